@@ -1,0 +1,18 @@
+//! `cargo xtask sim --seeds N [--seed S]`: runs the real machines in the simulated world, from seeds.
+//! Never here: the proof itself. See `crates/sim`.
+
+use anyhow::Result;
+
+use crate::proof::{Profile, Proof};
+
+pub(crate) const SUMMARY: &str = "the simulated world: --seeds N [--seed S]";
+
+pub(crate) const PROOF: Proof = Proof {
+    package: "sim",
+    binary: "sim",
+    drives_processes: false,
+};
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    PROOF.run(Profile::Release, arguments)
+}
