@@ -1,1 +1,57 @@
-//! To be furnished.
+//! The words of Mainspring: ids, items, workflows, orders, positions, outcomes, events and commands, and how they are
+//! written in JSON.
+//!
+//! Always: plain values without a clock, a file or a socket; what is written here can be read back here. Never here: what
+//! follows from what. See `engine`.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+#[macro_use]
+mod tagged;
+
+mod agent_event;
+mod command;
+mod event;
+mod event_id;
+mod id;
+mod item;
+mod item_event;
+mod mark;
+mod order;
+mod order_event;
+mod outcome;
+mod position;
+mod problem;
+pub mod read;
+mod subagent_event;
+mod time;
+mod workflow;
+
+pub use agent_event::{AgentEvent, AgentOwnEvent, PlatformInfo, SubagentStateEvent};
+pub use command::{
+    AgentAnswer, AgentCommand, ControllerAnswer, ControllerCommand, OrderSelection, ShutDown, SubagentAnswer,
+    SubagentCommand,
+};
+pub use event::{ControllerEvent, Event, JournalEvent, Stamped, UnreadableEvent};
+pub use event_id::EventId;
+pub use id::{
+    AgentPath, BundleId, ControllerId, ItemKey, JobName, JobResourcePath, Label, NameError, OrderId, RunId, SubagentId,
+    UserId, VersionId, WorkflowId, WorkflowPath,
+};
+pub use item::{AgentRef, Item, ItemBody, ItemType, JobResource, SubagentBundle, SubagentItem};
+pub use item_event::{ItemEvent, ItemOperation, SignedText};
+pub use mark::{CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode};
+pub use order::{
+    AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, Order, OrderState, Place, PlanId,
+    StickySubagent,
+};
+pub use order_event::{MovedReason, OrderEvent, SleepCause};
+pub use outcome::{DisruptedReason, Outcome};
+pub use position::{Branch, Position, Step as PositionStep};
+pub use problem::Problem;
+pub use subagent_event::{Attempt, SubagentEvent, SubagentStamped};
+pub use time::{Seconds, Timestamp};
+pub use workflow::{
+    Block, Case, Executable, Execute, ExecutableKind, Fork, ForkBranch, Instruction, Job, JobReference, OrderPreparation,
+    Parameter, ParameterKind, ReturnCodeMeaning, Step, Try, ValueType, Workflow,
+};

@@ -1,0 +1,93 @@
+//! What happens between a Controller and its Agents, and between an Agent and its Subagents.
+
+use crate::{AgentPath, ControllerId, EventId, Problem, RunId, SubagentId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The machine a component runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformInfo {
+    /// Mainspring's version there.
+    pub version: Arc<str>,
+    /// The host's name.
+    pub hostname: Arc<str>,
+    /// Operating system and processor.
+    pub system: Arc<str>,
+}
+
+tagged! {
+    /// At the Controller; the key is the Agent's path.
+    pub enum AgentEvent {
+        /// The Agent belongs to this Controller from now on.
+        AgentDedicated { agent_run_id: RunId, agent_event_id: EventId },
+        /// Connected, and both sides know where they stand.
+        AgentCoupled,
+        /// No connection, or the Agent refuses. Written once per distinct problem.
+        AgentCouplingFailed { problem: Problem },
+        /// The Agent has started.
+        AgentReady {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            timezone: Option<Arc<str>>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            platform_info: Option<PlatformInfo>,
+        },
+        /// The Controller has taken over the Agent's events until here.
+        AgentEventsObserved { until_event_id: EventId },
+        /// The Agent has been shut down in order.
+        AgentShutDown,
+        /// An event of the Agent did not fit and was left out; the others were taken over.
+        AgentEventRejected { event_id: EventId, event: Arc<str>, problem: Problem },
+    }
+}
+
+tagged! {
+    /// In the Agent's own log; without key.
+    pub enum AgentOwnEvent {
+        /// Belongs to this Controller from now on.
+        #[tag("AgentDedicated")]
+        Dedicated {
+            agent_path: AgentPath,
+            directors: Vec<SubagentId>,
+            agent_run_id: RunId,
+            controller_id: ControllerId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            controller_run_id: Option<RunId>,
+        },
+        /// Has started.
+        #[tag("AgentReady")]
+        Ready {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            timezone: Option<Arc<str>>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            platform_info: Option<PlatformInfo>,
+        },
+        /// Is shutting down in order.
+        #[tag("AgentShutDown")]
+        ShutDown,
+    }
+}
+
+tagged! {
+    /// In the Agent's log, mirrored to the Controller; the key is the Subagent's id.
+    pub enum SubagentStateEvent {
+        /// The Subagent's process belongs to this Agent.
+        SubagentDedicated {
+            subagent_run_id: RunId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            platform_info: Option<PlatformInfo>,
+        },
+        /// Connected.
+        SubagentCoupled,
+        /// No connection, or the Subagent refuses. Written once per distinct problem.
+        SubagentCouplingFailed { problem: Problem },
+        /// The Agent has taken over the Subagent's events until here. Not mirrored.
+        SubagentEventsObserved { until_event_id: EventId },
+        /// The process is another one: what ran there is lost.
+        SubagentRestarted,
+        /// Ends in order and takes no more jobs.
+        SubagentShutdownStarted,
+        /// Has ended in order.
+        SubagentShutdown,
+    }
+}

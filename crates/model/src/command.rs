@@ -1,0 +1,272 @@
+//! What is asked of a component, in the imperative, and what it answers.
+//!
+//! Always: every command may be repeated; a repetition is answered as done or as a duplicate, never done twice.
+
+use crate::outcome::is_false;
+use crate::{
+    Attempt, CancellationMode, ControllerId, EventId, FreshOrder, HistoryOperation, ItemKey, Mark, Order, OrderId,
+    PlatformInfo, Position, RunId, SignedText, SubagentId, SuspensionMode, VersionId,
+};
+use crate::{AgentPath, Problem};
+use expr::{Expr, NamedValues};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How a component is shut down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShutDown {
+    /// What running processes get: `SIGTERM` or `SIGKILL`; nothing means that they may end by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_signal: Option<Arc<str>>,
+    /// To be started again by whoever watches over the process (exit code 97).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restart: bool,
+    /// Leave without writing a snapshot.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suppress_snapshot: bool,
+}
+
+tagged! {
+    /// What a Controller is asked (`engine.md` 5.1).
+    pub enum ControllerCommand {
+        Batch { commands: Vec<ControllerCommand> },
+        AddOrder { order: FreshOrder },
+        AddOrders { orders: Vec<FreshOrder> },
+        CancelOrders {
+            order_ids: OrderSelection,
+            #[serde(default)]
+            mode: CancellationMode,
+        },
+        SuspendOrders {
+            order_ids: Vec<OrderId>,
+            #[serde(default)]
+            mode: SuspensionMode,
+        },
+        ResumeOrder {
+            order_id: OrderId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            position: Option<Position>,
+            #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "historicOperations")]
+            history_operations: Vec<HistoryOperation>,
+            #[serde(default, skip_serializing_if = "is_false")]
+            as_succeeded: bool,
+            #[serde(default, skip_serializing_if = "is_false")]
+            restart_killed_job: bool,
+        },
+        ResumeOrders {
+            order_ids: Vec<OrderId>,
+            #[serde(default, skip_serializing_if = "is_false")]
+            as_succeeded: bool,
+            #[serde(default, skip_serializing_if = "is_false")]
+            restart_killed_job: bool,
+        },
+        DeleteOrdersWhenTerminated { order_ids: Vec<OrderId> },
+        ReleaseEvents { until_event_id: EventId },
+        TakeSnapshot,
+        ShutDown {
+            #[serde(default, skip_serializing_if = "is_false")]
+            restart: bool,
+            #[serde(default, skip_serializing_if = "is_false")]
+            suppress_snapshot: bool,
+        },
+        NoOperation {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            duration: Option<crate::Seconds>,
+        },
+    }
+}
+
+/// Which orders a command is for: a list, or a function of the order's id.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum OrderSelection {
+    /// These.
+    Ids(Vec<OrderId>),
+    /// Those for which the function answers true: `orderId => $orderId matches 'A.*'`.
+    Predicate(Expr),
+}
+
+impl<'de> Deserialize<'de> for OrderSelection {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<OrderSelection, D::Error> {
+        let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+        if raw.get().starts_with('"') {
+            serde_json::from_str(raw.get()).map(OrderSelection::Predicate).map_err(serde::de::Error::custom)
+        } else {
+            serde_json::from_str(raw.get()).map(OrderSelection::Ids).map_err(serde::de::Error::custom)
+        }
+    }
+}
+
+tagged! {
+    /// What a Controller answers.
+    pub enum ControllerAnswer {
+        Accepted,
+        #[tag("AddOrder.Response")]
+        OrderAdded { ignored_because_duplicate: bool },
+        #[tag("AddOrders.Response")]
+        OrdersAdded { event_id: EventId },
+        BatchResponse { responses: Vec<ControllerAnswer> },
+        Problem {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            code: Option<String>,
+            message: String,
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            arguments: BTreeMap<String, String>,
+        },
+    }
+}
+
+impl From<Problem> for ControllerAnswer {
+    fn from(problem: Problem) -> Self {
+        ControllerAnswer::Problem { code: problem.code, message: problem.message, arguments: problem.arguments }
+    }
+}
+
+tagged! {
+    /// What a Controller asks of an Agent (`engine.md` 5.2).
+    pub enum AgentCommand {
+        Batch { commands: Vec<AgentCommand> },
+        DedicateAgentDirector {
+            agent_path: AgentPath,
+            directors: Vec<SubagentId>,
+            controller_id: ControllerId,
+            controller_run_id: RunId,
+        },
+        CoupleController {
+            agent_path: AgentPath,
+            agent_run_id: RunId,
+            event_id: EventId,
+            controller_run_id: RunId,
+        },
+        /// An item of any type with its exact text.
+        AttachItem {
+            item: SignedText,
+            key: ItemKey,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            item_revision: Option<u64>,
+        },
+        DetachItem { key: ItemKey },
+        AttachOrder { order: Box<Order> },
+        DetachOrder { order_id: OrderId },
+        MarkOrder { order_id: OrderId, mark: Mark },
+        ReleaseEvents { until_event_id: EventId },
+        TakeSnapshot,
+        ShutDown {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            process_signal: Option<Arc<str>>,
+            #[serde(default, skip_serializing_if = "is_false")]
+            restart: bool,
+            #[serde(default, skip_serializing_if = "is_false")]
+            suppress_snapshot: bool,
+        },
+        NoOperation,
+    }
+}
+
+tagged! {
+    /// What an Agent answers.
+    pub enum AgentAnswer {
+        Accepted,
+        #[tag("DedicateAgentDirector.Response")]
+        Dedicated { agent_run_id: RunId, agent_event_id: EventId },
+        /// All orders that the Agent has.
+        #[tag("CoupleController.Response")]
+        Coupled { order_ids: Vec<OrderId> },
+        #[tag("Batch.Response")]
+        Batch { responses: Vec<AgentAnswer> },
+        Problem {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            code: Option<String>,
+            message: String,
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            arguments: BTreeMap<String, String>,
+        },
+    }
+}
+
+impl From<Problem> for AgentAnswer {
+    fn from(problem: Problem) -> Self {
+        AgentAnswer::Problem { code: problem.code, message: problem.message, arguments: problem.arguments }
+    }
+}
+
+tagged! {
+    /// What a Director asks of a Subagent (`engine.md` 5.3).
+    pub enum SubagentCommand {
+        Batch { commands: Vec<SubagentCommand> },
+        DedicateSubagent {
+            subagent_id: SubagentId,
+            agent_path: AgentPath,
+            agent_run_id: RunId,
+            controller_id: ControllerId,
+        },
+        CoupleDirector {
+            subagent_id: SubagentId,
+            subagent_run_id: RunId,
+            event_id: EventId,
+        },
+        /// A workflow or job resource that jobs need there.
+        AttachItem {
+            item: SignedText,
+            key: ItemKey,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            item_revision: Option<u64>,
+        },
+        /// Starts the job at the order's position, at most once for the attempt. Answered as done while the attempt runs
+        /// or its end has not been released.
+        StartOrderProcess {
+            attempt: Attempt,
+            order: Box<Order>,
+            #[serde(default, skip_serializing_if = "NamedValues::is_empty")]
+            default_arguments: NamedValues,
+        },
+        /// Ends the attempt's processes: SIGTERM and, after the grace time, SIGKILL; or SIGKILL at once.
+        KillProcess {
+            attempt: Attempt,
+            #[serde(default, skip_serializing_if = "is_false")]
+            immediately: bool,
+        },
+        ReleaseEvents { until_event_id: EventId },
+        ShutDown {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            process_signal: Option<Arc<str>>,
+            #[serde(default, skip_serializing_if = "is_false")]
+            restart: bool,
+        },
+        NoOperation,
+    }
+}
+
+tagged! {
+    /// What a Subagent answers.
+    pub enum SubagentAnswer {
+        Accepted,
+        #[tag("DedicateSubagent.Response")]
+        Dedicated {
+            subagent_run_id: RunId,
+            subagent_event_id: EventId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            platform_info: Option<PlatformInfo>,
+        },
+        /// All attempts that run there or whose end has not been released.
+        #[tag("CoupleDirector.Response")]
+        Coupled { attempts: Vec<Attempt>, version: VersionId },
+        #[tag("Batch.Response")]
+        Batch { responses: Vec<SubagentAnswer> },
+        Problem {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            code: Option<String>,
+            message: String,
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            arguments: BTreeMap<String, String>,
+        },
+    }
+}
+
+impl From<Problem> for SubagentAnswer {
+    fn from(problem: Problem) -> Self {
+        SubagentAnswer::Problem { code: problem.code, message: problem.message, arguments: problem.arguments }
+    }
+}

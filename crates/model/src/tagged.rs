@@ -1,0 +1,88 @@
+//! Sum types that carry their name in the field `TYPE`.
+//!
+//! Always: reading goes through the raw text, so numbers inside keep every digit and a big value is not copied twice. Serde's
+//! own internally tagged enums buffer their content and would round numbers to 64 bits.
+
+/// Reads the field `TYPE` of a JSON object and nothing else.
+#[derive(serde::Deserialize)]
+pub(crate) struct TypeOnly<'a> {
+    #[serde(rename = "TYPE", borrow)]
+    pub(crate) tag: std::borrow::Cow<'a, str>,
+}
+
+/// The plain name of a Rust type or variant without `r#`.
+macro_rules! tagged {
+    (@tag $variant:ident) => { stringify!($variant) };
+    (@tag $variant:ident $tag:literal) => { $tag };
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $(#[tag($tag:literal)])?
+                $variant:ident $( {
+                    $( $(#[$field_meta:meta])* $field:ident : $ty:ty ),* $(,)?
+                } )?
+            ),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+        #[serde(tag = "TYPE", rename_all_fields = "camelCase")]
+        pub enum $name {
+            $(
+                $(#[doc = $doc])*
+                $(#[serde(rename = $tag)])?
+                $variant $( {
+                    $( $(#[$field_meta])* $field : $ty ),*
+                } )?
+            ),*
+        }
+
+        impl $name {
+            /// The names that the field `TYPE` may have here.
+            pub const TYPES: &'static [&'static str] = &[ $( tagged!(@tag $variant $($tag)?) ),* ];
+
+            /// The name in the field `TYPE`.
+            pub fn type_name(&self) -> &'static str {
+                match self {
+                    $( Self::$variant { .. } => tagged!(@tag $variant $($tag)?), )*
+                }
+            }
+
+            /// Reads the variant called `tag` from the text of a JSON object.
+            pub(crate) fn read_variant(tag: &str, text: &str) -> Option<Result<Self, serde_json::Error>> {
+                match tag {
+                    $(
+                        tagged!(@tag $variant $($tag)?) => {
+                            #[derive(serde::Deserialize)]
+                            #[serde(rename_all = "camelCase")]
+                            struct Fields { $( $( $(#[$field_meta])* $field : $ty ),* )? }
+                            Some(serde_json::from_str::<Fields>(text).map(|_fields| Self::$variant $( { $( $field : _fields.$field ),* } )?))
+                        }
+                    )*
+                    _ => None,
+                }
+            }
+
+            /// Reads the variant that the field `TYPE` of `text` names.
+            pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+                let tag: $crate::tagged::TypeOnly<'_> = serde_json::from_str(text)?;
+                Self::read_variant(&tag.tag, text).unwrap_or_else(|| {
+                    Err(serde::de::Error::custom(format!(
+                        "unknown TYPE {:?}, expected one of {}",
+                        tag.tag,
+                        Self::TYPES.join(", ")
+                    )))
+                })
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+                Self::from_json(raw.get()).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
