@@ -1,1 +1,32 @@
-//! To be furnished.
+//! The wire between components: TLS, serving, calling and event streams.
+//!
+//! Always: every wait has a bound and a name for it, a peer may be slow, silent or hostile, and plain HTTP stays on the loopback.
+//! Never here: what a request means. This crate knows no order, no event and no user.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod auth;
+mod backoff;
+mod certs;
+mod client;
+mod guard;
+mod listen;
+mod ndjson;
+mod peer;
+mod problem;
+mod secret;
+mod tls;
+mod trouble;
+
+pub use auth::{Passwords, Presented, TokenHash, new_token};
+pub use backoff::Backoff;
+pub use certs::{CertsError, Issued, create_ca, issue};
+pub use client::{Client, ClientSettings, Credentials};
+pub use guard::{BodyLimit, JsonBody, RawBody, guard};
+pub use listen::{BindError, Closing, Limits, Server};
+pub use ndjson::{LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response};
+pub use peer::{PeerIdentity, Role};
+pub use problem::{Problem, Refusal};
+pub use secret::Secret;
+pub use tls::{ClientCertificates, TlsClient, TlsError, TlsFiles, TlsServer};
+pub use trouble::{ClientError, Outage};

@@ -1,0 +1,285 @@
+//! The mechanics of proving who one is: tokens, passwords and the headers that carry them.
+//!
+//! Always: comparisons take the same time whatever is wrong, only hashes are stored, and a wrong password is answered late.
+//! Never here: who exists and what they may do.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use hyper::HeaderMap;
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HeaderName};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+
+use crate::problem::{Problem, Refusal};
+use crate::secret::Secret;
+
+/// The header with a session's token.
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("x-js7-session");
+
+/// A new token of 256 random bits, in URL-safe letters.
+pub fn new_token() -> Secret {
+    let mut bytes = [0; 32];
+    OsRng
+        .try_fill_bytes(&mut bytes)
+        .expect("the system has random numbers");
+    Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// What is stored of a token. A token has so much chance in it that one round of a fast hash is enough.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of a token.
+    pub fn of(token: &Secret) -> TokenHash {
+        TokenHash(Sha256::digest(token.reveal()).into())
+    }
+
+    /// Whether this is the token's hash, in constant time.
+    pub fn matches(&self, token: &Secret) -> bool {
+        self.0.ct_eq(&TokenHash::of(token).0).into()
+    }
+}
+
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for TokenHash {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TokenHash, String> {
+        let wrong = || "a token's hash has 64 hexadecimal digits".to_owned();
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_digit| wrong())?;
+        }
+        Ok(TokenHash(bytes))
+    }
+}
+
+/// What a request shows to prove who sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// `Authorization: Bearer`.
+    Bearer(Secret),
+    /// `Authorization: Basic`.
+    Basic {
+        /// User id.
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+    /// `x-js7-session`.
+    Session(Secret),
+}
+
+impl Presented {
+    /// Reads the headers. A session comes first: a client may send its password along.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Presented>, Refusal> {
+        if let Some(token) = headers.get(&SESSION) {
+            let token = token
+                .to_str()
+                .map_err(|_bytes| unreadable("x-js7-session"))?;
+            return Ok(Some(Presented::Session(Secret::new(token))));
+        }
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            return Ok(None);
+        };
+        let value = value
+            .to_str()
+            .map_err(|_bytes| unreadable("Authorization"))?;
+        let Some((scheme, rest)) = value.split_once(' ') else {
+            return Err(unreadable("Authorization"));
+        };
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Ok(Some(Presented::Bearer(Secret::new(rest))));
+        }
+        if scheme.eq_ignore_ascii_case("basic") {
+            return parse_basic(rest)
+                .map(Some)
+                .ok_or_else(|| unreadable("Authorization"));
+        }
+        Err(unreadable("Authorization"))
+    }
+}
+
+fn parse_basic(text: &str) -> Option<Presented> {
+    let text = String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Presented::Basic {
+        user: user.to_owned(),
+        password: Secret::new(password),
+    })
+}
+
+fn unreadable(header: &str) -> Refusal {
+    Problem::new(
+        "InvalidCredentials",
+        format!("cannot read the header {header}; expected Bearer or Basic"),
+    )
+    .status(StatusCode::UNAUTHORIZED)
+}
+
+/// Hashes and checks passwords. Each takes some ten milliseconds of a core, so only two run at a time and the rest stand in line.
+#[derive(Clone, Debug)]
+pub struct Passwords {
+    seats: Arc<Semaphore>,
+    answer_to_failure: Duration,
+}
+
+impl Default for Passwords {
+    fn default() -> Passwords {
+        Passwords {
+            seats: Arc::new(Semaphore::new(2)),
+            answer_to_failure: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Passwords {
+    /// The hash to store, with its salt and parameters in it.
+    pub async fn hash(&self, password: Secret) -> String {
+        self.run(move || {
+            let hash = Argon2::default().hash_password(password.reveal().as_bytes());
+            hash.expect("default parameters and a fresh salt always give a hash")
+                .to_string()
+        })
+        .await
+    }
+
+    /// Whether the password is right. No comes a second after the question, with or without a stored hash, so that
+    /// neither guessing nor asking for user names is worth while.
+    pub async fn login(&self, password: Secret, stored: Option<String>) -> bool {
+        let deadline = Instant::now() + self.answer_to_failure;
+        let is_right = match stored {
+            Some(stored) => self.run(move || verify(&password, &stored)).await,
+            None => false,
+        };
+        if !is_right {
+            sleep_until(deadline).await;
+        }
+        is_right
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let _seat = self
+            .seats
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        tokio::task::spawn_blocking(work)
+            .await
+            .expect("hashing does not panic")
+    }
+}
+
+fn verify(password: &Secret, stored: &str) -> bool {
+    let Ok(stored) = PasswordHash::new(stored) else {
+        return false;
+    };
+    Argon2::default()
+        .verify_password(password.reveal().as_bytes(), &stored)
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn presented(name: &str, value: &str) -> Result<Option<Presented>, StatusCode> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        Presented::from_headers(&headers).map_err(|refusal| refusal.status)
+    }
+
+    #[test]
+    fn tokens_differ_and_carry_256_bits() {
+        let (a, b) = (new_token(), new_token());
+        assert_ne!(a.reveal(), b.reveal());
+        assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(a.reveal()).unwrap().len(), 32);
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_stored_hash_only() {
+        let token = new_token();
+        let stored: TokenHash = TokenHash::of(&token).to_string().parse().unwrap();
+        assert!(stored.matches(&token));
+        assert!(!stored.matches(&new_token()));
+        assert!("zz".repeat(32).parse::<TokenHash>().is_err());
+        assert!("abc".parse::<TokenHash>().is_err());
+    }
+
+    #[test]
+    fn the_three_ways_to_show_credentials_are_read() {
+        assert_eq!(
+            presented("authorization", "Bearer T"),
+            Ok(Some(Presented::Bearer(Secret::new("T"))))
+        );
+        assert_eq!(
+            presented("authorization", "basic QTpiOmM="),
+            Ok(Some(Presented::Basic {
+                user: "A".to_owned(),
+                password: Secret::new("b:c")
+            }))
+        );
+        assert_eq!(
+            presented("x-js7-session", "T"),
+            Ok(Some(Presented::Session(Secret::new("T"))))
+        );
+        assert_eq!(presented("accept", "x"), Ok(None));
+    }
+
+    #[test]
+    fn credentials_that_nobody_can_read_are_refused_not_ignored() {
+        for value in ["Bearer", "Digest x", "Basic ???", "Basic QQ=="] {
+            assert_eq!(
+                presented("authorization", value),
+                Err(StatusCode::UNAUTHORIZED),
+                "{value}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_right_password_enters_and_a_wrong_one_waits_a_second() {
+        let passwords = Passwords::default();
+        let stored = passwords.hash(Secret::new("sesame")).await;
+        assert!(stored.starts_with("$argon2id$"));
+        assert!(
+            passwords
+                .login(Secret::new("sesame"), Some(stored.clone()))
+                .await
+        );
+        for stored in [Some(stored), Some("nonsense".to_owned()), None] {
+            let asked = Instant::now();
+            assert!(!passwords.login(Secret::new("Sesame"), stored).await);
+            assert!(asked.elapsed() >= Duration::from_secs(1));
+        }
+    }
+}

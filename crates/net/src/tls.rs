@@ -1,0 +1,287 @@
+//! TLS from files: a private CA, an own certificate chain and its key.
+//!
+//! Always: only the private CA is trusted, never the host's store; a set of files that cannot work is refused at start with the
+//! file's name. Never here: making certificates. See `certs`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde::Deserialize;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The PEM files of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// Certificate of the private CA.
+    pub ca: PathBuf,
+    /// Own certificate, followed by intermediate ones if there are any.
+    pub certificate: PathBuf,
+    /// Private key of the own certificate.
+    pub key: PathBuf,
+}
+
+/// Whether a client must show a certificate. One that is shown must be good in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// No certificate, no connection: between components.
+    Required,
+    /// People may come with a password or token instead.
+    Optional,
+}
+
+/// What a server needs to speak TLS.
+#[derive(Clone, Debug)]
+pub struct TlsServer(pub(crate) Arc<ServerConfig>);
+
+/// What a client needs to speak TLS.
+#[derive(Clone, Debug)]
+pub struct TlsClient(pub(crate) Arc<ClientConfig>);
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file cannot be read at all.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file has no such PEM section.
+    #[error("cannot use {}: it has no PEM section for a {wanted}; expected a text with -----BEGIN …-----", path.display())]
+    NotPem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// The PEM section holds something else.
+    #[error("cannot use {}: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Its time is over or has not come.
+    #[error("cannot use {}: the certificate is valid only from {from} until {until}; issue a new one (mainspring certs)", path.display())]
+    OutOfDate {
+        /// The file.
+        path: PathBuf,
+        /// Begin of validity.
+        from: String,
+        /// End of validity.
+        until: String,
+    },
+    /// Key and certificate come from different pairs.
+    #[error("cannot use {}: the key does not belong to the certificate in {}", key.display(), certificate.display())]
+    KeyDoesNotMatch {
+        /// The key file.
+        key: PathBuf,
+        /// The certificate file.
+        certificate: PathBuf,
+    },
+    /// The own certificate would be refused by every peer.
+    #[error("cannot use {}: it is not signed by the CA in {}", certificate.display(), ca.display())]
+    NotOfThisCa {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// The CA file.
+        ca: PathBuf,
+    },
+}
+
+impl TlsServer {
+    /// Reads a server's files and checks that they fit together.
+    pub fn load(files: &TlsFiles, clients: ClientCertificates) -> Result<TlsServer, TlsError> {
+        install_provider();
+        let own = Own::load(files)?;
+        let roots = Arc::new(load_roots(&files.ca)?);
+        let verifier = match clients {
+            ClientCertificates::Required => WebPkiClientVerifier::builder(roots),
+            ClientCertificates::Optional => {
+                WebPkiClientVerifier::builder(roots).allow_unauthenticated()
+            }
+        };
+        let verifier = verifier.build().map_err(|error| TlsError::Damaged {
+            path: files.ca.clone(),
+            what: error.to_string(),
+        })?;
+        let mut config = ServerConfig::builder()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(own.chain, own.key)
+            .map_err(|error| unusable_pair(files, &error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsServer(Arc::new(config)))
+    }
+}
+
+impl TlsClient {
+    /// Trusts the CA and presents the certificate.
+    pub fn load(files: &TlsFiles) -> Result<TlsClient, TlsError> {
+        install_provider();
+        let own = Own::load(files)?;
+        let config = ClientConfig::builder()
+            .with_root_certificates(load_roots(&files.ca)?)
+            .with_client_auth_cert(own.chain, own.key)
+            .map_err(|error| unusable_pair(files, &error))?;
+        Ok(TlsClient::from(config))
+    }
+
+    /// Trusts the CA and presents nothing: for people with a password or token.
+    pub fn load_ca(ca: &Path) -> Result<TlsClient, TlsError> {
+        install_provider();
+        Ok(TlsClient::from(
+            ClientConfig::builder()
+                .with_root_certificates(load_roots(ca)?)
+                .with_no_client_auth(),
+        ))
+    }
+
+    fn from(mut config: ClientConfig) -> TlsClient {
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        TlsClient(Arc::new(config))
+    }
+}
+
+/// Cryptography comes from aws-lc, whatever else another crate might switch on.
+fn install_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // A second caller at the same moment installs the same provider: losing the race is as good as winning it.
+        let _lost_race = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+}
+
+struct Own {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Own {
+    fn load(files: &TlsFiles) -> Result<Own, TlsError> {
+        let chain = load_certificates(&files.certificate)?;
+        let cas = load_certificates(&files.ca)?;
+        let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
+            .map_err(|error| pem_error(&files.key, "private key", error))?;
+        check_issuer(files, &chain, &cas)?;
+        Ok(Own { chain, key })
+    }
+}
+
+fn load_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in load_certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsError::Damaged {
+            path: path.to_owned(),
+            what: error.to_string(),
+        })?;
+    }
+    Ok(roots)
+}
+
+/// All certificates of a file; each one can be read and is valid today.
+fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let certificates = certificates.map_err(|error| pem_error(path, "certificate", error))?;
+    if certificates.is_empty() {
+        return Err(TlsError::NotPem {
+            path: path.to_owned(),
+            wanted: "certificate",
+        });
+    }
+    for certificate in &certificates {
+        check_validity(path, certificate)?;
+    }
+    Ok(certificates)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn check_validity(path: &Path, certificate: &[u8]) -> Result<(), TlsError> {
+    let certificate = parse(path, certificate)?;
+    let validity = certificate.validity();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    if (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now) {
+        return Ok(());
+    }
+    Err(TlsError::OutOfDate {
+        path: path.to_owned(),
+        from: validity.not_before.to_string(),
+        until: validity.not_after.to_string(),
+    })
+}
+
+/// The last certificate of the chain must be signed by one of the CA's.
+fn check_issuer(
+    files: &TlsFiles,
+    chain: &[CertificateDer<'_>],
+    cas: &[CertificateDer<'_>],
+) -> Result<(), TlsError> {
+    let last = parse(
+        &files.certificate,
+        chain.last().expect("a chain is never empty"),
+    )?;
+    for ca in cas {
+        let ca = parse(&files.ca, ca)?;
+        if last.issuer() == ca.subject() && last.verify_signature(Some(ca.public_key())).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(TlsError::NotOfThisCa {
+        certificate: files.certificate.clone(),
+        ca: files.ca.clone(),
+    })
+}
+
+fn parse<'a>(path: &Path, certificate: &'a [u8]) -> Result<X509Certificate<'a>, TlsError> {
+    match X509Certificate::from_der(certificate) {
+        Ok((_, certificate)) => Ok(certificate),
+        Err(error) => Err(TlsError::Damaged {
+            path: path.to_owned(),
+            what: format!("not an X.509 certificate: {error}"),
+        }),
+    }
+}
+
+fn pem_error(path: &Path, wanted: &'static str, error: pem::Error) -> TlsError {
+    match error {
+        pem::Error::NoItemsFound => TlsError::NotPem {
+            path: path.to_owned(),
+            wanted,
+        },
+        error => TlsError::Damaged {
+            path: path.to_owned(),
+            what: error.to_string(),
+        },
+    }
+}
+
+fn unusable_pair(files: &TlsFiles, error: &rustls::Error) -> TlsError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => TlsError::KeyDoesNotMatch {
+            key: files.key.clone(),
+            certificate: files.certificate.clone(),
+        },
+        error => TlsError::Damaged {
+            path: files.certificate.clone(),
+            what: error.to_string(),
+        },
+    }
+}
