@@ -34,6 +34,18 @@ struct Command {
     run: fn(&[String]) -> anyhow::Result<()>,
 }
 
+/// A failure that the sub-command has told itself.
+#[derive(Debug)]
+struct AlreadyTold;
+
+impl std::fmt::Display for AlreadyTold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("see above")
+    }
+}
+
+impl std::error::Error for AlreadyTold {}
+
 /// In the order in which a newcomer meets them.
 const COMMANDS: &[Command] = &[
     Command {
@@ -95,6 +107,7 @@ fn main() -> ExitCode {
     };
     match (command.run)(rest) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<AlreadyTold>() => ExitCode::FAILURE,
         Err(error) => {
             println!("xtask {name}: {error:#}");
             ExitCode::FAILURE

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::AlreadyTold;
 use crate::cargo::{cargo, run as run_to_end};
 use crate::metadata::Metadata;
 use crate::proof::{Profile, Proof};
@@ -167,15 +168,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if failed.is_empty() {
         println!("verify: all steps passed");
     } else {
-        println!("verify: failed: {}", failed.join(", "));
+        println!("verify: FAILED: {}", failed.join(", "));
     }
+    // The very last line, for whoever reads no other.
     if let Some(tally) = &tally {
         println!("{tally}");
     }
     if failed.is_empty() {
         Ok(())
     } else {
-        bail!("{} of the steps failed", failed.len())
+        Err(AlreadyTold.into())
     }
 }
 
