@@ -11,6 +11,8 @@ mod certs;
 mod client;
 mod guard;
 mod listen;
+#[cfg(test)]
+mod loopback;
 mod ndjson;
 mod peer;
 mod problem;
