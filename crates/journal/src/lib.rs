@@ -1,1 +1,34 @@
-//! To be furnished.
+//! The journal of one node: segments of records on disk, snapshots beside them, one thread that writes.
+//!
+//! Always: what a callback has confirmed is on the disk; damage is named and never served; a failed write or
+//! sync poisons the journal and is never repeated as if nothing had been lost.
+//! Never here: consensus, the meaning of a body, async. `docs/journal-format.md` has every byte.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod counters;
+mod directory;
+mod fault;
+mod hard_state;
+pub mod inspect;
+mod journal;
+mod marker;
+mod record;
+mod recover;
+mod replay;
+mod ring;
+mod segment;
+mod snapshot;
+mod storage;
+mod writer;
+
+pub use counters::Counts;
+pub use directory::LOCK_FILE;
+pub use fault::{Damage, Fault, OpenError, ReadError};
+pub use hard_state::{HardState, Position, Vote};
+pub use journal::{Journal, Options, Recovered, Standing};
+pub use record::{HEADER_BYTES, Kind, Record};
+pub use replay::Replay;
+pub use snapshot::{SnapshotError, SnapshotFile, SnapshotLines, SnapshotMeta};
+pub use storage::{Disk, RealDisk};

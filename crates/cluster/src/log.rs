@@ -1,0 +1,290 @@
+//! The log as a node holds it: cheap to clone, safe to use from many tasks.
+//!
+//! Always: batches reach the log in the order in which `append` was first polled, and their event ids rise.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use journal::{Journal, SnapshotError};
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, Fatal};
+use openraft::impls::ProgressResponder;
+use tokio::sync::{Mutex, Semaphore, watch};
+
+use crate::append::{AppendError, Batch};
+use crate::open::{OpenError, Opened};
+use crate::options::Options;
+use crate::raft::{Raft, StateMachine, membership_to_text};
+use crate::reader::{Reader, Torn};
+use crate::status::{Role, Status};
+
+/// Bytes are counted in pieces of this size, so that the semaphore's 32-bit permits suffice.
+const PERMIT_BYTES: usize = 1 << 10;
+
+/// A handle on the log.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) journal: Arc<Journal>,
+    raft: Raft,
+    machine: StateMachine,
+    fault: watch::Receiver<Option<String>>,
+    /// Turn to hand a batch over: holds the newest event id handed over.
+    turn: Mutex<u64>,
+    in_flight: Semaphore,
+    in_flight_bytes: usize,
+    released: AtomicU64,
+    pub(crate) closed: watch::Sender<bool>,
+    /// One snapshot, one release at a time.
+    housekeeping: Mutex<()>,
+}
+
+impl Log {
+    /// Opens the log; resolves when this member leads and can write.
+    pub async fn open(options: Options) -> Result<Opened, OpenError> {
+        crate::open::open(options).await
+    }
+
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        raft: Raft,
+        machine: StateMachine,
+        fault: watch::Receiver<Option<String>>,
+        options: &Options,
+    ) -> Self {
+        let newest = journal.standing().last_event_id;
+        let shared = Shared {
+            released: AtomicU64::new(journal.torn_event_id()),
+            journal,
+            raft,
+            machine,
+            fault,
+            turn: Mutex::new(newest),
+            in_flight: Semaphore::new(options.in_flight_bytes.div_ceil(PERMIT_BYTES)),
+            in_flight_bytes: options.in_flight_bytes,
+            closed: watch::Sender::new(false),
+            housekeeping: Mutex::new(()),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Appends a batch; resolves when it is durable on a majority. Dropped before, the batch may still arrive.
+    pub async fn append(&self, batch: Batch) -> Result<(), AppendError> {
+        let shared = &self.shared;
+        let bytes = batch.body.len();
+        if bytes > shared.in_flight_bytes {
+            return Err(AppendError::TooLarge {
+                bytes,
+                bytes_max: shared.in_flight_bytes,
+            });
+        }
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let (responder, answer) = ProgressResponder::complete_only();
+        let permit = {
+            let mut newest = shared.turn.lock().await;
+            let last_event_id = batch.last_event_id;
+            if last_event_id <= *newest {
+                return Err(AppendError::NotRising {
+                    last_event_id,
+                    newest: *newest,
+                });
+            }
+            let permit = shared
+                .in_flight
+                .acquire_many(permits)
+                .await
+                .map_err(|_closed| self.stopped())?;
+            let handed = shared.raft.client_write_ff(batch, Some(responder)).await;
+            handed.map_err(|fatal| self.stopped_by(&fatal))?;
+            *newest = last_event_id;
+            permit
+        };
+        let answer = answer.await.map_err(|_gone| self.stopped())?;
+        drop(permit);
+        match answer {
+            Ok(_) => Ok(()),
+            Err(ClientWriteError::ForwardToLeader(to)) => Err(AppendError::NotActive {
+                leader: to.leader_id,
+            }),
+            Err(ClientWriteError::LogEntryDiscarded(to)) => Err(AppendError::Overtaken {
+                leader: to.leader_id,
+            }),
+            Err(
+                other @ (ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_)),
+            ) => Err(AppendError::Stopped {
+                reason: other.to_string(),
+            }),
+        }
+    }
+
+    /// Why nothing can be appended any more.
+    fn stopped(&self) -> AppendError {
+        let reason = self
+            .shared
+            .fault
+            .borrow()
+            .clone()
+            .unwrap_or_else(|| "it was shut down".to_owned());
+        AppendError::Stopped { reason }
+    }
+
+    fn stopped_by(&self, fatal: &Fatal<crate::raft::Types>) -> AppendError {
+        match self.stopped() {
+            AppendError::Stopped { .. } if self.shared.fault.borrow().is_none() => {
+                AppendError::Stopped {
+                    reason: fatal.to_string(),
+                }
+            }
+            stopped => stopped,
+        }
+    }
+
+    /// Last committed event, as it rises.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.shared.machine.committed()
+    }
+
+    /// A reader of the committed batches that contain events after `event_id`; goes on live.
+    pub fn read_after(&self, event_id: u64) -> Result<Reader, Torn> {
+        let torn_event_id = self.torn_event_id();
+        if event_id < torn_event_id {
+            return Err(Torn { torn_event_id });
+        }
+        Ok(Reader::new(
+            Arc::clone(&self.shared),
+            event_id,
+            self.committed(),
+        ))
+    }
+
+    /// Events up to this one are gone from the log.
+    pub fn torn_event_id(&self) -> u64 {
+        self.shared.journal.torn_event_id()
+    }
+
+    /// Writes a snapshot of the state as of `last_event_id`, the last event of a committed batch. `write` gives
+    /// the state as JSON lines, on a thread of its own; appends go on meanwhile.
+    pub async fn write_snapshot(
+        &self,
+        last_event_id: u64,
+        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), SnapshotError> {
+        let _turn = self.shared.housekeeping.lock().await;
+        let journal = Arc::clone(&self.shared.journal);
+        let membership = membership_to_text(&self.shared.machine.applied().membership);
+        let writing = tokio::task::spawn_blocking(move || {
+            journal.write_snapshot(last_event_id, Some(membership), write)
+        });
+        let file = writing
+            .await
+            .map_err(|e| SnapshotError::Body(std::io::Error::other(e)))??;
+        // Openraft learns that a snapshot exists, which allows it to purge. A stopped one needs no telling.
+        if self.shared.raft.trigger().snapshot().await.is_ok() {
+            self.wait_for(|m| m.snapshot.is_some_and(|id| id.index >= file.meta.index))
+                .await;
+        }
+        Ok(())
+    }
+
+    /// Everything up to `until_event_id` is confirmed by all who want it: whole segments up to there go, as far as
+    /// the newest snapshot covers them.
+    pub async fn release(&self, until_event_id: u64) {
+        let _turn = self.shared.housekeeping.lock().await;
+        let shared = &self.shared;
+        let released = shared
+            .released
+            .fetch_max(until_event_id, Ordering::AcqRel)
+            .max(until_event_id);
+        let Some(index) = shared.journal.releasable(released) else {
+            return;
+        };
+        if let Err(error) = shared.raft.trigger().purge_log(index).await {
+            tracing::debug!(%error, "a stopped log releases nothing");
+            return;
+        }
+        self.wait_for(|m| m.purged.is_some_and(|id| id.index >= index))
+            .await;
+        let journal = Arc::clone(&shared.journal);
+        let tidied = tokio::task::spawn_blocking(move || journal.remove_useless_snapshots()).await;
+        if let Err(error) = tidied {
+            tracing::warn!(%error, "old snapshots were not removed; they do no harm");
+        }
+    }
+
+    /// Waits until openraft's figures show it, or openraft has stopped.
+    async fn wait_for(
+        &self,
+        is_reached: impl Fn(&openraft::RaftMetrics<crate::raft::Types>) -> bool,
+    ) {
+        let mut metrics = self.shared.raft.metrics();
+        loop {
+            {
+                let seen = metrics.borrow_watched();
+                if is_reached(&seen) || seen.running_state.is_err() {
+                    return;
+                }
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Where the log stands.
+    pub fn status(&self) -> Status {
+        let standing = self.shared.journal.standing();
+        let metrics = self.shared.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let role = match metrics.state {
+            _ if metrics.running_state.is_err() => Role::Stopped,
+            ServerState::Leader => Role::Active,
+            ServerState::Follower | ServerState::Learner => Role::Standby,
+            ServerState::Candidate => Role::Electing,
+            ServerState::Shutdown => Role::Stopped,
+        };
+        Status {
+            role,
+            term: metrics.current_term,
+            segments: standing.segments,
+            bytes: standing.bytes,
+            torn_event_id: standing.torn_event_id,
+            last_event_id: standing.last_event_id,
+            committed_event_id: self.shared.journal.committed_key(),
+            released_event_id: self.shared.released.load(Ordering::Acquire),
+            snapshot_event_id: standing.snapshot_event_id,
+            counts: standing.counts,
+            fault: self.shared.fault.borrow().clone(),
+        }
+    }
+
+    /// Resolves with the reason when the journal is poisoned; then the node must end. Never resolves otherwise.
+    pub fn fault(&self) -> impl Future<Output = String> + Send + 'static {
+        let mut fault = self.shared.fault.clone();
+        async move {
+            if let Ok(reason) = fault.wait_for(Option::is_some).await {
+                return reason.clone().unwrap_or_default();
+            }
+            std::future::pending().await
+        }
+    }
+
+    /// Stops consensus, finishes what is queued, ends the writer thread. Readers end.
+    pub async fn shutdown(self) {
+        self.shared.closed.send_replace(true);
+        if let Err(error) = self.shared.raft.shutdown().await {
+            tracing::warn!(%error, "consensus did not end in order");
+        }
+        let journal = Arc::clone(&self.shared.journal);
+        if let Err(error) = tokio::task::spawn_blocking(move || journal.stop()).await {
+            tracing::warn!(%error, "the journal's thread did not end in order");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! How a member keeps its log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{Disk, RealDisk};
+
+/// Settings of one member.
+#[derive(Clone)]
+pub struct Options {
+    /// The journal's directory, made when missing.
+    pub dir: PathBuf,
+    /// Number of this member in its cluster.
+    pub node_id: u64,
+    /// Whose log it is: `controller:NAME` or `agent:NAME`. A directory of another node is refused.
+    pub identity: String,
+    /// Size of a segment file, reserved at once.
+    pub segment_bytes: u64,
+    /// Bytes of newest batches kept in memory for live readers.
+    pub ring_bytes: usize,
+    /// Bytes of batches that may wait for their commit; further appends wait before they begin.
+    pub in_flight_bytes: usize,
+    /// How long `open` waits until this member leads.
+    pub open_timeout: Duration,
+    /// The disk; tests inject faults here.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Options {
+    /// The usual: member 1, segments of 64 MiB, 16 MiB in memory, 32 MiB in flight.
+    pub fn new(dir: impl Into<PathBuf>, identity: impl Into<String>) -> Self {
+        Self {
+            dir: dir.into(),
+            node_id: 1,
+            identity: identity.into(),
+            segment_bytes: 64 << 20,
+            ring_bytes: 16 << 20,
+            in_flight_bytes: 32 << 20,
+            open_timeout: Duration::from_secs(30),
+            disk: Arc::new(RealDisk),
+        }
+    }
+}

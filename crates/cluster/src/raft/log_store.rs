@@ -1,0 +1,171 @@
+//! The journal in the form openraft asks for.
+//!
+//! Always: the callback of an append comes after the sync, from the journal's thread. Blocking calls leave the
+//! runtime's threads alone: appends only hand over, reads from disk go to the blocking pool.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+use std::sync::Arc;
+
+use journal::{Fault, Journal, Vote};
+use openraft::OptionalSend;
+use openraft::alias::{LogIdOf, VoteOf};
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::vote::RaftVote as _;
+use tokio::sync::oneshot;
+
+use super::{Entry, StateMachine, Types, entry_of, log_id, membership_to_text, record_of};
+
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    journal: Arc<Journal>,
+    machine: StateMachine,
+}
+
+impl LogStore {
+    pub(crate) fn new(journal: Arc<Journal>, machine: StateMachine) -> Self {
+        Self { journal, machine }
+    }
+
+    async fn entries(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let journal = Arc::clone(&self.journal);
+        let records = if journal.holds_in_memory(start) {
+            journal.read(start, end).map_err(io::Error::other)?
+        } else {
+            let read = tokio::task::spawn_blocking(move || journal.read(start, end));
+            read.await
+                .map_err(io::Error::other)?
+                .map_err(io::Error::other)?
+        };
+        records.into_iter().map(entry_of).collect()
+    }
+}
+
+/// Waits for the journal's word.
+async fn told(order: impl FnOnce(Box<dyn FnOnce(Result<(), Fault>) + Send>)) -> io::Result<()> {
+    let (sender, receiver) = oneshot::channel();
+    order(Box::new(move |told| {
+        // Nobody waits any more when openraft is being shut down.
+        drop(sender.send(told));
+    }));
+    receiver
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)
+}
+
+fn vote_of(vote: Vote) -> VoteOf<Types> {
+    let leader = openraft::impls::leader_id_std::LeaderId {
+        term: vote.term,
+        voted_for: vote.node,
+    };
+    VoteOf::<Types>::from_leader_id(leader, vote.committed)
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<Entry>> {
+        let start = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        self.entries(start, end).await
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
+        Ok(self.journal.hard_state().vote.map(vote_of))
+    }
+
+    /// The journal knows where each term begins: no search on disk at the start.
+    async fn get_key_log_ids(
+        &mut self,
+        range: RangeInclusive<LogIdOf<Types>>,
+    ) -> io::Result<Vec<LogIdOf<Types>>> {
+        let (first, last) = range.into_inner();
+        let mut ids = vec![first];
+        let terms = self.journal.terms();
+        ids.extend(
+            terms
+                .into_iter()
+                .filter(|(_, i)| *i > first.index && *i <= last.index)
+                .map(|(t, i)| log_id(t, i)),
+        );
+        if ids.last() != Some(&last) {
+            ids.push(last);
+        }
+        Ok(ids)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let purged = self
+            .journal
+            .hard_state()
+            .purged
+            .map(|p| log_id(p.term, p.index));
+        let (_, next_index) = self.journal.bounds();
+        let last = self
+            .journal
+            .terms()
+            .last()
+            .map(|(term, _)| log_id(*term, next_index - 1));
+        Ok(LogState {
+            last_purged_log_id: purged,
+            last_log_id: last.max(purged),
+        })
+    }
+
+    async fn save_vote(&mut self, vote: &VoteOf<Types>) -> io::Result<()> {
+        let vote = Vote {
+            term: vote.leader_id.term,
+            node: vote.leader_id.voted_for,
+            committed: vote.is_committed(),
+        };
+        told(|done| self.journal.save_vote(vote, done)).await
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let records = entries.into_iter().map(record_of).collect();
+        self.journal.append(records, move |told| {
+            callback.io_completed(told.map_err(io::Error::other))
+        });
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogIdOf<Types>>) -> io::Result<()> {
+        let index = last_log_id.map_or(0, |id| id.index + 1);
+        told(|done| self.journal.truncate(index, done)).await
+    }
+
+    async fn purge(&mut self, id: LogIdOf<Types>) -> io::Result<()> {
+        let membership = membership_to_text(&self.machine.applied().membership);
+        told(|done| {
+            self.journal
+                .purge(id.index, id.leader_id.term, Some(membership), done)
+        })
+        .await
+    }
+}

@@ -1,0 +1,132 @@
+//! Openraft's state machine: it has no state but where it stands. It tells the journal what is committed, wakes the
+//! readers and answers the appenders; the node evolves its own state from the batches.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, TryStreamExt as _};
+use journal::Journal;
+use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use tokio::sync::watch;
+
+use super::{LogId, Types, log_id, membership_of};
+
+/// How far the log is applied.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) last: Option<LogId>,
+    pub(crate) membership: StoredMembershipOf<Types>,
+}
+
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    journal: Arc<Journal>,
+    applied: Arc<Mutex<Applied>>,
+    /// Last applied term: `open` waits until it is its own.
+    term: Arc<watch::Sender<u64>>,
+    committed: Arc<watch::Sender<u64>>,
+}
+
+impl StateMachine {
+    pub(crate) fn new(journal: Arc<Journal>, applied: Applied) -> Self {
+        let committed = journal.committed_key();
+        Self {
+            journal,
+            applied: Arc::new(Mutex::new(applied)),
+            term: Arc::new(watch::Sender::new(0)),
+            committed: Arc::new(watch::Sender::new(committed)),
+        }
+    }
+
+    pub(crate) fn applied(&self) -> Applied {
+        self.applied
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Term of the last entry applied in this run.
+    pub(crate) fn term(&self) -> watch::Receiver<u64> {
+        self.term.subscribe()
+    }
+
+    /// Last committed event.
+    pub(crate) fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    fn current_snapshot(&self) -> io::Result<Option<SnapshotOf<Types, ()>>> {
+        let Some(file) = self.journal.snapshot() else {
+            return Ok(None);
+        };
+        let meta = SnapshotMetaOf::<Types> {
+            last_log_id: Some(log_id(file.meta.term, file.meta.index)),
+            last_membership: membership_of(None, file.meta.membership.as_ref())?,
+        };
+        Ok(Some(SnapshotOf::<Types, ()> { meta, snapshot: () }))
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    /// Snapshots are files the node writes itself; openraft only has to know up to where.
+    type SnapshotData = ();
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembershipOf<Types>)> {
+        let applied = Self::applied(self);
+        Ok((applied.last, applied.membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = entry.log_id();
+            {
+                let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+                applied.last = Some(id);
+                if let EntryPayload::Membership(members) = &entry.payload {
+                    applied.membership =
+                        StoredMembershipOf::<Types>::new(Some(id), members.clone());
+                }
+            }
+            let key = self.journal.commit(id.index + 1);
+            self.committed
+                .send_if_modified(|committed| std::mem::replace(committed, key) != key);
+            let term = id.leader_id.term;
+            self.term
+                .send_if_modified(|applied| std::mem::replace(applied, term) != term);
+            if let Some(responder) = responder {
+                responder.send(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _: &SnapshotMetaOf<Types>, (): ()) -> io::Result<()> {
+        Err(io::Error::other(
+            "a cluster of one member is sent no snapshot",
+        ))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, ()>>> {
+        self.current_snapshot()
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for StateMachine {
+    type SnapshotData = ();
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, ()>> {
+        self.current_snapshot()?
+            .ok_or_else(|| io::Error::other("the node has not written a snapshot yet"))
+    }
+}

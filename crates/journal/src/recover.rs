@@ -1,0 +1,199 @@
+//! Reads a log as it lies on disk and says what it is worth. Reads only: `journal` mends, `inspect` tells.
+//!
+//! Always: a torn tail exists only at the end of the last segment, where no later group and no promise of the marker
+//! says that the bytes had been whole. Everything else that does not fit is damage and is named.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::fault::{Damage, Fault, OpenError};
+use crate::hard_state::Position;
+use crate::record::Kind;
+use crate::segment::{self, Segment, Step, Walk};
+
+/// Bytes behind the last whole record that a crash left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TornTail {
+    pub(crate) path: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) what: &'static str,
+}
+
+/// A log as found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) segments: VecDeque<Segment>,
+    /// Left over from an interrupted purge.
+    pub(crate) obsolete: Vec<PathBuf>,
+    pub(crate) torn: Option<TornTail>,
+    pub(crate) next_index: u64,
+    pub(crate) last_key: u64,
+    /// Each term with its first index, in order.
+    pub(crate) terms: Vec<(u64, u64)>,
+    /// Last membership record.
+    pub(crate) membership: Option<(Position, String)>,
+    pub(crate) records: u64,
+}
+
+/// Walks all segments after `purged`; `promised` is what the marker says must be there.
+pub(crate) fn scan(dir: &Path, purged: Option<Position>, promised: u64) -> Result<Scan, OpenError> {
+    let files = segment::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
+    let start = purged.map_or(0, |p| p.index + 1);
+    let mut scan = Scan {
+        segments: VecDeque::new(),
+        obsolete: Vec::new(),
+        torn: None,
+        next_index: start,
+        last_key: purged.map_or(0, |p| p.key),
+        terms: Vec::new(),
+        membership: None,
+        records: 0,
+    };
+    let mut last_term = 0;
+    let mut files = files.into_iter().peekable();
+    while let Some((first_index, path)) = files.next() {
+        let next_first = files.peek().map(|(first, _)| *first);
+        if next_first.is_some_and(|first| first <= start) {
+            scan.obsolete.push(path);
+            continue;
+        }
+        let is_first = scan.segments.is_empty();
+        let fits = if is_first {
+            first_index <= start
+        } else {
+            first_index == scan.next_index
+        };
+        if !fits {
+            let what = format!(
+                "the log has a gap: this file begins with record {first_index}, expected was {}; a segment file is missing or cut",
+                scan.next_index
+            );
+            return Err(Damage::new(&path, 0, what).into());
+        }
+        scan.next_index = first_index;
+        scan_segment(
+            &mut scan,
+            first_index,
+            &path,
+            next_first.is_none(),
+            &mut last_term,
+        )?;
+    }
+    if scan.next_index < promised.max(start) {
+        let (path, offset) = match (&scan.torn, scan.segments.back()) {
+            (Some(torn), _) => (torn.path.clone(), torn.offset),
+            (None, Some(segment)) => (segment.path.clone(), segment.bytes),
+            (None, None) => (dir.join(segment::name_of(scan.next_index)), 0),
+        };
+        let what = format!(
+            "record {} was confirmed as durable and is missing or damaged (all records before {} were)",
+            scan.next_index,
+            promised.max(start)
+        );
+        return Err(Damage { path, offset, what }.into());
+    }
+    Ok(scan)
+}
+
+fn scan_segment(
+    scan: &mut Scan,
+    first_index: u64,
+    path: &Path,
+    is_last: bool,
+    last_term: &mut u64,
+) -> Result<(), OpenError> {
+    let fault = |e| Fault::new("read", path, e);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .or_else(|e| match e.kind() {
+            // Looking is allowed to those who may not write.
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                File::open(path)
+            }
+            _ => Err(e),
+        });
+    let file = file.map_err(|e| Fault::new("open", path, e))?;
+    let length = file.metadata().map_err(fault)?.len();
+    let mut segment = Segment::new(path.to_owned(), file, first_index, scan.last_key);
+    let mut walk = Walk::new(
+        path.to_owned(),
+        Arc::clone(&segment.file),
+        0,
+        length,
+        first_index,
+    );
+    let stopped = loop {
+        let offset = walk.offset;
+        match walk.step().map_err(fault)? {
+            Step::Record { header, record } => {
+                if record.term < *last_term || (record.key != 0 && record.key <= scan.last_key) {
+                    return Err(Damage::new(
+                        path,
+                        offset,
+                        "the record is older than the one before it",
+                    )
+                    .into());
+                }
+                if record.term > *last_term || scan.terms.is_empty() {
+                    scan.terms.push((record.term, record.index));
+                    *last_term = record.term;
+                }
+                scan.last_key = scan.last_key.max(record.key);
+                if record.kind == Kind::Membership {
+                    let position = Position {
+                        index: record.index,
+                        term: record.term,
+                        key: scan.last_key,
+                    };
+                    let Ok(text) = String::from_utf8(record.body.to_vec()) else {
+                        return Err(Damage::new(path, offset, "the membership is not text").into());
+                    };
+                    scan.membership = Some((position, text));
+                }
+                debug_assert_eq!(header.index + 1, walk.next_index);
+                segment.note(record.key, record.disk_bytes());
+                scan.records += 1;
+            }
+            Step::End => break None,
+            Step::Zeros => break Some("zeros instead of a record"),
+            Step::Bad(what) => break Some(what),
+        }
+    };
+    scan.next_index = walk.next_index;
+    if let Some(what) = stopped {
+        let data = segment::first_data_after(&segment.file, walk.offset, length).map_err(fault)?;
+        let proof = segment::later_group(&segment.file, walk.offset, length, walk.next_index)
+            .map_err(fault)?;
+        match (data, proof) {
+            (_, Some(later)) => {
+                let what = format!(
+                    "{what}; record {} stood here, since record {later} stands behind it",
+                    walk.next_index
+                );
+                return Err(Damage::new(path, walk.offset, what).into());
+            }
+            (Some(_), None) if is_last => {
+                scan.torn = Some(TornTail {
+                    path: path.to_owned(),
+                    offset: walk.offset,
+                    what,
+                });
+            }
+            (Some(_), None) => {
+                let what = format!(
+                    "{what}; record {} stood here, since the next segment exists",
+                    walk.next_index
+                );
+                return Err(Damage::new(path, walk.offset, what).into());
+            }
+            // Reserved space; a segment that lost its end shows as a gap before the next one.
+            (None, None) => {}
+        }
+    }
+    scan.segments.push_back(segment);
+    Ok(())
+}
