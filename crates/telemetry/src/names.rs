@@ -1,0 +1,99 @@
+//! All metrics, each with its kind and meaning.
+//! Always: counters end in `_total`, units are seconds and bytes, every queue has its depth, every sync its duration.
+
+use metrics::Unit;
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only upwards.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// Many values, shown as buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// What it counts.
+    pub unit: Unit,
+    /// What it means, for the person who looks at the graph.
+    pub meaning: &'static str,
+}
+
+macro_rules! metrics_of_the_house {
+    ($($constant:ident = $name:literal $kind:ident $unit:ident $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $constant: &str = $name;)*
+        /// Every metric there is.
+        pub const ALL: &[Metric] = &[
+            $(Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, meaning: $meaning },)*
+        ];
+    };
+}
+
+metrics_of_the_house! {
+    JOURNAL_BYTES = "mainspring_journal_bytes" Gauge Bytes "Size of all journal segments on disk.";
+    JOURNAL_UNRELEASED_EVENTS = "mainspring_journal_unreleased_events" Gauge Count "Events that a receiver has not confirmed yet.";
+    JOURNAL_EVENTS = "mainspring_journal_events_total" Counter Count "Events written.";
+    JOURNAL_APPENDS = "mainspring_journal_appends_total" Counter Count "Batches of events written.";
+    JOURNAL_SYNCS = "mainspring_journal_syncs_total" Counter Count "Flushes to disk.";
+    JOURNAL_APPEND_SECONDS = "mainspring_journal_append_seconds" Histogram Seconds "From a batch of events to its durability.";
+    JOURNAL_SYNC_SECONDS = "mainspring_journal_sync_seconds" Histogram Seconds "Duration of one flush to disk.";
+    JOURNAL_SNAPSHOT_SECONDS = "mainspring_journal_snapshot_seconds" Histogram Seconds "Duration of writing a snapshot.";
+    LAST_EVENT_ID = "mainspring_last_event_id" Gauge Microseconds "EventId of the newest event.";
+    ORDERS = "mainspring_orders" Gauge Count "Orders, by label state.";
+    OBSTACLES = "mainspring_obstacles" Gauge Count "Orders that wait, by label obstacle.";
+    COMMANDS = "mainspring_commands_total" Counter Count "Commands, by label command and outcome.";
+    DECIDE_SECONDS = "mainspring_decide_seconds" Histogram Seconds "Duration of deciding one batch of inputs.";
+    QUEUE_DEPTH = "mainspring_queue_depth" Gauge Count "Items that wait in a queue, by label queue.";
+    QUEUE_WAIT_SECONDS = "mainspring_queue_wait_seconds" Histogram Seconds "How long an item has waited, by label queue.";
+    PROCESSES = "mainspring_processes" Gauge Count "Job processes that run.";
+    PROCESS_STARTS = "mainspring_process_starts_total" Counter Count "Job processes started.";
+    PROCESS_KILLS = "mainspring_process_kills_total" Counter Count "Job processes sent a signal, by label signal.";
+    PROCESS_OUTPUT_BYTES = "mainspring_process_output_bytes_total" Counter Bytes "Bytes that jobs have written to stdout and stderr.";
+    LINKS_UP = "mainspring_link_up" Gauge Count "1 when the peer is connected, 0 when not, by label peer.";
+    LINK_ATTEMPTS = "mainspring_link_attempts_total" Counter Count "Attempts to connect, by label peer.";
+    LINK_LAG_EVENTS = "mainspring_link_lag_events" Gauge Count "Events that the peer has and we have not, by label peer.";
+    HTTP_REQUESTS = "mainspring_http_requests_total" Counter Count "Requests answered, by label path and status.";
+    HTTP_SECONDS = "mainspring_http_seconds" Histogram Seconds "Duration of requests, streams left out.";
+    HTTP_STREAMS = "mainspring_http_streams" Gauge Count "Event streams that are open.";
+    LOGINS_FAILED = "mainspring_logins_failed_total" Counter Count "Logins with a wrong password or token.";
+    START_SECONDS = "mainspring_start_seconds" Gauge Seconds "Duration of the last start, reading the journal included.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules() {
+        for metric in ALL {
+            assert!(metric.name.starts_with("mainspring_"), "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind == Kind::Counter,
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                metric.kind == Kind::Histogram,
+                metric.name.ends_with("_seconds") && metric.name != START_SECONDS,
+                "{}",
+                metric.name
+            );
+            assert!(metric.meaning.ends_with('.'), "{}", metric.name);
+            assert_eq!(
+                ALL.iter().filter(|other| other.name == metric.name).count(),
+                1,
+                "{}",
+                metric.name
+            );
+        }
+    }
+}
