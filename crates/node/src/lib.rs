@@ -1,1 +1,29 @@
-//! To be furnished.
+//! The commit loop that a Controller and an Agent share: inputs in, one batch of events out, replies after the commit.
+//!
+//! Always: what has been answered, streamed or acted upon is in the log; one batch is in flight while the next one gathers; a
+//! fault of the log ends the node ([`Fault`], exit code 98), because nobody may act on events that might be lost.
+//! Never here: what an input means. See [`Machine`], which each node implements for its own machine.
+//!
+//! ```text
+//! Handle::ask ─► inbox ─► Machine::take, advance (evolve each event) ─► log.append ─► replies
+//!                                                                              ├─► event streams
+//!                                                                              └─► Outside::release (drivers)
+//! ```
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod clock;
+mod commit;
+mod facts;
+mod fault;
+mod handle;
+mod machine;
+mod recovery;
+mod snapshots;
+
+pub use clock::{Clock, SystemClock};
+pub use commit::{Limits, Node};
+pub use facts::Facts;
+pub use fault::{Fault, Stopped};
+pub use handle::{End, Handle};
+pub use machine::{Machine, NotApplicable, Outside};

@@ -1,0 +1,274 @@
+//! The loop: gather, decide, commit, release.
+//!
+//! Always: the state is the committed one whenever somebody looks at it; one batch is in flight, and what comes meanwhile gathers
+//! in the inbox and becomes the next batch (group commit). Never here: branches on what an input means.
+
+use crate::handle::{Entry, Question};
+use crate::snapshots::{Snapshots, Taken};
+use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside};
+use cluster::{Batch, Log, Opened};
+use model::{Event, EventId, JournalEvent};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// The clock may be set while the loop sleeps, so it looks at it at least this often.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// A timer that is due and makes nothing happen must not keep the processor busy.
+const IDLE_TIMER_PAUSE: Duration = Duration::from_millis(20);
+
+/// The bounds of a loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Entries that wait in the inbox; senders wait beyond.
+    pub inbox: usize,
+    /// Inputs that become one batch.
+    pub batch_inputs: usize,
+    /// Bytes of events after which a batch takes no further input.
+    pub batch_bytes: usize,
+    /// Bytes of log after which a snapshot is due, if they are also more than twice the newest snapshot.
+    pub snapshot_bytes: u64,
+    /// Time after which a snapshot is due if anything has happened.
+    pub snapshot_period: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            inbox: 1024,
+            batch_inputs: 1000,
+            batch_bytes: 4 << 20,
+            snapshot_bytes: 64 << 20,
+            snapshot_period: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Starts commit loops.
+#[derive(Debug)]
+pub struct Node;
+
+impl Node {
+    /// Recovers `machine` from the log (newest snapshot, then the events behind it), records the start, and runs until
+    /// [`Handle::shut_down`] or a fault. The task's result is the process's exit code. The log is the caller's to shut down.
+    pub async fn start<M: Machine>(
+        machine: M,
+        opened: Opened,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        outside: impl Outside<M>,
+    ) -> Result<(Handle<M>, JoinHandle<Result<End, Fault>>), Fault> {
+        let Opened { log, snapshot, replay } = opened;
+        let recovered = crate::recovery::recover(machine, snapshot, replay).await?;
+        let (sender, inbox) = mpsc::channel(limits.inbox);
+        let nudge = Arc::new(Notify::new());
+        let (committed, watcher) = watch::channel(recovered.last);
+        let handle = Handle { inbox: sender, nudge: Arc::clone(&nudge), committed: watcher };
+        let snapshots = Snapshots::new(log.clone(), limits, &recovered);
+        let mut commit_loop = CommitLoop {
+            machine: recovered.machine,
+            last: recovered.last,
+            log,
+            clock,
+            limits,
+            outside,
+            inbox,
+            nudge,
+            committed,
+            snapshots,
+            released: EventId::BEFORE_FIRST,
+            end: None,
+        };
+        commit_loop.begin().await?;
+        let task = tokio::spawn(async move {
+            let ended = commit_loop.run().await;
+            if let Err(fault) = &ended {
+                tracing::error!(%fault, "the node stops");
+            }
+            ended
+        });
+        Ok((handle, task))
+    }
+}
+
+struct CommitLoop<M: Machine, O> {
+    machine: M,
+    last: EventId,
+    log: Log,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    outside: O,
+    inbox: mpsc::Receiver<Entry<M>>,
+    nudge: Arc<Notify>,
+    committed: watch::Sender<EventId>,
+    snapshots: Snapshots,
+    released: EventId,
+    end: Option<End>,
+}
+
+/// Why the loop goes round.
+enum Wake<M: Machine> {
+    Entry(Option<Entry<M>>),
+    Nudged,
+    Timer,
+    Snapshot(Taken),
+}
+
+/// A batch with those who wait for it.
+struct Round<M: Machine> {
+    facts: Facts,
+    inputs: usize,
+    replies: Vec<(oneshot::Sender<Vec<M::Reply>>, Vec<M::Reply>)>,
+    questions: Vec<Question<M>>,
+}
+
+impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
+    async fn begin(&mut self) -> Result<(), Fault> {
+        let mut round = self.round();
+        let facts = &mut round.facts;
+        facts.record(&mut self.machine, Event::Journal(JournalEvent::SnapshotTaken)).map_err(Fault::Misfit)?;
+        self.machine.started(facts).map_err(Fault::Misfit)?;
+        self.machine.advance(facts).map_err(Fault::Misfit)?;
+        self.commit(round).await
+    }
+
+    async fn run(&mut self) -> Result<End, Fault> {
+        let mut idle_timer = false;
+        loop {
+            let wake = self.gather(idle_timer).await;
+            let is_timer = matches!(wake, Wake::Timer);
+            let mut round = self.round();
+            self.decide(wake, &mut round)?;
+            idle_timer = is_timer && round.facts.is_empty();
+            self.commit(round).await?;
+            if let Some(end) = self.end {
+                return self.close(end).await;
+            }
+        }
+    }
+
+    async fn gather(&mut self, idle_timer: bool) -> Wake<M> {
+        let pause = self.pause(idle_timer);
+        tokio::select! {
+            entry = self.inbox.recv() => Wake::Entry(entry),
+            () = self.nudge.notified() => Wake::Nudged,
+            taken = self.snapshots.taken() => Wake::Snapshot(taken),
+            () = tokio::time::sleep(pause) => Wake::Timer,
+        }
+    }
+
+    fn pause(&self, idle_timer: bool) -> Duration {
+        let now = self.clock.now();
+        let by_machine = self.machine.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now));
+        let by_snapshot = self.snapshots.due_in();
+        let least = if idle_timer { IDLE_TIMER_PAUSE } else { Duration::ZERO };
+        by_machine.min(by_snapshot).min(SLEEP_MAX).max(least)
+    }
+
+    fn decide(&mut self, wake: Wake<M>, round: &mut Round<M>) -> Result<(), Fault> {
+        match wake {
+            Wake::Entry(Some(entry)) => self.take(entry, round)?,
+            // Every handle is gone: nobody can ask for anything any more.
+            Wake::Entry(None) => self.end = Some(End { suppress_snapshot: true, ..End::default() }),
+            Wake::Snapshot(taken) => {
+                if taken.is_ok() {
+                    let event = Event::Journal(JournalEvent::SnapshotTaken);
+                    round.facts.record(&mut self.machine, event).map_err(Fault::Misfit)?;
+                    self.release_log();
+                }
+                self.snapshots.answer(&taken);
+            }
+            Wake::Nudged | Wake::Timer => {}
+        }
+        while self.end.is_none() && round.has_room(&self.limits) {
+            let Ok(entry) = self.inbox.try_recv() else { break };
+            self.take(entry, round)?;
+        }
+        round.facts.set_now(self.clock.now());
+        self.machine.advance(&mut round.facts).map_err(Fault::Misfit)
+    }
+
+    fn take(&mut self, entry: Entry<M>, round: &mut Round<M>) -> Result<(), Fault> {
+        match entry {
+            Entry::Inputs { inputs, replies } => {
+                round.facts.set_now(self.clock.now());
+                let mut answers = Vec::with_capacity(inputs.len());
+                for input in inputs {
+                    answers.push(self.machine.take(input, &mut round.facts).map_err(Fault::Misfit)?);
+                    self.machine.advance(&mut round.facts).map_err(Fault::Misfit)?;
+                    round.inputs += 1;
+                }
+                round.replies.push((replies, answers));
+            }
+            Entry::Question(question) => round.questions.push(question),
+            Entry::TakeSnapshot(reply) => self.snapshots.want(reply),
+            Entry::ShutDown(end) => {
+                self.end = Some(end);
+                self.inbox.close();
+                // What was sent before the shutdown is still done; more cannot come.
+                while let Ok(entry) = self.inbox.try_recv() {
+                    if !matches!(entry, Entry::ShutDown(_)) {
+                        self.take(entry, round)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the batch durable, then tells everybody.
+    async fn commit(&mut self, round: Round<M>) -> Result<(), Fault> {
+        let Round { facts, replies, questions, .. } = round;
+        if !facts.is_empty() {
+            let (last, count) = (facts.last_event_id(), facts.len());
+            let lines = facts.into_lines();
+            let bytes = lines.len();
+            self.log.append(Batch { last_event_id: last.0, body: lines.into() }).await?;
+            self.last = last;
+            self.snapshots.grown(bytes, count);
+            self.committed.send_replace(last);
+        }
+        for (reply, answers) in replies {
+            // Whoever asked may be gone; what was asked has been done.
+            let _unheard = reply.send(answers);
+        }
+        for question in questions {
+            question(&self.machine);
+        }
+        self.outside.release(&self.machine, self.last);
+        if self.machine.released() != self.released {
+            self.release_log();
+        }
+        self.snapshots.begin_if_due(&self.machine, self.last);
+        Ok(())
+    }
+
+    fn release_log(&mut self) {
+        self.released = self.machine.released();
+        let (log, until) = (self.log.clone(), self.released.min(self.last));
+        tokio::spawn(async move { log.release(until.0).await });
+    }
+
+    async fn close(&mut self, end: End) -> Result<End, Fault> {
+        self.inbox.close();
+        let mut round = self.round();
+        self.machine.closing(&mut round.facts).map_err(Fault::Misfit)?;
+        self.commit(round).await?;
+        if let Err(error) = self.snapshots.finish(&self.machine, self.last, end.suppress_snapshot).await {
+            tracing::warn!(%error, "no snapshot was written at the shutdown; the next start replays the log");
+        }
+        Ok(end)
+    }
+
+    fn round(&self) -> Round<M> {
+        let facts = Facts::new(self.clock.now(), self.last);
+        Round { facts, inputs: 0, replies: Vec::new(), questions: Vec::new() }
+    }
+}
+
+impl<M: Machine> Round<M> {
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.inputs < limits.batch_inputs && self.facts.bytes() < limits.batch_bytes
+    }
+}

@@ -1,0 +1,77 @@
+//! The batch of events that is being made.
+//!
+//! Always: an event is numbered, made true and written down in one step; one that does not fit leaves no trace. Each is encoded
+//! once, here. Never here: when the batch is committed.
+
+use crate::{Machine, NotApplicable};
+use model::{Event, EventId, Stamped, Timestamp};
+
+/// Collects the events of a batch, numbers them and keeps the time at which it is judged.
+#[derive(Debug)]
+pub struct Facts {
+    now: Timestamp,
+    last: EventId,
+    lines: String,
+    count: usize,
+}
+
+impl Facts {
+    /// An empty batch after the event `last`.
+    pub fn new(now: Timestamp, last: EventId) -> Facts {
+        Facts { now, last, lines: String::new(), count: 0 }
+    }
+
+    /// The time at which the batch is judged.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The newest event, of this batch or before it.
+    pub fn last_event_id(&self) -> EventId {
+        self.last
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether nothing has happened.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Makes `event` true and writes it down.
+    pub fn record<M: Machine>(&mut self, machine: &mut M, event: Event) -> Result<(), NotApplicable> {
+        self.stamp(machine, None, event)
+    }
+
+    /// The same for an event that was taken over from elsewhere, where it happened at `at`.
+    pub fn record_at<M: Machine>(&mut self, machine: &mut M, at: Timestamp, event: Event) -> Result<(), NotApplicable> {
+        self.stamp(machine, Some(at), event)
+    }
+
+    fn stamp<M: Machine>(&mut self, machine: &mut M, at: Option<Timestamp>, event: Event) -> Result<(), NotApplicable> {
+        let event_id = self.last.next(self.now);
+        let timestamp = at.filter(|at| *at != event_id.timestamp());
+        let stamped = Stamped { event_id, timestamp, event };
+        machine.evolve(&stamped)?;
+        stamped.write_line(&mut self.lines);
+        self.last = event_id;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Time goes on within a long batch; it never goes back.
+    pub(crate) fn set_now(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub(crate) fn into_lines(self) -> String {
+        self.lines
+    }
+}

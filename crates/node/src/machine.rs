@@ -1,0 +1,72 @@
+//! What the commit loop asks of a machine, and of the outside world that follows it.
+//!
+//! Always: synchronous, without clock, chance or I/O; the same inputs at the same times give the same events.
+//! Never here: when something is asked. See `commit`.
+
+use crate::Facts;
+use model::{EventId, Stamped, Timestamp};
+use std::fmt;
+
+/// An event that does not fit the state: a bug, or a log of something else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotApplicable(pub String);
+
+impl NotApplicable {
+    /// With the reason in words.
+    pub fn new(why: impl fmt::Display) -> NotApplicable {
+        NotApplicable(why.to_string())
+    }
+}
+
+/// A machine with its state, owned by the commit loop. A clone is cheap: snapshots are written from one.
+///
+/// Implement it in the node crate for a thin wrapper around the pure state (`struct ControllerMachine(controller::State)`).
+pub trait Machine: Clone + Send + Sync + 'static {
+    /// What comes from outside: a command, a peer's message, the end of something.
+    type Input: Send + 'static;
+    /// What the sender gets, after the commit and not before.
+    type Reply: Send + 'static;
+
+    /// Judges an input against the settled state and records what follows through [`Facts::record`]. A refusal is a reply. An
+    /// error is a bug and ends the node before anything of the batch is written.
+    fn take(&mut self, input: Self::Input, facts: &mut Facts) -> Result<Self::Reply, NotApplicable>;
+
+    /// Records what follows from the present, until nothing does (due timers, orders that can go on). Called after every input
+    /// and when [`Machine::next_wakeup`] has come.
+    fn advance(&mut self, facts: &mut Facts) -> Result<(), NotApplicable>;
+
+    /// Makes one event true. The only writer of the state, also on recovery. An error leaves the state as it was.
+    fn evolve(&mut self, stamped: &Stamped) -> Result<(), NotApplicable>;
+
+    /// When [`Machine::advance`] is due by the clock.
+    fn next_wakeup(&self) -> Option<Timestamp>;
+
+    /// Records that the node has started (the loop has recorded `SnapshotTaken`): `ControllerReady`, `AgentReady`.
+    fn started(&mut self, facts: &mut Facts) -> Result<(), NotApplicable>;
+
+    /// Records that the node is shutting down in order: `ControllerShutDown`, `AgentShutDown`. Called once, last of all.
+    fn closing(&mut self, facts: &mut Facts) -> Result<(), NotApplicable>;
+
+    /// The state as JSON lines, without line ends.
+    fn snapshot(&self) -> Box<dyn Iterator<Item = String> + '_>;
+
+    /// Takes a line of a snapshot into an empty state.
+    fn restore(&mut self, line: &str) -> Result<(), NotApplicable>;
+
+    /// Events until here (inclusive) may go as soon as a snapshot covers them. Everything if nobody has to confirm.
+    fn released(&self) -> EventId;
+}
+
+/// What follows the machine outside: the drivers of peers.
+pub trait Outside<M: Machine>: Send + 'static {
+    /// Sees the committed state: after recovery, after each commit, and after each [`crate::Handle::nudge`]. Pushes new work into the
+    /// drivers' bounded slots or wakes them; must not wait. What does not fit now is found again in the state later: a
+    /// driver that has room again calls `nudge`.
+    fn release(&mut self, machine: &M, committed: EventId);
+}
+
+/// Nobody follows.
+impl<M: Machine> Outside<M> for () {
+    fn release(&mut self, _machine: &M, _committed: EventId) {}
+}
