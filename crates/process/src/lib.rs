@@ -1,1 +1,38 @@
-//! To be furnished.
+//! Jobs as operating-system processes on Linux: the only crate that spawns.
+//! Always: each job has its own process group; what it writes arrives whole and in order; what is killed is killed with
+//! its whole tree; nothing is left as a zombie; a crashed predecessor's processes are found and ended at the next start.
+//! Never here: orders, outcomes, JSON, or the decision when to kill (see `ending` for the order of the steps).
+//! The design note is `docs/processes.md`.
+#![forbid(unsafe_code)]
+
+mod adoption;
+mod cgroup;
+mod ending;
+mod job;
+mod keeper;
+mod launch;
+mod ledger;
+mod leftovers;
+mod output;
+mod procfs;
+mod return_values;
+mod running;
+mod scripts;
+mod temp_file;
+mod tree;
+mod ward;
+
+pub use crate::ending::{Cause, Effect, Ending, Input};
+pub use crate::launch::{Launch, StartError};
+pub use crate::leftovers::{Leftover, Leftovers, end_leftovers, find_leftovers};
+pub use crate::output::{OutputSettings, Stream};
+pub use crate::return_values::{
+    BadReturnValues, MAX_RETURN_VALUES_BYTES, parse_return_values, read_return_values,
+};
+pub use crate::running::{Event, ExitStatus, JobHandle, Running};
+pub use crate::scripts::{ScriptCommand, ScriptFiles};
+pub use crate::temp_file::{TempFile, TempFiles};
+pub use crate::ward::{AfterEnd, CgroupUse, OpenError, Settings, Ward};
+
+/// The environment variable by which a process is recognized as part of a job, wherever it has fled to.
+pub const MARK_VARIABLE: &str = "MAINSPRING_JOB_MARK";

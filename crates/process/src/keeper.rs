@@ -1,0 +1,184 @@
+//! The ward's own thread for what must not hold up a start or an end: it moves jobs into control groups once they have
+//! lived for an instant, clears the groups away, reaps adopted orphans and cuts the ledger.
+//! Always: asleep without a timer when no job runs and nothing is to be cleared. A busy ward does not wake it per job.
+//! Never: it does not decide about any job.
+
+use crate::adoption;
+use crate::cgroup::JobCgroup;
+use crate::job::Job;
+use crate::ledger::Ledger;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Jobs that end before this never pay for a control group.
+const SETTLE_AFTER: Duration = Duration::from_millis(50);
+/// Pauses between two looks at the orphans: short after an end, longer while nothing changes.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    young: VecDeque<(Instant, Weak<Job>)>,
+    left: Vec<LeftCgroup>,
+    has_ended: bool,
+    is_asleep: bool,
+    is_closed: bool,
+}
+
+/// The control group of a job that is over.
+#[derive(Debug)]
+struct LeftCgroup {
+    cgroup: JobCgroup,
+    was_killed: bool,
+}
+
+impl Shared {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keeper {
+    pub(crate) fn start(ledger: Arc<Ledger>) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("process-keeper".to_owned())
+            .stack_size(256 * 1024)
+            .spawn(move || keep(&theirs, &ledger))?;
+        Ok(Self { shared })
+    }
+
+    pub(crate) fn started(&self, job: &Arc<Job>) {
+        let mut inbox = self.shared.inbox();
+        inbox
+            .young
+            .push_back((Instant::now() + SETTLE_AFTER, Arc::downgrade(job)));
+        self.wake_if_asleep(&mut inbox);
+    }
+
+    pub(crate) fn ended(&self, cgroup: Option<JobCgroup>, was_killed: bool) {
+        let mut inbox = self.shared.inbox();
+        inbox.has_ended = true;
+        inbox
+            .left
+            .extend(cgroup.map(|cgroup| LeftCgroup { cgroup, was_killed }));
+        if was_killed {
+            // A killed tree leaves many orphans at once.
+            self.shared.wake.notify_one();
+        }
+        self.wake_if_asleep(&mut inbox);
+    }
+
+    fn wake_if_asleep(&self, inbox: &mut Inbox) {
+        if std::mem::take(&mut inbox.is_asleep) {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.shared.inbox().is_closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+fn keep(shared: &Shared, ledger: &Ledger) {
+    let mut remaining: Vec<LeftCgroup> = vec![];
+    let mut strangers = 0;
+    let mut pause = MIN_PAUSE;
+    let mut next_sweep = Instant::now();
+    loop {
+        let (due, left, has_ended, is_closed) = {
+            let mut inbox = shared.inbox();
+            let now = Instant::now();
+            let count = inbox
+                .young
+                .iter()
+                .take_while(|(due, _)| *due <= now)
+                .count();
+            let due: Vec<_> = inbox.young.drain(..count).map(|(_, job)| job).collect();
+            (
+                due,
+                std::mem::take(&mut inbox.left),
+                std::mem::take(&mut inbox.has_ended),
+                inbox.is_closed,
+            )
+        };
+        for job in due.iter().filter_map(Weak::upgrade) {
+            job.move_into_cgroup();
+        }
+        for group in &left {
+            if !group.was_killed {
+                group.cgroup.detach_all();
+            }
+        }
+        remaining.extend(left);
+        remaining.retain(|group| {
+            if group.was_killed {
+                group.cgroup.kill();
+            }
+            !group.cgroup.remove()
+        });
+        if has_ended {
+            pause = MIN_PAUSE;
+            next_sweep = next_sweep.min(Instant::now() + pause);
+        }
+        if Instant::now() >= next_sweep {
+            let before = strangers;
+            strangers = adoption::sweep();
+            pause = if strangers < before {
+                MIN_PAUSE
+            } else {
+                (pause * 2).min(MAX_PAUSE)
+            };
+            next_sweep = Instant::now() + pause;
+        }
+        if is_closed {
+            // What is left then is found by the next one who opens the work directory.
+            return;
+        }
+        let running = ledger.shrink();
+
+        let mut inbox = shared.inbox();
+        if inbox.has_ended || inbox.is_closed || !inbox.left.is_empty() {
+            // A burst of ends is taken together.
+            drop(shared.wake.wait_timeout(inbox, MIN_PAUSE));
+            continue;
+        }
+        let next_young = inbox.young.front().map(|(due, _)| *due);
+        if running == 0
+            && strangers == 0
+            && remaining.is_empty()
+            && next_young.is_none()
+            && !has_ended
+        {
+            inbox.is_asleep = true;
+            drop(
+                shared
+                    .wake
+                    .wait_while(inbox, |inbox| inbox.is_asleep && !inbox.is_closed),
+            );
+            continue;
+        }
+        let next = next_young.map_or(next_sweep, |due| due.min(next_sweep));
+        let wait = next
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1));
+        drop(shared.wake.wait_timeout(inbox, wait));
+    }
+}

@@ -1,0 +1,390 @@
+//! The file that says which processes run, for the one who comes after a crash.
+//! Always: a record is written before its process starts (without a pid), again when the pid is known, and freed when it has
+//! ended; each is one `pwrite` of a fixed width, without sync, because only a crash of this process matters here: after a
+//! crash of the machine no process is left. The file is locked as long as it is open, and shrinks when the last ones end.
+//! Never here: what to do about the processes; see `leftovers`.
+//!
+//! ```text
+//! header  0: "MSPROCS1"  8: ward's pid u32  12: 0  16: ward's start time u64  24: boot id, 36 characters     (128 bytes)
+//! record  0: pid u32     4: state u8 (0 free, 1 starting, 2 running)  5: tag length u8   8: start time u64
+//!        16: number u64 24: tag, at most 104 bytes of UTF-8                                       (128 bytes, big-endian)
+//! ```
+
+use crate::procfs::{self, Identity};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+const MAGIC: &[u8; 8] = b"MSPROCS1";
+const WIDTH: usize = 128;
+const MAX_TAG: usize = WIDTH - 24;
+/// The file is cut when so many records at its end are free; one by one would cost a change of the file's size per job.
+const SHRINK_BY: usize = 64;
+const STARTING: u8 = 1;
+const RUNNING: u8 = 2;
+
+/// A process that the predecessor was running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Unknown when the predecessor died during the start.
+    pub(crate) process: Option<Identity>,
+    pub(crate) mark: String,
+    pub(crate) tag: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the work directory {} is in use by another process", dir.display())]
+    InUse { dir: PathBuf },
+    #[error("the ledger of running processes {} cannot be used", path.display())]
+    File { path: PathBuf, source: io::Error },
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    file: File,
+    slots: Mutex<Slots>,
+    mark_prefix: String,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    in_use: Vec<bool>,
+    free: BTreeSet<usize>,
+    in_file: usize,
+    count: usize,
+    next_number: u64,
+}
+
+/// A slot in the ledger and the number that makes the mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    slot: usize,
+    pub(crate) number: u64,
+}
+
+/// Opens and locks the file and reads what the predecessor has left in it.
+pub(crate) fn open(dir: &Path) -> Result<(File, Vec<Record>), LedgerError> {
+    let path = dir.join("running");
+    let failed = |source| LedgerError::File {
+        path: path.clone(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(LedgerError::InUse {
+                dir: dir.to_owned(),
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    let length = file.metadata().map_err(failed)?.len();
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    Ok((file, parse(&bytes)))
+}
+
+fn parse(bytes: &[u8]) -> Vec<Record> {
+    let mut blocks = bytes.chunks_exact(WIDTH);
+    let Some(header) = blocks.next() else {
+        return vec![];
+    };
+    if !header.starts_with(MAGIC) {
+        tracing::warn!("the ledger of running processes has no valid header and is ignored");
+        return vec![];
+    }
+    // Pids and start times mean nothing after the machine has restarted.
+    if header[24..60] != padded_boot_id() {
+        return vec![];
+    }
+    let prefix = mark_prefix(Identity {
+        pid: u32_at(header, 8),
+        start: u64_at(header, 16),
+    });
+    blocks
+        .filter_map(|block| parse_record(block, &prefix))
+        .collect()
+}
+
+fn parse_record(block: &[u8], prefix: &str) -> Option<Record> {
+    let (pid, start, number) = (u32_at(block, 0), u64_at(block, 8), u64_at(block, 16));
+    let process = match block[4] {
+        STARTING => None,
+        RUNNING => Some(Identity { pid, start }),
+        _ => return None,
+    };
+    let tag =
+        String::from_utf8_lossy(&block[24..][..usize::from(block[5]).min(MAX_TAG)]).into_owned();
+    Some(Record {
+        process,
+        mark: format!("{prefix}{number}"),
+        tag,
+    })
+}
+
+fn u32_at(block: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(
+        block[at..at + 4]
+            .try_into()
+            .expect("a record is wide enough"),
+    )
+}
+
+fn u64_at(block: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(
+        block[at..at + 8]
+            .try_into()
+            .expect("a record is wide enough"),
+    )
+}
+
+fn padded_boot_id() -> [u8; 36] {
+    let mut bytes = [0; 36];
+    let id = procfs::boot_id();
+    let length = id.len().min(36);
+    bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
+    bytes
+}
+
+fn mark_prefix(ward: Identity) -> String {
+    format!("{}-{}-", ward.pid, ward.start)
+}
+
+impl Ledger {
+    /// Forgets the predecessor's records and begins anew.
+    pub(crate) fn begin(file: File) -> io::Result<Self> {
+        static WARDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let me = procfs::stat(std::process::id())
+            .ok_or(io::ErrorKind::NotFound)?
+            .id;
+        let mut header = [0; WIDTH];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&me.pid.to_be_bytes());
+        header[16..24].copy_from_slice(&me.start.to_be_bytes());
+        header[24..60].copy_from_slice(&padded_boot_id());
+        file.set_len(0)?;
+        file.write_all_at(&header, 0)?;
+        // Several wards in one process must not give out the same mark.
+        let ward = WARDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let slots = Slots {
+            next_number: ward << 40,
+            ..Slots::default()
+        };
+        Ok(Self {
+            file,
+            slots: Mutex::new(slots),
+            mark_prefix: mark_prefix(me),
+        })
+    }
+
+    pub(crate) fn mark(&self, entry: Entry) -> String {
+        format!("{}{}", self.mark_prefix, entry.number)
+    }
+
+    /// Takes a slot, unless `limit` are taken.
+    pub(crate) fn starting(&self, tag: &str, limit: usize) -> io::Result<Option<Entry>> {
+        let entry = {
+            let mut slots = self.slots();
+            if slots.count >= limit {
+                return Ok(None);
+            }
+            slots.take()
+        };
+        let written = self.write(entry, None, tag);
+        if written.is_err() {
+            self.slots().release(entry.slot);
+        }
+        written.map(|()| Some(entry))
+    }
+
+    pub(crate) fn running(&self, entry: Entry, process: Identity, tag: &str) -> io::Result<()> {
+        self.write(entry, Some(process), tag)
+    }
+
+    pub(crate) fn ended(&self, entry: Entry) {
+        // A failed write leaves a record of a process that is gone, which does no harm: its start time will not match.
+        if let Err(error) = self.file.write_all_at(&[0; 8], offset(entry.slot)) {
+            tracing::warn!(%error, "a record of the ledger of running processes cannot be freed");
+        }
+        let mut slots = self.slots();
+        slots.release(entry.slot);
+        if slots.in_file - slots.in_use.len() >= SHRINK_BY {
+            self.cut(&mut slots);
+        }
+    }
+
+    /// Cuts the free records from the end. Returns how many are in use.
+    pub(crate) fn shrink(&self) -> usize {
+        let mut slots = self.slots();
+        if slots.in_file > slots.in_use.len() {
+            self.cut(&mut slots);
+        }
+        slots.count
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.slots().count
+    }
+
+    fn cut(&self, slots: &mut Slots) {
+        if let Err(error) = self.file.set_len(offset(slots.in_use.len())) {
+            tracing::warn!(%error, "the ledger of running processes cannot be cut");
+        }
+        slots.in_file = slots.in_use.len();
+    }
+
+    fn write(&self, entry: Entry, process: Option<Identity>, tag: &str) -> io::Result<()> {
+        let mut block = [0; WIDTH];
+        if let Some(process) = process {
+            block[..4].copy_from_slice(&process.pid.to_be_bytes());
+            block[8..16].copy_from_slice(&process.start.to_be_bytes());
+        }
+        let tag = &tag[..tag.floor_char_boundary(MAX_TAG)];
+        block[4] = if process.is_some() { RUNNING } else { STARTING };
+        block[5] = u8::try_from(tag.len()).unwrap_or(0);
+        block[16..24].copy_from_slice(&entry.number.to_be_bytes());
+        block[24..24 + tag.len()].copy_from_slice(tag.as_bytes());
+        self.file.write_all_at(&block, offset(entry.slot))
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slots {
+    fn take(&mut self) -> Entry {
+        let slot = self.free.pop_first().unwrap_or_else(|| {
+            self.in_use.push(false);
+            self.in_use.len() - 1
+        });
+        self.in_use[slot] = true;
+        self.in_file = self.in_file.max(self.in_use.len());
+        self.count += 1;
+        let number = self.next_number;
+        self.next_number += 1;
+        Entry { slot, number }
+    }
+
+    fn release(&mut self, slot: usize) {
+        self.in_use[slot] = false;
+        self.free.insert(slot);
+        self.count -= 1;
+        while self.in_use.last() == Some(&false) {
+            self.in_use.pop();
+            self.free.remove(&self.in_use.len());
+        }
+    }
+}
+
+fn offset(slot: usize) -> u64 {
+    ((slot + 1) * WIDTH) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(dir: &Path) -> Ledger {
+        Ledger::begin(open(dir).expect("the directory is ours").0).expect("the file can be written")
+    }
+
+    #[test]
+    fn the_successor_reads_what_ran_and_what_was_starting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = fresh(dir.path());
+        let [a, b, c] = ["a", "b", "c"].map(|tag| {
+            ledger
+                .starting(tag, 9)
+                .expect("written")
+                .expect("below the limit")
+        });
+        let process = Identity { pid: 7, start: 99 };
+        ledger.running(a, process, "a").expect("written");
+        ledger
+            .running(b, Identity { pid: 8, start: 99 }, "b")
+            .expect("written");
+        ledger.ended(b);
+        let marks = [ledger.mark(a), ledger.mark(c)];
+        assert!(
+            matches!(open(dir.path()), Err(LedgerError::InUse { .. })),
+            "one at a time"
+        );
+        drop(ledger);
+
+        let (_file, records) = open(dir.path()).expect("free again");
+        let [mark_a, mark_c] = marks;
+        let expected = [
+            Record {
+                process: Some(process),
+                mark: mark_a,
+                tag: "a".to_owned(),
+            },
+            Record {
+                process: None,
+                mark: mark_c,
+                tag: "c".to_owned(),
+            },
+        ];
+        assert_eq!(records, expected);
+    }
+
+    #[test]
+    fn rc_05_the_file_has_a_fixed_width_and_shrinks_when_the_last_ones_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = fresh(dir.path());
+        let length = || {
+            std::fs::metadata(dir.path().join("running"))
+                .expect("it is there")
+                .len()
+        };
+        let entries: Vec<_> = (0..100)
+            .map(|_| {
+                ledger
+                    .starting("x", 1000)
+                    .expect("written")
+                    .expect("below the limit")
+            })
+            .collect();
+        assert_eq!(length(), 101 * 128);
+        ledger.ended(entries[3]);
+        assert_eq!(length(), 101 * 128, "a gap is kept for the next one");
+        assert_eq!(
+            ledger.starting("y", 1000).expect("written").map(|e| e.slot),
+            Some(3)
+        );
+        for entry in &entries[20..] {
+            ledger.ended(*entry);
+        }
+        assert!(length() <= 37 * 128, "the end was cut");
+        for entry in &entries[..20] {
+            ledger.ended(*entry);
+        }
+        assert_eq!(ledger.shrink(), 0);
+        assert_eq!(length(), 128);
+    }
+
+    #[test]
+    fn a_limit_is_kept_and_a_long_tag_is_cut_at_a_character() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = fresh(dir.path());
+        let tag = "€".repeat(60);
+        assert!(ledger.starting(&tag, 1).expect("written").is_some());
+        assert!(ledger.starting(&tag, 1).expect("not even tried").is_none());
+        drop(ledger);
+        let (_file, records) = open(dir.path()).expect("free again");
+        assert_eq!(records[0].tag, "€".repeat(34));
+    }
+}

@@ -1,0 +1,277 @@
+//! Processes that a crashed predecessor has left running.
+//! Always: found by the ledger, the marks and the control groups; a pid that went to somebody else since is not touched;
+//! when `Ward::open` returns they are gone, or told as survivors. What normally ended jobs left on purpose stays.
+
+use crate::cgroup::{CgroupRoot, JobCgroup};
+use crate::ledger::{self, LedgerError, Record};
+use crate::procfs::{self, Identity, Stat};
+use crate::ward::OpenError;
+use rustix::process::Signal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// SIGKILL works at once, except on a process in an uninterruptible system call.
+const MAX_DYING: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A job that the predecessor was running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    pub tag: String,
+    /// All its processes that were still there.
+    pub pids: Vec<u32>,
+}
+
+/// What was found, and with `survivors` what could not be ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    pub jobs: Vec<Leftover>,
+    pub survivors: Vec<u32>,
+}
+
+/// Only tells what is left over in a work directory that nobody uses.
+pub fn find_leftovers(work_dir: &Path) -> Result<Leftovers, OpenError> {
+    let (_file, records) = ledger::open(work_dir)?;
+    Ok(Leftovers {
+        jobs: Search::new(work_dir, records).jobs(),
+        survivors: vec![],
+    })
+}
+
+/// Ends what is left over in a work directory that nobody uses: SIGTERM to the main processes, after the delay SIGKILL to
+/// all; with a delay of zero SIGKILL at once.
+pub fn end_leftovers(work_dir: &Path, delay: Duration) -> Result<Leftovers, OpenError> {
+    let (file, leftovers) = take(work_dir, delay)?;
+    file.set_len(0).map_err(|source| OpenError::Begin {
+        dir: work_dir.to_owned(),
+        source,
+    })?;
+    Ok(leftovers)
+}
+
+pub(crate) fn take(work_dir: &Path, delay: Duration) -> Result<(File, Leftovers), LedgerError> {
+    let (file, records) = ledger::open(work_dir)?;
+    let mut search = Search::new(work_dir, records);
+    let jobs = search.jobs();
+    let survivors = if search.found.is_empty() {
+        vec![]
+    } else {
+        search.end(delay)
+    };
+    for cgroup in &search.cgroups {
+        // Whoever is still in it is a survivor, and is told.
+        cgroup.remove();
+    }
+    if !jobs.is_empty() {
+        tracing::warn!(
+            jobs = jobs.len(),
+            ?survivors,
+            "processes of a crashed predecessor were ended"
+        );
+    }
+    Ok((file, Leftovers { jobs, survivors }))
+}
+
+struct Search {
+    records: Vec<Record>,
+    cgroups: Vec<JobCgroup>,
+    /// Once found, a process stays in it, even when its ancestors are gone and nothing else would lead to it.
+    found: BTreeSet<Identity>,
+}
+
+impl Search {
+    fn new(work_dir: &Path, records: Vec<Record>) -> Self {
+        let cgroups = fs::read_to_string(cgroup_file(work_dir))
+            .map(|dir| CgroupRoot::jobs_in(Path::new(&dir)));
+        Self {
+            records,
+            cgroups: cgroups.unwrap_or_default(),
+            found: BTreeSet::new(),
+        }
+    }
+
+    /// One entry per record that has living processes; processes that only a control group leads to come last.
+    fn jobs(&mut self) -> Vec<Leftover> {
+        if self.records.is_empty() && self.cgroups.is_empty() {
+            return vec![];
+        }
+        let table = Table::read();
+        let mut taken = BTreeSet::new();
+        let mut jobs = vec![];
+        for record in &self.records {
+            let roots = table
+                .processes
+                .values()
+                .filter(|p| table.is_root(record, p))
+                .map(|p| p.id.pid);
+            let new: Vec<_> = table
+                .closure(roots.collect())
+                .into_iter()
+                .filter(|id| taken.insert(*id))
+                .collect();
+            if !new.is_empty() {
+                jobs.push(Leftover {
+                    tag: record.tag.clone(),
+                    pids: new.iter().map(|id| id.pid).collect(),
+                });
+            }
+        }
+        let grouped = self.cgroups.iter().flat_map(JobCgroup::pids).collect();
+        let rest: Vec<_> = table
+            .closure(grouped)
+            .into_iter()
+            .filter(|id| taken.insert(*id))
+            .collect();
+        if !rest.is_empty() {
+            jobs.push(Leftover {
+                tag: String::new(),
+                pids: rest.iter().map(|id| id.pid).collect(),
+            });
+        }
+        self.found.extend(taken);
+        jobs
+    }
+
+    fn end(&mut self, delay: Duration) -> Vec<u32> {
+        if !delay.is_zero() {
+            for process in self.records.iter().filter_map(|record| record.process) {
+                procfs::signal(process, Signal::TERM);
+            }
+            let deadline = Instant::now() + delay;
+            while Instant::now() < deadline && !self.living().is_empty() {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        let deadline = Instant::now() + MAX_DYING;
+        loop {
+            // Again and again, for those that were forked before their parent was stopped.
+            self.jobs();
+            let living = self.living();
+            if living.is_empty() || Instant::now() >= deadline {
+                return living.iter().map(|id| id.pid).collect();
+            }
+            for signal in [Signal::STOP, Signal::KILL] {
+                for id in &living {
+                    procfs::signal(*id, signal);
+                }
+            }
+            for cgroup in &self.cgroups {
+                cgroup.kill();
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn living(&self) -> Vec<Identity> {
+        let is_living =
+            |id: &&Identity| procfs::stat(id.pid).is_some_and(|p| p.id == **id && p.is_alive());
+        self.found.iter().filter(is_living).copied().collect()
+    }
+}
+
+/// All processes of the machine at one instant.
+struct Table {
+    processes: BTreeMap<u32, Stat>,
+    children: BTreeMap<u32, Vec<u32>>,
+    marks: BTreeMap<u32, String>,
+}
+
+impl Table {
+    fn read() -> Self {
+        let processes: BTreeMap<u32, Stat> = procfs::all()
+            .into_iter()
+            .filter(Stat::is_alive)
+            .map(|p| (p.id.pid, p))
+            .collect();
+        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for process in processes.values() {
+            children
+                .entry(process.parent)
+                .or_default()
+                .push(process.id.pid);
+        }
+        let marks = processes
+            .keys()
+            .filter_map(|pid| Some((*pid, procfs::mark_of(*pid)?)))
+            .collect();
+        Self {
+            processes,
+            children,
+            marks,
+        }
+    }
+
+    /// Whether the process belongs to the job without regard to its parents. The group alone counts only as long as the
+    /// main process is there, because otherwise the number may belong to another group by now.
+    fn is_root(&self, record: &Record, process: &Stat) -> bool {
+        let is_marked = self.marks.get(&process.id.pid) == Some(&record.mark);
+        let is_in_group = record.process.is_some_and(|main| {
+            process.group == main.pid && self.processes.get(&main.pid).is_some_and(|p| p.id == main)
+        });
+        is_marked || is_in_group || record.process == Some(process.id)
+    }
+
+    /// These and all their descendants.
+    fn closure(&self, mut queue: Vec<u32>) -> BTreeSet<Identity> {
+        let me = std::process::id();
+        let mut found = BTreeSet::new();
+        while let Some(pid) = queue.pop() {
+            // Never us: a Subagent may itself have been started by a job.
+            if pid != me
+                && let Some(process) = self.processes.get(&pid)
+                && found.insert(process.id)
+            {
+                queue.extend(self.children.get(&pid).into_iter().flatten());
+            }
+        }
+        found
+    }
+}
+
+pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+}
+
+/// Makes the directory of control groups and writes down where it is, for the successor.
+pub(crate) fn make_cgroups(work_dir: &Path) -> Option<CgroupRoot> {
+    let made = fs::canonicalize(work_dir)
+        .and_then(|dir| CgroupRoot::make(&format!("mainspring-{:016x}", fingerprint(&dir))))
+        .and_then(|root| {
+            fs::write(
+                cgroup_file(work_dir),
+                root.dir().as_os_str().as_encoded_bytes(),
+            )?;
+            Ok(root)
+        });
+    match made {
+        Ok(root) => {
+            tracing::info!(dir = %root.dir().display(), "long-running jobs get control groups");
+            Some(root)
+        }
+        Err(error) => {
+            tracing::info!(%error, "jobs get no control groups; a killed job's processes are found by walking the tree");
+            None
+        }
+    }
+}
+
+fn cgroup_file(work_dir: &Path) -> PathBuf {
+    work_dir.join("running.cgroup")
+}
+
+/// FNV-1a: the same name for the same directory in every version.
+fn fingerprint(path: &Path) -> u64 {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}

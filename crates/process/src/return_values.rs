@@ -1,0 +1,141 @@
+//! What a job writes into the file named by its return-values variable: lines `NAME=VALUE`, both trimmed.
+//! Always: at most `MAX_RETURN_VALUES_BYTES` are read; a later line wins over an earlier one of the same name.
+//! Never: a bad line is not skipped; the job's author hears of it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+pub const MAX_RETURN_VALUES_BYTES: u64 = 1024 * 1024;
+/// So much of a bad line is shown.
+const SHOWN_CHARACTERS: usize = 80;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BadReturnValues {
+    #[error(
+        "return values, line {number}: there is no = in {line:?}; each line must be NAME=VALUE"
+    )]
+    NoEqualSign { number: usize, line: String },
+    #[error(
+        "return values, line {number}: there is no name before the = in {line:?}; each line must be NAME=VALUE"
+    )]
+    NoName { number: usize, line: String },
+    #[error("return values: the file has more than {MAX_RETURN_VALUES_BYTES} bytes")]
+    TooLong,
+    #[error("return values: the file is not UTF-8 (at byte {at})")]
+    NotUtf8 { at: usize },
+    #[error("return values: the file {} cannot be read", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+}
+
+/// Reads the file. A job that has removed it has no return values.
+pub fn read_return_values(path: &Path) -> Result<BTreeMap<String, String>, BadReturnValues> {
+    let mut bytes = vec![];
+    let read = File::open(path).and_then(|file| {
+        file.take(MAX_RETURN_VALUES_BYTES + 1)
+            .read_to_end(&mut bytes)
+    });
+    match read {
+        Ok(_) => parse_return_values(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(source) => Err(BadReturnValues::Unreadable {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+pub fn parse_return_values(bytes: &[u8]) -> Result<BTreeMap<String, String>, BadReturnValues> {
+    if bytes.len() as u64 > MAX_RETURN_VALUES_BYTES {
+        return Err(BadReturnValues::TooLong);
+    }
+    let text = str::from_utf8(bytes).map_err(|error| BadReturnValues::NotUtf8 {
+        at: error.valid_up_to(),
+    })?;
+    let mut values = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        let shown = || line.chars().take(SHOWN_CHARACTERS).collect();
+        let Some((name, value)) = line.split_once('=') else {
+            return Err(BadReturnValues::NoEqualSign {
+                number,
+                line: shown(),
+            });
+        };
+        if name.trim().is_empty() {
+            return Err(BadReturnValues::NoName {
+                number,
+                line: shown(),
+            });
+        }
+        values.insert(name.trim().to_owned(), value.trim().to_owned());
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_trimmed_and_the_last_one_wins() {
+        let values = parse_return_values(" a = 1 \r\nb==x= y\nempty=\na=2".as_bytes())
+            .expect("all lines are good");
+        let expected = [("a", "2"), ("b", "=x= y"), ("empty", "")];
+        assert_eq!(
+            values,
+            expected
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        );
+        assert!(
+            parse_return_values(b"")
+                .expect("an empty file is good")
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        for (text, expected) in [
+            (
+                "a=1\nnonsense",
+                "return values, line 2: there is no = in \"nonsense\"; each line must be NAME=VALUE",
+            ),
+            (
+                "a=1\n\nb=2",
+                "return values, line 2: there is no = in \"\"; each line must be NAME=VALUE",
+            ),
+            (
+                " =1",
+                "return values, line 1: there is no name before the = in \" =1\"; each line must be NAME=VALUE",
+            ),
+        ] {
+            let error = parse_return_values(text.as_bytes()).expect_err("a bad line");
+            assert_eq!(error.to_string(), expected);
+        }
+        assert!(matches!(
+            parse_return_values(b"a=\xFF"),
+            Err(BadReturnValues::NotUtf8 { at: 2 })
+        ));
+    }
+
+    #[test]
+    fn a_huge_file_is_refused_without_being_read_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("values");
+        File::create(&path)
+            .and_then(|file| file.set_len(1 << 40))
+            .expect("a sparse file");
+        assert!(matches!(
+            read_return_values(&path),
+            Err(BadReturnValues::TooLong)
+        ));
+        assert!(
+            read_return_values(&dir.path().join("gone"))
+                .expect("a removed file is no error")
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! All processes of one job, and their end.
+//! Always: found by every way there is (children of children, process group, session's orphans handed to us, the mark in the
+//! environment, the control group, what was remembered earlier) and stopped before they are killed, so that none forks
+//! away while we look for the others. A pid that went to somebody else is never hit.
+//! Never here: when.
+
+use crate::adoption;
+use crate::cgroup::JobCgroup;
+use crate::procfs::{self, Identity, Stat};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+
+/// More rounds than a tree needs that does not fork faster than we look.
+const MAX_ROUNDS: usize = 50;
+
+/// Where to look. Only for a job whose main process has not been reaped: until then its number, also as the number of its
+/// group, cannot belong to anybody else.
+pub(crate) struct Tree<'a> {
+    pub(crate) main: Identity,
+    pub(crate) mark: &'a str,
+    pub(crate) cgroup: Option<&'a JobCgroup>,
+    pub(crate) remembered: &'a [Identity],
+}
+
+impl Tree<'_> {
+    /// Those who are alive now, the main process included.
+    pub(crate) fn members(&self) -> Vec<Identity> {
+        let mut queue = vec![self.main.pid];
+        queue.extend(
+            self.remembered
+                .iter()
+                .filter(|id| procfs::stat(id.pid).is_some_and(|p| p.id == **id))
+                .map(|id| id.pid),
+        );
+        queue.extend(self.cgroup.map(JobCgroup::pids).unwrap_or_default());
+        queue.extend(
+            adoption::strangers()
+                .iter()
+                .filter(|p| self.owns(p))
+                .map(|p| p.id.pid),
+        );
+        let mut found = BTreeMap::new();
+        while let Some(pid) = queue.pop() {
+            if found.contains_key(&pid) {
+                continue;
+            }
+            let Some(process) = procfs::stat(pid) else {
+                continue;
+            };
+            queue.extend(procfs::children(pid));
+            found.insert(pid, process);
+        }
+        found
+            .into_values()
+            .filter(Stat::is_alive)
+            .map(|p| p.id)
+            .collect()
+    }
+
+    fn owns(&self, stranger: &Stat) -> bool {
+        stranger.is_alive()
+            && (stranger.group == self.main.pid
+                || stranger.session == self.main.pid
+                || procfs::mark_of(stranger.id.pid).is_some_and(|mark| mark == self.mark))
+    }
+
+    /// Stops and kills everyone. Returns how many were alive.
+    pub(crate) fn end(&self) -> usize {
+        let mut stopped: Vec<Identity> = vec![];
+        for _ in 0..MAX_ROUNDS {
+            let new: Vec<_> = self
+                .members()
+                .into_iter()
+                .filter(|id| !stopped.contains(id))
+                .collect();
+            if new.is_empty() {
+                break;
+            }
+            for id in &new {
+                procfs::signal(*id, Signal::STOP);
+            }
+            stopped.extend(new);
+        }
+        if let Some(cgroup) = self.cgroup {
+            cgroup.kill();
+        }
+        if let Some(group) = procfs::kernel_pid(self.main.pid) {
+            // An error means that nobody is left in it.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        for id in &stopped {
+            procfs::signal(*id, Signal::KILL);
+        }
+        stopped.len()
+    }
+}
