@@ -36,27 +36,34 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     for target in &chosen {
         println!("── {target}, {minutes} min");
-        let mut command = Command::new("cargo");
-        command
-            .args(["+nightly", "fuzz", "run", target, "--"])
-            .args([
-                format!("-max_total_time={}", minutes * 60),
-                "-max_len=65536".into(),
-                "-timeout=10".into(),
-            ])
-            .args(["-print_final_stats=1", "-rss_limit_mb=2048"])
-            .current_dir(cargo::root())
-            // The cargo that started us pins its own toolchain for its children.
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .env_remove("CARGO");
-        let status = command
-            .status()
-            .context("cannot start cargo; fuzzing needs `cargo install cargo-fuzz`")?;
-        if !status.success() {
-            bail!(
-                "{target}: a finding, or no cargo-fuzz (`cargo install cargo-fuzz`) or nightly toolchain; {status}"
-            );
-        }
+        let time = format!("-max_total_time={}", minutes * 60);
+        let limits = [
+            "-max_len=65536",
+            "-timeout=10",
+            "-rss_limit_mb=2048",
+            "-print_final_stats=1",
+        ];
+        cargo_fuzz(&["run", target, "--", &time], &limits).with_context(|| {
+            format!("{target}: a finding, or cargo-fuzz or the nightly toolchain is missing")
+        })?;
+        // What leads nowhere new need not be kept.
+        cargo_fuzz(&["cmin", target], &[])?;
+    }
+    Ok(())
+}
+
+fn cargo_fuzz(arguments: &[&str], more: &[&str]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["+nightly", "fuzz"])
+        .args(arguments)
+        .args(more)
+        .current_dir(cargo::root());
+    // The cargo that started us pins its own toolchain for its children.
+    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    let status = command.status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("cargo fuzz ended with {status}; it is installed by `cargo install cargo-fuzz`");
     }
     Ok(())
 }
