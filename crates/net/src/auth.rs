@@ -210,12 +210,19 @@ fn verify(password: &Secret, stored: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
-    fn presented(name: &str, value: &str) -> Result<Option<Presented>, StatusCode> {
-        let mut headers = HeaderMap::new();
-        headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-        Presented::from_headers(&headers).map_err(|refusal| refusal.status)
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )])
+    }
+
+    fn presented(name: &'static str, value: &'static str) -> Result<Option<Presented>, StatusCode> {
+        Presented::from_headers(&headers(name, value)).map_err(|refusal| refusal.status)
     }
 
     #[test]

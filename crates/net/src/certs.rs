@@ -231,14 +231,16 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), CertsError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => CertsError::Exists {
-            path: path.to_owned(),
-        },
-        _ => CertsError::File {
-            what: "write",
-            path: path.to_owned(),
-            source,
-        },
+    write().map_err(|source| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            CertsError::Exists { path }
+        } else {
+            CertsError::File {
+                what: "write",
+                path,
+                source,
+            }
+        }
     })
 }

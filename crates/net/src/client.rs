@@ -294,7 +294,8 @@ impl Inner {
         loop {
             let (mut line, is_fresh) = match self.take_kept().await {
                 Some(line) => (line, false),
-                None => (self.connect().await?, true),
+                // A TLS handshake is a large future and a rare one: boxed, it does not burden every call.
+                None => (Box::pin(self.connect()).await?, true),
             };
             match line.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, line)),

@@ -131,12 +131,13 @@ impl Server {
         if tls.is_none() && !addr.ip().is_loopback() {
             return Err(BindError::PlainHttpBeyondLoopback { addr });
         }
-        let listener = TcpListener::bind(addr)
-            .await
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::AddrInUse => BindError::PortInUse { addr },
-                _ => BindError::Fault { addr, source },
-            })?;
+        let listener = TcpListener::bind(addr).await.map_err(|source| {
+            if source.kind() == io::ErrorKind::AddrInUse {
+                BindError::PortInUse { addr }
+            } else {
+                BindError::Fault { addr, source }
+            }
+        })?;
         let addr = listener
             .local_addr()
             .map_err(|source| BindError::Fault { addr, source })?;
@@ -198,7 +199,7 @@ impl Server {
                         });
                     }
                     Err(error) if is_about_one_connection(&error) => {
-                        debug!(%error, "connection was gone before it was accepted")
+                        debug!(%error, "connection was gone before it was accepted");
                     }
                     Err(error) => {
                         warn!(%error, "cannot accept a connection");

@@ -300,7 +300,7 @@ mod tests {
     proptest! {
         #[test]
         fn lines_come_out_as_they_went_in(lines in prop::collection::vec("[^\n]{0,20}", 0..20), size in 1_usize..40) {
-            let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+            let text = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>();
             let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
             let expected: Vec<Vec<u8>> = lines.iter().filter(|line| !line.is_empty()).map(|line| line.clone().into_bytes()).collect();
             prop_assert_eq!(decode(&chunks, 200).unwrap(), expected);

@@ -170,7 +170,7 @@ impl Own {
         let chain = load_certificates(&files.certificate)?;
         let cas = load_certificates(&files.ca)?;
         let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
-            .map_err(|error| pem_error(&files.key, "private key", error))?;
+            .map_err(|error| pem_error(&files.key, "private key", &error))?;
         check_issuer(files, &chain, &cas)?;
         Ok(Own { chain, key })
     }
@@ -191,7 +191,7 @@ fn load_roots(path: &Path) -> Result<RootCertStore, TlsError> {
 fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let certificates = certificates.map_err(|error| pem_error(path, "certificate", error))?;
+    let certificates = certificates.map_err(|error| pem_error(path, "certificate", &error))?;
     if certificates.is_empty() {
         return Err(TlsError::NotPem {
             path: path.to_owned(),
@@ -260,28 +260,28 @@ fn parse<'a>(path: &Path, certificate: &'a [u8]) -> Result<X509Certificate<'a>, 
     }
 }
 
-fn pem_error(path: &Path, wanted: &'static str, error: pem::Error) -> TlsError {
-    match error {
-        pem::Error::NoItemsFound => TlsError::NotPem {
-            path: path.to_owned(),
-            wanted,
-        },
-        error => TlsError::Damaged {
-            path: path.to_owned(),
+fn pem_error(path: &Path, wanted: &'static str, error: &pem::Error) -> TlsError {
+    let path = path.to_owned();
+    if matches!(error, pem::Error::NoItemsFound) {
+        TlsError::NotPem { path, wanted }
+    } else {
+        TlsError::Damaged {
+            path,
             what: error.to_string(),
-        },
+        }
     }
 }
 
 fn unusable_pair(files: &TlsFiles, error: &rustls::Error) -> TlsError {
-    match error {
-        rustls::Error::InconsistentKeys(_) => TlsError::KeyDoesNotMatch {
+    if matches!(error, rustls::Error::InconsistentKeys(_)) {
+        TlsError::KeyDoesNotMatch {
             key: files.key.clone(),
             certificate: files.certificate.clone(),
-        },
-        error => TlsError::Damaged {
+        }
+    } else {
+        TlsError::Damaged {
             path: files.certificate.clone(),
             what: error.to_string(),
-        },
+        }
     }
 }

@@ -155,6 +155,10 @@ fn with_causes(error: &hyper::Error) -> String {
     text
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "these enums grow with TLS, and what has no words of ours is told in theirs"
+)]
 fn distrust(error: &io::Error) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {

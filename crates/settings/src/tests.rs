@@ -56,14 +56,19 @@ fn default_port() -> u16 {
     4444
 }
 
+fn written(file: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("a.toml");
+    std::fs::write(&path, file).unwrap();
+    (dir, path)
+}
+
 fn read(
     file: &str,
     environment: &[(&str, &str)],
     flags: &[(&str, &str)],
 ) -> Result<Sample, String> {
-    let dir = tempfile::TempDir::new().unwrap();
-    let path = dir.path().join("a.toml");
-    std::fs::write(&path, file).unwrap();
+    let (dir, path) = written(file);
     let environment = environment
         .iter()
         .map(|&(name, value)| (name.to_owned(), value.to_owned()));

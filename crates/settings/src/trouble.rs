@@ -57,7 +57,7 @@ pub enum SettingsError {
         what: String,
     },
     /// A key that nobody knows.
-    #[error("{origin}: unknown key {key}{}", hint(nearest, known))]
+    #[error("{origin}: unknown key {key}{}", hint(nearest.as_deref(), known))]
     UnknownKey {
         /// Where it is written.
         origin: Origin,
@@ -88,7 +88,7 @@ fn before(key: &str) -> String {
     }
 }
 
-fn hint(nearest: &Option<String>, known: &[String]) -> String {
+fn hint(nearest: Option<&str>, known: &[String]) -> String {
     match nearest {
         Some(nearest) => format!("; did you mean {nearest}?"),
         None if known.is_empty() => "; no keys are known here".to_owned(),

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::names::{ALL, Kind};
 
@@ -53,10 +53,7 @@ pub fn install_metrics() -> Result<Metrics, MetricsError> {
     if let Some(metrics) = &*installed {
         return Ok(metrics.clone());
     }
-    let builder = PrometheusBuilder::new()
-        .set_buckets(&SECONDS)
-        .expect("there are buckets");
-    let recorder = builder.build_recorder();
+    let recorder = recorder();
     let metrics = Metrics(recorder.handle());
     metrics::set_global_recorder(recorder)
         .map_err(|_unused_recorder| MetricsError::ForeignRecorder)?;
@@ -72,6 +69,11 @@ pub fn install_metrics() -> Result<Metrics, MetricsError> {
         .map_err(MetricsError::NoThread)?;
     *installed = Some(metrics.clone());
     Ok(metrics)
+}
+
+fn recorder() -> PrometheusRecorder {
+    let builder = PrometheusBuilder::new().set_buckets(&SECONDS);
+    builder.expect("there are buckets").build_recorder()
 }
 
 fn describe() {

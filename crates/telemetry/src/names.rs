@@ -46,7 +46,7 @@ metrics_of_the_house! {
     JOURNAL_APPEND_SECONDS = "mainspring_journal_append_seconds" Histogram Seconds "From a batch of events to its durability.";
     JOURNAL_SYNC_SECONDS = "mainspring_journal_sync_seconds" Histogram Seconds "Duration of one flush to disk.";
     JOURNAL_SNAPSHOT_SECONDS = "mainspring_journal_snapshot_seconds" Histogram Seconds "Duration of writing a snapshot.";
-    LAST_EVENT_ID = "mainspring_last_event_id" Gauge Microseconds "EventId of the newest event.";
+    LAST_EVENT_ID = "mainspring_last_event_id" Gauge Microseconds "Number of the newest event: microseconds since 1970.";
     ORDERS = "mainspring_orders" Gauge Count "Orders, by label state.";
     OBSTACLES = "mainspring_obstacles" Gauge Count "Orders that wait, by label obstacle.";
     COMMANDS = "mainspring_commands_total" Counter Count "Commands, by label command and outcome.";

@@ -1,0 +1,261 @@
+//! Who trusts whom, and what each side says when it does not.
+
+use super::*;
+
+#[tokio::test]
+async fn with_certificates_on_both_sides_the_server_knows_who_calls() {
+    let ca = Ca::new();
+    let server = Running::start(
+        Some(ca.server(ClientCertificates::Required)),
+        Limits::default(),
+    )
+    .await;
+    let client = https(&server.url, ca.client("agent-a", Role::Agent));
+    assert_eq!(
+        client.get_json::<Value>("/who").await.unwrap(),
+        json!({"name": "agent-a", "role": "agent"})
+    );
+    assert_eq!(
+        client
+            .post_json::<_, i64>("/sum", &Sum { a: 1, b: 1 })
+            .await
+            .unwrap(),
+        2
+    );
+    let mut stream = client.get_stream("/event?after=7", PATIENCE).await.unwrap();
+    assert_eq!(
+        stream.next_line().await.unwrap().unwrap(),
+        "{\"eventId\":8}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_without_certificate_is_told_that_it_needs_one_or_let_in_unnamed() {
+    let ca = Ca::new();
+    let server = Running::start(
+        Some(ca.server(ClientCertificates::Required)),
+        Limits::default(),
+    )
+    .await;
+    let text = distrust(&https(&server.url, ca.stranger())).await;
+    assert!(text.contains("demands a client certificate"), "{text}");
+    server.stop().await;
+
+    let ca = Ca::new();
+    let server = Running::start(
+        Some(ca.server(ClientCertificates::Optional)),
+        Limits::default(),
+    )
+    .await;
+    let who = https(&server.url, ca.stranger())
+        .get_json::<Value>("/who")
+        .await
+        .unwrap();
+    assert_eq!(who, json!({"name": null, "role": null}));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn certificates_of_a_foreign_ca_are_refused_by_either_side() {
+    foreign_certificates(Ca::named("Ours"), Ca::named("Theirs")).await;
+    foreign_certificates(Ca::named("Same name"), Ca::named("Same name")).await;
+}
+
+async fn foreign_certificates(ours: Ca, theirs: Ca) {
+    let server = Running::start(
+        Some(ours.server(ClientCertificates::Optional)),
+        Limits::default(),
+    )
+    .await;
+    let text = distrust(&https(&server.url, theirs.client("agent-a", Role::Agent))).await;
+    assert!(text.contains("not signed by our CA"), "{text}");
+
+    // A client that trusts us, but comes with a certificate of somebody else.
+    let mut mixed = theirs.issue("agent-b", Role::Agent, "127.0.0.1");
+    mixed.ca = ours.0.path().join("ca.pem");
+    let text = distrust(&https(&server.url, unchecked(&mixed))).await;
+    assert!(
+        text.contains("it refuses our certificate: not signed by its CA"),
+        "{text}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_at_start_and_by_the_peer() {
+    let ca = Ca::new();
+    let dir = ca.0.path().join("old");
+    let old = files(
+        &issue_for(
+            ca.0.path(),
+            "old",
+            Role::Agent,
+            &[],
+            &dir,
+            time::Duration::days(-1),
+        )
+        .unwrap(),
+    );
+    let error = TlsClient::load(&old).unwrap_err();
+    assert!(matches!(error, TlsError::OutOfDate { .. }));
+    assert!(error.to_string().contains("old.pem"), "{error}");
+
+    let server = Running::start(
+        Some(ca.server(ClientCertificates::Required)),
+        Limits::default(),
+    )
+    .await;
+    let text = distrust(&https(&server.url, unchecked(&old))).await;
+    assert!(
+        text.contains("it refuses our certificate: expired"),
+        "{text}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_under_another_name_is_not_trusted() {
+    let ca = Ca::new();
+    let elsewhere = TlsServer::load(
+        &ca.issue("b", Role::Controller, "other.example"),
+        ClientCertificates::Optional,
+    )
+    .unwrap();
+    let server = Running::start(Some(elsewhere), Limits::default()).await;
+    let text = distrust(&https(&server.url, ca.stranger())).await;
+    assert!(
+        text.contains("its certificate is for") && text.contains("other.example"),
+        "{text}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tls_and_plain_http_do_not_understand_each_other_and_say_so() {
+    let ca = Ca::new();
+    let plain = Running::plain().await;
+    let text = distrust(&https(&format!("https://{}", plain.addr), ca.stranger())).await;
+    assert!(text.contains("does not speak TLS"), "{text}");
+    plain.stop().await;
+
+    let tls = Running::start(
+        Some(ca.server(ClientCertificates::Optional)),
+        Limits::default(),
+    )
+    .await;
+    let client = Client::new(ClientSettings::new(format!("http://{}", tls.addr))).unwrap();
+    assert!(client.get_json::<Value>("/who").await.is_err());
+    tls.stop().await;
+}
+
+/// Loads a pair as a client without the checks at start, as an older or foreign client would.
+fn unchecked(files: &TlsFiles) -> TlsClient {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(&files.ca).unwrap())
+        .unwrap();
+    let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    TlsClient(Arc::new(config))
+}
+
+#[test]
+fn files_that_cannot_work_are_refused_with_their_name() {
+    let (ca, foreign) = (Ca::new(), Ca::new());
+    let good = ca.issue("a", Role::User, "localhost");
+    let other = ca.issue("b", Role::User, "localhost");
+    let text = ca.0.path().join("words.txt");
+    std::fs::write(&text, "just words").unwrap();
+    let cases: [(&str, TlsFiles, &str); 6] = [
+        (
+            "no such file",
+            TlsFiles {
+                key: "/nowhere/a.key".into(),
+                ..good.clone()
+            },
+            "cannot read /nowhere/a.key",
+        ),
+        (
+            "no certificate",
+            TlsFiles {
+                certificate: text.clone(),
+                ..good.clone()
+            },
+            "words.txt: it has no PEM section for a certificate",
+        ),
+        (
+            "no key",
+            TlsFiles {
+                key: text,
+                ..good.clone()
+            },
+            "words.txt: it has no PEM section for a private key",
+        ),
+        (
+            "a key as certificate",
+            TlsFiles {
+                certificate: good.key.clone(),
+                ..good.clone()
+            },
+            "a.key: it has no PEM section for a certificate",
+        ),
+        (
+            "another's key",
+            TlsFiles {
+                key: other.key,
+                ..good.clone()
+            },
+            "does not belong to the certificate",
+        ),
+        (
+            "another's CA",
+            TlsFiles {
+                ca: foreign.0.path().join("ca.pem"),
+                ..good.clone()
+            },
+            "is not signed by the CA in",
+        ),
+    ];
+    for (what, files, wanted) in cases {
+        let error = TlsServer::load(&files, ClientCertificates::Required)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(wanted), "{what}: {error}");
+        assert!(TlsClient::load(&files).is_err(), "{what}");
+    }
+    TlsServer::load(&good, ClientCertificates::Required).unwrap();
+}
+
+#[test]
+fn certificates_are_never_overwritten_and_keys_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let ca = Ca::new();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let files = ca.issue("a", Role::User, "localhost");
+    assert_eq!(mode(&files.key), 0o600);
+    assert_eq!(mode(&ca.0.path().join("ca.key")), 0o600);
+    let before = std::fs::read(&files.key).unwrap();
+    let again = issue(ca.0.path(), "a", Role::User, &[], &ca.0.path().join("a"));
+    assert!(matches!(again, Err(CertsError::Exists { .. })));
+    assert!(matches!(
+        create_ca(ca.0.path(), "again"),
+        Err(CertsError::Exists { .. })
+    ));
+    assert_eq!(std::fs::read(&files.key).unwrap(), before);
+    for name in ["", "ca", "../a", ".hidden", "a b"] {
+        assert!(
+            matches!(
+                issue(ca.0.path(), name, Role::User, &[], ca.0.path()),
+                Err(CertsError::BadName { .. })
+            ),
+            "{name:?}"
+        );
+    }
+}
