@@ -21,5 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         running.push(ward.start(launch, OutputSettings::default()).await?);
     }
     std::future::pending::<()>().await;
+    // Dropped here, if ever, and not before.
+    drop(running);
     Ok(())
 }

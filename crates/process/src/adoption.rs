@@ -15,6 +15,8 @@ static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
 #[derive(Default)]
 struct Registry {
     jobs: HashSet<u32>,
+    /// Killed jobs for which nobody waits.
+    abandoned: Vec<u32>,
     /// Tickets of starts under way: their child exists in the kernel but is not yet in `jobs`.
     starting: BTreeSet<u64>,
     next_ticket: u64,
@@ -39,7 +41,9 @@ impl Starting {
     }
 
     pub(crate) fn became(self, pid: u32) {
-        registry().jobs.insert(pid);
+        let mut registry = registry();
+        registry.jobs.insert(pid);
+        registry.starting.remove(&self.0);
     }
 }
 
@@ -74,9 +78,9 @@ fn wait_for(pid: u32, options: WaitIdOptions) -> io::Result<Option<WaitIdStatus>
     Ok(rustix::process::waitid(WaitId::Pid(pid), options)?)
 }
 
-/// Nobody waits for this job any more: it is reaped like a stranger.
+/// Nobody waits for this job any more: it is reaped at a sweep.
 pub(crate) fn abandon(pid: u32) {
-    registry().jobs.remove(&pid);
+    registry().abandoned.push(pid);
 }
 
 /// Our adopted children that are not jobs.
@@ -100,14 +104,21 @@ pub(crate) fn strangers() -> Vec<procfs::Stat> {
         .collect()
 }
 
-/// Reaps strangers that were dead at the last sweep already. Returns how many there still are, alive or dead.
+/// Reaps abandoned jobs, and strangers that were dead at the last sweep already. Returns how many there still are, alive or dead.
 ///
 /// The second look is needed because a dead child that is no job may be a job whose start is not yet registered: it is
 /// taken for a stranger only when every start that was under way at the first look is over.
 pub(crate) fn sweep() -> usize {
     let strangers = strangers();
     let mut registry = registry();
-    let mut remaining = 0;
+    let abandoned = std::mem::take(&mut registry.abandoned);
+    for pid in abandoned {
+        match wait_for(pid, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(None) => registry.abandoned.push(pid),
+            Ok(Some(_)) | Err(_) => drop(registry.jobs.remove(&pid)),
+        }
+    }
+    let mut remaining = registry.abandoned.len();
     let mut seen = vec![];
     for stranger in &strangers {
         if registry.jobs.contains(&stranger.id.pid) {

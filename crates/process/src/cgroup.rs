@@ -31,8 +31,7 @@ impl CgroupRoot {
         let own = own_cgroup()
             .ok_or_else(|| io::Error::other("no control groups of version 2 are mounted"))?;
         let dir = own.join(name);
-        make_dir(&dir)?;
-        make_dir(&dir.join(DETACHED))?;
+        make_dirs(&dir)?;
         if !dir.join("cgroup.kill").exists() {
             return Err(io::Error::other("the kernel has no cgroup.kill"));
         }
@@ -43,9 +42,22 @@ impl CgroupRoot {
         &self.dir
     }
 
+    /// Refused by the kernel while somebody is in it, and that is right.
+    pub(crate) fn remove(dir: &Path) {
+        drop(fs::remove_dir(dir.join(DETACHED)));
+        drop(fs::remove_dir(dir));
+    }
+
     pub(crate) fn make_job(&self, number: u64) -> io::Result<JobCgroup> {
         let dir = self.dir.join(format!("job-{number}"));
-        fs::create_dir(&dir)?;
+        match fs::create_dir(&dir) {
+            // A ward before us in this process has cleared up only now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_dirs(&self.dir)?;
+                fs::create_dir(&dir)?;
+            }
+            result => result?,
+        }
         Ok(JobCgroup {
             dir,
             detached: self.dir.join(DETACHED),
@@ -70,9 +82,7 @@ impl CgroupRoot {
 
 impl Drop for CgroupRoot {
     fn drop(&mut self) {
-        // Refused by the kernel while somebody is in them, and that is right.
-        drop(fs::remove_dir(self.dir.join(DETACHED)));
-        drop(fs::remove_dir(&self.dir));
+        Self::remove(&self.dir);
     }
 }
 
@@ -114,6 +124,11 @@ impl JobCgroup {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
+}
+
+fn make_dirs(dir: &Path) -> io::Result<()> {
+    make_dir(dir)?;
+    make_dir(&dir.join(DETACHED))
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {

@@ -8,7 +8,6 @@ use crate::tree::Tree;
 use crate::ward::WardCore;
 use crate::{adoption, procfs};
 use rustix::process::Signal;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -41,10 +40,9 @@ struct State {
 /// What `Job::finish` has come to.
 pub(crate) enum Finish {
     /// The keeper is at it, or killed processes are still on their way out.
-    NotYet {
-        is_moving: bool,
-    },
-    Done(io::Result<Option<rustix::process::WaitIdStatus>>),
+    NotYet { is_moving: bool },
+    /// Without a status if the system has lost it, which was told when it was noticed.
+    Done(Option<rustix::process::WaitIdStatus>),
 }
 
 impl Job {
@@ -128,7 +126,7 @@ impl Job {
         if ends_all && self.tree(&state).end() > 0 && is_patient {
             return Finish::NotYet { is_moving: false };
         }
-        let status = adoption::reap(self.main.pid);
+        let status = adoption::reap(self.main.pid).ok().flatten();
         state.is_reaped = true;
         let cgroup = state.cgroup.take();
         drop(state);
@@ -164,10 +162,9 @@ impl Job {
             }
             state.is_moving = true;
         }
-        let moved = root.make_job(self.entry.number).map(|cgroup| {
-            self.enter_all(&cgroup);
-            cgroup
-        });
+        let moved = root
+            .make_job(self.entry.number)
+            .inspect(|cgroup| self.enter_all(cgroup));
         let mut state = self.state();
         state.is_moving = false;
         match moved {

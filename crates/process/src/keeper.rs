@@ -4,12 +4,13 @@
 //! Never: it does not decide about any job.
 
 use crate::adoption;
-use crate::cgroup::JobCgroup;
+use crate::cgroup::{CgroupRoot, JobCgroup};
 use crate::job::Job;
 use crate::ledger::Ledger;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Jobs that end before this never pay for a control group.
@@ -21,6 +22,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,14 +54,24 @@ impl Shared {
 }
 
 impl Keeper {
-    pub(crate) fn start(ledger: Arc<Ledger>) -> io::Result<Self> {
+    pub(crate) fn start(
+        ledger: Weak<Ledger>,
+        cgroups: Option<Arc<CgroupRoot>>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("process-keeper".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || keep(&theirs, &ledger))?;
-        Ok(Self { shared })
+            .spawn(move || {
+                keep(&theirs, &ledger);
+                // Now that the groups in it are gone its directory can be removed, too.
+                drop(cgroups);
+            })?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     pub(crate) fn started(&self, job: &Arc<Job>) {
@@ -94,10 +106,17 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.shared.inbox().is_closed = true;
         self.shared.wake.notify_one();
+        // It may itself have held the last job, and with it the ward.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            drop(thread.join());
+        }
     }
 }
 
-fn keep(shared: &Shared, ledger: &Ledger) {
+/// Holds the ledger only for an instant at a time, because its lock must end with the ward.
+fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
     let mut remaining: Vec<LeftCgroup> = vec![];
     let mut strangers = 0;
     let mut pause = MIN_PAUSE;
@@ -128,12 +147,7 @@ fn keep(shared: &Shared, ledger: &Ledger) {
             }
         }
         remaining.extend(left);
-        remaining.retain(|group| {
-            if group.was_killed {
-                group.cgroup.kill();
-            }
-            !group.cgroup.remove()
-        });
+        clear_away(&mut remaining);
         if has_ended {
             pause = MIN_PAUSE;
             next_sweep = next_sweep.min(Instant::now() + pause);
@@ -149,10 +163,17 @@ fn keep(shared: &Shared, ledger: &Ledger) {
             next_sweep = Instant::now() + pause;
         }
         if is_closed {
-            // What is left then is found by the next one who opens the work directory.
+            for _ in 0..20 {
+                if remaining.is_empty() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+                clear_away(&mut remaining);
+            }
+            // What is left now is found by the next one who opens the work directory.
             return;
         }
-        let running = ledger.shrink();
+        let running = ledger.upgrade().map_or(0, |ledger| ledger.shrink());
 
         let mut inbox = shared.inbox();
         if inbox.has_ended || inbox.is_closed || !inbox.left.is_empty() {
@@ -181,4 +202,14 @@ fn keep(shared: &Shared, ledger: &Ledger) {
             .max(Duration::from_millis(1));
         drop(shared.wake.wait_timeout(inbox, wait));
     }
+}
+
+/// Removes the groups in which nobody lives any more.
+fn clear_away(groups: &mut Vec<LeftCgroup>) {
+    groups.retain(|group| {
+        if group.was_killed {
+            group.cgroup.kill();
+        }
+        !group.cgroup.remove()
+    });
 }

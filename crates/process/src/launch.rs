@@ -67,7 +67,6 @@ pub enum StartError {
 
 /// Starts the process with both outputs on pipes.
 pub(crate) fn spawn(launch: &Launch, mark: &str) -> io::Result<Child> {
-    #[expect(clippy::disallowed_methods, reason = "this is the place that spawns")]
     let mut command = Command::new(&launch.program);
     command
         .args(&launch.args)

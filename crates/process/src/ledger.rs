@@ -81,19 +81,30 @@ pub(crate) fn open(dir: &Path) -> Result<(File, Vec<Record>), LedgerError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(LedgerError::InUse {
-                dir: dir.to_owned(),
-            });
-        }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
+    lock(&file).map_err(|error| match error {
+        TryLockError::WouldBlock => LedgerError::InUse {
+            dir: dir.to_owned(),
+        },
+        TryLockError::Error(source) => failed(source),
+    })?;
     let length = file.metadata().map_err(failed)?.len();
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
     Ok((file, parse(&bytes)))
+}
+
+/// Tries for a moment: a process that its last holder was just starting has a copy of the descriptor, and so the lock,
+/// until its exec.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+    file.try_lock()
 }
 
 fn parse(bytes: &[u8]) -> Vec<Record> {

@@ -46,6 +46,9 @@ pub fn find_leftovers(work_dir: &Path) -> Result<Leftovers, OpenError> {
 /// all; with a delay of zero SIGKILL at once.
 pub fn end_leftovers(work_dir: &Path, delay: Duration) -> Result<Leftovers, OpenError> {
     let (file, leftovers) = take(work_dir, delay)?;
+    if let Ok(dir) = fs::read_to_string(cgroup_file(work_dir)) {
+        CgroupRoot::remove(Path::new(&dir));
+    }
     file.set_len(0).map_err(|source| OpenError::Begin {
         dir: work_dir.to_owned(),
         source,

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep_until};
 const WATCH_EXIT_AFTER: Duration = Duration::from_millis(100);
 /// How often to look where the kernel has no descriptor for it.
 const POLL_EXIT: Duration = Duration::from_millis(20);
-/// SIGKILLed processes are waited for so long before the job is reported as ended without them.
+/// Processes that got SIGKILL are waited for so long before the job is reported as ended without them.
 const MAX_DYING: Duration = Duration::from_secs(2);
 const READ_SIZE: usize = 64 * 1024;
 
@@ -291,7 +291,7 @@ impl Running {
             match self.job.finish(ends_all, is_patient) {
                 Finish::NotYet { is_moving: true } => self.job.changed.notified().await,
                 Finish::NotYet { is_moving: false } => {
-                    tokio::time::sleep(Duration::from_millis(2)).await
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 Finish::Done(status) => {
                     self.is_over = true;
@@ -427,16 +427,9 @@ async fn at(instant: Option<Instant>) {
     sleep_until(instant).await;
 }
 
-fn exit_status(status: io::Result<Option<WaitIdStatus>>) -> ExitStatus {
-    match status {
-        Ok(Some(status)) => ExitStatus {
-            code: status.exit_status(),
-            signal: status.terminating_signal(),
-        },
-        // Told when it was noticed.
-        Ok(None) | Err(_) => ExitStatus {
-            code: None,
-            signal: None,
-        },
+fn exit_status(status: Option<WaitIdStatus>) -> ExitStatus {
+    ExitStatus {
+        code: status.as_ref().and_then(WaitIdStatus::exit_status),
+        signal: status.as_ref().and_then(WaitIdStatus::terminating_signal),
     }
 }

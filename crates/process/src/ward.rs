@@ -85,7 +85,7 @@ pub struct Ward {
 pub(crate) struct WardCore {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) keeper: Keeper,
-    pub(crate) cgroups: Option<CgroupRoot>,
+    pub(crate) cgroups: Option<Arc<CgroupRoot>>,
     pub(crate) settings: Settings,
 }
 
@@ -106,10 +106,11 @@ impl Ward {
         let (file, leftovers) = leftovers::take(work_dir, settings.leftover_delay)?;
         let ledger = Arc::new(Ledger::begin(file).map_err(begin_failed)?);
         let cgroups = match settings.cgroups {
-            CgroupUse::Auto => leftovers::make_cgroups(work_dir),
+            CgroupUse::Auto => leftovers::make_cgroups(work_dir).map(Arc::new),
             CgroupUse::Off => None,
         };
-        let keeper = Keeper::start(Arc::clone(&ledger)).map_err(begin_failed)?;
+        let keeper =
+            Keeper::start(Arc::downgrade(&ledger), cgroups.clone()).map_err(begin_failed)?;
         Ok((
             Self {
                 core: Arc::new(WardCore {

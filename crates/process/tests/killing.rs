@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use yard::{Yard, await_output, eventually, finish, is_alive, zombies};
 
 /// Prints the pids of 100 descendants: children, children of children, some in sessions of their own, some orphaned.
-const SWARM: &str = r#"#!/bin/bash
+const SWARM: &str = r"#!/bin/bash
 trap 'exit 7' TERM
 sleep 1000 & echo pid $!
 for i in 1 2 3 4 5 6 7 8 9 10; do
@@ -25,7 +25,7 @@ for i in 1 2 3 4; do ( setsid sh -c 'echo pid $$; exec sleep 1000 >/dev/null 2>&
 while [ ! -e go ]; do sleep 0.02; done
 echo READY
 while :; do sleep 0.1; done
-"#;
+";
 
 async fn swarm_is_gone_after_a_kill(cgroups: CgroupUse) {
     let yard = Yard::open(Settings {

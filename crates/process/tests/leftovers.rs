@@ -65,10 +65,6 @@ fn start_ward(work: &Path, scripts: &[String]) -> Child {
         .parent()
         .and_then(Path::parent)
         .expect("target/<profile>/deps/<test>");
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is no job, but the process that is to crash"
-    )]
     let mut command = Command::new(target.join("examples/abandoned_ward"));
     command
         .arg(work)

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Far above what anything here takes; a test that waits so long fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Yard {
-    pub ward: Ward,
-    pub scripts: ScriptFiles,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Yard {
+    pub(crate) ward: Ward,
+    pub(crate) scripts: ScriptFiles,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Yard {
-    pub fn open(settings: Settings) -> Self {
+    pub(crate) fn open(settings: Settings) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (ward, leftovers) =
             Ward::open(&dir.path().join("work"), settings).expect("a fresh work directory");
@@ -26,7 +26,7 @@ impl Yard {
         Self { ward, scripts, dir }
     }
 
-    pub fn launch(&self, script: &str) -> Launch {
+    pub(crate) fn launch(&self, script: &str) -> Launch {
         let command = self
             .scripts
             .command(script)
@@ -40,14 +40,14 @@ impl Yard {
         }
     }
 
-    pub async fn start(&self, script: &str) -> Running {
+    pub(crate) async fn start(&self, script: &str) -> Running {
         self.ward
             .start(self.launch(script), OutputSettings::default())
             .await
             .expect("the script starts")
     }
 
-    pub async fn run(&self, script: &str) -> Result<Run, StartError> {
+    pub(crate) async fn run(&self, script: &str) -> Result<Run, StartError> {
         let running = self
             .ward
             .start(self.launch(script), OutputSettings::default())
@@ -57,21 +57,21 @@ impl Yard {
 }
 
 #[derive(Debug, Default)]
-pub struct Run {
-    pub stdout: String,
-    pub stderr: String,
-    pub pieces: Vec<(Stream, String)>,
-    pub status: Option<ExitStatus>,
+pub(crate) struct Run {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) pieces: Vec<(Stream, String)>,
+    pub(crate) status: Option<ExitStatus>,
 }
 
 impl Run {
-    pub fn code(&self) -> Option<i32> {
-        self.status.expect("the job has ended").return_code()
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.and_then(|status| status.return_code())
     }
 }
 
 /// Pulls everything.
-pub async fn finish(mut running: Running) -> Run {
+pub(crate) async fn finish(mut running: Running) -> Run {
     let mut run = Run::default();
     let all = async {
         while let Some(event) = running.next().await {
@@ -84,7 +84,7 @@ pub async fn finish(mut running: Running) -> Run {
                     run.pieces.push((stream, text));
                 }
                 Event::Ended(status) => {
-                    assert_eq!(run.status.replace(status), None, "a job ends once")
+                    assert_eq!(run.status.replace(status), None, "a job ends once");
                 }
             }
         }
@@ -97,7 +97,7 @@ pub async fn finish(mut running: Running) -> Run {
 }
 
 /// Pulls until the output contains this.
-pub async fn await_output(running: &mut Running, awaited: &str) -> String {
+pub(crate) async fn await_output(running: &mut Running, awaited: &str) -> String {
     let mut seen = String::new();
     let until = async {
         while !seen.contains(awaited) {
@@ -114,20 +114,20 @@ pub async fn await_output(running: &mut Running, awaited: &str) -> String {
 }
 
 /// Whether a process runs: a zombie does not.
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         stat.rsplit_once(") ")
             .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
     })
 }
 
-pub fn open_descriptors() -> usize {
+pub(crate) fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd")
         .expect("our own descriptors")
         .count()
 }
 
-pub fn zombies() -> Vec<String> {
+pub(crate) fn zombies() -> Vec<String> {
     children()
         .into_iter()
         .filter(|stat| stat.contains(") Z "))
@@ -135,7 +135,7 @@ pub fn zombies() -> Vec<String> {
 }
 
 /// The `stat` lines of our children.
-pub fn children() -> Vec<String> {
+pub(crate) fn children() -> Vec<String> {
     let me = std::process::id().to_string();
     let entries = std::fs::read_dir("/proc").expect("the process table");
     entries
@@ -148,7 +148,7 @@ pub fn children() -> Vec<String> {
         .collect()
 }
 
-pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "never happened: {what}");
@@ -156,7 +156,7 @@ pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-pub fn write(path: &Path, content: &str) -> PathBuf {
+pub(crate) fn write(path: &Path, content: &str) -> PathBuf {
     std::fs::write(path, content).expect("the file can be written");
     path.to_owned()
 }
