@@ -17,6 +17,7 @@ mod ndjson;
 mod peer;
 mod problem;
 mod secret;
+mod stall;
 mod tls;
 mod trouble;
 

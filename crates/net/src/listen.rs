@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 
 use crate::peer::PeerIdentity;
 use crate::problem::{Problem, Refusal};
+use crate::stall::Impatient;
 use crate::tls::TlsServer;
 
 /// How long the client of a failed handshake is listened to, so that it reads our reason before the connection is reset.
@@ -73,6 +74,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// From the end of one request to the end of the next one's header.
     pub header: Duration,
+    /// For a client that takes nothing of its answer; an event stream can be resumed later.
+    pub stall: Duration,
     /// For running requests at shutdown.
     pub drain: Duration,
 }
@@ -83,6 +86,7 @@ impl Default for Limits {
             connections: 2000,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(30),
+            stall: Duration::from_mins(1),
             drain: Duration::from_secs(5),
         }
     }
@@ -295,7 +299,7 @@ impl Host {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Impatient::new(stream, limits.stall)), service);
         let mut connection = std::pin::pin!(connection);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,

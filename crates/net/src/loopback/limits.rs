@@ -184,3 +184,45 @@ async fn one_connection_too_many_waits_until_another_ends() {
     assert_eq!(timeout(PATIENCE, waiting).await.unwrap().unwrap(), 4);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn s32_a_client_that_takes_nothing_of_its_stream_is_hung_up_on() {
+    let ended = CancellationToken::new();
+    let guard = Arc::new(ended.clone().drop_guard());
+    let router = Router::new().route(
+        "/flood",
+        get(async move || {
+            let chunk = Bytes::from(vec![b'x'; 100_000]);
+            let source = stream::iter(std::iter::repeat(chunk)).map(move |chunk| {
+                let _held_until_the_stream_is_dropped = &guard;
+                chunk
+            });
+            stream_response(source, None, None)
+        }),
+    );
+    let limits = Limits {
+        stall: 100 * MS,
+        ..Limits::default()
+    };
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), None)
+        .await
+        .unwrap()
+        .with_limits(limits);
+    let (addr, shutdown) = (server.local_addr(), CancellationToken::new());
+    let task = tokio::spawn(server.serve(router, shutdown.clone()));
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream
+        .write_all(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    sleep(500 * MS).await;
+    let mut taken = vec![];
+    let end = timeout(PATIENCE, stream.read_to_end(&mut taken)).await;
+    assert!(
+        end.is_ok(),
+        "the connection is over as soon as what was under way has been taken"
+    );
+    shutdown.cancel();
+    timeout(PATIENCE, task).await.unwrap().unwrap();
+    assert!(ended.is_cancelled(), "the stream's source has been dropped");
+}
