@@ -1,0 +1,56 @@
+//! Conversion between types, which happens only where it is asked for.
+
+use std::sync::Arc;
+
+use crate::budget;
+use crate::error::EvalError;
+use crate::number::Number;
+use crate::value::Value;
+
+pub(super) fn to_number(value: &Value) -> Result<Value, EvalError> {
+    match value {
+        Value::Missing | Value::Number(_) => Ok(value.clone()),
+        Value::String(text) => Ok(Value::Number(text.parse::<Number>()?)),
+        Value::Boolean(truth) => Ok(Value::from(i64::from(*truth))),
+        Value::List(_) | Value::Object(_) | Value::Function(_) => {
+            Err(EvalError::mismatch("number", value))
+        }
+    }
+}
+
+/// Takes the words "true" and "false", and the numbers 1 and 0.
+pub(super) fn to_boolean(value: &Value) -> Result<Value, EvalError> {
+    match value {
+        Value::Missing | Value::Boolean(_) => Ok(value.clone()),
+        Value::String(text) if &**text == "true" => Ok(Value::Boolean(true)),
+        Value::String(text) if &**text == "false" => Ok(Value::Boolean(false)),
+        Value::Number(number) if *number == Number::from(1) => Ok(Value::Boolean(true)),
+        Value::Number(number) if *number == Number::from(0) => Ok(Value::Boolean(false)),
+        Value::String(_) | Value::Number(_) => {
+            let text: String = value.to_text()?.chars().take(100).collect();
+            Err(EvalError::new(format!("Not a valid Boolean: {text}")))
+        }
+        Value::List(_) | Value::Object(_) | Value::Function(_) => {
+            Err(EvalError::mismatch("boolean", value))
+        }
+    }
+}
+
+/// The text of the list's elements, one behind the other. Any other value is a list of itself.
+pub(super) fn mk_string(value: &Value) -> Result<Value, EvalError> {
+    let Value::List(elements) = value else {
+        return if value.is_missing() {
+            Ok(Value::Missing)
+        } else {
+            value.to_text().map(Value::String)
+        };
+    };
+    let mut text = String::new();
+    for element in &**elements {
+        budget::charge(1)?;
+        let piece = element.to_text()?;
+        budget::charge_text(text.len() + piece.len())?;
+        text.push_str(&piece);
+    }
+    Ok(Value::String(Arc::from(text)))
+}

@@ -1,0 +1,310 @@
+//! Regular expressions and replacements as Java understands them, on an engine whose running time is linear.
+//! Always: `\d \w \s` mean ASCII, `\Q…\E` quotes, `$1` and `${name}` refer to groups.
+//! Never: look-around, backreferences, possessive quantifiers and atomic groups. They are refused by name, because the
+//! engine cannot do them, or would silently understand something else.
+
+use std::cell::RefCell;
+
+use regex::{Captures, Regex, RegexBuilder};
+
+use crate::error::EvalError;
+
+/// A compiled expression.
+#[derive(Clone)]
+pub(crate) struct JavaRegex(Regex);
+
+/// Compiled expressions kept per thread: a predicate over many orders compiles its pattern once.
+const KEPT_MAX: usize = 16;
+const PATTERN_LENGTH_MAX: usize = 10_000;
+const COMPILED_SIZE_MAX: usize = 2 << 20;
+
+thread_local! {
+    static KEPT: RefCell<Vec<(String, JavaRegex)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl JavaRegex {
+    /// For finding anywhere in a text.
+    pub(crate) fn compile(pattern: &str) -> Result<JavaRegex, EvalError> {
+        Self::kept(pattern, translate(pattern)?)
+    }
+
+    /// For matching the whole text.
+    pub(crate) fn compile_whole(pattern: &str) -> Result<JavaRegex, EvalError> {
+        let translated = translate(pattern)?;
+        Self::kept(pattern, format!(r"\A(?:{translated})\z"))
+    }
+
+    fn kept(pattern: &str, translated: String) -> Result<JavaRegex, EvalError> {
+        let found = KEPT.with_borrow(|kept| {
+            kept.iter()
+                .find(|(source, _)| *source == translated)
+                .map(|(_, regex)| regex.clone())
+        });
+        if let Some(regex) = found {
+            return Ok(regex);
+        }
+        let compiled = RegexBuilder::new(&translated)
+            .size_limit(COMPILED_SIZE_MAX)
+            .nest_limit(100)
+            .build();
+        let regex =
+            JavaRegex(compiled.map_err(|error| invalid(pattern, &last_line(&error.to_string())))?);
+        KEPT.with_borrow_mut(|kept| {
+            if kept.len() == KEPT_MAX {
+                kept.remove(0);
+            }
+            kept.push((translated, regex.clone()));
+        });
+        Ok(regex)
+    }
+
+    pub(crate) fn captures<'t>(&self, text: &'t str) -> Option<Captures<'t>> {
+        self.0.captures(text)
+    }
+
+    pub(crate) fn find_all<'t>(&self, text: &'t str) -> impl Iterator<Item = Captures<'t>> {
+        self.0.captures_iter(text)
+    }
+}
+
+fn invalid(pattern: &str, problem: &str) -> EvalError {
+    let pattern: String = pattern.chars().take(200).collect();
+    EvalError::new(format!(
+        "Invalid regular expression \"{pattern}\": {problem}"
+    ))
+}
+
+/// The engine draws the error first and names it in the last line.
+fn last_line(text: &str) -> String {
+    text.lines()
+        .last()
+        .unwrap_or_default()
+        .trim()
+        .trim_start_matches("error: ")
+        .to_owned()
+}
+
+/// Rewrites what the engine would understand otherwise.
+fn translate(pattern: &str) -> Result<String, EvalError> {
+    if pattern.len() > PATTERN_LENGTH_MAX {
+        return Err(invalid(
+            pattern,
+            &format!("it is longer than {PATTERN_LENGTH_MAX} bytes"),
+        ));
+    }
+    let mut out = String::new();
+    let mut class_depth = 0_usize;
+    let mut after_quantifier = false;
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let was_after_quantifier = std::mem::take(&mut after_quantifier);
+        if let Some(quoted) = rest.strip_prefix("\\Q") {
+            let (literal, behind) = quoted.split_once("\\E").unwrap_or((quoted, ""));
+            out.push_str(&regex::escape(literal));
+            rest = behind;
+            continue;
+        }
+        if c == '\\' {
+            let escaped = rest[1..]
+                .chars()
+                .next()
+                .ok_or_else(|| invalid(pattern, "it ends with a backslash"))?;
+            translate_escape(escaped, &mut out).map_err(|problem| invalid(pattern, problem))?;
+            rest = &rest[1 + escaped.len_utf8()..];
+            continue;
+        }
+        match c {
+            '[' => class_depth += 1,
+            ']' => class_depth = class_depth.saturating_sub(1),
+            '(' if class_depth == 0 => {
+                if ["(?=", "(?!", "(?<=", "(?<!"]
+                    .iter()
+                    .any(|look| rest.starts_with(look))
+                {
+                    return Err(invalid(
+                        pattern,
+                        "look-ahead and look-behind are not supported",
+                    ));
+                }
+                if rest.starts_with("(?>") {
+                    return Err(invalid(pattern, "atomic groups are not supported"));
+                }
+            }
+            '+' if class_depth == 0 && was_after_quantifier => {
+                return Err(invalid(pattern, "possessive quantifiers are not supported"));
+            }
+            '*' | '+' | '?' | '}' if class_depth == 0 => {
+                after_quantifier = !out.ends_with('(') && !was_after_quantifier
+            }
+            // Set operators of the engine that Java does not have.
+            '~' | '-' if class_depth > 0 && out.ends_with(c) && !out.ends_with("\\-") => {
+                out.push('\\')
+            }
+            _ => {}
+        }
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    Ok(out)
+}
+
+fn translate_escape(escaped: char, out: &mut String) -> Result<(), &'static str> {
+    match escaped {
+        'd' => out.push_str("[0-9]"),
+        'D' => out.push_str("[^0-9]"),
+        'w' => out.push_str("[0-9A-Za-z_]"),
+        'W' => out.push_str("[^0-9A-Za-z_]"),
+        's' => out.push_str(r"[\t\n\x0B\f\r\x20]"),
+        'S' => out.push_str(r"[^\t\n\x0B\f\r\x20]"),
+        'h' => out.push_str(r"[\t\x20\xA0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]"),
+        'R' => out.push_str(r"(?:\r\n|[\n\x0B\f\r\u0085\u2028\u2029])"),
+        'Z' => out.push_str(r"(?:\r?\n)?\z"),
+        'e' => out.push_str(r"\x1B"),
+        '1'..='9' | 'k' => return Err("references to groups are not supported"),
+        'G' | 'X' => return Err("\\G and \\X are not supported"),
+        c if c.is_ascii_alphanumeric() => out.extend(['\\', c]),
+        c => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+    }
+    Ok(())
+}
+
+/// What a match is replaced by.
+pub(crate) struct Replacement(Vec<Part>);
+
+enum Part {
+    Text(String),
+    Group(usize),
+}
+
+impl Replacement {
+    /// Reads `$1`, `${name}`, and a backslash before any character to be taken as it is.
+    pub(crate) fn parse(template: &str, regex: &JavaRegex) -> Result<Replacement, EvalError> {
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut chars = template.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => text.push(
+                    chars
+                        .next()
+                        .ok_or_else(|| EvalError::new("The replacement ends with a backslash"))?,
+                ),
+                '$' => {
+                    parts.push(Part::Text(std::mem::take(&mut text)));
+                    parts.push(Part::Group(group(&mut chars, regex)?));
+                }
+                c => text.push(c),
+            }
+        }
+        parts.push(Part::Text(text));
+        Ok(Replacement(parts))
+    }
+
+    pub(crate) fn expand(&self, captures: &Captures<'_>, out: &mut String) {
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Group(group) => {
+                    out.push_str(captures.get(*group).map_or("", |found| found.as_str()))
+                }
+            }
+        }
+    }
+}
+
+/// The number of a group. Digits are taken as long as there is such a group.
+fn group(
+    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    regex: &JavaRegex,
+) -> Result<usize, EvalError> {
+    if chars.next_if_eq(&'{').is_some() {
+        let name: String = std::iter::from_fn(|| chars.next_if(|c| *c != '}')).collect();
+        if chars.next().is_none() {
+            return Err(EvalError::new("In the replacement, } is missing behind ${"));
+        }
+        let index = regex
+            .0
+            .capture_names()
+            .position(|other| other == Some(&name));
+        return index.ok_or_else(|| EvalError::new(format!("No group with name {{{name}}}")));
+    }
+    let mut digit = |max: usize, before: usize| {
+        let value = |c: char| c.to_digit(10).map(|digit| before * 10 + digit as usize);
+        chars
+            .next_if(|c| value(*c).is_some_and(|group| group <= max))
+            .and_then(value)
+    };
+    let Some(mut number) = digit(9, 0) else {
+        return Err(EvalError::new(
+            "In the replacement, a group's number is missing behind $; a dollar is written \\$",
+        ));
+    };
+    let last = regex.0.captures_len() - 1;
+    if number > last {
+        return Err(EvalError::new(format!("No group {number}")));
+    }
+    while let Some(longer) = digit(last, number) {
+        number = longer;
+    }
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        JavaRegex::compile_whole(pattern)
+            .unwrap()
+            .captures(text)
+            .is_some()
+    }
+
+    #[test]
+    fn the_whole_text_must_match() {
+        assert!(matches("a|ab", "ab"));
+        assert!(!matches("a", "ab"));
+        assert!(!matches("a", "a\n"));
+        assert!(matches("#([0-9]{4}-[0-9]{2}-[0-9]{2})#.*", "#2026-01-02#x"));
+    }
+
+    #[test]
+    fn classes_are_ascii_as_in_java() {
+        assert!(matches(r"\d+", "123"));
+        assert!(!matches(r"\d", "٣"));
+        assert!(!matches(r"\w", "ä"));
+        assert!(matches(r"[\w.-]+", "a.b-c_1"));
+        assert!(matches(r"[^\d]", "x"));
+        assert!(matches(r"\D\S\W", "xy!"));
+    }
+
+    #[test]
+    fn quoting_and_escapes_are_javas() {
+        assert!(matches(r"\Qa.b*\E+", "a.b***"));
+        assert!(matches(r"\<\>\/\-\_\ä", "<>/-_ä"));
+        assert!(matches(r"[+--]", ","));
+        assert!(matches("[a~~b]", "~"));
+        assert!(matches(r"a+?b*?c??", "abc"));
+        assert!(matches(r"(?i)HELLO", "hello"));
+    }
+
+    #[test]
+    fn what_the_engine_cannot_do_is_refused_by_name() {
+        for (pattern, word) in [
+            ("(?=a)a", "look-ahead"),
+            ("(?<!a)b", "look-behind"),
+            (r"(a)\1", "references"),
+            ("a++", "possessive"),
+            ("a{2}+", "possessive"),
+            ("(?>a)", "atomic"),
+            ("(a", "unclosed"),
+            ("a{1000}{1000}{1000}", "size"),
+            ("\\", "backslash"),
+        ] {
+            let Err(error) = JavaRegex::compile_whole(pattern) else {
+                panic!("{pattern} is accepted")
+            };
+            assert!(error.message().contains(word), "{pattern}: {error}");
+        }
+    }
+}

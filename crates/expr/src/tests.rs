@@ -1,0 +1,6 @@
+//! The language as tables and laws.
+
+mod depth;
+mod laws;
+mod questions;
+mod tables;
