@@ -253,7 +253,12 @@ impl Journal {
         remove_temporary_files(&*disk, &dir)?;
         let hard_state = hard_state_of(&*disk, &dir)?;
         let snapshot = newest_snapshot(&dir)?;
-        let scan = recover::scan(&dir, hard_state.purged, marker::read(&dir))?;
+        let scan = recover::scan(
+            &dir,
+            hard_state.purged,
+            marker::read(&dir),
+            recover::to_work,
+        )?;
         check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)?;
         for path in &scan.obsolete {
             disk.remove(path)

@@ -21,6 +21,17 @@ pub(crate) struct TornTail {
     pub(crate) what: &'static str,
 }
 
+/// How files are opened: to work on them, or only to look.
+pub(crate) type Opener = fn(&Path) -> std::io::Result<File>;
+
+pub(crate) fn to_work(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
+pub(crate) fn to_look(path: &Path) -> std::io::Result<File> {
+    File::open(path)
+}
+
 /// A log as found.
 #[derive(Debug)]
 pub(crate) struct Scan {
@@ -38,7 +49,12 @@ pub(crate) struct Scan {
 }
 
 /// Walks all segments after `purged`; `promised` is what the marker says must be there.
-pub(crate) fn scan(dir: &Path, purged: Option<Position>, promised: u64) -> Result<Scan, OpenError> {
+pub(crate) fn scan(
+    dir: &Path,
+    purged: Option<Position>,
+    promised: u64,
+    open: Opener,
+) -> Result<Scan, OpenError> {
     let files = segment::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
     let start = purged.map_or(0, |p| p.index + 1);
     let mut scan = Scan {
@@ -79,6 +95,7 @@ pub(crate) fn scan(dir: &Path, purged: Option<Position>, promised: u64) -> Resul
             &path,
             next_first.is_none(),
             &mut last_term,
+            open,
         )?;
     }
     if scan.next_index < promised.max(start) {
@@ -103,20 +120,10 @@ fn scan_segment(
     path: &Path,
     is_last: bool,
     last_term: &mut u64,
+    open: Opener,
 ) -> Result<(), OpenError> {
     let fault = |e| Fault::new("read", path, e);
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .or_else(|e| match e.kind() {
-            // Looking is allowed to those who may not write.
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                File::open(path)
-            }
-            _ => Err(e),
-        });
-    let file = file.map_err(|e| Fault::new("open", path, e))?;
+    let file = open(path).map_err(|e| Fault::new("open", path, e))?;
     let length = file.metadata().map_err(fault)?.len();
     let mut segment = Segment::new(path.to_owned(), file, first_index, scan.last_key);
     let mut walk = Walk::new(
@@ -197,3 +204,6 @@ fn scan_segment(
     scan.segments.push_back(segment);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
