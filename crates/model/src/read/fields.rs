@@ -1,0 +1,104 @@
+//! The fields of one object while it is read.
+//!
+//! Always: each field is asked for under all its names, the author's first; null counts as left out; whatever nobody asked
+//! for is unknown in the end, and the nearest known name is told.
+
+use super::names::nearest;
+use super::node::{Entry, Node, Shape, glimpse};
+use super::reading::Reading;
+use std::ops::Range;
+
+/// The fields of one object while it is read.
+pub(super) struct Fields<'n, 't> {
+    entries: &'n [Entry<'t>],
+    span: Range<usize>,
+    known: Vec<&'static str>,
+}
+
+impl<'n, 't> Fields<'n, 't> {
+    /// The fields of `node`; a fault if it is no object. `what` names it in that fault.
+    pub(super) fn of(reading: &mut Reading<'_>, node: &'n Node<'t>, what: &str) -> Option<Fields<'n, 't>> {
+        let Shape::Object(entries) = &node.shape else {
+            reading.fault(&node.span, format!("{what} must be an object, but is {}", node.describe()));
+            return None;
+        };
+        // The brace alone is marked when something is missing: the whole object may be long.
+        let span = node.span.start..(node.span.start + 1).min(node.span.end);
+        Some(Fields { entries, span, known: Vec::new() })
+    }
+
+    /// Where the object begins.
+    pub(super) fn span(&self) -> &Range<usize> {
+        &self.span
+    }
+
+    /// The field that goes by one of `names`.
+    pub(super) fn find(&mut self, reading: &mut Reading<'_>, names: &[&'static str]) -> Option<&'n Entry<'t>> {
+        self.known.extend(names);
+        let mut found = self.entries.iter().filter(|entry| names.contains(&&*entry.name) && !entry.node.is_null());
+        let first = found.next()?;
+        for other in found.filter(|other| other.name != first.name) {
+            let message = format!("{:?} and {:?} mean the same", first.name, other.name);
+            let hint = Some("give only one of them".to_owned());
+            reading.at(&other.name, |reading| reading.fault_with_hint(&other.name_span, message, hint));
+        }
+        Some(first)
+    }
+
+    /// Whether a field of one of these names stands there, null or not; it counts as known.
+    pub(super) fn has(&mut self, names: &[&'static str]) -> bool {
+        self.known.extend(names);
+        self.entries.iter().any(|entry| names.contains(&&*entry.name) && !entry.node.is_null())
+    }
+
+    /// Fields that have a meaning elsewhere: in the Cockpit, or only in answers.
+    pub(super) fn keep(&mut self, names: &[&'static str]) {
+        self.known.extend(names);
+    }
+
+    /// Reads a field that may be left out.
+    pub(super) fn optional<T>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        names: &[&'static str],
+        read: impl FnOnce(&mut Reading<'t>, &'n Node<'t>) -> Option<T>,
+    ) -> Option<T> {
+        let entry = self.find(reading, names)?;
+        reading.at(&entry.name, |reading| read(reading, &entry.node))
+    }
+
+    /// Reads a field that must be there.
+    pub(super) fn required<T>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        names: &[&'static str],
+        read: impl FnOnce(&mut Reading<'t>, &'n Node<'t>) -> Option<T>,
+    ) -> Option<T> {
+        let Some(entry) = self.find(reading, names) else {
+            self.missing(reading, names);
+            return None;
+        };
+        reading.at(&entry.name, |reading| read(reading, &entry.node))
+    }
+
+    /// Says that a field is missing; not where one of the fields is misspelt, for that is told as such.
+    pub(super) fn missing(&self, reading: &mut Reading<'_>, names: &[&'static str]) {
+        let misspelt = |entry: &Entry<'_>| {
+            !self.known.iter().any(|known| *known == entry.name) && nearest(&entry.name, names.iter().copied()).is_some()
+        };
+        if !self.entries.iter().any(misspelt) {
+            reading.fault(&self.span, format!("the field {:?} is missing", names.first().copied().unwrap_or_default()));
+        }
+    }
+
+    /// Every field that nobody asked for is a fault.
+    pub(super) fn finish(self, reading: &mut Reading<'_>) {
+        for entry in self.entries.iter().filter(|entry| !self.known.iter().any(|known| *known == entry.name)) {
+            let hint = nearest(&entry.name, self.known.iter().copied())
+                .map(|name| format!("did you mean {name:?}?"))
+                .or_else(|| Some(format!("known here: {}", self.known.join(", "))));
+            let message = format!("unknown field {:?}", glimpse(&entry.name));
+            reading.at(&glimpse(&entry.name), |reading| reading.fault_with_hint(&entry.name_span, message, hint));
+        }
+    }
+}
