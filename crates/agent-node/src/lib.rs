@@ -1,1 +1,16 @@
-//! To be furnished.
+//! An Agent as a running thing: its log, its own Subagent, its connections to other Subagents, its answers to the Controller.
+//!
+//! Always: what it decides is decided by `agent`; it waits for its Controller and never dials it. Never here: rules.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod api;
+mod driver;
+mod drivers;
+mod machine;
+mod run;
+mod settings;
+
+pub use machine::{AgentMachine, Input, Reply};
+pub use run::{Exit, RunError, run};
+pub use settings::AgentSettings;

@@ -23,35 +23,38 @@ mod outcome;
 mod position;
 mod problem;
 pub mod read;
+mod stored;
 mod subagent_event;
 mod time;
 mod workflow;
 
 pub use agent_event::{AgentEvent, AgentOwnEvent, PlatformInfo, SubagentStateEvent};
 pub use command::{
-    AgentAnswer, AgentCommand, ControllerAnswer, ControllerCommand, OrderSelection, ShutDown, SubagentAnswer,
-    SubagentCommand,
+    AgentAnswer, AgentCommand, ControllerAnswer, ControllerCommand, OrderSelection, ShutDown,
+    SubagentAnswer, SubagentCommand,
 };
 pub use event::{ControllerEvent, Event, JournalEvent, Stamped, UnreadableEvent};
 pub use event_id::EventId;
 pub use id::{
-    AgentPath, BundleId, ControllerId, ItemKey, JobName, JobResourcePath, Label, NameError, OrderId, RunId, SubagentId,
-    UserId, VersionId, WorkflowId, WorkflowPath,
+    AgentPath, BundleId, ControllerId, ItemKey, JobName, JobResourcePath, Label, NameError,
+    OrderId, RunId, SubagentId, UserId, VersionId, WorkflowId, WorkflowPath,
 };
 pub use item::{AgentRef, Item, ItemBody, ItemType, JobResource, SubagentBundle, SubagentItem};
 pub use item_event::{ItemEvent, ItemOperation, SignedText};
 pub use mark::{CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode};
 pub use order::{
-    AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, Order, OrderState, Place, PlanId,
-    StickySubagent,
+    AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, Order, OrderState, Place,
+    PlanId, StickySubagent,
 };
 pub use order_event::{MovedReason, OrderEvent, SleepCause};
 pub use outcome::{DisruptedReason, Outcome};
 pub use position::{Branch, Position, Step as PositionStep};
 pub use problem::Problem;
+pub use stored::stored_item;
 pub use subagent_event::{Attempt, SubagentEvent, SubagentStamped};
 pub use time::{Seconds, Timestamp};
 pub use workflow::{
-    Block, Case, Executable, Execute, ExecutableKind, Fork, ForkBranch, Instruction, Job, JobReference, OrderPreparation,
-    Parameter, ParameterKind, ReturnCodeMeaning, Step, Try, ValueType, Workflow,
+    Block, Case, Executable, ExecutableKind, Execute, Fork, ForkBranch, Instruction, Job,
+    JobReference, OrderPreparation, Parameter, ParameterKind, ReturnCodeMeaning, Step, Try,
+    ValueType, Workflow,
 };

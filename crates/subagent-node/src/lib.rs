@@ -1,1 +1,21 @@
-//! To be furnished.
+//! A Subagent as a running thing: its processes, its answers, its report, in the Director's own process or over HTTP.
+//!
+//! Always: what it decides is decided by `subagent`; a job's output is bounded by the Director's pace. Never here: a log on
+//! disk; what a Subagent does not get confirmed is lost with its process, and the Director learns that it is lost.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod api;
+mod gate;
+mod job;
+mod link;
+mod program;
+mod run;
+mod service;
+mod settings;
+
+pub use gate::{Gate, TokenFileError, token_of_file};
+pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink};
+pub use run::{Exit, RunError, run, warn_of};
+pub use service::{OpenError, Subagent, platform_info};
+pub use settings::{JobSettings, SubagentSettings};

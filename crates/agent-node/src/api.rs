@@ -1,0 +1,127 @@
+//! An Agent over HTTP: its Controller's commands and the stream of its events.
+
+use crate::machine::{AgentMachine, Input, Reply};
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use cluster::Log;
+use model::{AgentAnswer, AgentCommand, EventId, Problem, UserId};
+use net::{BodyLimit, Closing, JsonBody, PeerIdentity, Refusal, guard};
+use node::events::{EventQuery, event_stream};
+use node::{Handle, Stopped};
+use std::sync::Arc;
+use subagent_node::{Gate, Subagent};
+use telemetry::Metrics;
+use tokio::sync::mpsc;
+
+/// The largest batch of commands: orders carry their arguments.
+const COMMAND_LIMIT: usize = 64 << 20;
+
+/// What a shutdown command asks of the process.
+#[derive(Clone, Debug)]
+pub(crate) struct ShutDownWish {
+    pub(crate) process_signal: Option<Arc<str>>,
+    pub(crate) restart: bool,
+    pub(crate) suppress_snapshot: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) name: Arc<str>,
+    pub(crate) handle: Handle<AgentMachine>,
+    pub(crate) log: Log,
+    pub(crate) local: Subagent,
+    pub(crate) shut_down: mpsc::Sender<ShutDownWish>,
+    pub(crate) metrics: Option<Metrics>,
+}
+
+pub(crate) fn router(api: Api, gate: &Gate) -> Router {
+    let routes = Router::new()
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/agent/api", get(overview))
+        .route("/agent/api/command", post(command))
+        .route("/agent/api/event", get(events))
+        .route("/metrics", get(metrics))
+        .with_state(api);
+    let gate = gate.clone();
+    guard(routes, BodyLimit(COMMAND_LIMIT))
+        .layer(axum::middleware::from_fn(move |request, next| gate.clone().check(request, next)))
+}
+
+fn is_going(_: Stopped) -> Response {
+    let message = "the Agent is shutting down; try again when it is back";
+    net::Problem::new("AgentIsShuttingDown", message).status(hyper::StatusCode::SERVICE_UNAVAILABLE).into_response()
+}
+
+async fn overview(State(api): State<Api>) -> Response {
+    let look = api
+        .handle
+        .read(|machine| {
+            let state = &machine.state;
+            (state.meta().cloned(), state.engine.order_count(), state.running(), state.waiting())
+        })
+        .await;
+    let (meta, orders, running, waiting) = match look {
+        Ok(look) => look,
+        Err(stopped) => return is_going(stopped),
+    };
+    let platform = subagent_node::platform_info();
+    Json(serde_json::json!({
+        "TYPE": "AgentOverview",
+        "name": &*api.name,
+        "version": platform.version,
+        "hostname": platform.hostname,
+        "agentPath": meta.as_ref().map(|meta| &meta.agent_path),
+        "controllerId": meta.as_ref().map(|meta| &meta.controller_id),
+        "agentRunId": meta.as_ref().map(|meta| &meta.agent_run_id),
+        "orderCount": orders,
+        "processCount": running,
+        "waitingForProcess": waiting,
+        "localProcessCount": api.local.running(),
+        "journal": api.log.status(),
+    }))
+    .into_response()
+}
+
+async fn command(
+    State(api): State<Api>,
+    Extension(peer): Extension<PeerIdentity>,
+    JsonBody(command): JsonBody<AgentCommand>,
+) -> Response {
+    // Which receiver confirms events: the Controller, by the name in its certificate if it has one.
+    let user = UserId::new(peer.common_name.unwrap_or_else(|| "controller".into()));
+    match command {
+        AgentCommand::TakeSnapshot => match api.handle.take_snapshot().await {
+            Ok(Ok(())) => Json(AgentAnswer::Accepted).into_response(),
+            Ok(Err(message)) => Json(AgentAnswer::from(Problem::new("SnapshotFailed", message))).into_response(),
+            Err(stopped) => is_going(stopped),
+        },
+        AgentCommand::ShutDown { process_signal, restart, suppress_snapshot } => {
+            let wish = ShutDownWish { process_signal, restart, suppress_snapshot };
+            // A second wish while the first is being followed changes nothing.
+            let _already = api.shut_down.try_send(wish);
+            Json(AgentAnswer::Accepted).into_response()
+        }
+        command => {
+            let torn = EventId(api.log.torn_event_id());
+            match api.handle.ask(Input::Command { user, command, torn }).await {
+                Ok(Reply::Answer(answer)) => Json(answer).into_response(),
+                Ok(Reply::Done) => Json(AgentAnswer::Accepted).into_response(),
+                Err(stopped) => is_going(stopped),
+            }
+        }
+    }
+}
+
+async fn events(
+    State(api): State<Api>,
+    Query(query): Query<EventQuery>,
+    closing: Option<Extension<Closing>>,
+) -> Result<Response, Refusal> {
+    event_stream(&api.log, &query, closing.as_deref()).await
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    api.metrics.map_or_else(String::new, |metrics| metrics.render()).into_response()
+}

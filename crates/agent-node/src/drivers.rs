@@ -1,0 +1,133 @@
+//! The drivers of all Subagents, kept in step with the state.
+//!
+//! Always: one driver for each Subagent that the Controller has told of; a changed address gets a new one.
+
+use crate::driver::{Driver, Job, Slot};
+use crate::machine::AgentMachine;
+use agent::Work;
+use model::{EventId, SubagentId, SubagentItem};
+use net::{Client, ClientSettings, Credentials, Secret, TlsClient};
+use node::{Handle, Outside};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use subagent_node::{Linked, LocalLink, RemoteLink, Subagent, SubagentLink};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinHandle;
+
+/// How other Subagents are reached.
+#[derive(Clone)]
+pub(crate) struct Dialling {
+    pub(crate) tls: Option<TlsClient>,
+    pub(crate) token: Option<Secret>,
+}
+
+struct Driven {
+    uri: Arc<str>,
+    slot: Arc<Slot>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// All drivers.
+pub(crate) struct Drivers {
+    pub(crate) local: Subagent,
+    pub(crate) dialling: Dialling,
+    /// Known once the loop runs; the loop itself is what calls us.
+    pub(crate) handle: Arc<OnceLock<Handle<AgentMachine>>>,
+    driven: BTreeMap<SubagentId, Driven>,
+}
+
+impl Drivers {
+    pub(crate) fn new(local: Subagent, dialling: Dialling, handle: Arc<OnceLock<Handle<AgentMachine>>>) -> Drivers {
+        Drivers { local, dialling, handle, driven: BTreeMap::new() }
+    }
+
+    fn keep_in_step(&mut self, machine: &AgentMachine, handle: &Handle<AgentMachine>) {
+        let state = &machine.state;
+        let Some(meta) = state.meta() else { return };
+        self.driven.retain(|id, driven| {
+            let item = state.subagents().get(id).and_then(|subagent| subagent.item.as_ref());
+            item.is_some_and(|item| item.uri == driven.uri)
+        });
+        if self.driven.len() == state.subagents().len() {
+            return;
+        }
+        for (id, subagent) in state.subagents() {
+            let Some(item) = &subagent.item else { continue };
+            if self.driven.contains_key(id) {
+                continue;
+            }
+            let is_local = state.local_subagent() == Some(id);
+            let link = match if is_local { Ok(SubagentLink::Local(LocalLink(self.local.clone()))) } else { self.dial(item) } {
+                Ok(link) => link,
+                Err(error) => {
+                    tracing::error!(subagent = %id, uri = %item.uri, %error, "the Subagent's address cannot be used");
+                    continue;
+                }
+            };
+            let slot = Arc::new(Slot::default());
+            let driver = Driver {
+                id: id.clone(),
+                me: Linked {
+                    subagent_id: id.clone(),
+                    agent_path: meta.agent_path.clone(),
+                    agent_run_id: meta.agent_run_id.clone(),
+                    controller_id: meta.controller_id.clone(),
+                },
+                link,
+                slot: slot.clone(),
+                handle: handle.clone(),
+            };
+            let task = tokio::spawn(driver.run());
+            self.driven.insert(id.clone(), Driven { uri: item.uri.clone(), slot, task });
+        }
+    }
+
+    fn dial(&self, item: &SubagentItem) -> Result<SubagentLink, net::ClientError> {
+        let mut settings = ClientSettings::new(item.uri.to_string());
+        settings.tls.clone_from(&self.dialling.tls);
+        if let Some(token) = &self.dialling.token {
+            settings.credentials = Credentials::Bearer(token.clone());
+        }
+        Ok(SubagentLink::Remote(RemoteLink(Client::new(settings)?)))
+    }
+
+    fn hand_out(&self, machine: &AgentMachine) {
+        for (id, driven) in &self.driven {
+            let mut slot = driven.slot.lock();
+            let slot = &mut *slot;
+            let Some(sender) = &slot.sender else { continue };
+            for (number, work) in machine.state.work_after(id, slot.cursor) {
+                let mut items = Vec::new();
+                if let Work::Start { order, .. } = &work {
+                    let needed = machine.state.items_for_job(order);
+                    let missing = needed.filter(|(key, revision, _)| slot.sent.get(*key) != Some(revision));
+                    items.extend(missing.map(|(key, revision, text)| (key.clone(), revision, text.clone())));
+                }
+                let sent: Vec<_> = items.iter().map(|(key, revision, _)| (key.clone(), *revision)).collect();
+                match sender.try_send(Job { work, items }) {
+                    Ok(()) => {
+                        slot.cursor = number;
+                        slot.sent.extend(sent);
+                    }
+                    // The driver calls for more when it has room.
+                    Err(TrySendError::Full(_) | TrySendError::Closed(_)) => break,
+                }
+            }
+        }
+    }
+}
+
+impl Outside<AgentMachine> for Drivers {
+    fn release(&mut self, machine: &AgentMachine, _committed: EventId) {
+        // Before the first answer of the loop there is no handle yet; it nudges once there is one.
+        let Some(handle) = self.handle.get().cloned() else { return };
+        self.keep_in_step(machine, &handle);
+        self.hand_out(machine);
+    }
+}

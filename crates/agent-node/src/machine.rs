@@ -1,0 +1,210 @@
+//! The Agent's machine as the commit loop sees it.
+
+use agent::{Standing, State};
+use model::{
+    AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, PlatformInfo, Problem, RunId, Stamped, SubagentId,
+    SubagentStamped, Timestamp, UserId,
+};
+use node::{Facts, Machine, NotApplicable};
+use std::sync::Arc;
+
+/// The Agent's state in the commit loop.
+#[derive(Clone, Debug)]
+pub struct AgentMachine {
+    /// The state.
+    pub state: State,
+    run_id: RunId,
+    platform: PlatformInfo,
+    timezone: Arc<str>,
+}
+
+/// What comes to an Agent.
+#[derive(Debug)]
+pub enum Input {
+    /// The Controller asks. `torn`: events up to there are gone from the log.
+    Command {
+        /// Who.
+        user: UserId,
+        /// What.
+        command: AgentCommand,
+        /// Where the log begins.
+        torn: EventId,
+    },
+    /// A Subagent answered with this life.
+    SubagentDedicated {
+        /// Which.
+        id: SubagentId,
+        /// Its life.
+        run_id: RunId,
+        /// Its machine.
+        platform: Option<PlatformInfo>,
+    },
+    /// A Subagent is connected.
+    SubagentCoupled {
+        /// Which.
+        id: SubagentId,
+    },
+    /// The connection to a Subagent failed.
+    SubagentFailed {
+        /// Which.
+        id: SubagentId,
+        /// Why.
+        problem: Problem,
+    },
+    /// A Subagent reports.
+    SubagentEvents {
+        /// Which.
+        id: SubagentId,
+        /// What.
+        events: Vec<Arc<SubagentStamped>>,
+    },
+    /// A Subagent refused to start a job.
+    StartRefused {
+        /// Which.
+        id: SubagentId,
+        /// The attempt.
+        attempt: model::Attempt,
+        /// Why.
+        problem: Problem,
+    },
+}
+
+/// What an input is answered with.
+#[derive(Debug)]
+pub enum Reply {
+    /// To a command.
+    Answer(AgentAnswer),
+    /// To everything else.
+    Done,
+}
+
+impl AgentMachine {
+    /// An Agent that belongs to nobody yet. `run_id` becomes the identity of its log when it is dedicated.
+    pub fn new(run_id: RunId) -> AgentMachine {
+        let timezone = jiff_zone();
+        AgentMachine { state: State::new(), run_id, platform: subagent_node::platform_info(), timezone }
+    }
+
+    fn record_all(&mut self, facts: &mut Facts, events: impl IntoIterator<Item = Event>) -> Result<(), NotApplicable> {
+        for event in events {
+            facts.record(self, event)?;
+        }
+        Ok(())
+    }
+
+    fn command(
+        &mut self,
+        user: &UserId,
+        command: AgentCommand,
+        torn: EventId,
+        facts: &mut Facts,
+    ) -> Result<AgentAnswer, NotApplicable> {
+        if let AgentCommand::Batch { commands } = command {
+            let mut responses = Vec::with_capacity(commands.len());
+            for command in commands {
+                responses.push(self.command(user, command, torn, facts)?);
+            }
+            return Ok(AgentAnswer::Batch { responses });
+        }
+        let run_id = self.state.meta().map_or(&self.run_id, |meta| &meta.agent_run_id).clone();
+        let standing = Standing { run_id, last: facts.last_event_id(), torn };
+        match self.state.decide(&command, user, &standing, facts.now()) {
+            Ok((events, answer)) => {
+                self.record_all(facts, events)?;
+                Ok(answer)
+            }
+            Err(problem) => Ok(AgentAnswer::from(problem)),
+        }
+    }
+}
+
+/// The name of this machine's time zone, for information.
+fn jiff_zone() -> Arc<str> {
+    std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).map_or_else(
+        || {
+            let link = std::fs::read_link("/etc/localtime").unwrap_or_default();
+            let text = link.to_string_lossy();
+            text.split_once("zoneinfo/").map_or_else(|| "UTC".into(), |(_, zone)| zone.into())
+        },
+        Into::into,
+    )
+}
+
+impl Machine for AgentMachine {
+    type Input = Input;
+    type Reply = Reply;
+
+    fn take(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, NotApplicable> {
+        match input {
+            Input::Command { user, command, torn } => {
+                return self.command(&user, command, torn, facts).map(Reply::Answer);
+            }
+            Input::SubagentDedicated { id, run_id, platform } => {
+                let events = self.state.on_subagent_dedicated(&id, &run_id, platform);
+                self.record_all(facts, events)?;
+            }
+            Input::SubagentCoupled { id } => {
+                let event = self.state.on_subagent_coupled(&id);
+                self.record_all(facts, event)?;
+            }
+            Input::SubagentFailed { id, problem } => {
+                let event = self.state.on_subagent_failed(&id, problem);
+                self.record_all(facts, event)?;
+            }
+            Input::SubagentEvents { id, events } => {
+                for stamped in &events {
+                    let events = self.state.on_subagent_event(&id, stamped);
+                    self.record_all(facts, events)?;
+                }
+                if let Some(last) = events.last() {
+                    let observed = self.state.on_subagent_observed(&id, last.event_id);
+                    self.record_all(facts, observed)?;
+                }
+            }
+            Input::StartRefused { id, attempt, problem } => {
+                let event = self.state.on_start_refused(&id, &attempt, problem);
+                self.record_all(facts, event)?;
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn advance(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        while let Some(events) = self.state.step(facts.now()) {
+            self.record_all(facts, events)?;
+        }
+        Ok(())
+    }
+
+    fn evolve(&mut self, stamped: &Stamped) -> Result<(), NotApplicable> {
+        self.state.evolve(stamped).map_err(NotApplicable::new)
+    }
+
+    fn next_wakeup(&self) -> Option<Timestamp> {
+        self.state.next_wakeup()
+    }
+
+    fn started(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        let ready = AgentOwnEvent::Ready {
+            timezone: Some(self.timezone.clone()),
+            platform_info: Some(self.platform.clone()),
+        };
+        facts.record(self, Event::AgentOwn(ready))
+    }
+
+    fn closing(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        facts.record(self, Event::AgentOwn(AgentOwnEvent::ShutDown))
+    }
+
+    fn snapshot(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        Box::new(self.state.snapshot())
+    }
+
+    fn restore(&mut self, line: &str) -> Result<(), NotApplicable> {
+        self.state.restore(line).map_err(NotApplicable::new)
+    }
+
+    fn released(&self) -> EventId {
+        self.state.released()
+    }
+}

@@ -1,0 +1,44 @@
+//! What an operator can set for an Agent.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use subagent_node::JobSettings;
+
+/// An Agent (Director with its own Subagent).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AgentSettings {
+    /// The Agent's name. Its data directory belongs to it. Since 0.1.
+    pub name: String,
+    /// Where it waits for its Controller. Since 0.1.
+    pub listen: std::net::SocketAddr,
+    /// Its directory: log, temporary files, tokens. Since 0.1.
+    pub data: PathBuf,
+    /// Certificates; without them it listens on loopback only. Since 0.1.
+    pub tls: Option<net::TlsFiles>,
+    /// A file with the token that the Controller must show. Default: `private/token` in the data directory, written at
+    /// the first start. Since 0.1.
+    pub token_file: Option<PathBuf>,
+    /// A file with the token that the Agent shows to its other Subagents, if they do not know it by its certificate.
+    /// Since 0.1.
+    pub subagent_token_file: Option<PathBuf>,
+    /// How jobs are run in the Agent's own Subagent.
+    pub jobs: JobSettings,
+    /// Size of a segment of the log. Since 0.1.
+    pub segment: settings::ByteSize,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        AgentSettings {
+            name: "Agent".to_owned(),
+            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 4445)),
+            data: PathBuf::from("data/agent"),
+            tls: None,
+            token_file: None,
+            subagent_token_file: None,
+            jobs: JobSettings::default(),
+            segment: settings::ByteSize(64 * 1024 * 1024),
+        }
+    }
+}

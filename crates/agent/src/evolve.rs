@@ -1,0 +1,208 @@
+//! What is true after an event.
+//!
+//! Always: the only writer of an Agent's state; an event that does not fit changes nothing.
+
+use crate::attached::{Attached, job_resources_of, parse};
+use crate::state::{Coupling, Meta, State};
+use crate::subagents::kill_of;
+use engine::JobKey;
+use model::{
+    AgentOwnEvent, Event, ItemBody, ItemEvent, ItemKey, ItemType, JournalEvent, Order, OrderEvent, OrderId, OrderState, Stamped,
+    SubagentId, SubagentStateEvent,
+};
+use std::fmt;
+
+/// An event that does not fit the state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotApplicable(pub String);
+
+impl NotApplicable {
+    fn new(what: impl fmt::Display) -> NotApplicable {
+        NotApplicable(what.to_string())
+    }
+}
+
+impl State {
+    /// Makes the event true.
+    pub fn evolve(&mut self, stamped: &Stamped) -> Result<(), NotApplicable> {
+        match &stamped.event {
+            Event::Order(order_id, event) => self.evolve_order(order_id, event, stamped),
+            Event::Item(event) => self.evolve_item(event),
+            Event::AgentOwn(event) => self.evolve_self(event),
+            Event::Subagent(subagent_id, event) => self.evolve_subagent(subagent_id, event),
+            Event::Journal(JournalEvent::JournalEventsReleased { user_id, until_event_id }) => {
+                self.released.insert(user_id.clone(), *until_event_id);
+                Ok(())
+            }
+            Event::Journal(JournalEvent::SnapshotTaken) => Ok(()),
+            Event::Agent(..) | Event::Controller(_) => {
+                Err(NotApplicable::new(format_args!("{} does not belong into an Agent's log", stamped.event.type_name())))
+            }
+        }
+    }
+
+    fn evolve_order(&mut self, order_id: &OrderId, event: &OrderEvent, stamped: &Stamped) -> Result<(), NotApplicable> {
+        self.engine.evolve(order_id, event, stamped.at()).map_err(NotApplicable::new)?;
+        match event {
+            OrderEvent::OrderProcessingStarted { .. } => self.note_started(order_id),
+            OrderEvent::OrderProcessed { .. } => self.note_ended(order_id),
+            OrderEvent::OrderCancellationMarked { .. } | OrderEvent::OrderSuspensionMarked { .. } => {
+                if self.engine.order(order_id).is_some_and(|order| kill_of(order).is_some()) {
+                    self.work.kill(order_id);
+                }
+            }
+            OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } => {}
+            // Whatever else happens to an order takes it out of the line it may stand in.
+            _ => self.queues.leave(order_id),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_started(&mut self, order_id: &OrderId) {
+        let Some(order) = self.engine.order(order_id).cloned() else { return };
+        if let Some((key, limit)) = self.job_key(&order) {
+            self.queues.started(order_id, &key, limit);
+        }
+        if let OrderState::Processing { subagent_id: Some(subagent_id), .. } = &order.state {
+            self.work.started(order_id, subagent_id);
+            if kill_of(&order).is_some() {
+                self.work.kill(order_id);
+            }
+            self.subagents.entry(subagent_id.clone()).or_default().orders.insert(order_id.clone());
+        }
+    }
+
+    fn job_key(&self, order: &Order) -> Option<(JobKey, u32)> {
+        let workflow = self.engine.workflow(&order.workflow_id)?;
+        JobKey::at(workflow, &order.position).map(|(key, job)| (key, job.parallelism))
+    }
+
+    fn note_ended(&mut self, order_id: &OrderId) {
+        self.queues.ended(order_id);
+        self.work.ended(order_id);
+        for subagent in self.subagents.values_mut() {
+            subagent.orders.remove(order_id);
+        }
+        // A process of the Agent's limit is free again, or a Subagent that is to go has become idle.
+        self.queues.unstick();
+    }
+
+    fn evolve_item(&mut self, event: &ItemEvent) -> Result<(), NotApplicable> {
+        match event {
+            ItemEvent::ItemAttachedToMe { item, key, item_revision } => {
+                let parsed = parse(key, item).map_err(NotApplicable::new)?;
+                let job_resources = job_resources_of(&parsed);
+                match parsed.body {
+                    ItemBody::Workflow(workflow) => self.engine.set_workflow(workflow),
+                    ItemBody::JobResource(resource) => self.engine.set_job_resource(resource),
+                    ItemBody::Agent(agent) => self.agent_ref = Some(agent),
+                    ItemBody::Subagent(subagent) => {
+                        let state = self.subagents.entry(subagent.id.clone()).or_default();
+                        state.item = Some(subagent);
+                        state.detaching = false;
+                    }
+                    ItemBody::Bundle(bundle) => {
+                        self.bundles.insert(bundle.id.clone(), bundle);
+                    }
+                    ItemBody::Kept(_) => {}
+                }
+                let attached = Attached { text: item.clone(), revision: *item_revision, job_resources };
+                self.items.insert(key.clone(), attached);
+                self.queues.unstick();
+                Ok(())
+            }
+            ItemEvent::ItemDetachingFromMe { key } => {
+                if let Some(subagent) = self.subagent_of(key) {
+                    subagent.detaching = true;
+                }
+                Ok(())
+            }
+            ItemEvent::ItemDetached { key, .. } => {
+                self.forget_item(key);
+                Ok(())
+            }
+            _ => Err(NotApplicable::new(format_args!("{} does not belong into an Agent's log", event.type_name()))),
+        }
+    }
+
+    fn subagent_of(&mut self, key: &ItemKey) -> Option<&mut crate::SubagentState> {
+        let (kind, name) = key.split();
+        (kind == ItemType::SubagentItem.key_name()).then(|| self.subagents.get_mut(name)).flatten()
+    }
+
+    fn forget_item(&mut self, key: &ItemKey) {
+        self.items.remove(key);
+        if let Some(id) = key.as_workflow() {
+            self.engine.remove_workflow(&id);
+            return;
+        }
+        let (kind, name) = key.split();
+        match kind {
+            "JobResource" => self.engine.remove_job_resource(&name.into()),
+            "Subagent" => {
+                self.subagents.remove(name);
+            }
+            "SubagentBundle" => {
+                self.bundles.remove(name);
+            }
+            "Agent" => self.agent_ref = None,
+            _ => {}
+        }
+    }
+
+    fn evolve_self(&mut self, event: &AgentOwnEvent) -> Result<(), NotApplicable> {
+        match event {
+            AgentOwnEvent::Dedicated { agent_path, directors, agent_run_id, controller_id, controller_run_id } => {
+                self.set_meta(Meta {
+                    agent_path: agent_path.clone(),
+                    directors: directors.clone(),
+                    agent_run_id: agent_run_id.clone(),
+                    controller_id: controller_id.clone(),
+                    controller_run_id: controller_run_id.clone(),
+                });
+                Ok(())
+            }
+            AgentOwnEvent::Ready { .. } | AgentOwnEvent::ShutDown => {
+                // Connections do not outlive the process.
+                for subagent in self.subagents.values_mut() {
+                    subagent.coupling = Coupling::Uncoupled;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn set_meta(&mut self, meta: Meta) {
+        self.engine.set_site(engine::Site::Agent(meta.agent_path.clone()), meta.controller_id.clone());
+        self.meta = Some(meta);
+    }
+
+    fn evolve_subagent(&mut self, subagent_id: &SubagentId, event: &SubagentStateEvent) -> Result<(), NotApplicable> {
+        let subagent = self
+            .subagents
+            .get_mut(subagent_id)
+            .ok_or_else(|| NotApplicable::new(format_args!("unknown Subagent {subagent_id}")))?;
+        match event {
+            SubagentStateEvent::SubagentDedicated { subagent_run_id, platform_info } => {
+                subagent.run_id = Some(subagent_run_id.clone());
+                subagent.platform.clone_from(platform_info);
+                subagent.observed = model::EventId::BEFORE_FIRST;
+                subagent.coupling = Coupling::Uncoupled;
+            }
+            SubagentStateEvent::SubagentCoupled => {
+                subagent.coupling = Coupling::Coupled;
+                self.queues.unstick();
+            }
+            SubagentStateEvent::SubagentCouplingFailed { problem } => {
+                subagent.coupling = Coupling::Failed(problem.clone());
+            }
+            SubagentStateEvent::SubagentEventsObserved { until_event_id } => subagent.observed = *until_event_id,
+            SubagentStateEvent::SubagentRestarted => subagent.coupling = Coupling::Uncoupled,
+            SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
+                subagent.coupling = Coupling::ShuttingDown;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! An Agent's state as lines, and back.
+
+use crate::evolve::NotApplicable;
+use crate::state::{Meta, State};
+use model::{EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, SignedText, SubagentId, UserId};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JournalLine {
+    user_id_to_released_event_id: BTreeMap<UserId, EventId>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SubagentLine {
+    subagent_id: SubagentId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subagent_run_id: Option<RunId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    platform_info: Option<PlatformInfo>,
+    event_id: EventId,
+    #[serde(default)]
+    detaching: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemLine<'a> {
+    key: Cow<'a, ItemKey>,
+    item: Cow<'a, SignedText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    item_revision: Option<u64>,
+}
+
+fn line(tag: &str, fields: &impl Serialize) -> String {
+    let json = serde_json::to_string(fields).expect("snapshot lines always have a JSON form");
+    format!("{{\"TYPE\":\"{tag}\",{}", &json[1..])
+}
+
+impl State {
+    /// The state as JSON lines.
+    pub fn snapshot(&self) -> impl Iterator<Item = String> + '_ {
+        let journal = JournalLine { user_id_to_released_event_id: self.released.clone() };
+        let head = [line("JournalState", &journal)]
+            .into_iter()
+            .chain(self.meta.iter().map(|meta| line("AgentMetaState", meta)));
+        let items = self.items.iter().map(|(key, attached)| {
+            let fields = ItemLine {
+                key: Cow::Borrowed(key),
+                item: Cow::Borrowed(&attached.text),
+                item_revision: attached.revision,
+            };
+            line("ItemAttachedToMe", &fields)
+        });
+        let subagents = self.subagents.iter().map(|(id, subagent)| {
+            let fields = SubagentLine {
+                subagent_id: id.clone(),
+                subagent_run_id: subagent.run_id.clone(),
+                platform_info: subagent.platform.clone(),
+                event_id: subagent.observed,
+                detaching: subagent.detaching,
+            };
+            line("SubagentItemState", &fields)
+        });
+        let orders = self.engine.orders().map(|order| line("Order", &**order));
+        head.chain(items).chain(subagents).chain(orders)
+    }
+
+    /// Takes a line of [`State::snapshot`] into a state that has all lines before it.
+    pub fn restore(&mut self, text: &str) -> Result<(), NotApplicable> {
+        #[derive(Deserialize)]
+        struct Tag<'a> {
+            #[serde(rename = "TYPE", borrow)]
+            tag: Cow<'a, str>,
+        }
+        let wrong = |error: serde_json::Error| {
+            let begin: String = text.chars().take(120).collect();
+            NotApplicable(format!("not a line of an Agent's snapshot: {error}; it begins {begin:?}"))
+        };
+        let tag: Tag<'_> = serde_json::from_str(text).map_err(wrong)?;
+        match &*tag.tag {
+            "JournalState" => {
+                let fields: JournalLine = serde_json::from_str(text).map_err(wrong)?;
+                self.released = fields.user_id_to_released_event_id;
+            }
+            "AgentMetaState" => {
+                let meta: Meta = serde_json::from_str(text).map_err(wrong)?;
+                self.set_meta(meta);
+            }
+            "ItemAttachedToMe" => {
+                let fields: ItemLine<'_> = serde_json::from_str(text).map_err(wrong)?;
+                let event = ItemEvent::ItemAttachedToMe {
+                    item: fields.item.into_owned(),
+                    key: fields.key.into_owned(),
+                    item_revision: fields.item_revision,
+                };
+                self.evolve(&model::Stamped {
+                    event_id: EventId::BEFORE_FIRST,
+                    timestamp: None,
+                    event: model::Event::Item(event),
+                })?;
+            }
+            "SubagentItemState" => {
+                let fields: SubagentLine = serde_json::from_str(text).map_err(wrong)?;
+                let subagent = self.subagents.entry(fields.subagent_id).or_default();
+                subagent.run_id = fields.subagent_run_id;
+                subagent.platform = fields.platform_info;
+                subagent.observed = fields.event_id;
+                subagent.detaching = fields.detaching;
+            }
+            "Order" => {
+                let order: Order = serde_json::from_str(text).map_err(wrong)?;
+                let id = order.id.clone();
+                let is_processing = matches!(order.state, model::OrderState::Processing { .. });
+                self.engine.insert_order(order);
+                if is_processing {
+                    self.note_started(&id);
+                }
+            }
+            other => return Err(NotApplicable(format!("unknown line {other:?} in a snapshot; was it written by a newer version?"))),
+        }
+        Ok(())
+    }
+
+    /// The items that a job of this order needs at its Subagent, with their revisions: the job resources and its workflow.
+    pub fn items_for_job(&self, order: &Order) -> impl Iterator<Item = (&ItemKey, Option<u64>, &SignedText)> {
+        let workflow = self.items.get_key_value(&ItemKey::workflow(&order.workflow_id));
+        let resources = workflow.into_iter().flat_map(|(_, attached)| &attached.job_resources);
+        let resources = resources.filter_map(|key| self.items.get_key_value(key));
+        resources.chain(workflow).map(|(key, attached)| (key, attached.revision, &attached.text))
+    }
+}

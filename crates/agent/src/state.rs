@@ -1,0 +1,142 @@
+//! What an Agent knows.
+//!
+//! Always: a fold of its events; the queues and the work list are derived and are the same after a restart. A clone is
+//! cheap enough to write a snapshot from.
+
+use crate::attached::AttachedItems;
+use crate::queue::Queues;
+use crate::subagents::WorkList;
+use model::{
+    AgentPath, AgentRef, BundleId, ControllerId, EventId, OrderId, PlatformInfo, Problem, RunId, SubagentBundle, SubagentId,
+    SubagentItem, UserId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Whose Agent this is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Meta {
+    /// Its name.
+    pub agent_path: AgentPath,
+    /// Its Directors; the first is this one.
+    pub directors: Vec<SubagentId>,
+    /// The identity of its log.
+    pub agent_run_id: RunId,
+    /// Its Controller.
+    pub controller_id: ControllerId,
+    /// The identity of the Controller's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller_run_id: Option<RunId>,
+}
+
+/// How it stands with a Subagent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Coupling {
+    /// Not connected, maybe with the last problem.
+    #[default]
+    Uncoupled,
+    /// The connection failed like this.
+    Failed(Problem),
+    /// Connected: it takes jobs.
+    Coupled,
+    /// Is being shut down or has been: it takes no jobs.
+    ShuttingDown,
+}
+
+/// A Subagent as the Director sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubagentState {
+    /// What the Controller says of it; nothing while it has not said anything.
+    pub item: Option<Arc<SubagentItem>>,
+    /// The life of its process that this Agent knows.
+    pub run_id: Option<RunId>,
+    /// The machine it is on.
+    pub platform: Option<PlatformInfo>,
+    /// Whether it takes jobs.
+    pub coupling: Coupling,
+    /// Its events are taken over until here.
+    pub observed: EventId,
+    /// To be forgotten when its jobs have ended.
+    pub detaching: bool,
+    /// The orders whose jobs run there.
+    pub orders: BTreeSet<OrderId>,
+}
+
+impl SubagentState {
+    /// Whether it may be chosen for a job.
+    pub fn is_available(&self) -> bool {
+        self.coupling == Coupling::Coupled && !self.detaching && self.item.as_ref().is_some_and(|item| !item.disabled)
+    }
+}
+
+/// What an Agent knows.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Orders, workflows and job resources.
+    pub engine: engine::State,
+    pub(crate) meta: Option<Meta>,
+    pub(crate) items: AttachedItems,
+    pub(crate) agent_ref: Option<Arc<AgentRef>>,
+    pub(crate) bundles: BTreeMap<BundleId, Arc<SubagentBundle>>,
+    pub(crate) subagents: BTreeMap<SubagentId, SubagentState>,
+    pub(crate) released: BTreeMap<UserId, EventId>,
+    pub(crate) queues: Queues,
+    pub(crate) work: WorkList,
+    /// Whose turn it is in each group of Subagents. Not worth remembering over a restart.
+    pub(crate) turns: BTreeMap<Arc<str>, SubagentId>,
+}
+
+impl State {
+    /// An Agent that belongs to nobody yet.
+    pub fn new() -> State {
+        State {
+            engine: engine::State::new(engine::Site::Agent(AgentPath::new("")), ControllerId::new("")),
+            meta: None,
+            items: AttachedItems::default(),
+            agent_ref: None,
+            bundles: BTreeMap::new(),
+            subagents: BTreeMap::new(),
+            released: BTreeMap::new(),
+            queues: Queues::default(),
+            work: WorkList::default(),
+            turns: BTreeMap::new(),
+        }
+    }
+
+    /// Whose Agent this is, once it is somebody's.
+    pub fn meta(&self) -> Option<&Meta> {
+        self.meta.as_ref()
+    }
+
+    /// The Subagents by name.
+    pub fn subagents(&self) -> &BTreeMap<SubagentId, SubagentState> {
+        &self.subagents
+    }
+
+    /// The name of the Director's own Subagent.
+    pub fn local_subagent(&self) -> Option<&SubagentId> {
+        self.meta.as_ref()?.directors.first()
+    }
+
+    /// How many jobs run, in all Subagents.
+    pub fn running(&self) -> usize {
+        self.queues.running()
+    }
+
+    /// How many orders wait for a process.
+    pub fn waiting(&self) -> usize {
+        self.queues.waiting()
+    }
+
+    /// Events until here are needed by nobody any more: the Controller has confirmed them.
+    pub fn released(&self) -> EventId {
+        self.released.values().copied().min().unwrap_or(EventId::BEFORE_FIRST)
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::new()
+    }
+}

@@ -1,0 +1,71 @@
+//! What follows from the present at an Agent.
+
+use crate::choice::Choice;
+use crate::state::State;
+use engine::Next;
+use model::{Event, ItemEvent, ItemKey, ItemType, OrderEvent, Outcome, Timestamp};
+
+impl State {
+    /// The next events that follow, as one unit; nothing when all is quiet. The caller makes them true and asks again.
+    pub fn step(&mut self, now: Timestamp) -> Option<Vec<Event>> {
+        self.engine.wake(now);
+        while let Some(order_id) = self.engine.pop_restless() {
+            match self.engine.next(&order_id, now) {
+                Next::Rest => {}
+                Next::Events(events) => {
+                    return Some(events.into_iter().map(|(id, event)| Event::Order(id, event)).collect());
+                }
+                Next::Job(call) => {
+                    if let Some(order) = self.engine.order(&order_id) {
+                        self.queues.enter(&order_id, &call.key, order.priority.clone(), call.job.parallelism);
+                    }
+                }
+            }
+        }
+        self.start_job(now).or_else(|| self.let_subagent_go())
+    }
+
+    /// When [`State::step`] is due by the clock.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.engine.next_wakeup()
+    }
+
+    /// Starts the first job that may run and has a Subagent to run on.
+    fn start_job(&mut self, now: Timestamp) -> Option<Vec<Event>> {
+        let limit = self.agent_ref.as_ref().map_or(0, |agent| agent.process_limit.unwrap_or(u32::MAX));
+        while self.queues.running() < limit as usize {
+            let (key, order_id) = self.queues.next()?;
+            // The order may have been changed while it stood in line.
+            let Next::Job(call) = self.engine.next(&order_id, now) else {
+                self.queues.leave(&order_id);
+                self.engine.touch(&order_id);
+                return Some(Vec::new());
+            };
+            match self.choose_subagent(&order_id, &call.job, now) {
+                Choice::On { subagent_id, subagent_bundle_id } => {
+                    let started = OrderEvent::OrderProcessingStarted {
+                        subagent_id: Some(subagent_id),
+                        subagent_bundle_id,
+                        stick: false,
+                    };
+                    // Its arguments or its time may have moved it: an order starts before its first job.
+                    return Some(vec![Event::Order(order_id, started)]);
+                }
+                Choice::None => self.queues.stick(&key),
+                Choice::Denied(problem) => {
+                    let outcome = Outcome::disrupted(problem);
+                    return Some(vec![Event::Order(order_id, OrderEvent::OrderOutcomeAdded { outcome })]);
+                }
+            }
+        }
+        None
+    }
+
+    /// Forgets a Subagent that is to go, once its jobs have ended.
+    fn let_subagent_go(&self) -> Option<Vec<Event>> {
+        let agent_path = &self.meta.as_ref()?.agent_path;
+        let (id, _) = self.subagents.iter().find(|(_, subagent)| subagent.detaching && subagent.orders.is_empty())?;
+        let key = ItemKey::simple(ItemType::SubagentItem, id.as_str());
+        Some(vec![Event::Item(ItemEvent::ItemDetached { key, delegate_id: agent_path.clone() })])
+    }
+}

@@ -1,0 +1,105 @@
+//! A Subagent over HTTP.
+
+use crate::gate::Gate;
+use crate::service::Subagent;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use bytes::Bytes;
+use model::{EventId, RunId, SubagentCommand};
+use net::{BodyLimit, Closing, JsonBody, guard, stream_response};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The largest batch of commands: orders carry their arguments.
+const COMMAND_LIMIT: usize = 64 << 20;
+
+#[derive(Deserialize)]
+struct CommandQuery {
+    #[serde(default)]
+    coupling: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EventQuery {
+    subagent_run_id: RunId,
+    after: EventId,
+    heartbeat: Option<f64>,
+}
+
+/// The routes of a Subagent.
+pub(crate) fn router(subagent: Subagent, gate: &Gate) -> Router {
+    let routes = Router::new()
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/subagent/api", get(overview))
+        .route("/subagent/api/command", post(command))
+        .route("/subagent/api/event", get(events))
+        .with_state(subagent);
+    let gate = gate.clone();
+    guard(routes, BodyLimit(COMMAND_LIMIT))
+        .layer(axum::middleware::from_fn(move |request, next| gate.clone().check(request, next)))
+}
+
+/// A problem of the model as one of the wire.
+pub(crate) fn problem_response(problem: model::Problem) -> Response {
+    let mut wire = match problem.code {
+        Some(code) => net::Problem::new(code, problem.message),
+        None => net::Problem::uncoded(problem.message),
+    };
+    for (name, value) in problem.arguments {
+        wire = wire.with(&name, value);
+    }
+    wire.into_response()
+}
+
+async fn overview(State(subagent): State<Subagent>) -> Response {
+    let (id, agent) = subagent.owner().unzip();
+    let platform = crate::platform_info();
+    Json(serde_json::json!({
+        "TYPE": "SubagentOverview",
+        "subagentId": id,
+        "agentPath": agent,
+        "subagentRunId": subagent.run_id(),
+        "version": platform.version,
+        "hostname": platform.hostname,
+        "processCount": subagent.running(),
+    }))
+    .into_response()
+}
+
+async fn command(
+    State(subagent): State<Subagent>,
+    Query(query): Query<CommandQuery>,
+    JsonBody(command): JsonBody<SubagentCommand>,
+) -> Response {
+    match subagent.command(query.coupling, command) {
+        Ok(answer) => Json(answer).into_response(),
+        Err(problem) => problem_response(problem),
+    }
+}
+
+async fn events(
+    State(subagent): State<Subagent>,
+    Query(query): Query<EventQuery>,
+    closing: Option<Extension<Closing>>,
+) -> Response {
+    let run_id = query.subagent_run_id;
+    // A foreign life or a lost place is answered with a status, not with a stream that ends.
+    if let Err(problem) = subagent.check_place(&run_id, query.after) {
+        return problem_response(problem);
+    }
+    let source = futures::stream::unfold((subagent, run_id, query.after), |(subagent, run_id, after)| async move {
+        let events = subagent.events(&run_id, after).await.ok()?;
+        let last = events.last()?.event_id;
+        let mut lines = Vec::new();
+        for event in &events {
+            serde_json::to_writer(&mut lines, &**event).ok()?;
+            lines.push(b'\n');
+        }
+        Some((Bytes::from(lines), (subagent, run_id, last)))
+    });
+    let heartbeat = query.heartbeat.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    stream_response(source, heartbeat, closing.as_deref())
+}

@@ -1,0 +1,287 @@
+//! The life of one attempt: plan, start, output, end.
+//!
+//! Always: whatever happens, the attempt's end is reported exactly once.
+
+use crate::service::Inner;
+use model::{Attempt, Order, Outcome, Problem, SubagentEvent, Timestamp};
+use process::{Cause, Ending, Event, ExitStatus, Input, Launch, OutputSettings, Running, Stream};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use subagent::{EndCause, JobEnd, JobPlan, Surroundings, plan};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// A line of error output is remembered to this length.
+const ERROR_LINE_MAX: usize = 4096;
+
+/// Somebody wants the attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Control {
+    pub(crate) immediately: bool,
+    pub(crate) cause: EndCause,
+}
+
+/// Runs the attempt to its end.
+pub(crate) async fn run(
+    subagent: Arc<Inner>,
+    attempt: Attempt,
+    order: Box<Order>,
+    controlled: mpsc::UnboundedReceiver<Control>,
+) {
+    let outcome = match plan_of(&subagent, &attempt, &order) {
+        Ok(plan) => execute(&subagent, &attempt, &plan, controlled).await,
+        Err(problem) => Outcome::disrupted(problem),
+    };
+    subagent.report_end(&attempt, outcome);
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn plan_of(subagent: &Inner, attempt: &Attempt, order: &Order) -> Result<JobPlan, Problem> {
+    let (workflow, job_resources, controller_id) = {
+        let state = subagent.state();
+        let workflow = state.workflow(&order.workflow_id).cloned().ok_or_else(|| {
+            Problem::new("UnknownKey", format!("the Subagent does not have the workflow {}", order.workflow_id))
+        })?;
+        (workflow, state.job_resources().clone(), state.controller_id().cloned())
+    };
+    let around = Surroundings {
+        now: now(),
+        env: &subagent.env,
+        temp_dir: subagent.temp_dir.clone(),
+        job_resources: &job_resources,
+        grace_default: subagent.settings.grace_timeout.into(),
+    };
+    let controller_id = controller_id.unwrap_or_else(|| model::ControllerId::new(""));
+    plan(attempt, order, &workflow, &controller_id, &around)
+}
+
+/// Files of an attempt, removed when it is over.
+struct AttemptFiles(Vec<PathBuf>);
+
+impl Drop for AttemptFiles {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = std::fs::remove_file(path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "a temporary file cannot be removed");
+            }
+        }
+    }
+}
+
+async fn execute(
+    subagent: &Inner,
+    attempt: &Attempt,
+    plan: &JobPlan,
+    mut controlled: mpsc::UnboundedReceiver<Control>,
+) -> Outcome {
+    // The job may have been killed before its process could be started.
+    if let Ok(control) = controlled.try_recv() {
+        let problem = Problem::new("ProcessCancelledBeforeStart", "the job was killed before its process was started");
+        return match control.cause {
+            EndCause::Shutdown => Outcome::process_lost(
+                Problem::new("SubagentShutDownBeforeProcessStart", "the Subagent was shut down before the process was started"),
+            ),
+            EndCause::ByItself | EndCause::Killed | EndCause::TimedOut => {
+                Outcome::Killed { outcome: Box::new(Outcome::failed(problem.to_string())) }
+            }
+        };
+    }
+    let prepared = prepare(subagent, attempt, plan);
+    let (launch, values, _files) = match prepared {
+        Ok(prepared) => prepared,
+        Err(message) => return Outcome::failed(message),
+    };
+    let output = OutputSettings {
+        max_characters: subagent.settings.output_characters,
+        max_delay: subagent.settings.output_delay.into(),
+    };
+    let running = match subagent.ward.start(launch, output).await {
+        Ok(running) => running,
+        Err(error) => return Outcome::failed(error.to_string()),
+    };
+    tracing::debug!(%attempt, pid = running.pid(), "a job's process has been started");
+    let watched = Watched::new(running, plan);
+    let (status, cause, last_error_line) = watched.to_the_end(subagent, attempt, &mut controlled).await;
+    let values = process::read_return_values(values.path())
+        .map(|values| values.into_iter().collect())
+        .map_err(|bad| bad.to_string());
+    let end = JobEnd { code: status.code, signal: status.signal, cause, values, last_error_line };
+    end.outcome(&plan.job)
+}
+
+type Prepared = (Launch, process::TempFile, AttemptFiles);
+
+fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepared, String> {
+    let program = subagent.programs.find(&plan.program, &subagent.scripts)?;
+    let values = subagent.temp.create().map_err(|error| format!("the file for return values cannot be made: {error}"))?;
+    let mut files = AttemptFiles(Vec::new());
+    for (path, content) in &plan.files {
+        files.0.push(path.clone());
+        write_private(path, content).map_err(|error| format!("the file {} cannot be written: {error}", path.display()))?;
+    }
+    let mut env = subagent.env.clone();
+    for (name, value) in &plan.env {
+        match value {
+            Some(value) => env.insert(name.clone(), value.clone()),
+            None => env.remove(name),
+        };
+    }
+    for name in plan.return_values_variables {
+        env.insert((*name).to_owned(), values.path().to_string_lossy().into_owned());
+    }
+    let launch = Launch {
+        program: program.path,
+        args: program.args,
+        env: env.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect(),
+        dir: subagent.working_directory.clone(),
+        tag: attempt.to_string(),
+    };
+    Ok((launch, values, files))
+}
+
+fn write_private(path: &PathBuf, content: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes())
+}
+
+/// A running process with what is to become of it.
+struct Watched {
+    running: Running,
+    ending: Ending,
+    timeout_at: Option<Instant>,
+    grace_at: Option<Instant>,
+    shut_down: bool,
+    error_line: ErrorLine,
+}
+
+impl Watched {
+    fn new(running: Running, plan: &JobPlan) -> Watched {
+        let (ending, effects) = Ending::new(plan.grace, plan.timeout);
+        let mut watched = Watched {
+            running,
+            ending,
+            timeout_at: None,
+            grace_at: None,
+            shut_down: false,
+            error_line: ErrorLine::default(),
+        };
+        watched.follow(effects);
+        watched
+    }
+
+    async fn to_the_end(
+        mut self,
+        subagent: &Inner,
+        attempt: &Attempt,
+        controlled: &mut mpsc::UnboundedReceiver<Control>,
+    ) -> (ExitStatus, EndCause, Option<String>) {
+        let status = loop {
+            // While the Director is behind, the job waits in its next write; it can be ended all the same.
+            let released = subagent.released.notified();
+            let has_room = subagent.has_room();
+            let alarm = [self.timeout_at, self.grace_at].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                Some(control) = controlled.recv() => self.on_control(control),
+                () = until(alarm), if alarm.is_some() => self.on_alarm(),
+                event = self.running.next(), if has_room => match event {
+                    Some(Event::Output { stream, text }) => self.on_output(subagent, attempt, stream, text),
+                    Some(Event::Ended(status)) => break status,
+                    None => break ExitStatus { code: None, signal: None },
+                },
+                () = released, if !has_room => {}
+            }
+        };
+        let cause = match self.ending.cause() {
+            None => EndCause::ByItself,
+            Some(_) if self.shut_down => EndCause::Shutdown,
+            Some(Cause::TimedOut) => EndCause::TimedOut,
+            Some(Cause::Killed) => EndCause::Killed,
+        };
+        (status, cause, self.error_line.last())
+    }
+
+    fn on_output(&mut self, subagent: &Inner, attempt: &Attempt, stream: Stream, text: String) {
+        let (attempt, chunk) = (attempt.clone(), text.into());
+        subagent.report_output(match stream {
+            Stream::Stdout => SubagentEvent::OrderStdoutWritten { attempt, chunk },
+            Stream::Stderr => {
+                self.error_line.add(&chunk);
+                SubagentEvent::OrderStderrWritten { attempt, chunk }
+            }
+        });
+    }
+
+    fn on_control(&mut self, control: Control) {
+        self.shut_down |= control.cause == EndCause::Shutdown;
+        let effects = self.ending.on(if control.immediately { Input::KillNow } else { Input::Terminate });
+        self.follow(effects);
+    }
+
+    fn on_alarm(&mut self) {
+        let now = Instant::now();
+        if self.timeout_at.is_some_and(|at| at <= now) {
+            self.timeout_at = None;
+            let effects = self.ending.on(Input::TimeoutElapsed);
+            self.follow(effects);
+        }
+        if self.grace_at.is_some_and(|at| at <= now) {
+            self.grace_at = None;
+            let effects = self.ending.on(Input::GraceElapsed);
+            self.follow(effects);
+        }
+    }
+
+    fn follow(&mut self, effects: Vec<process::Effect>) {
+        for effect in effects {
+            match effect {
+                process::Effect::ArmTimeout(after) => self.timeout_at = Some(Instant::now() + after),
+                process::Effect::ArmGrace(after) => self.grace_at = Some(Instant::now() + after),
+                process::Effect::SendTerm => self.running.terminate(),
+                process::Effect::SendKill => self.running.kill(),
+                process::Effect::Report(_) => {}
+            }
+        }
+    }
+}
+
+async fn until(alarm: Option<Instant>) {
+    if let Some(at) = alarm {
+        tokio::time::sleep_until(at).await;
+    }
+}
+
+/// The last line that a job wrote to its error output.
+#[derive(Default)]
+struct ErrorLine {
+    last: String,
+    is_complete: bool,
+}
+
+impl ErrorLine {
+    fn add(&mut self, chunk: &str) {
+        for piece in chunk.split_inclusive('\n') {
+            if self.is_complete {
+                self.last.clear();
+            }
+            let text = piece.trim_end_matches(['\n', '\r']);
+            let room = ERROR_LINE_MAX.saturating_sub(self.last.chars().count());
+            self.last.extend(text.chars().take(room));
+            self.is_complete = piece.ends_with('\n');
+        }
+    }
+
+    fn last(self) -> Option<String> {
+        (!self.last.is_empty() || self.is_complete).then_some(self.last)
+    }
+}

@@ -1,0 +1,208 @@
+//! How a Director speaks with a Subagent: directly to its own, over HTTP to others. Both forms mean the same.
+//!
+//! Always: commands and events belong to one coupling; a later one makes an earlier one worthless.
+
+use crate::Subagent;
+use model::{
+    AgentPath, Attempt, ControllerId, EventId, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand, SubagentId,
+    SubagentStamped,
+};
+use net::{Client, ClientError, NdjsonStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A Subagent's stream counts as broken after this silence.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Why a Subagent did not do or answer what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It refuses.
+    #[error("{0}")]
+    Refused(Problem),
+    /// It cannot be reached, or answers nonsense.
+    #[error(transparent)]
+    Net(#[from] ClientError),
+    /// What it sent is no event.
+    #[error("the Subagent sent an event that cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    /// The stream has ended.
+    #[error("the Subagent has closed the stream of events")]
+    Closed,
+}
+
+impl LinkError {
+    /// As a problem to be shown.
+    pub fn problem(&self) -> Problem {
+        match self {
+            LinkError::Refused(problem) => problem.clone(),
+            LinkError::Net(error) => match error.problem() {
+                Some(problem) => {
+                    let mut shown = Problem::plain(problem.message.clone());
+                    shown.code = problem.code.as_ref().map(ToString::to_string);
+                    shown
+                }
+                None => Problem::new("SubagentUnreachable", error.to_string()),
+            },
+            LinkError::Unreadable(_) | LinkError::Closed => Problem::plain(self.to_string()),
+        }
+    }
+
+    /// Whether the Subagent said so with this code.
+    pub fn is(&self, code: &str) -> bool {
+        self.problem().is(code)
+    }
+}
+
+/// What a Director says about itself when it takes a Subagent.
+#[derive(Clone, Debug)]
+pub struct Linked {
+    /// The Subagent's name.
+    pub subagent_id: SubagentId,
+    /// The Agent's name.
+    pub agent_path: AgentPath,
+    /// The identity of the Agent's log.
+    pub agent_run_id: RunId,
+    /// The Controller's name.
+    pub controller_id: ControllerId,
+}
+
+/// A way to a Subagent.
+#[derive(Clone)]
+pub enum SubagentLink {
+    /// The Director's own.
+    Local(LocalLink),
+    /// Another process.
+    Remote(RemoteLink),
+}
+
+/// The Director's own Subagent.
+#[derive(Clone)]
+pub struct LocalLink(pub Subagent);
+
+/// A Subagent behind HTTP.
+#[derive(Clone)]
+pub struct RemoteLink(pub Client);
+
+/// A stream of events.
+pub enum Events {
+    /// From the Director's own.
+    Local {
+        /// From whom.
+        subagent: Subagent,
+        /// Which life.
+        run_id: RunId,
+        /// From where.
+        after: EventId,
+    },
+    /// From elsewhere.
+    Remote(NdjsonStream),
+}
+
+impl SubagentLink {
+    async fn send(&self, coupling: u64, command: SubagentCommand) -> Result<SubagentAnswer, LinkError> {
+        let answer = match self {
+            SubagentLink::Local(LocalLink(subagent)) => {
+                subagent.command(coupling, command).map_err(LinkError::Refused)?
+            }
+            SubagentLink::Remote(RemoteLink(client)) => {
+                client.post_json(&format!("/subagent/api/command?coupling={coupling}"), &command).await?
+            }
+        };
+        match answer {
+            SubagentAnswer::Problem { code, message, arguments } => {
+                Err(LinkError::Refused(Problem { code, message, arguments }))
+            }
+            answer @ (SubagentAnswer::Accepted
+            | SubagentAnswer::Dedicated { .. }
+            | SubagentAnswer::Coupled { .. }
+            | SubagentAnswer::Batch { .. }) => Ok(answer),
+        }
+    }
+
+    /// Takes the Subagent for the Agent; answers the identity of its life and its machine.
+    pub async fn dedicate(&self, me: &Linked) -> Result<(RunId, Option<PlatformInfo>), LinkError> {
+        let command = SubagentCommand::DedicateSubagent {
+            subagent_id: me.subagent_id.clone(),
+            agent_path: me.agent_path.clone(),
+            agent_run_id: me.agent_run_id.clone(),
+            controller_id: me.controller_id.clone(),
+        };
+        match self.send(0, command).await? {
+            SubagentAnswer::Dedicated { subagent_run_id, platform_info, .. } => Ok((subagent_run_id, platform_info)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Couples; answers the number of the coupling and the attempts that the Subagent knows.
+    pub async fn couple(&self, id: &SubagentId, run_id: &RunId, after: EventId) -> Result<(u64, Vec<Attempt>), LinkError> {
+        let command = SubagentCommand::CoupleDirector {
+            subagent_id: id.clone(),
+            subagent_run_id: run_id.clone(),
+            event_id: after,
+        };
+        match self.send(0, command).await? {
+            SubagentAnswer::Coupled { attempts, version } => {
+                let number = version.as_str().parse().unwrap_or(0);
+                Ok((number, attempts))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sends commands within a coupling, as one batch; answers each.
+    pub async fn commands(
+        &self,
+        coupling: u64,
+        commands: Vec<SubagentCommand>,
+    ) -> Result<Vec<SubagentAnswer>, LinkError> {
+        match self.send(coupling, SubagentCommand::Batch { commands }).await? {
+            SubagentAnswer::Batch { responses } => Ok(responses),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The events behind `after`.
+    pub async fn events(&self, run_id: &RunId, after: EventId) -> Result<Events, LinkError> {
+        match self {
+            SubagentLink::Local(LocalLink(subagent)) => {
+                Ok(Events::Local { subagent: subagent.clone(), run_id: run_id.clone(), after })
+            }
+            SubagentLink::Remote(RemoteLink(client)) => {
+                let heartbeat = HEARTBEAT.as_secs();
+                let path = format!("/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}");
+                Ok(Events::Remote(client.get_stream(&path, IDLE_TIMEOUT).await?))
+            }
+        }
+    }
+
+    /// Shuts the Subagent down.
+    pub async fn shut_down(&self, signal: Option<Arc<str>>) -> Result<(), LinkError> {
+        self.send(0, SubagentCommand::ShutDown { process_signal: signal, restart: false }).await.map(|_accepted| ())
+    }
+}
+
+fn unexpected(answer: &SubagentAnswer) -> LinkError {
+    LinkError::Refused(Problem::plain(format!("the Subagent answered with {}", answer.type_name())))
+}
+
+impl Events {
+    /// The next events, some at once. May be dropped at any time.
+    pub async fn next(&mut self) -> Result<Vec<Arc<SubagentStamped>>, LinkError> {
+        match self {
+            Events::Local { subagent, run_id, after } => {
+                let events = subagent.events(run_id, *after).await.map_err(LinkError::Refused)?;
+                if let Some(last) = events.last() {
+                    *after = last.event_id;
+                }
+                Ok(events)
+            }
+            Events::Remote(stream) => {
+                let lines = stream.next_lines().await?.ok_or(LinkError::Closed)?;
+                let parse = |line: &bytes::Bytes| serde_json::from_slice(line).map(Arc::new).map_err(LinkError::from);
+                lines.iter().map(parse).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `mainspring subagent`: a Subagent in a process of its own.
+
+use crate::gate::{Gate, TokenFileError, token_of_file};
+use crate::service::{OpenError, Subagent};
+use crate::settings::SubagentSettings;
+use model::{RunId, SubagentCommand};
+use net::{BindError, ClientCertificates, Role, Server, TlsError, TlsServer};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// How a node ended in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// It is to be started again.
+    pub restart: bool,
+}
+
+/// Why a Subagent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Its directory or its processes.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Its certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Its token.
+    #[error(transparent)]
+    Token(#[from] TokenFileError),
+}
+
+/// Tells the operator what a crashed predecessor had left running.
+pub fn warn_of(leftovers: &process::Leftovers) {
+    for job in &leftovers.jobs {
+        tracing::warn!(attempt = job.tag, pids = ?job.pids, "processes of a crashed predecessor have been ended");
+    }
+    if !leftovers.survivors.is_empty() {
+        tracing::error!(pids = ?leftovers.survivors, "processes of a crashed predecessor cannot be ended; end them by hand");
+    }
+}
+
+/// Runs until it is shut down by command, or in order when `stop` is cancelled: running jobs get SIGTERM then. `ready` is
+/// told the URL.
+pub async fn run(
+    settings: SubagentSettings,
+    stop: CancellationToken,
+    ready: impl FnOnce(&str),
+) -> Result<Exit, RunError> {
+    let tls =
+        settings.tls.as_ref().map(|files| TlsServer::load(files, ClientCertificates::Optional)).transpose()?;
+    let server = Server::bind(settings.listen, tls).await?;
+    let token_file = settings.token_file.clone().unwrap_or_else(|| settings.data.join("private/token"));
+    let token = token_of_file(&token_file)?;
+    let run_id = RunId::from(net::new_token().reveal()[..22].to_owned());
+    let (data, jobs) = (settings.data.clone(), settings.jobs.clone());
+    let (subagent, leftovers) = Subagent::open(&data, &data.join("work"), run_id.clone(), jobs)?;
+    warn_of(&leftovers);
+    let router = crate::api::router(subagent.clone(), &Gate::new(Role::Agent, &token));
+    let url = server.url();
+    tracing::info!(%url, %run_id, "the Subagent is ready");
+    ready(&url);
+    let close = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(router, close.clone()));
+    let restart = tokio::select! {
+        restart = subagent.ended() => restart,
+        () = stop.cancelled() => {
+            let signal: Arc<str> = "SIGTERM".into();
+            let shut_down = SubagentCommand::ShutDown { process_signal: Some(signal), restart: false };
+            if let Err(problem) = subagent.command(0, shut_down) {
+                tracing::error!(%problem, "the Subagent cannot be shut down in order");
+            }
+            subagent.ended().await
+        }
+    };
+    // The Director gets a moment to take over the last events.
+    subagent.wait_until_confirmed(std::time::Duration::from_secs(2)).await;
+    close.cancel();
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the web server ended badly");
+    }
+    Ok(Exit { restart })
+}

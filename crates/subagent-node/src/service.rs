@@ -1,0 +1,253 @@
+//! The Subagent itself, shared by everything that speaks to it.
+//!
+//! Always: the state is touched for moments only; jobs run in tasks of their own and come back through here.
+
+use crate::job::{self, Control};
+use crate::program::Programs;
+use crate::settings::JobSettings;
+use model::{Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand, SubagentEvent, SubagentStamped};
+use process::{Leftovers, ScriptFiles, TempFiles, Ward};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use subagent::{Effect, State};
+use tokio::sync::{Notify, mpsc, watch};
+
+/// How much of a report is handed over at once.
+const REPORT_PIECE: usize = 1 << 20;
+
+/// Why a Subagent cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory for scripts and temporary files.
+    #[error("cannot use the work directory {}: {source}", path.display())]
+    WorkDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The ward over the processes.
+    #[error(transparent)]
+    Ward(#[from] process::OpenError),
+}
+
+/// A running Subagent.
+#[derive(Clone)]
+pub struct Subagent(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) state: Mutex<State>,
+    pub(crate) ward: Ward,
+    pub(crate) scripts: ScriptFiles,
+    pub(crate) temp: TempFiles,
+    pub(crate) temp_dir: PathBuf,
+    pub(crate) programs: Programs,
+    pub(crate) working_directory: PathBuf,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) settings: JobSettings,
+    controls: Mutex<BTreeMap<Attempt, mpsc::UnboundedSender<Control>>>,
+    /// The number of the newest event, so that readers wait without polling.
+    reported: watch::Sender<EventId>,
+    /// The Director has confirmed something: writers that wait for room look again.
+    pub(crate) released: Notify,
+    ended: watch::Sender<Option<bool>>,
+}
+
+/// The machine this runs on.
+pub fn platform_info() -> PlatformInfo {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    PlatformInfo {
+        version: env!("CARGO_PKG_VERSION").into(),
+        hostname: hostname.trim().into(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH).into(),
+    }
+}
+
+impl Subagent {
+    /// Begins in `work_dir`, which is emptied; processes that a crashed predecessor left are ended first. Blocks for that
+    /// long. `data_dir` is where the executables folder is by default.
+    pub fn open(
+        data_dir: &Path,
+        work_dir: &Path,
+        run_id: RunId,
+        settings: JobSettings,
+    ) -> Result<(Subagent, Leftovers), OpenError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::WorkDirectory { path, source }
+        };
+        let ward_settings = process::Settings {
+            cgroups: if settings.cgroups { process::CgroupUse::Auto } else { process::CgroupUse::Off },
+            ..process::Settings::default()
+        };
+        let (ward, leftovers) = Ward::open(work_dir, ward_settings)?;
+        let scripts = ScriptFiles::open(&work_dir.join("scripts")).map_err(at(work_dir))?;
+        let temp_dir = work_dir.join("values");
+        let temp = TempFiles::open(&temp_dir).map_err(at(&temp_dir))?;
+        let current = std::env::current_dir().map_err(at(Path::new(".")))?;
+        let absolute = |path: PathBuf| if path.is_absolute() { path } else { current.join(path) };
+        let working_directory = absolute(settings.working_directory.clone().unwrap_or_else(|| current.clone()));
+        let executables = absolute(settings.executables.clone().unwrap_or_else(|| data_dir.join("executables")));
+        let search = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        // Variables that are no text are not inherited: expressions could not see them.
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let inner = Inner {
+            state: Mutex::new(State::new(run_id, platform_info())),
+            ward,
+            scripts,
+            temp,
+            temp_dir: absolute(temp_dir),
+            programs: Programs { executables, search: std::env::split_paths(&search).collect() },
+            working_directory,
+            env,
+            settings,
+            controls: Mutex::default(),
+            reported: watch::Sender::new(EventId::BEFORE_FIRST),
+            released: Notify::new(),
+            ended: watch::Sender::new(None),
+        };
+        Ok((Subagent(Arc::new(inner)), leftovers))
+    }
+
+    /// Follows a command. See [`State::command`]. Must be called within the runtime: jobs are started as its tasks.
+    pub fn command(&self, coupling: u64, command: SubagentCommand) -> Result<SubagentAnswer, Problem> {
+        let mut effects = Vec::new();
+        let answer = {
+            let mut state = self.0.state();
+            let answer = state.command(coupling, command, &mut effects);
+            self.0.tell_reported(&state);
+            answer
+        };
+        self.0.released.notify_waiters();
+        self.0.clone().act(effects);
+        answer
+    }
+
+    /// The events behind `after`; waits until there is one. Fails when they are gone or belong to another life.
+    pub async fn events(&self, run_id: &RunId, after: EventId) -> Result<Vec<Arc<SubagentStamped>>, Problem> {
+        let mut reported = self.0.reported.subscribe();
+        loop {
+            self.check_place(run_id, after)?;
+            let events = self.0.state().report().after(after, REPORT_PIECE);
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            if reported.wait_for(|last| *last > after).await.is_err() {
+                return Err(Problem::new("SubagentIsShuttingDown", "this Subagent has ended"));
+            }
+        }
+    }
+
+    /// Whether a stream may begin behind `after`.
+    pub(crate) fn check_place(&self, run_id: &RunId, after: EventId) -> Result<(), Problem> {
+        let state = self.0.state();
+        if state.run_id() != run_id {
+            return Err(Problem::new("SubagentRunIdMismatch", "this Subagent has been restarted in between"));
+        }
+        let report = state.report();
+        if after < report.torn() || after > report.last() {
+            let message = format!("the event {after} is not known here, kept are {} to {}", report.torn(), report.last());
+            return Err(Problem::new("UnknownEventId", message));
+        }
+        Ok(())
+    }
+
+    /// Waits until the Director has confirmed everything, no longer than `patience`.
+    pub async fn wait_until_confirmed(&self, patience: std::time::Duration) {
+        let confirmed = async {
+            loop {
+                let released = self.0.released.notified();
+                if self.0.state().report().is_empty() {
+                    return;
+                }
+                released.await;
+            }
+        };
+        // Whoever has not asked by now learns from the run id that this life is over.
+        let _patience_is_over = tokio::time::timeout(patience, confirmed).await;
+    }
+
+    /// The identity of this life.
+    pub fn run_id(&self) -> RunId {
+        self.0.state().run_id().clone()
+    }
+
+    /// How many jobs run.
+    pub fn running(&self) -> usize {
+        self.0.state().running()
+    }
+
+    /// Whose Subagent it is, for people.
+    pub fn owner(&self) -> Option<(String, String)> {
+        self.0.state().owner().map(|(id, agent)| (id.to_string(), agent.to_string()))
+    }
+
+    /// Waits until it has been shut down and its jobs have ended; answers whether it is to be started again.
+    pub async fn ended(&self) -> bool {
+        let mut ended = self.0.ended.subscribe();
+        let end = ended.wait_for(Option::is_some).await;
+        end.ok().and_then(|restart| *restart).unwrap_or(false)
+    }
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held has been reported; the state itself is changed in single steps.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn controls(&self) -> MutexGuard<'_, BTreeMap<Attempt, mpsc::UnboundedSender<Control>>> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_reported(&self, state: &State) {
+        let newest = state.report().last();
+        self.reported.send_if_modified(|last| std::mem::replace(last, newest) != newest);
+    }
+
+    fn act(self: Arc<Self>, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Start { attempt, order, .. } => {
+                    let (control, controlled) = mpsc::unbounded_channel();
+                    self.controls().insert(attempt.clone(), control);
+                    tokio::spawn(job::run(self.clone(), attempt, order, controlled));
+                }
+                Effect::Kill { attempt, immediately, cause } => {
+                    if let Some(control) = self.controls().get(&attempt) {
+                        // Whoever does not listen any more has ended.
+                        let _ended = control.send(Control { immediately, cause });
+                    }
+                }
+                Effect::End { restart } => {
+                    self.ended.send_replace(Some(restart));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn report_output(&self, event: SubagentEvent) {
+        let mut state = self.state();
+        state.on_output(event);
+        self.tell_reported(&state);
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.state().report().bytes() < usize::try_from(self.settings.output_buffer.0).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn report_end(self: Arc<Self>, attempt: &Attempt, outcome: Outcome) {
+        self.controls().remove(attempt);
+        let mut effects = Vec::new();
+        {
+            let mut state = self.state();
+            state.on_ended(attempt, outcome, &mut effects);
+            self.tell_reported(&state);
+        }
+        self.act(effects);
+    }
+}

@@ -1,0 +1,333 @@
+//! The attempts that a Subagent runs or has run, and the commands of its Director.
+//!
+//! Always: an attempt is here from its start until the Director has confirmed its end; while it is here, a repeated start
+//! is answered as done. A Director couples before it orders anything; its earlier connections are refused from then on.
+
+use crate::{EndCause, Report};
+use expr::NamedValues;
+use model::{
+    AgentPath, Attempt, ControllerId, EventId, Item, ItemBody, ItemKey, JobResource, JobResourcePath, Order, Outcome, PlatformInfo,
+    Problem, RunId, SignedText, SubagentAnswer, SubagentCommand, SubagentEvent, SubagentId, Workflow, WorkflowId,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the shell does after a command has been answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Start the job at the order's position.
+    Start {
+        /// Under this identity.
+        attempt: Attempt,
+        /// The order.
+        order: Box<Order>,
+        /// Arguments of the instruction.
+        default_arguments: NamedValues,
+    },
+    /// End the attempt's processes.
+    Kill {
+        /// Which.
+        attempt: Attempt,
+        /// SIGKILL at once.
+        immediately: bool,
+        /// Why.
+        cause: EndCause,
+    },
+    /// All jobs have ended and the Subagent is to end.
+    End {
+        /// To be started again.
+        restart: bool,
+    },
+}
+
+/// Whose Subagent this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dedication {
+    subagent_id: SubagentId,
+    agent_path: AgentPath,
+    agent_run_id: RunId,
+    controller_id: ControllerId,
+}
+
+#[derive(Debug, PartialEq)]
+enum Phase {
+    Running,
+    Ended { reported: EventId },
+}
+
+#[derive(Debug)]
+struct Closing {
+    restart: bool,
+    announced: bool,
+}
+
+/// Everything a Subagent knows. It is lost with the process; the Director learns that from the run id.
+#[derive(Debug)]
+pub struct State {
+    run_id: RunId,
+    platform: PlatformInfo,
+    dedication: Option<Dedication>,
+    coupling: u64,
+    attempts: BTreeMap<Attempt, Phase>,
+    running: usize,
+    workflows: BTreeMap<WorkflowId, Arc<Workflow>>,
+    job_resources: BTreeMap<JobResourcePath, Arc<JobResource>>,
+    report: Report,
+    closing: Option<Closing>,
+}
+
+impl State {
+    /// A Subagent that has just started and belongs to nobody.
+    pub fn new(run_id: RunId, platform: PlatformInfo) -> State {
+        State {
+            run_id,
+            platform,
+            dedication: None,
+            coupling: 0,
+            attempts: BTreeMap::new(),
+            running: 0,
+            workflows: BTreeMap::new(),
+            job_resources: BTreeMap::new(),
+            report: Report::default(),
+            closing: None,
+        }
+    }
+
+    /// This life's identity.
+    pub fn run_id(&self) -> &RunId {
+        &self.run_id
+    }
+
+    /// What the Director has not confirmed.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// How many jobs run.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Its name and its Agent, once it belongs to one.
+    pub fn owner(&self) -> Option<(&SubagentId, &AgentPath)> {
+        self.dedication.as_ref().map(|dedication| (&dedication.subagent_id, &dedication.agent_path))
+    }
+
+    /// Who asked for all this.
+    pub fn controller_id(&self) -> Option<&ControllerId> {
+        self.dedication.as_ref().map(|dedication| &dedication.controller_id)
+    }
+
+    /// A workflow the Director has sent.
+    pub fn workflow(&self, id: &WorkflowId) -> Option<&Arc<Workflow>> {
+        self.workflows.get(id)
+    }
+
+    /// The job resources the Director has sent.
+    pub fn job_resources(&self) -> &BTreeMap<JobResourcePath, Arc<JobResource>> {
+        &self.job_resources
+    }
+
+    /// The number of the latest coupling: a later one makes this one worthless.
+    pub fn coupling(&self) -> u64 {
+        self.coupling
+    }
+
+    /// Follows a command of the Director. `coupling` is the number that the Director was given when it coupled; `0` goes
+    /// with the commands that come before.
+    pub fn command(
+        &mut self,
+        coupling: u64,
+        command: SubagentCommand,
+        effects: &mut Vec<Effect>,
+    ) -> Result<SubagentAnswer, Problem> {
+        match command {
+            SubagentCommand::NoOperation => Ok(SubagentAnswer::Accepted),
+            SubagentCommand::DedicateSubagent { subagent_id, agent_path, agent_run_id, controller_id } => {
+                self.dedicate(Dedication { subagent_id, agent_path, agent_run_id, controller_id })
+            }
+            SubagentCommand::CoupleDirector { subagent_id, subagent_run_id, event_id } => {
+                self.couple(&subagent_id, &subagent_run_id, event_id)
+            }
+            SubagentCommand::ShutDown { process_signal, restart } => {
+                self.shut_down(process_signal.as_deref(), restart, effects)
+            }
+            SubagentCommand::Batch { commands } => {
+                let mut responses = Vec::with_capacity(commands.len());
+                for command in commands {
+                    let answer = self.command(coupling, command, effects);
+                    let failed = answer.is_err();
+                    responses.push(answer.unwrap_or_else(SubagentAnswer::from));
+                    // What follows may need what failed: an item before its job.
+                    if failed {
+                        break;
+                    }
+                }
+                Ok(SubagentAnswer::Batch { responses })
+            }
+            SubagentCommand::AttachItem { item, key, .. } => {
+                self.check_coupling(coupling)?;
+                self.attach(&key, &item)
+            }
+            SubagentCommand::StartOrderProcess { attempt, order, default_arguments } => {
+                self.check_coupling(coupling)?;
+                self.start(attempt, order, default_arguments, effects)
+            }
+            SubagentCommand::KillProcess { attempt, immediately } => {
+                self.check_coupling(coupling)?;
+                if self.attempts.get(&attempt) == Some(&Phase::Running) {
+                    effects.push(Effect::Kill { attempt, immediately, cause: EndCause::Killed });
+                }
+                Ok(SubagentAnswer::Accepted)
+            }
+            SubagentCommand::ReleaseEvents { until_event_id } => {
+                self.check_coupling(coupling)?;
+                self.release(until_event_id);
+                Ok(SubagentAnswer::Accepted)
+            }
+        }
+    }
+
+    /// The attempt wrote to its output.
+    pub fn on_output(&mut self, event: SubagentEvent) -> EventId {
+        self.report.push(event)
+    }
+
+    /// The attempt has ended.
+    pub fn on_ended(&mut self, attempt: &Attempt, outcome: Outcome, effects: &mut Vec<Effect>) {
+        let reported = self.report.push(SubagentEvent::OrderProcessed { attempt: attempt.clone(), outcome });
+        if let Some(phase) = self.attempts.get_mut(attempt) {
+            *phase = Phase::Ended { reported };
+            self.running -= 1;
+        }
+        self.close_if_done(effects);
+    }
+
+    fn dedicate(&mut self, asked: Dedication) -> Result<SubagentAnswer, Problem> {
+        if let Some(known) = &self.dedication
+            && (known.agent_path != asked.agent_path || known.agent_run_id != asked.agent_run_id || known.subagent_id != asked.subagent_id)
+        {
+            return Err(Problem::new(
+                "SubagentAlreadyDedicated",
+                format!(
+                    "this Subagent is {} of Agent {}; restart its process before another Agent takes it",
+                    known.subagent_id, known.agent_path
+                ),
+            ));
+        }
+        self.dedication = Some(asked);
+        Ok(SubagentAnswer::Dedicated {
+            subagent_run_id: self.run_id.clone(),
+            subagent_event_id: self.report.torn(),
+            platform_info: Some(self.platform.clone()),
+        })
+    }
+
+    fn couple(&mut self, subagent_id: &SubagentId, run_id: &RunId, after: EventId) -> Result<SubagentAnswer, Problem> {
+        let Some(known) = &self.dedication else {
+            return Err(Problem::new("SubagentNotDedicated", "this Subagent has been restarted and belongs to no Agent yet"));
+        };
+        if known.subagent_id != *subagent_id {
+            let message = format!("this is Subagent {}, not {subagent_id}; check the uri of both", known.subagent_id);
+            return Err(Problem::new("SubagentIdMismatch", message));
+        }
+        if self.run_id != *run_id {
+            return Err(Problem::new("SubagentRunIdMismatch", "this Subagent has been restarted in between"));
+        }
+        if after < self.report.torn() || after > self.report.last() {
+            let message = format!("the event {after} is not known here, kept are {} to {}", self.report.torn(), self.report.last());
+            return Err(Problem::new("UnknownEventId", message));
+        }
+        self.coupling += 1;
+        Ok(SubagentAnswer::Coupled {
+            attempts: self.attempts.keys().cloned().collect(),
+            version: model::VersionId::new(self.coupling.to_string()),
+        })
+    }
+
+    fn check_coupling(&self, coupling: u64) -> Result<(), Problem> {
+        if coupling == self.coupling && coupling > 0 {
+            return Ok(());
+        }
+        Err(Problem::new("SubagentNotCoupled", "the Director has coupled anew since this command was sent"))
+    }
+
+    fn attach(&mut self, key: &ItemKey, item: &SignedText) -> Result<SubagentAnswer, Problem> {
+        let item: Item = model::stored_item(key, &item.string)?;
+        match item.body {
+            ItemBody::Workflow(workflow) => {
+                self.workflows.insert((*workflow.id).clone(), workflow);
+            }
+            ItemBody::JobResource(resource) => {
+                self.job_resources.insert(resource.path.clone(), resource);
+            }
+            ItemBody::Agent(_) | ItemBody::Subagent(_) | ItemBody::Bundle(_) | ItemBody::Kept(_) => {}
+        }
+        Ok(SubagentAnswer::Accepted)
+    }
+
+    fn start(
+        &mut self,
+        attempt: Attempt,
+        order: Box<Order>,
+        default_arguments: NamedValues,
+        effects: &mut Vec<Effect>,
+    ) -> Result<SubagentAnswer, Problem> {
+        if self.attempts.contains_key(&attempt) {
+            return Ok(SubagentAnswer::Accepted); // already so
+        }
+        if self.closing.is_some() {
+            return Err(Problem::new("SubagentIsShuttingDown", "this Subagent is being shut down and starts no more jobs"));
+        }
+        self.attempts.insert(attempt.clone(), Phase::Running);
+        self.running += 1;
+        effects.push(Effect::Start { attempt, order, default_arguments });
+        Ok(SubagentAnswer::Accepted)
+    }
+
+    fn release(&mut self, until: EventId) {
+        self.report.release(until);
+        let torn = self.report.torn();
+        self.attempts.retain(|_, phase| !matches!(phase, Phase::Ended { reported } if *reported <= torn));
+    }
+
+    fn shut_down(
+        &mut self,
+        signal: Option<&str>,
+        restart: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Result<SubagentAnswer, Problem> {
+        let immediately = match signal {
+            None => None,
+            Some("SIGTERM") => Some(false),
+            Some("SIGKILL") => Some(true),
+            Some(other) => {
+                let message = format!("unknown processSignal {other:?}, expected SIGTERM or SIGKILL");
+                return Err(Problem::new("UnknownProcessSignal", message));
+            }
+        };
+        if self.closing.is_none() {
+            self.report.push(SubagentEvent::SubagentShutdownStarted);
+            self.closing = Some(Closing { restart, announced: false });
+        }
+        if let Some(immediately) = immediately {
+            let running = self.attempts.iter().filter(|(_, phase)| **phase == Phase::Running);
+            effects.extend(running.map(|(attempt, _)| Effect::Kill {
+                attempt: attempt.clone(),
+                immediately,
+                cause: EndCause::Shutdown,
+            }));
+        }
+        self.close_if_done(effects);
+        Ok(SubagentAnswer::Accepted)
+    }
+
+    fn close_if_done(&mut self, effects: &mut Vec<Effect>) {
+        let Some(closing) = &mut self.closing else { return };
+        if self.running == 0 && !closing.announced {
+            closing.announced = true;
+            self.report.push(SubagentEvent::SubagentShutdown);
+            effects.push(Effect::End { restart: closing.restart });
+        }
+    }
+}
