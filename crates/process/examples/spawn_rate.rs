@@ -37,6 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{slots} slots, round {round}: bare {bare}; ward {warded}");
         }
     }
+    for round in 1..=3 {
+        let (cat, warded) = (flood_of_cat(&dir)?, runtime.block_on(flood_of_job(&ward))?);
+        println!("a flood, round {round}: cat to a file {cat:.0} MB/s; ward {warded:.0} MB/s");
+    }
     drop((ward, runtime));
     std::fs::remove_dir_all(&dir)?;
     Ok(())
@@ -48,6 +52,30 @@ fn told(jobs: u32, elapsed: Duration, cpu: Duration) -> String {
         "{per_second:5.0}/s, {:4.0} us CPU",
         cpu.as_secs_f64() * 1e6 / f64::from(jobs)
     )
+}
+
+const FLOOD: &str = "yes 'a line of a log as jobs write them' | head -c 500000000";
+
+fn flood_of_cat(dir: &std::path::Path) -> std::io::Result<f64> {
+    let begin = Instant::now();
+    let mut command = Command::new("/bin/sh");
+    let script = format!("{FLOOD} | cat > {}", dir.join("flood").display());
+    command.arg("-c").arg(script).status()?;
+    Ok(500.0 / begin.elapsed().as_secs_f64())
+}
+
+async fn flood_of_job(ward: &Ward) -> Result<f64, Box<dyn std::error::Error>> {
+    let begin = Instant::now();
+    let launch = Launch {
+        program: "/bin/sh".into(),
+        args: vec!["-c".into(), FLOOD.into()],
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        dir: "/".into(),
+        tag: "flood".to_owned(),
+    };
+    let mut running = ward.start(launch, OutputSettings::default()).await?;
+    while running.next().await.is_some() {}
+    Ok(500.0 / begin.elapsed().as_secs_f64())
 }
 
 /// User and system time of this process without its children, from the scheduler's nanoseconds of all threads.

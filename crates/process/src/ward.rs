@@ -158,17 +158,17 @@ impl Ward {
             launch.tag,
             Arc::clone(&self.core),
         ));
-        // From here on dropping `running` ends the process.
-        let running = Running::new(Arc::clone(&job), child, output);
         let program = launch.program;
-        self.core
-            .ledger
-            .running(slot.entry, main, &job.tag)
-            .map_err(|source| StartError::Ledger {
+        // From here on a failure drops `running`, and that ends the process and frees the slot.
+        let running =
+            Running::new(Arc::clone(&job), child, output).map_err(|source| StartError::Other {
                 program: program.clone(),
                 source,
             })?;
-        let running = running.map_err(|source| StartError::Other { program, source })?;
+        self.core
+            .ledger
+            .running(job.entry, main, &job.tag)
+            .map_err(|source| StartError::Ledger { program, source })?;
         self.core.keeper.started(&job);
         Ok(running)
     }
