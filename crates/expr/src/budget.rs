@@ -80,3 +80,13 @@ pub(crate) fn charge_text(length: usize) -> Result<(), EvalError> {
     }
     charge(length / 64)
 }
+
+/// Appends to a text under construction, and pays for the piece.
+pub(crate) fn append(text: &mut String, piece: &str) -> Result<(), EvalError> {
+    if text.len() + piece.len() > TEXT_MAX {
+        return charge_text(usize::MAX);
+    }
+    charge(piece.len() / 64)?;
+    text.push_str(piece);
+    Ok(())
+}

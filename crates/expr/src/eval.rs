@@ -147,8 +147,7 @@ fn interpolated(pieces: &[Piece], scope: &dyn Scope) -> Evaluated {
             Piece::Text(text) => text.clone(),
             Piece::Node(node) => eval(node, scope)?.to_text()?,
         };
-        budget::charge_text(result.len() + text.len())?;
-        result.push_str(&text);
+        budget::append(&mut result, &text)?;
     }
     Ok(Value::from(result))
 }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 
 use regex::{Captures, Regex, RegexBuilder};
 
+use crate::budget;
 use crate::error::EvalError;
 
 /// A compiled expression.
@@ -200,15 +201,17 @@ impl Replacement {
         Ok(Replacement(parts))
     }
 
-    pub(crate) fn expand(&self, captures: &Captures<'_>, out: &mut String) {
-        for part in &self.0 {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Group(group) => {
-                    out.push_str(captures.get(*group).map_or("", |found| found.as_str()))
-                }
+    pub(crate) fn expand(
+        &self,
+        captures: &Captures<'_>,
+        out: &mut String,
+    ) -> Result<(), EvalError> {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => budget::append(out, text),
+            Part::Group(group) => {
+                budget::append(out, captures.get(*group).map_or("", |found| found.as_str()))
             }
-        }
+        })
     }
 }
 

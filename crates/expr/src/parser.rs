@@ -116,18 +116,25 @@ impl Parser<'_> {
         Ok(tree)
     }
 
+    /// A ladder of `else if` is read in a loop, so that its length is no nesting.
     fn if_expression(&mut self) -> Parsed<Tree> {
-        self.advance()?;
-        let condition = self.expression()?;
-        self.expect_word("then")?;
-        let yes = self.expression()?;
-        self.expect_word("else")?;
-        let no = self.expression()?;
-        let depth = condition.depth.max(yes.depth).max(no.depth);
-        self.tree(
-            Node::If(Box::new((condition.node, yes.node, no.node))),
-            depth,
-        )
+        let mut rungs = Vec::new();
+        while self.at_word("if")? {
+            self.advance()?;
+            let condition = self.expression()?;
+            self.expect_word("then")?;
+            rungs.push((condition, self.expression()?));
+            self.expect_word("else")?;
+        }
+        let mut tree = self.expression()?;
+        while let Some((condition, yes)) = rungs.pop() {
+            let depth = condition.depth.max(yes.depth).max(tree.depth);
+            tree = self.tree(
+                Node::If(Box::new((condition.node, yes.node, tree.node))),
+                depth,
+            )?;
+        }
+        Ok(tree)
     }
 
     /// The parameters, if a function begins here: `x =>` or `(a, b) =>`. Otherwise nothing is consumed.

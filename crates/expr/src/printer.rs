@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use crate::budget;
 use crate::error::EvalError;
 use crate::eval;
+use crate::functions::Builtin;
 use crate::lexer::{is_keyword, is_plain_name};
 use crate::node::{Node, Piece, Place, binding};
 use crate::value::Value;
@@ -181,7 +182,9 @@ impl Printer<'_> {
                 self.out.write_char(')')
             }
             Node::Field(node, name) => {
-                self.node(node, binding::SUFFIX)?;
+                // A dot behind a job resource's path would belong to the path.
+                let is_path = matches!(**node, Node::JobResource { variable: None, .. });
+                self.node(node, if is_path { u8::MAX } else { binding::SUFFIX })?;
                 self.out.write_char('.')?;
                 self.field_name(name)
             }
@@ -337,9 +340,8 @@ impl Printer<'_> {
     }
 
     fn field_name(&mut self, name: &str) -> fmt::Result {
-        // `.toNumber` would be the legacy suffix.
-        let is_suffix = crate::functions::Builtin::of_suffix(name).is_some();
-        if is_suffix {
+        // `.toNumber` would be the legacy suffix, and a colon behind this word begin a path.
+        if Builtin::of_suffix(name).is_some() || name == "JobResource" {
             self.quoted(name)
         } else {
             self.plain_or_quoted(name)

@@ -48,9 +48,7 @@ pub(super) fn mk_string(value: &Value) -> Result<Value, EvalError> {
     let mut text = String::new();
     for element in &**elements {
         budget::charge(1)?;
-        let piece = element.to_text()?;
-        budget::charge_text(text.len() + piece.len())?;
-        text.push_str(&piece);
+        budget::append(&mut text, &element.to_text()?)?;
     }
     Ok(Value::String(Arc::from(text)))
 }

@@ -87,13 +87,12 @@ pub(super) fn replace_all(arguments: &Arguments<'_>) -> Result<Value, EvalError>
         let Some(whole) = captures.get(0) else {
             continue;
         };
-        result.push_str(&text[position..whole.start()]);
-        position = whole.end();
-        replacement.expand(&captures, &mut result);
         budget::charge(1)?;
-        budget::charge_text(result.len().min(budget::TEXT_MAX + 1) + text.len() - position)?;
+        budget::append(&mut result, &text[position..whole.start()])?;
+        replacement.expand(&captures, &mut result)?;
+        position = whole.end();
     }
-    result.push_str(&text[position..]);
+    budget::append(&mut result, &text[position..])?;
     Ok(Value::from(result))
 }
 
@@ -108,7 +107,6 @@ pub(super) fn whole_match(arguments: &Arguments<'_>) -> Result<Value, EvalError>
         return Err(EvalError::new(format!("{text} does not match {pattern}")));
     };
     let mut result = String::new();
-    replacement.expand(&captures, &mut result);
-    budget::charge_text(result.len())?;
+    replacement.expand(&captures, &mut result)?;
     Ok(Value::from(result))
 }
