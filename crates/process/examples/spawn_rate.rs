@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let bare = bare(&program, jobs / slots, slots)?;
             let (begin, cpu) = (Instant::now(), own_cpu()?);
             runtime.block_on(warded(&ward, &program, jobs / slots, slots))?;
-            let warded = told(jobs, begin.elapsed(), own_cpu()? - cpu);
+            let warded = told(jobs, begin.elapsed(), own_cpu()?.saturating_sub(cpu));
             println!("{slots} slots, round {round}: bare {bare}; ward {warded}");
         }
     }
@@ -124,7 +124,8 @@ fn bare(program: &str, rounds: u32, slots: u32) -> Result<String, Box<dyn std::e
             });
         }
         is_done.wait();
-        let result = own_cpu().map(|now| told(rounds * slots, begin.elapsed(), now - cpu));
+        let result =
+            own_cpu().map(|now| told(rounds * slots, begin.elapsed(), now.saturating_sub(cpu)));
         is_read.wait();
         result
     })

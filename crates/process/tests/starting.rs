@@ -7,12 +7,19 @@ mod yard;
 use process::{Launch, OutputSettings, Settings, StartError};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use yard::{Yard, eventually, finish, open_descriptors, zombies};
 
-/// Counting the descriptors of this process is for one test at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Counts the descriptors of this process, so it is for one test at a time, with its runtime.
+fn alone(test: impl Future<Output = ()>) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(test);
+}
 
 async fn start_error(yard: &Yard, program: &Path) -> StartError {
     let launch = Launch {
@@ -26,181 +33,186 @@ async fn start_error(yard: &Yard, program: &Path) -> StartError {
         .expect_err("it cannot start")
 }
 
-#[tokio::test]
-async fn a_start_that_fails_names_the_program_and_the_cause() {
-    let _alone = ALONE.lock().await;
-    let yard = Yard::open(Settings::default());
-    let dir = yard.dir.path();
-    let plain = yard::write(&dir.join("plain"), "#!/bin/sh\n");
-    std::fs::set_permissions(&plain, PermissionsExt::from_mode(0o644)).expect("it is ours");
-    let orphan = yard::write(&dir.join("orphan"), "#!/no/such/shell -x\n");
-    let garbage = yard::write(&dir.join("garbage"), "\u{1}\u{2}\u{3}");
-    for path in [&orphan, &garbage] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("it is ours");
-    }
-    let cases = [
-        (dir.join("missing"), "there is no such file"),
-        (plain.join("below"), "there is no such file"),
-        (dir.to_owned(), "it is a directory"),
-        (
-            plain,
-            "it is not executable; give it the permission with chmod +x",
-        ),
-        (
-            orphan,
-            "its interpreter /no/such/shell (first line, after #!) cannot be executed",
-        ),
-        (
-            garbage,
-            "it is neither a program for this machine nor a script with a first line like #!/bin/sh",
-        ),
-        ("bin/true".into(), "the path is not absolute"),
-    ];
-    for (program, cause) in cases {
-        let message = start_error(&yard, &program).await.to_string();
-        assert_eq!(
-            message,
-            format!("{} cannot be started: {cause}", program.display())
+#[test]
+fn a_start_that_fails_names_the_program_and_the_cause() {
+    alone(async {
+        let yard = Yard::open(Settings::default());
+        let dir = yard.dir.path();
+        let plain = yard::write(&dir.join("plain"), "#!/bin/sh\n");
+        std::fs::set_permissions(&plain, PermissionsExt::from_mode(0o644)).expect("it is ours");
+        let orphan = yard::write(&dir.join("orphan"), "#!/no/such/shell -x\n");
+        let garbage = yard::write(&dir.join("garbage"), "\u{1}\u{2}\u{3}");
+        for path in [&orphan, &garbage] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        }
+        let cases = [
+            (dir.join("missing"), "there is no such file"),
+            (plain.join("below"), "there is no such file"),
+            (dir.to_owned(), "it is a directory"),
+            (
+                plain,
+                "it is not executable; give it the permission with chmod +x",
+            ),
+            (
+                orphan,
+                "its interpreter /no/such/shell (first line, after #!) cannot be executed",
+            ),
+            (
+                garbage,
+                "it is neither a program for this machine nor a script with a first line like #!/bin/sh",
+            ),
+            ("bin/true".into(), "the path is not absolute"),
+        ];
+        for (program, cause) in cases {
+            let message = start_error(&yard, &program).await.to_string();
+            assert_eq!(
+                message,
+                format!("{} cannot be started: {cause}", program.display())
+            );
+        }
+
+        let launch = Launch {
+            dir: dir.join("nowhere"),
+            ..yard.launch("")
+        };
+        let error = yard
+            .ward
+            .start(launch, OutputSettings::default())
+            .await
+            .expect_err("no directory");
+        assert!(
+            matches!(error, StartError::NoWorkingDirectory { .. }),
+            "{error}"
         );
-    }
-
-    let launch = Launch {
-        dir: dir.join("nowhere"),
-        ..yard.launch("")
-    };
-    let error = yard
-        .ward
-        .start(launch, OutputSettings::default())
-        .await
-        .expect_err("no directory");
-    assert!(
-        matches!(error, StartError::NoWorkingDirectory { .. }),
-        "{error}"
-    );
-    let launch = Launch {
-        args: vec!["x".repeat(3_000_000).into()],
-        ..yard.launch("")
-    };
-    let error = yard
-        .ward
-        .start(launch, OutputSettings::default())
-        .await
-        .expect_err("too long");
-    assert!(matches!(error, StartError::TooLong { .. }), "{error}");
-    let launch = Launch {
-        args: vec!["a\0b".into()],
-        ..yard.launch("")
-    };
-    let error = yard
-        .ward
-        .start(launch, OutputSettings::default())
-        .await
-        .expect_err("a NUL");
-    assert!(matches!(error, StartError::ContainsNul { .. }), "{error}");
-    assert_eq!(yard.ward.running_count(), 0, "a failed start takes no slot");
-    assert!(zombies().is_empty());
-}
-
-#[tokio::test]
-async fn the_limit_of_processes_is_kept() {
-    let _alone = ALONE.lock().await;
-    let yard = Yard::open(Settings {
-        process_limit: 2,
-        ..Settings::default()
+        let launch = Launch {
+            args: vec!["x".repeat(3_000_000).into()],
+            ..yard.launch("")
+        };
+        let error = yard
+            .ward
+            .start(launch, OutputSettings::default())
+            .await
+            .expect_err("too long");
+        assert!(matches!(error, StartError::TooLong { .. }), "{error}");
+        let launch = Launch {
+            args: vec!["a\0b".into()],
+            ..yard.launch("")
+        };
+        let error = yard
+            .ward
+            .start(launch, OutputSettings::default())
+            .await
+            .expect_err("a NUL");
+        assert!(matches!(error, StartError::ContainsNul { .. }), "{error}");
+        assert_eq!(yard.ward.running_count(), 0, "a failed start takes no slot");
+        assert!(zombies().is_empty());
     });
-    let first = yard.start("exec sleep 1000").await;
-    let _second = yard.start("exec sleep 1000").await;
-    let error = yard.run("true").await.expect_err("two are running");
-    assert!(
-        matches!(error, StartError::LimitReached { limit: 2, .. }),
-        "{error}"
-    );
-    first.kill();
-    finish(first).await;
-    assert_eq!(
-        yard.run("true")
-            .await
-            .expect("a place is free again")
-            .code(),
-        Some(0)
-    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_jobs_one_after_another_leak_nothing() {
-    let _alone = ALONE.lock().await;
-    let yard = Yard::open(Settings::default());
-    assert_eq!(yard.run("true").await.expect("it starts").code(), Some(0));
-    let before = open_descriptors();
-    for i in 0..500 {
-        let run = yard
-            .run("echo out; echo err >&2; exit 3")
-            .await
-            .expect("it starts");
+#[test]
+fn the_limit_of_processes_is_kept() {
+    alone(async {
+        let yard = Yard::open(Settings {
+            process_limit: 2,
+            ..Settings::default()
+        });
+        let first = yard.start("exec sleep 1000").await;
+        let _second = yard.start("exec sleep 1000").await;
+        let error = yard.run("true").await.expect_err("two are running");
+        assert!(
+            matches!(error, StartError::LimitReached { limit: 2, .. }),
+            "{error}"
+        );
+        first.kill();
+        finish(first).await;
         assert_eq!(
-            (run.stdout.as_str(), run.stderr.as_str(), run.code()),
-            ("out\n", "err\n", Some(3)),
-            "job {i}"
+            yard.run("true")
+                .await
+                .expect("a place is free again")
+                .code(),
+            Some(0)
         );
-    }
-    assert_eq!(open_descriptors(), before, "no descriptor is left");
-    assert!(zombies().is_empty());
-    let ledger = yard.dir.path().join("work/running");
-    eventually("the ledger is empty again", || {
-        std::fs::metadata(&ledger).is_ok_and(|meta| meta.len() == 128)
-    })
-    .await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pf_03_129_jobs_at_a_time_leak_nothing() {
-    let _alone = ALONE.lock().await;
-    let yard = Arc::new(Yard::open(Settings::default()));
-    assert_eq!(yard.run("true").await.expect("it starts").code(), Some(0));
-    let before = open_descriptors();
-    let mut tasks = vec![];
-    for i in 0..129 {
-        let yard = Arc::clone(&yard);
-        // Half of them live long enough for a control group; each leaves an orphan that ends later.
-        let script = format!(
-            "(sleep 0.4 >/dev/null 2>&1 &); echo {i}; sleep 0.{}; exit {}",
-            i % 3,
-            i % 100
-        );
-        tasks.push(tokio::spawn(async move { yard.run(&script).await }));
-    }
-    for (i, task) in tasks.into_iter().enumerate() {
-        let run = task.await.expect("it does not panic").expect("it starts");
-        assert_eq!(run.stdout, format!("{i}\n"));
-        assert_eq!(run.code(), i32::try_from(i % 100).ok());
-    }
-    assert_eq!(yard.ward.running_count(), 0);
-    eventually("no descriptor is left", || open_descriptors() == before).await;
-    eventually("no orphan is left, dead or alive", || {
-        yard::children().is_empty()
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fresh_scripts_started_in_parallel_are_never_busy() {
-    let _alone = ALONE.lock().await;
-    let yard = Arc::new(Yard::open(Settings::default()));
-    let tasks: Vec<_> = (0..4)
-        .map(|task| {
-            let yard = Arc::clone(&yard);
-            tokio::spawn(async move {
-                for i in 0..100 {
-                    let run = yard
-                        .run(&format!("#!/bin/sh\necho {task} {i}"))
-                        .await
-                        .expect("it starts");
-                    assert_eq!(run.stdout, format!("{task} {i}\n"));
-                }
-            })
+#[test]
+fn five_hundred_jobs_one_after_another_leak_nothing() {
+    alone(async {
+        let yard = Yard::open(Settings::default());
+        assert_eq!(yard.run("true").await.expect("it starts").code(), Some(0));
+        let before = open_descriptors();
+        for i in 0..500 {
+            let run = yard
+                .run("echo out; echo err >&2; exit 3")
+                .await
+                .expect("it starts");
+            assert_eq!(
+                (run.stdout.as_str(), run.stderr.as_str(), run.code()),
+                ("out\n", "err\n", Some(3)),
+                "job {i}"
+            );
+        }
+        assert_eq!(open_descriptors(), before, "no descriptor is left");
+        assert!(zombies().is_empty());
+        let ledger = yard.dir.path().join("work/running");
+        eventually("the ledger is empty again", || {
+            std::fs::metadata(&ledger).is_ok_and(|meta| meta.len() == 128)
         })
-        .collect();
-    for task in tasks {
-        task.await.expect("it does not panic");
-    }
+        .await;
+    });
+}
+
+#[test]
+fn pf_03_129_jobs_at_a_time_leak_nothing() {
+    alone(async {
+        let yard = Arc::new(Yard::open(Settings::default()));
+        assert_eq!(yard.run("true").await.expect("it starts").code(), Some(0));
+        let before = open_descriptors();
+        let mut tasks = vec![];
+        for i in 0..129 {
+            let yard = Arc::clone(&yard);
+            // Half of them live long enough for a control group; each leaves an orphan that ends later.
+            let script = format!(
+                "(sleep 0.4 >/dev/null 2>&1 &); echo {i}; sleep 0.{}; exit {}",
+                i % 3,
+                i % 100
+            );
+            tasks.push(tokio::spawn(async move { yard.run(&script).await }));
+        }
+        for (i, task) in tasks.into_iter().enumerate() {
+            let run = task.await.expect("it does not panic").expect("it starts");
+            assert_eq!(run.stdout, format!("{i}\n"));
+            assert_eq!(run.code(), i32::try_from(i % 100).ok());
+        }
+        assert_eq!(yard.ward.running_count(), 0);
+        eventually("no descriptor is left", || open_descriptors() == before).await;
+        eventually("no orphan is left, dead or alive", || {
+            yard::children().is_empty()
+        })
+        .await;
+    });
+}
+
+#[test]
+fn fresh_scripts_started_in_parallel_are_never_busy() {
+    alone(async {
+        let yard = Arc::new(Yard::open(Settings::default()));
+        let tasks: Vec<_> = (0..4)
+            .map(|task| {
+                let yard = Arc::clone(&yard);
+                tokio::spawn(async move {
+                    for i in 0..100 {
+                        let run = yard
+                            .run(&format!("#!/bin/sh\necho {task} {i}"))
+                            .await
+                            .expect("it starts");
+                        assert_eq!(run.stdout, format!("{task} {i}\n"));
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("it does not panic");
+        }
+    });
 }
