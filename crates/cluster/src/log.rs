@@ -171,8 +171,20 @@ impl Log {
     }
 
     /// Writes a snapshot of the state as of `last_event_id`, the last event of a committed batch. `write` gives
-    /// the state as JSON lines, on a thread of its own; appends go on meanwhile.
+    /// the state as JSON lines, on a thread of its own; appends go on meanwhile. Dropped, it is finished all the same.
     pub async fn write_snapshot(
+        &self,
+        last_event_id: u64,
+        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), SnapshotError> {
+        let log = self.clone();
+        let writing = tokio::spawn(async move { log.snapshot(last_event_id, write).await });
+        writing
+            .await
+            .map_err(|e| SnapshotError::Body(std::io::Error::other(e)))?
+    }
+
+    async fn snapshot(
         &self,
         last_event_id: u64,
         write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
@@ -195,14 +207,21 @@ impl Log {
     }
 
     /// Everything up to `until_event_id` is confirmed by all who want it: whole segments up to there go, as far as
-    /// the newest snapshot covers them.
+    /// the newest snapshot covers them. Dropped, it is finished all the same.
     pub async fn release(&self, until_event_id: u64) {
-        let _turn = self.shared.housekeeping.lock().await;
+        let log = self.clone();
+        if let Err(error) = tokio::spawn(async move { log.let_go(until_event_id).await }).await {
+            tracing::warn!(%error, "nothing was released; the next release makes up for it");
+        }
+    }
+
+    async fn let_go(&self, until_event_id: u64) {
         let shared = &self.shared;
         let released = shared
             .released
             .fetch_max(until_event_id, Ordering::AcqRel)
             .max(until_event_id);
+        let _turn = shared.housekeeping.lock().await;
         let Some(index) = shared.journal.releasable(released) else {
             return;
         };

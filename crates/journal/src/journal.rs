@@ -1,72 +1,21 @@
-//! The journal as its user sees it: open, append, read, purge, snapshot.
+//! The journal as its user sees it: append, commit, purge, snapshot. See `open` and `reading` for the rest.
 //!
 //! Always: appended records are readable at once, durable when the callback says so, and seen by readers of events
-//! only below the committed index. The lock inside is held for moments, never while the disk works.
+//! only below the committed index.
 
-use std::collections::VecDeque;
-use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::counters::{Counters, Counts};
-use crate::directory::{self, DirectoryLock};
-use crate::fault::{Damage, Fault, OpenError, ReadError};
+use crate::counters::Counts;
+use crate::directory::DirectoryLock;
+use crate::fault::{Fault, ReadError};
 use crate::hard_state::{HardState, Position, Vote};
-use crate::marker::{self, Marker};
-use crate::record::{BODY_BYTES_MAX, Kind, Record};
-use crate::recover::{self, Scan};
-use crate::replay::Replay;
-use crate::ring::Ring;
-use crate::segment::{Segment, Step};
+use crate::record::{BODY_BYTES_MAX, Record};
+use crate::shared::Shared;
 use crate::snapshot::{self, SnapshotError, SnapshotFile, SnapshotMeta};
-use crate::storage::{Disk, RealDisk};
-use crate::writer::{self, Done, Task, Writer};
-
-/// Bound of the writer's queue. Bytes are bounded by the sender.
-const TASKS_MAX: usize = 4096;
-
-/// How a journal is kept.
-#[derive(Clone)]
-pub struct Options {
-    /// Its directory, made when missing.
-    pub dir: PathBuf,
-    /// Whose it is, role and name.
-    pub identity: String,
-    /// Size of a segment file, reserved at once.
-    pub segment_bytes: u64,
-    /// Bytes of newest records kept in memory.
-    pub ring_bytes: u64,
-}
-
-impl Options {
-    /// The usual sizes: segments of 64 MiB, 16 MiB of newest records in memory.
-    pub fn new(dir: impl Into<PathBuf>, identity: impl Into<String>) -> Self {
-        Self {
-            dir: dir.into(),
-            identity: identity.into(),
-            segment_bytes: 64 << 20,
-            ring_bytes: 16 << 20,
-        }
-    }
-}
-
-/// What opening found.
-#[derive(Clone, Debug)]
-pub struct Recovered {
-    /// Vote, and where the log begins.
-    pub hard_state: HardState,
-    /// Last record, when there is one.
-    pub last: Option<Position>,
-    /// Newest membership record of the log.
-    pub membership: Option<(Position, String)>,
-    /// Newest snapshot.
-    pub snapshot: Option<SnapshotFile>,
-    /// Bytes behind the last whole record that a crash left and that were cut off: file, offset.
-    pub torn_tail: Option<(PathBuf, u64)>,
-}
+use crate::writer::{Done, Task};
 
 /// Where a journal stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,246 +34,20 @@ pub struct Standing {
     pub counts: Counts,
 }
 
-#[derive(Debug)]
-struct Inner {
-    segments: VecDeque<Segment>,
-    ring: Ring,
-    next_index: u64,
-    synced_next: u64,
-    committed_next: u64,
-    committed_key: u64,
-    terms: Vec<(u64, u64)>,
-    hard_state: HardState,
-    snapshot: Option<SnapshotFile>,
-}
-
-/// What the journal and its writer thread have in common.
-pub(crate) struct Shared {
-    pub(crate) options: Options,
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) counters: Counters,
-    inner: Mutex<Inner>,
-    fault: OnceLock<Fault>,
-    on_fault: Box<dyn Fn(&Fault) + Send + Sync>,
-}
-
-impl Shared {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Nothing inside panics halfway; should it, the numbers are still the best there are.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.options.dir
-    }
-
-    pub(crate) fn fault(&self) -> Option<Fault> {
-        self.fault.get().cloned()
-    }
-
-    pub(crate) fn poison(&self, fault: &Fault) {
-        if self.fault.set(fault.clone()).is_ok() {
-            (self.on_fault)(fault);
-        }
-    }
-
-    pub(crate) fn active(&self) -> (PathBuf, Arc<File>, u64) {
-        let inner = self.inner();
-        let segment = inner
-            .segments
-            .back()
-            .expect("an open journal has a segment");
-        (
-            segment.path.clone(),
-            Arc::clone(&segment.file),
-            segment.bytes,
-        )
-    }
-
-    pub(crate) fn active_bytes(&self) -> u64 {
-        self.inner().segments.back().map_or(0, |s| s.bytes)
-    }
-
-    pub(crate) fn last_segment(&self) -> Option<Segment> {
-        self.inner().segments.back().cloned()
-    }
-
-    pub(crate) fn on_synced(&self, records: &[Record]) {
-        let mut inner = self.inner();
-        let segment = inner
-            .segments
-            .back_mut()
-            .expect("an open journal has a segment");
-        for record in records {
-            segment.note(record.key, record.disk_bytes());
-        }
-        inner.synced_next = segment.next_index;
-        inner.evict(self.options.ring_bytes);
-    }
-
-    pub(crate) fn push_segment(&self, segment: Segment) {
-        self.inner().segments.push_back(segment);
-    }
-
-    /// Last `EventId` before the end of the segments: where a new segment at `first_index` begins.
-    pub(crate) fn key_before(&self, index: u64) -> u64 {
-        let inner = self.inner();
-        let before = inner.segments.iter().rev().find(|s| s.next_index <= index);
-        before.map_or_else(
-            || inner.hard_state.purged.map_or(0, |p| p.key),
-            |s| s.key_upto,
-        )
-    }
-
-    /// Takes the last segment out when it begins at or after `index` and another one stands before it.
-    pub(crate) fn pop_segment_from(&self, index: u64) -> Option<PathBuf> {
-        let mut inner = self.inner();
-        if inner.segments.len() < 2 || inner.segments.back()?.first_index < index {
-            return None;
-        }
-        inner.segments.pop_back().map(|s| s.path)
-    }
-
-    pub(crate) fn truncated(&self, index: u64, offset: u64, key_upto: u64) {
-        let mut inner = self.inner();
-        if let Some(segment) = inner.segments.back_mut() {
-            segment.cut(index, offset, key_upto);
-        }
-        inner.synced_next = inner.synced_next.min(index);
-    }
-
-    pub(crate) fn purge_segments(&self, upto_index: u64) -> Vec<PathBuf> {
-        let mut inner = self.inner();
-        let mut paths = Vec::new();
-        while inner.segments.len() > 1
-            && let Some(front) = inner.segments.front()
-            && front.next_index <= upto_index + 1
-        {
-            paths.extend(inner.segments.pop_front().map(|s| s.path));
-        }
-        paths
-    }
-
-    pub(crate) fn hard_state(&self) -> HardState {
-        self.inner().hard_state.clone()
-    }
-
-    pub(crate) fn set_hard_state(&self, state: HardState) {
-        self.inner().hard_state = state;
-    }
-}
-
-impl Inner {
-    fn evict(&mut self, ring_bytes: u64) {
-        let pinned = self.synced_next.min(self.committed_next);
-        self.ring.evict(ring_bytes, pinned);
-    }
-
-    fn torn_event_id(&self) -> u64 {
-        self.segments.front().map_or(0, |s| s.key_before)
-    }
+/// The writer thread and the lock of the directory: they end together, the lock last.
+pub(crate) struct Running {
+    pub(crate) thread: JoinHandle<()>,
+    pub(crate) lock: DirectoryLock,
 }
 
 /// An open journal. Closing is dropping: the writer finishes what it has and ends.
 pub struct Journal {
-    shared: Arc<Shared>,
-    tasks: SyncSender<Task>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    _lock: DirectoryLock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) tasks: SyncSender<Task>,
+    pub(crate) running: Mutex<Option<Running>>,
 }
 
 impl Journal {
-    /// Opens the journal on the real disk. `on_fault` is told once when the journal is poisoned.
-    pub fn open(
-        options: Options,
-        on_fault: impl Fn(&Fault) + Send + Sync + 'static,
-    ) -> Result<(Self, Recovered), OpenError> {
-        Self::open_on(Arc::new(RealDisk), options, on_fault)
-    }
-
-    /// Opens the journal on a given disk.
-    pub fn open_on(
-        disk: Arc<dyn Disk>,
-        options: Options,
-        on_fault: impl Fn(&Fault) + Send + Sync + 'static,
-    ) -> Result<(Self, Recovered), OpenError> {
-        let dir = options.dir.clone();
-        let lock = directory::take(&*disk, &dir, &options.identity)?;
-        remove_temporary_files(&*disk, &dir)?;
-        let hard_state = hard_state_of(&*disk, &dir)?;
-        let snapshot = newest_snapshot(&dir)?;
-        let scan = recover::scan(
-            &dir,
-            hard_state.purged,
-            marker::read(&dir),
-            recover::to_work,
-        )?;
-        check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)?;
-        for path in &scan.obsolete {
-            disk.remove(path)
-                .map_err(|e| Fault::new("remove", path, e))?;
-        }
-        let last = scan.terms.last().map(|(term, _)| Position {
-            index: scan.next_index - 1,
-            term: *term,
-            key: scan.last_key,
-        });
-        let recovered = Recovered {
-            hard_state: hard_state.clone(),
-            last: last.or(hard_state.purged),
-            membership: scan.membership,
-            snapshot: snapshot.clone(),
-            torn_tail: scan.torn.as_ref().map(|t| (t.path.clone(), t.offset)),
-        };
-        let shared = Arc::new(Shared {
-            options,
-            disk,
-            counters: Counters::default(),
-            inner: Mutex::new(Inner {
-                segments: scan.segments,
-                ring: Ring::new(scan.last_key),
-                next_index: scan.next_index,
-                synced_next: scan.next_index,
-                committed_next: hard_state.purged.map_or(0, |p| p.index + 1),
-                committed_key: hard_state.purged.map_or(0, |p| p.key),
-                terms: scan.terms,
-                hard_state,
-                snapshot,
-            }),
-            fault: OnceLock::new(),
-            on_fault: Box::new(on_fault),
-        });
-        if let Some(torn) = &scan.torn {
-            tracing::warn!(file = %torn.path.display(), offset = torn.offset, what = torn.what,
-                "cut back a torn tail: its records were never confirmed");
-            let segment = shared.last_segment().expect("a torn tail has its segment");
-            writer::cut(&shared, &segment, torn.offset)?;
-        }
-        prepare_active(&shared)?;
-        let marker_path = dir.join(marker::MARKER_FILE);
-        let marker = Marker::open(&dir).map_err(|e| Fault::new("open", &marker_path, e))?;
-        let (tasks, receiver) = sync_channel(TASKS_MAX);
-        let writer = Writer {
-            shared: Arc::clone(&shared),
-            tasks: receiver,
-            marker,
-            buffer: Vec::new(),
-        };
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|e| Fault::new("start the writer thread of", &dir, e))?;
-        Ok((
-            Self {
-                shared,
-                tasks,
-                thread: Mutex::new(Some(thread)),
-                _lock: lock,
-            },
-            recovered,
-        ))
-    }
-
     /// Appends records that follow the log's end without a gap. They are readable at once; `done` hears from the
     /// writer's thread when they are durable. One caller at a time.
     pub fn append(
@@ -427,7 +150,7 @@ impl Journal {
                 std::io::Error::other("the writer thread is gone"),
             );
             self.shared.poison(&fault);
-            drop(refused);
+            refused.0.refuse(&fault);
         }
     }
 
@@ -470,93 +193,6 @@ impl Journal {
     /// Vote, and where the log begins.
     pub fn hard_state(&self) -> HardState {
         self.shared.hard_state()
-    }
-
-    /// The records from `start` to before `end`, as far as they are in the log. May read from disk.
-    pub fn read(&self, start: u64, end: u64) -> Result<Vec<Record>, ReadError> {
-        let (segments, in_memory, disk_end) = {
-            let inner = self.shared.inner();
-            let ring_first = inner.ring.first_index().unwrap_or(inner.next_index);
-            let in_memory: Vec<Record> = inner
-                .ring
-                .range(start.max(ring_first), end)
-                .cloned()
-                .collect();
-            let disk_end = end.min(ring_first);
-            let segments: Vec<Segment> = inner
-                .segments
-                .iter()
-                .filter(|s| s.next_index > start && s.first_index < disk_end)
-                .cloned()
-                .collect();
-            (segments, in_memory, disk_end)
-        };
-        let mut records = Vec::new();
-        for segment in segments {
-            let mut walk = segment.walk_from_index(start);
-            while walk.next_index < disk_end {
-                let Some(record) = step(&mut walk)? else {
-                    break;
-                };
-                if record.index >= start {
-                    records.push(record);
-                }
-            }
-        }
-        records.extend(in_memory);
-        Ok(records)
-    }
-
-    /// Committed records with events after `key`, oldest first, until they have `bytes_max` bytes or more.
-    /// Empty when there are none yet. Reads from disk unless [`Self::is_in_memory`].
-    pub fn read_after(&self, key: u64, bytes_max: usize) -> Result<Vec<Record>, ReadError> {
-        let (segments, committed_next) = {
-            let inner = self.shared.inner();
-            let torn_event_id = inner.torn_event_id();
-            if key < torn_event_id {
-                return Err(ReadError::Torn { torn_event_id });
-            }
-            if key >= inner.ring.floor_key() {
-                let held = inner
-                    .ring
-                    .after_key(key)
-                    .take_while(|r| r.index < inner.committed_next);
-                return Ok(bounded(held.cloned().map(Ok), bytes_max)?);
-            }
-            let segments: Vec<Segment> = inner
-                .segments
-                .iter()
-                .filter(|s| s.key_upto > key)
-                .take(2)
-                .cloned()
-                .collect();
-            (segments, inner.committed_next)
-        };
-        bounded(
-            Replay::new(segments.into_iter(), key, committed_next),
-            bytes_max,
-        )
-    }
-
-    /// Whether everything after `key` is in memory.
-    pub fn is_in_memory(&self, key: u64) -> bool {
-        key >= self.shared.inner().ring.floor_key()
-    }
-
-    /// Whether the records from `index` on are in memory.
-    pub fn holds_in_memory(&self, index: u64) -> bool {
-        let inner = self.shared.inner();
-        inner.ring.first_index().unwrap_or(inner.next_index) <= index
-    }
-
-    /// All committed batches after `key`, streamed from disk; meant for the start of a node.
-    pub fn replay(&self, key: u64) -> Replay {
-        let inner = self.shared.inner();
-        Replay::new(
-            inner.segments.iter().cloned(),
-            key,
-            inner.committed_next.min(inner.synced_next),
-        )
     }
 
     /// Events up to this one are gone.
@@ -678,18 +314,20 @@ impl Journal {
         }
     }
 
-    /// Finishes what is queued and ends the writer thread.
+    /// Finishes what is queued, ends the writer thread, gives the directory free. Reading goes on as long as wanted.
     pub fn stop(&self) {
-        let thread = self
-            .thread
+        let running = self
+            .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(thread) = thread {
-            // A writer that is gone already needs no telling; a panicked one has told through the hook.
-            drop(self.tasks.send(Task::Stop));
-            drop(thread.join());
-        }
+        let Some(Running { thread, lock }) = running else {
+            return;
+        };
+        // A writer that is gone already needs no telling; a panicked one has told through the hook.
+        drop(self.tasks.send(Task::Stop));
+        drop(thread.join());
+        drop(lock);
     }
 }
 
@@ -697,119 +335,4 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn step(walk: &mut crate::segment::Walk) -> Result<Option<Record>, ReadError> {
-    let offset = walk.offset;
-    match walk.step().map_err(|e| Fault::new("read", &walk.path, e))? {
-        Step::Record { record, .. } => Ok(Some(record)),
-        Step::End => Ok(None),
-        Step::Zeros => Err(Damage::new(&walk.path, offset, "zeros instead of a record").into()),
-        Step::Bad(what) => Err(Damage::new(&walk.path, offset, what).into()),
-    }
-}
-
-fn bounded(
-    records: impl Iterator<Item = Result<Record, ReadError>>,
-    bytes_max: usize,
-) -> Result<Vec<Record>, ReadError> {
-    let mut taken = Vec::new();
-    let mut bytes = 0;
-    for record in records {
-        let record = record?;
-        if record.kind != Kind::Events {
-            continue;
-        }
-        bytes += record.body.len();
-        taken.push(record);
-        if bytes >= bytes_max {
-            break;
-        }
-    }
-    Ok(taken)
-}
-
-fn remove_temporary_files(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
-    let entries = std::fs::read_dir(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
-    for entry in entries {
-        let path = entry
-            .map_err(|e| Fault::new("list the directory", dir, e))?
-            .path();
-        if path.extension().is_some_and(|e| e == "tmp") {
-            disk.remove(&path)
-                .map_err(|e| Fault::new("remove", &path, e))?;
-        }
-    }
-    Ok(())
-}
-
-fn hard_state_of(disk: &dyn Disk, dir: &Path) -> Result<HardState, OpenError> {
-    if let Some(state) = HardState::read(dir)? {
-        return Ok(state);
-    }
-    let files = crate::segment::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
-    if !files.is_empty() {
-        let path = dir.join(crate::hard_state::STATE_FILE);
-        return Err(
-            Damage::new(&path, 0, "the file is missing although there are segments").into(),
-        );
-    }
-    let state = HardState::default();
-    state.write(disk, dir)?;
-    Ok(state)
-}
-
-fn newest_snapshot(dir: &Path) -> Result<Option<SnapshotFile>, OpenError> {
-    let files = snapshot::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
-    let Some((_, path)) = files.last() else {
-        return Ok(None);
-    };
-    Ok(Some(SnapshotFile::check(path)??))
-}
-
-/// What was purged must be in a snapshot.
-fn check_begin(
-    dir: &Path,
-    hard_state: &HardState,
-    snapshot: Option<&SnapshotFile>,
-    scan: &Scan,
-) -> Result<(), OpenError> {
-    let Some(purged) = hard_state.purged else {
-        return Ok(());
-    };
-    if snapshot.is_some_and(|s| s.meta.index >= purged.index) {
-        debug_assert!(scan.next_index > purged.index);
-        return Ok(());
-    }
-    let what = format!(
-        "the snapshot is missing that covers the log up to record {}",
-        purged.index
-    );
-    Err(Damage::new(dir, 0, what).into())
-}
-
-/// Sees to it that there is a segment to append to, with its space reserved.
-fn prepare_active(shared: &Shared) -> Result<(), OpenError> {
-    let Some(segment) = shared.last_segment() else {
-        let next_index = shared.inner().next_index;
-        let segment = writer::begin_segment(shared, next_index)?;
-        shared.push_segment(segment);
-        return Ok(());
-    };
-    let length = segment
-        .file
-        .metadata()
-        .map_err(|e| Fault::new("read", &segment.path, e))?
-        .len();
-    if length < shared.options.segment_bytes {
-        shared
-            .disk
-            .allocate(&segment.file, shared.options.segment_bytes)
-            .map_err(|e| Fault::new("reserve space for", &segment.path, e))?;
-        shared
-            .disk
-            .sync(&segment.file)
-            .map_err(|e| Fault::new("sync", &segment.path, e))?;
-    }
-    Ok(())
 }

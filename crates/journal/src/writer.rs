@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use crate::fault::Fault;
 use crate::hard_state::{HardState, Position};
-use crate::journal::Shared;
 use crate::marker::Marker;
 use crate::record::Record;
 use crate::segment::{self, Segment, Step};
+use crate::shared::Shared;
 use crate::storage::write_all_at;
 
 /// What a task's sender hears, on the writer's thread: it should only pass the word on.
@@ -21,6 +21,8 @@ pub(crate) type Done = Box<dyn FnOnce(Result<(), Fault>) + Send>;
 
 /// A group takes no further record once it has this many bytes.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Memory the writer keeps from group to group.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 pub(crate) enum Task {
     Append {
@@ -44,7 +46,7 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    fn refuse(self, fault: &Fault) {
+    pub(crate) fn refuse(self, fault: &Fault) {
         match self {
             Self::Append { done, .. }
             | Self::Remember { done, .. }
@@ -187,8 +189,8 @@ impl Writer {
             .counters
             .on_appended(records.len() as u64, self.buffer.len() as u64);
         self.shared.on_synced(records);
-        // One huge batch should not keep its memory for ever.
-        if self.buffer.capacity() > 2 * GROUP_BYTES_MAX {
+        // A large group should not keep its memory while the node is idle.
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
         }
         Ok(())

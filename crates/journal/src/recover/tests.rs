@@ -6,11 +6,11 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 
 use super::*;
-use crate::journal::{Journal, Options};
 use crate::record::{HEADER_BYTES, Record};
 use crate::snapshot::{self, SnapshotFile, SnapshotMeta};
 use crate::storage::RealDisk;
 use crate::{HardState, marker};
+use crate::{Journal, Options};
 
 /// In memory where possible: these tests read and write hundreds of thousands of states.
 fn scratch() -> tempfile::TempDir {
