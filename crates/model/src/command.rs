@@ -3,11 +3,12 @@
 //! Always: every command may be repeated; a repetition is answered as done or as a duplicate, never done twice.
 
 use crate::outcome::is_false;
-use crate::{
-    Attempt, CancellationMode, ControllerId, EventId, FreshOrder, HistoryOperation, ItemKey, Mark, Order, OrderId,
-    PlatformInfo, Position, RunId, SignedText, SubagentId, SuspensionMode, VersionId,
-};
 use crate::{AgentPath, Problem};
+use crate::{
+    Attempt, CancellationMode, ControllerId, EventId, FreshOrder, HistoryOperation, ItemKey, Mark,
+    Order, OrderId, PlatformInfo, Position, RunId, SignedText, SubagentId, SuspensionMode,
+    VersionId,
+};
 use expr::{Expr, NamedValues};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -89,12 +90,18 @@ pub enum OrderSelection {
 }
 
 impl<'de> Deserialize<'de> for OrderSelection {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<OrderSelection, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<OrderSelection, D::Error> {
         let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
         if raw.get().starts_with('"') {
-            serde_json::from_str(raw.get()).map(OrderSelection::Predicate).map_err(serde::de::Error::custom)
+            serde_json::from_str(raw.get())
+                .map(OrderSelection::Predicate)
+                .map_err(serde::de::Error::custom)
         } else {
-            serde_json::from_str(raw.get()).map(OrderSelection::Ids).map_err(serde::de::Error::custom)
+            serde_json::from_str(raw.get())
+                .map(OrderSelection::Ids)
+                .map_err(serde::de::Error::custom)
         }
     }
 }
@@ -120,7 +127,11 @@ tagged! {
 
 impl From<Problem> for ControllerAnswer {
     fn from(problem: Problem) -> Self {
-        ControllerAnswer::Problem { code: problem.code, message: problem.message, arguments: problem.arguments }
+        ControllerAnswer::Problem {
+            code: problem.code,
+            message: problem.message,
+            arguments: problem.arguments,
+        }
     }
 }
 
@@ -188,7 +199,11 @@ tagged! {
 
 impl From<Problem> for AgentAnswer {
     fn from(problem: Problem) -> Self {
-        AgentAnswer::Problem { code: problem.code, message: problem.message, arguments: problem.arguments }
+        AgentAnswer::Problem {
+            code: problem.code,
+            message: problem.message,
+            arguments: problem.arguments,
+        }
     }
 }
 
@@ -267,6 +282,10 @@ tagged! {
 
 impl From<Problem> for SubagentAnswer {
     fn from(problem: Problem) -> Self {
-        SubagentAnswer::Problem { code: problem.code, message: problem.message, arguments: problem.arguments }
+        SubagentAnswer::Problem {
+            code: problem.code,
+            message: problem.message,
+            arguments: problem.arguments,
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! `{"eventId":1735560000000001,"Key":"A|b","TYPE":"OrderMoved","to":[1]}`.
 
 use crate::{
-    AgentEvent, AgentOwnEvent, AgentPath, ControllerId, EventId, ItemEvent, OrderEvent, OrderId, SubagentId,
-    SubagentStateEvent, Timestamp, UserId,
+    AgentEvent, AgentOwnEvent, AgentPath, ControllerId, EventId, ItemEvent, OrderEvent, OrderId,
+    SubagentId, SubagentStateEvent, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -163,16 +163,27 @@ impl Stamped {
             #[serde(rename = "TYPE", borrow)]
             tag: Cow<'a, str>,
         }
-        let unreadable = |source| UnreadableEvent::Json { source, begin: line.chars().take(200).collect() };
+        let unreadable = |source| UnreadableEvent::Json {
+            source,
+            begin: line.chars().take(200).collect(),
+        };
         let head: Head<'_> = serde_json::from_str(line).map_err(unreadable)?;
         let tag = &*head.tag;
-        let no_key = || UnreadableEvent::NoKey { tag: tag.to_owned() };
+        let no_key = || UnreadableEvent::NoKey {
+            tag: tag.to_owned(),
+        };
         let event = if let Some(event) = OrderEvent::read_variant(tag, line) {
-            Event::Order(OrderId::from(&*head.key.ok_or_else(no_key)?), event.map_err(unreadable)?)
+            Event::Order(
+                OrderId::from(&*head.key.ok_or_else(no_key)?),
+                event.map_err(unreadable)?,
+            )
         } else if let Some(event) = ItemEvent::read_variant(tag, line) {
             Event::Item(event.map_err(unreadable)?)
         } else if let Some(event) = SubagentStateEvent::read_variant(tag, line) {
-            Event::Subagent(SubagentId::from(&*head.key.ok_or_else(no_key)?), event.map_err(unreadable)?)
+            Event::Subagent(
+                SubagentId::from(&*head.key.ok_or_else(no_key)?),
+                event.map_err(unreadable)?,
+            )
         } else if let Some(event) = ControllerEvent::read_variant(tag, line) {
             Event::Controller(event.map_err(unreadable)?)
         } else if let Some(event) = JournalEvent::read_variant(tag, line) {
@@ -182,11 +193,21 @@ impl Stamped {
             let event = match head.key {
                 Some(key) => AgentEvent::read_variant(tag, line)
                     .map(|event| event.map(|event| Event::Agent(AgentPath::from(&*key), event))),
-                None => AgentOwnEvent::read_variant(tag, line).map(|event| event.map(Event::AgentOwn)),
+                None => {
+                    AgentOwnEvent::read_variant(tag, line).map(|event| event.map(Event::AgentOwn))
+                }
             };
-            event.ok_or_else(|| UnreadableEvent::UnknownType { tag: tag.to_owned() })?.map_err(unreadable)?
+            event
+                .ok_or_else(|| UnreadableEvent::UnknownType {
+                    tag: tag.to_owned(),
+                })?
+                .map_err(unreadable)?
         };
-        Ok(Stamped { event_id: head.event_id, timestamp: head.timestamp, event })
+        Ok(Stamped {
+            event_id: head.event_id,
+            timestamp: head.timestamp,
+            event,
+        })
     }
 }
 
@@ -196,7 +217,10 @@ fn append(out: &mut String, key: Option<&str>, event: &impl Serialize) {
         out.push_str(&serde_json::to_string(key).expect("a text always has a JSON form"));
     }
     let at = out.len();
-    out.push_str(&serde_json::to_string(event).expect("events hold no functions and no maps with other keys than text"));
+    out.push_str(
+        &serde_json::to_string(event)
+            .expect("events hold no functions and no maps with other keys than text"),
+    );
     // The event's own object goes on where the head stopped.
     out.replace_range(at..=at, ",");
 }
@@ -208,10 +232,23 @@ mod tests {
 
     #[test]
     fn an_event_is_read_as_it_is_written() {
-        let event = Event::Order("A|b".into(), OrderEvent::OrderMoved { to: Position::top(1), reason: None });
-        let stamped = Stamped { event_id: EventId(1_735_560_000_000_001), timestamp: None, event };
+        let event = Event::Order(
+            "A|b".into(),
+            OrderEvent::OrderMoved {
+                to: Position::top(1),
+                reason: None,
+            },
+        );
+        let stamped = Stamped {
+            event_id: EventId(1_735_560_000_000_001),
+            timestamp: None,
+            event,
+        };
         let line = stamped.to_json();
-        assert_eq!(line, r#"{"eventId":1735560000000001,"Key":"A|b","TYPE":"OrderMoved","to":[1]}"#);
+        assert_eq!(
+            line,
+            r#"{"eventId":1735560000000001,"Key":"A|b","TYPE":"OrderMoved","to":[1]}"#
+        );
         assert_eq!(Stamped::from_json(&line).unwrap(), stamped);
     }
 
@@ -219,19 +256,34 @@ mod tests {
     fn numbers_keep_all_their_digits() {
         let text = r#"{"eventId":1,"Key":"A","TYPE":"OrderProcessed","outcome":{"TYPE":"Succeeded","namedValues":{"x":1.111222333444555666777888999}}}"#;
         let stamped = Stamped::from_json(text).unwrap();
-        let Event::Order(_, OrderEvent::OrderProcessed { outcome: Outcome::Succeeded { named_values } }) = &stamped.event else {
+        let Event::Order(
+            _,
+            OrderEvent::OrderProcessed {
+                outcome: Outcome::Succeeded { named_values },
+            },
+        ) = &stamped.event
+        else {
             panic!("{stamped:?}")
         };
-        assert_eq!(named_values["x"].to_string(), "1.111222333444555666777888999");
+        assert_eq!(
+            named_values["x"].to_string(),
+            "1.111222333444555666777888999"
+        );
         assert_eq!(stamped.to_json(), text);
     }
 
     #[test]
     fn an_agents_event_with_a_key_is_the_controllers_view() {
         let own = r#"{"eventId":1,"TYPE":"AgentShutDown"}"#;
-        assert!(matches!(Stamped::from_json(own).unwrap().event, Event::AgentOwn(AgentOwnEvent::ShutDown)));
+        assert!(matches!(
+            Stamped::from_json(own).unwrap().event,
+            Event::AgentOwn(AgentOwnEvent::ShutDown)
+        ));
         let seen = r#"{"eventId":1,"Key":"A","TYPE":"AgentShutDown"}"#;
-        assert!(matches!(Stamped::from_json(seen).unwrap().event, Event::Agent(_, AgentEvent::AgentShutDown)));
+        assert!(matches!(
+            Stamped::from_json(seen).unwrap().event,
+            Event::Agent(_, AgentEvent::AgentShutDown)
+        ));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Microseconds since the epoch, strictly increasing within a log, across restarts too. `0` is before the first event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct EventId(pub u64);
 
@@ -16,7 +18,9 @@ impl EventId {
     /// The id of the event after `self` that happens at `now`.
     #[must_use]
     pub fn next(self, now: Timestamp) -> EventId {
-        let by_clock = u64::try_from(now.millis()).unwrap_or(0).saturating_mul(1000);
+        let by_clock = u64::try_from(now.millis())
+            .unwrap_or(0)
+            .saturating_mul(1000);
         EventId(by_clock.max(self.0 + 1))
     }
 

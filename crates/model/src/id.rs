@@ -91,8 +91,14 @@ const PATH_RULE: &str = "it begins with a letter or digit and goes on with lette
 fn is_path(text: &str) -> bool {
     text.split('/').all(|part| {
         let mut chars = part.chars();
-        let starts = chars.next().is_some_and(|c| c.is_alphanumeric() || c == '_');
-        starts && chars.all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '$' | '#' | ':' | '!')) && !part.ends_with('.')
+        let starts = chars
+            .next()
+            .is_some_and(|c| c.is_alphanumeric() || c == '_');
+        starts
+            && chars.all(|c| {
+                c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '$' | '#' | ':' | '!')
+            })
+            && !part.ends_with('.')
     })
 }
 
@@ -109,7 +115,15 @@ macro_rules! checked_paths {
         }
     )* };
 }
-checked_paths!(WorkflowPath, AgentPath, SubagentId, BundleId, JobResourcePath, UserId, ControllerId);
+checked_paths!(
+    WorkflowPath,
+    AgentPath,
+    SubagentId,
+    BundleId,
+    JobResourcePath,
+    UserId,
+    ControllerId
+);
 
 impl OrderId {
     /// The id if an order may be added under it from outside: not empty, no `|`.
@@ -122,7 +136,11 @@ impl OrderId {
         }
         if id.chars().any(char::is_control) {
             let rule = "no control characters";
-            return Err(NameError::Invalid { kind: "OrderId", name: id.into(), rule });
+            return Err(NameError::Invalid {
+                kind: "OrderId",
+                name: id.into(),
+                rule,
+            });
         }
         Ok(OrderId::new(id))
     }
@@ -184,7 +202,10 @@ impl ItemKey {
     /// The workflow version this key names, if it names one.
     pub fn as_workflow(&self) -> Option<WorkflowId> {
         let (path, version) = self.0.strip_prefix("Workflow:")?.split_once('~')?;
-        Some(WorkflowId { path: WorkflowPath::new(path), version_id: VersionId::new(version) })
+        Some(WorkflowId {
+            path: WorkflowPath::new(path),
+            version_id: VersionId::new(version),
+        })
     }
 }
 

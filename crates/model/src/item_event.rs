@@ -111,33 +111,41 @@ impl ItemOperation {
             path: Option<Arc<str>>,
             key: Option<ItemKey>,
         }
-        let missing = |field: &str, tag: &str| serde::de::Error::custom(format!("{tag} needs the field {field}"));
+        let missing = |field: &str, tag: &str| {
+            serde::de::Error::custom(format!("{tag} needs the field {field}"))
+        };
         let fields: Fields = serde_json::from_str(text)?;
         let tag = &*fields.tag;
         match tag {
-            "AddOrChangeSimple" => {
-                Ok(ItemOperation::AddOrChangeSimple { item: fields.item.ok_or_else(|| missing("item", tag))? })
-            }
-            "AddOrChangeSigned" => {
-                Ok(ItemOperation::AddOrChangeSigned { signed: fields.signed.ok_or_else(|| missing("signed", tag))? })
-            }
-            "AddVersion" => {
-                Ok(ItemOperation::AddVersion { version_id: fields.version_id.ok_or_else(|| missing("versionId", tag))? })
-            }
+            "AddOrChangeSimple" => Ok(ItemOperation::AddOrChangeSimple {
+                item: fields.item.ok_or_else(|| missing("item", tag))?,
+            }),
+            "AddOrChangeSigned" => Ok(ItemOperation::AddOrChangeSigned {
+                signed: fields.signed.ok_or_else(|| missing("signed", tag))?,
+            }),
+            "AddVersion" => Ok(ItemOperation::AddVersion {
+                version_id: fields.version_id.ok_or_else(|| missing("versionId", tag))?,
+            }),
             "DeleteSimple" => {
                 let key = match (fields.key, fields.path) {
                     (Some(key), _) => key,
                     (None, Some(path)) if path.contains(':') => {
                         serde_json::from_value(serde_json::Value::String(path.to_string()))?
                     }
-                    (None, _) => return Err(missing("path in the form Type:path, such as Lock:L", tag)),
+                    (None, _) => {
+                        return Err(missing("path in the form Type:path, such as Lock:L", tag));
+                    }
                 };
                 Ok(ItemOperation::DeleteSimple { key })
             }
             "RemoveVersioned" => {
                 let path = fields.path.ok_or_else(|| missing("path", tag))?;
-                let path = path.strip_prefix("Workflow:").map_or_else(|| path.clone(), Into::into);
-                Ok(ItemOperation::RemoveVersioned { path: WorkflowPath::new(path) })
+                let path = path
+                    .strip_prefix("Workflow:")
+                    .map_or_else(|| path.clone(), Into::into);
+                Ok(ItemOperation::RemoveVersioned {
+                    path: WorkflowPath::new(path),
+                })
             }
             other => Err(serde::de::Error::custom(format!(
                 "unknown TYPE {other:?}, expected one of AddOrChangeSimple, AddOrChangeSigned, AddVersion, DeleteSimple, RemoveVersioned"
@@ -147,12 +155,20 @@ impl ItemOperation {
 
     /// The line.
     pub fn to_json(&self) -> String {
-        let value = |tag: &str, name: &str, json: String| format!("{{\"TYPE\":\"{tag}\",\"{name}\":{json}}}");
+        let value = |tag: &str, name: &str, json: String| {
+            format!("{{\"TYPE\":\"{tag}\",\"{name}\":{json}}}")
+        };
         let json = |v: &dyn erased::Json| v.json();
         match self {
-            ItemOperation::AddOrChangeSimple { item } => value("AddOrChangeSimple", "item", item.get().to_owned()),
-            ItemOperation::AddOrChangeSigned { signed } => value("AddOrChangeSigned", "signed", json(signed)),
-            ItemOperation::AddVersion { version_id } => value("AddVersion", "versionId", json(version_id)),
+            ItemOperation::AddOrChangeSimple { item } => {
+                value("AddOrChangeSimple", "item", item.get().to_owned())
+            }
+            ItemOperation::AddOrChangeSigned { signed } => {
+                value("AddOrChangeSigned", "signed", json(signed))
+            }
+            ItemOperation::AddVersion { version_id } => {
+                value("AddVersion", "versionId", json(version_id))
+            }
             ItemOperation::DeleteSimple { key } => value("DeleteSimple", "path", json(key)),
             ItemOperation::RemoveVersioned { path } => value("RemoveVersioned", "path", json(path)),
         }

@@ -1,9 +1,12 @@
 //! An order: one run of a workflow.
 
-use crate::outcome::is_false;
-use crate::{AgentPath, BundleId, Mark, OrderId, Outcome, Position, SubagentId, Timestamp, WorkflowId, WorkflowPath};
-use crate::order_event::SleepCause;
 use crate::Problem;
+use crate::order_event::SleepCause;
+use crate::outcome::is_false;
+use crate::{
+    AgentPath, BundleId, Mark, OrderId, Outcome, Position, SubagentId, Timestamp, WorkflowId,
+    WorkflowPath,
+};
 use expr::{NamedValues, Number};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -34,9 +37,13 @@ impl<'de> Deserialize<'de> for Place {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Place, D::Error> {
         let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
         if raw.get().starts_with('"') {
-            serde_json::from_str(raw.get()).map(Place::Label).map_err(serde::de::Error::custom)
+            serde_json::from_str(raw.get())
+                .map(Place::Label)
+                .map_err(serde::de::Error::custom)
         } else {
-            serde_json::from_str(raw.get()).map(Place::Position).map_err(serde::de::Error::custom)
+            serde_json::from_str(raw.get())
+                .map(Place::Position)
+                .map_err(serde::de::Error::custom)
         }
     }
 }
@@ -69,7 +76,11 @@ pub struct FreshOrder {
     #[serde(default, skip_serializing_if = "is_false", alias = "forceJobAdmission")]
     pub force_admission: bool,
     /// Run only inside of this block, given as the position of its instruction plus the branch: `[0, "cycle"]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "blockPosition")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        alias = "blockPosition"
+    )]
     pub inner_block: Vec<serde_json::Value>,
     /// Where it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,6 +178,7 @@ pub struct Order {
     pub attempts: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero_count(count: &u32) -> bool {
     *count == 0
 }
@@ -309,7 +321,9 @@ impl Order {
     /// How the latest step ended; success if none has yet.
     pub fn last_outcome(&self) -> &Outcome {
         const NONE_YET: &Outcome = &Outcome::SUCCEEDED;
-        self.historic_outcomes.last().map_or(NONE_YET, |entry| &entry.outcome)
+        self.historic_outcomes
+            .last()
+            .map_or(NONE_YET, |entry| &entry.outcome)
     }
 
     /// Whether its life is over.

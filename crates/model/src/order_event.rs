@@ -3,8 +3,8 @@
 use crate::order::is_zero;
 use crate::outcome::is_false;
 use crate::{
-    AgentPath, BundleId, CancellationMode, ExternalOrder, ForkChild, Order, OrderId, Outcome, PlanId, Position, Problem,
-    HistoryOperation, SubagentId, SuspensionMode, Timestamp, WorkflowId,
+    AgentPath, BundleId, CancellationMode, ExternalOrder, ForkChild, HistoryOperation, Order,
+    OrderId, Outcome, PlanId, Position, Problem, SubagentId, SuspensionMode, Timestamp, WorkflowId,
 };
 use expr::{NamedValues, Number};
 use serde::{Deserialize, Serialize};
@@ -173,8 +173,11 @@ pub enum SleepCause {
 impl OrderEvent {
     /// The order itself that forked children carry the id of, for events that name other orders.
     pub fn children(&self) -> impl Iterator<Item = &OrderId> {
-        let children: &[ForkChild] =
-            if let OrderEvent::OrderForked { children } = self { children } else { &[] };
+        let children: &[ForkChild] = if let OrderEvent::OrderForked { children } = self {
+            children
+        } else {
+            &[]
+        };
         children.iter().map(|child| &child.order_id)
     }
 }

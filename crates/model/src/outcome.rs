@@ -54,6 +54,7 @@ tagged! {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 pub(crate) fn is_false(flag: &bool) -> bool {
     !*flag
 }
@@ -62,21 +63,33 @@ static NONE: NamedValues = NamedValues::new();
 
 impl Outcome {
     /// Success without values.
-    pub const SUCCEEDED: Outcome = Outcome::Succeeded { named_values: NamedValues::new() };
+    pub const SUCCEEDED: Outcome = Outcome::Succeeded {
+        named_values: NamedValues::new(),
+    };
 
     /// A failure with a message.
     pub fn failed(message: impl Into<Arc<str>>) -> Outcome {
-        Outcome::Failed { message: Some(message.into()), named_values: NamedValues::new(), uncatchable: false }
+        Outcome::Failed {
+            message: Some(message.into()),
+            named_values: NamedValues::new(),
+            uncatchable: false,
+        }
     }
 
     /// A disruption that is not repeated.
     pub fn disrupted(problem: Problem) -> Outcome {
-        Outcome::Disrupted { reason: DisruptedReason::Other { problem }, uncatchable: false }
+        Outcome::Disrupted {
+            reason: DisruptedReason::Other { problem },
+            uncatchable: false,
+        }
     }
 
     /// A lost process.
     pub fn process_lost(problem: Problem) -> Outcome {
-        Outcome::Disrupted { reason: DisruptedReason::ProcessLost { problem }, uncatchable: false }
+        Outcome::Disrupted {
+            reason: DisruptedReason::ProcessLost { problem },
+            uncatchable: false,
+        }
     }
 
     /// Whether the step counts as done well.
@@ -86,13 +99,21 @@ impl Outcome {
 
     /// Whether the process was lost, so that the job may be repeated.
     pub fn is_process_lost(&self) -> bool {
-        matches!(self, Outcome::Disrupted { reason: DisruptedReason::ProcessLost { .. }, .. })
+        matches!(
+            self,
+            Outcome::Disrupted {
+                reason: DisruptedReason::ProcessLost { .. },
+                ..
+            }
+        )
     }
 
     /// Whether no catch block may hold this failure.
     pub fn is_uncatchable(&self) -> bool {
         match self {
-            Outcome::Failed { uncatchable, .. } | Outcome::Disrupted { uncatchable, .. } => *uncatchable,
+            Outcome::Failed { uncatchable, .. } | Outcome::Disrupted { uncatchable, .. } => {
+                *uncatchable
+            }
             Outcome::TimedOut { outcome } | Outcome::Killed { outcome } => outcome.is_uncatchable(),
             Outcome::Succeeded { .. } | Outcome::Caught => false,
         }
@@ -101,7 +122,9 @@ impl Outcome {
     /// The values that the step left behind.
     pub fn named_values(&self) -> &NamedValues {
         match self {
-            Outcome::Succeeded { named_values } | Outcome::Failed { named_values, .. } => named_values,
+            Outcome::Succeeded { named_values } | Outcome::Failed { named_values, .. } => {
+                named_values
+            }
             Outcome::TimedOut { outcome } | Outcome::Killed { outcome } => outcome.named_values(),
             Outcome::Caught | Outcome::Disrupted { .. } => &NONE,
         }
@@ -114,23 +137,41 @@ impl std::fmt::Display for Outcome {
         match self {
             Outcome::Succeeded { .. } => f.write_str("Succeeded"),
             Outcome::Caught => f.write_str("Caught"),
-            Outcome::Failed { message, named_values, uncatchable } => {
+            Outcome::Failed {
+                message,
+                named_values,
+                uncatchable,
+            } => {
                 let mut parts = Vec::new();
                 if *uncatchable {
                     parts.push("uncatchable".to_owned());
                 }
                 parts.extend(message.as_ref().map(ToString::to_string));
                 if message.is_none() {
-                    parts.extend(named_values.get("returnCode").map(|code| format!("returnCode={code}")));
+                    parts.extend(
+                        named_values
+                            .get("returnCode")
+                            .map(|code| format!("returnCode={code}")),
+                    );
                 }
-                if parts.is_empty() { f.write_str("Failed") } else { write!(f, "Failed({})", parts.join(", ")) }
+                if parts.is_empty() {
+                    f.write_str("Failed")
+                } else {
+                    write!(f, "Failed({})", parts.join(", "))
+                }
             }
             Outcome::TimedOut { outcome } => write!(f, "TimedOut({outcome})"),
             Outcome::Killed { outcome } => write!(f, "Killed({outcome})"),
-            Outcome::Disrupted { reason: DisruptedReason::ProcessLost { problem }, .. } => {
+            Outcome::Disrupted {
+                reason: DisruptedReason::ProcessLost { problem },
+                ..
+            } => {
                 write!(f, "Disrupted(ProcessLost({problem}))")
             }
-            Outcome::Disrupted { reason: DisruptedReason::Other { problem }, .. } => {
+            Outcome::Disrupted {
+                reason: DisruptedReason::Other { problem },
+                ..
+            } => {
                 write!(f, "Disrupted(Other({problem}))")
             }
         }

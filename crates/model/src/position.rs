@@ -20,7 +20,7 @@ pub enum Branch {
     Catch(Option<u32>),
     /// `fork+ID`.
     Fork(Arc<str>),
-    /// `fork` of a ForkList.
+    /// `fork` of a `ForkList`.
     ForkList,
     /// `options`.
     Options,
@@ -66,7 +66,11 @@ impl Branch {
             | Branch::Cycle(_)
             | Branch::Options
             | Branch::AdmissionTime => true,
-            Branch::Fork(_) | Branch::ForkList | Branch::Lock | Branch::ConsumeNotices | Branch::StickySubagent => false,
+            Branch::Fork(_)
+            | Branch::ForkList
+            | Branch::Lock
+            | Branch::ConsumeNotices
+            | Branch::StickySubagent => false,
         }
     }
 }
@@ -145,7 +149,10 @@ pub struct Position {
 impl Position {
     /// The place `nr` in the outermost block.
     pub const fn top(nr: u32) -> Position {
-        Position { parents: Vec::new(), nr }
+        Position {
+            parents: Vec::new(),
+            nr,
+        }
     }
 
     /// The first place in `branch` of the instruction here.
@@ -153,28 +160,49 @@ impl Position {
     pub fn enter(&self, branch: Branch) -> Position {
         let mut parents = Vec::with_capacity(self.parents.len() + 1);
         parents.extend_from_slice(&self.parents);
-        parents.push(Step { nr: self.nr, branch });
+        parents.push(Step {
+            nr: self.nr,
+            branch,
+        });
         Position { parents, nr: 0 }
     }
 
     /// The place behind this one in the same block.
     #[must_use]
     pub fn next(&self) -> Position {
-        Position { parents: self.parents.clone(), nr: self.nr + 1 }
+        Position {
+            parents: self.parents.clone(),
+            nr: self.nr + 1,
+        }
     }
 
     /// The instruction whose block this is in, and the branch.
     pub fn parent(&self) -> Option<(Position, &Branch)> {
         let (last, rest) = self.parents.split_last()?;
-        Some((Position { parents: rest.to_vec(), nr: last.nr }, &last.branch))
+        Some((
+            Position {
+                parents: rest.to_vec(),
+                nr: last.nr,
+            },
+            &last.branch,
+        ))
     }
 
     /// The same place without the counters of try, catch and cycle.
     #[must_use]
     pub fn normalized(&self) -> Position {
-        let parents =
-            self.parents.iter().map(|step| Step { nr: step.nr, branch: step.branch.normalized() }).collect();
-        Position { parents, nr: self.nr }
+        let parents = self
+            .parents
+            .iter()
+            .map(|step| Step {
+                nr: step.nr,
+                branch: step.branch.normalized(),
+            })
+            .collect();
+        Position {
+            parents,
+            nr: self.nr,
+        }
     }
 
     /// Whether this place lies in the block `block` (a list of steps) or below it.
@@ -198,15 +226,26 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Position, String> {
         let mut parents = Vec::new();
         let mut rest = text;
-        let number = |n: &str| n.parse::<u32>().map_err(|_not_a_number| format!("{text:?} is not a position"));
+        let number = |n: &str| {
+            n.parse::<u32>()
+                .map_err(|_not_a_number| format!("{text:?} is not a position"))
+        };
         while let Some((nr, behind)) = rest.split_once('/') {
             // A fork's id may hold a colon: the instruction number behind it is the last before the next slash.
             let end = behind.find('/').unwrap_or(behind.len());
-            let colon = behind[..end].rfind(':').ok_or_else(|| format!("{text:?} is not a position"))?;
-            parents.push(Step { nr: number(nr)?, branch: behind[..colon].parse()? });
+            let colon = behind[..end]
+                .rfind(':')
+                .ok_or_else(|| format!("{text:?} is not a position"))?;
+            parents.push(Step {
+                nr: number(nr)?,
+                branch: behind[..colon].parse()?,
+            });
             rest = &behind[colon + 1..];
         }
-        Ok(Position { parents, nr: number(rest)? })
+        Ok(Position {
+            parents,
+            nr: number(rest)?,
+        })
     }
 }
 
@@ -232,13 +271,15 @@ impl<'de> Deserialize<'de> for Position {
             }
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Position, A::Error> {
                 let mut parents = Vec::new();
-                let mut nr: u32 = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let mut nr: u32 = seq
+                    .next_element()?
+                    .ok_or_else(|| de::Error::invalid_length(0, &self))?;
                 while let Some(branch) = seq.next_element::<std::borrow::Cow<'de, str>>()? {
                     let branch = branch.parse().map_err(de::Error::custom)?;
                     parents.push(Step { nr, branch });
-                    nr = seq
-                        .next_element()?
-                        .ok_or_else(|| de::Error::invalid_length(parents.len() * 2, &"an odd number of elements"))?;
+                    nr = seq.next_element()?.ok_or_else(|| {
+                        de::Error::invalid_length(parents.len() * 2, &"an odd number of elements")
+                    })?;
                 }
                 Ok(Position { parents, nr })
             }
@@ -253,11 +294,22 @@ mod tests {
 
     #[test]
     fn a_position_is_read_as_it_is_written() {
-        for text in ["0", "1/then:0", "0/then+2:0/else:3", "2/try+1:0/catch+1:4", "0/fork+a:b:1/try:0", "0/cycle+end=1,i=2:0"] {
+        for text in [
+            "0",
+            "1/then:0",
+            "0/then+2:0/else:3",
+            "2/try+1:0/catch+1:4",
+            "0/fork+a:b:1/try:0",
+            "0/cycle+end=1,i=2:0",
+        ] {
             let position: Position = text.parse().unwrap();
             assert_eq!(position.to_string(), text);
             let json = serde_json::to_string(&position).unwrap();
-            assert_eq!(serde_json::from_str::<Position>(&json).unwrap(), position, "{json}");
+            assert_eq!(
+                serde_json::from_str::<Position>(&json).unwrap(),
+                position,
+                "{json}"
+            );
         }
         assert!("0/nowhere:1".parse::<Position>().is_err());
         assert!(serde_json::from_str::<Position>("[0,\"then\"]").is_err());

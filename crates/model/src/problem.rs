@@ -20,12 +20,20 @@ pub struct Problem {
 impl Problem {
     /// A problem with a code.
     pub fn new(code: &str, message: impl Into<String>) -> Problem {
-        Problem { code: Some(code.to_owned()), message: message.into(), arguments: BTreeMap::new() }
+        Problem {
+            code: Some(code.to_owned()),
+            message: message.into(),
+            arguments: BTreeMap::new(),
+        }
     }
 
     /// A problem without a code.
     pub fn plain(message: impl Into<String>) -> Problem {
-        Problem { code: None, message: message.into(), arguments: BTreeMap::new() }
+        Problem {
+            code: None,
+            message: message.into(),
+            arguments: BTreeMap::new(),
+        }
     }
 
     /// The same, with an argument.

@@ -75,13 +75,23 @@ pub fn item(text: &str, format: Format, origin: &Origin<'_>) -> Result<Item, Fau
             Format::Json => text.into(),
             Format::Yaml => json_of(&root).into(),
         };
-        Some(Item { key, revision: None, text, body })
+        Some(Item {
+            key,
+            revision: None,
+            text,
+            body,
+        })
     });
     reading.finish(item)
 }
 
 /// The text as JSON with the name and version of `origin` put in front where it has none, and the type where `kind` says it.
-pub fn with_names(text: &str, format: Format, origin: &Origin<'_>, kind: Option<ItemType>) -> Result<String, Faults> {
+pub fn with_names(
+    text: &str,
+    format: Format,
+    origin: &Origin<'_>,
+    kind: Option<ItemType>,
+) -> Result<String, Faults> {
     let mut reading = Reading::new(text);
     let named = tree(&mut reading, format).and_then(|root| {
         let kind = kept::item_type_of(&root).or(kind);
@@ -91,7 +101,10 @@ pub fn with_names(text: &str, format: Format, origin: &Origin<'_>, kind: Option<
             Format::Yaml => json_of(&root),
         };
         let Shape::Object(entries) = &root.shape else {
-            reading.fault(&root.span, format!("an item must be an object, but is {}", root.describe()));
+            reading.fault(
+                &root.span,
+                format!("an item must be an object, but is {}", root.describe()),
+            );
             return None;
         };
         let mut named = String::with_capacity(json.len() + 100);

@@ -32,9 +32,14 @@ macro_rules! tagged {
         pub enum $name {
             $(
                 $(#[doc = $doc])*
+                #[doc = concat!("\n\nWritten with the `TYPE` `", tagged!(@tag $variant $($tag)?), "`.")]
                 $(#[serde(rename = $tag)])?
                 $variant $( {
-                    $( $(#[$field_meta])* $field : $ty ),*
+                    $(
+                        $(#[$field_meta])*
+                        #[doc = concat!("The field `", stringify!($field), "`, in JSON in camel case.")]
+                        $field : $ty
+                    ),*
                 } )?
             ),*
         }

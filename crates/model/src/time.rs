@@ -27,21 +27,29 @@ impl Timestamp {
 
     /// Reads an ISO 8601 text such as `2026-11-21T23:00:00Z`.
     pub fn parse_iso(text: &str) -> Option<Timestamp> {
-        text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_millisecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|at| Timestamp(at.as_millisecond()))
     }
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Timestamp;
     fn add(self, duration: Duration) -> Timestamp {
-        Timestamp(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Timestamp;
     fn sub(self, duration: Duration) -> Timestamp {
-        Timestamp(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -75,7 +83,10 @@ impl<'de> Deserialize<'de> for Timestamp {
                 i64::try_from(millis).map(Timestamp).map_err(E::custom)
             }
             fn visit_f64<E: de::Error>(self, millis: f64) -> Result<Timestamp, E> {
-                #[expect(clippy::cast_possible_truncation, reason = "whole milliseconds below 2^53")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "whole milliseconds below 2^53"
+                )]
                 if millis.fract() == 0.0 && millis.abs() < 9e15 {
                     Ok(Timestamp(millis as i64))
                 } else {
@@ -83,7 +94,8 @@ impl<'de> Deserialize<'de> for Timestamp {
                 }
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
-                Timestamp::parse_iso(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                Timestamp::parse_iso(text)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -114,8 +126,13 @@ impl Serialize for Seconds {
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        Duration::try_from_secs_f64(seconds).map(Seconds).map_err(|_range| {
-            de::Error::invalid_value(de::Unexpected::Float(seconds), &"a number of seconds, zero or more")
-        })
+        Duration::try_from_secs_f64(seconds)
+            .map(Seconds)
+            .map_err(|_range| {
+                de::Error::invalid_value(
+                    de::Unexpected::Float(seconds),
+                    &"a number of seconds, zero or more",
+                )
+            })
     }
 }

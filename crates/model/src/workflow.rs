@@ -54,7 +54,7 @@ pub struct Step {
 pub enum Instruction {
     /// Runs a job.
     Execute(Execute),
-    /// The first case whose predicate is true. If and CaseWhen alike.
+    /// The first case whose predicate is true. If and `CaseWhen` alike.
     If {
         /// The cases in order.
         cases: Vec<Case>,
@@ -235,7 +235,11 @@ impl Default for ReturnCodeMeaning {
 impl ReturnCodeMeaning {
     /// Whether `code` is a success.
     pub fn is_success(&self, code: i64) -> bool {
-        let within = |ranges: &[(i64, i64)]| ranges.iter().any(|(from, to)| (*from..=*to).contains(&code));
+        let within = |ranges: &[(i64, i64)]| {
+            ranges
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&code))
+        };
         match self {
             ReturnCodeMeaning::Success(ranges) => within(ranges),
             ReturnCodeMeaning::Failure(ranges) => !within(ranges),
@@ -292,7 +296,10 @@ pub enum ValueType {
 impl Workflow {
     /// The step at `position`; the implicit end behind the last step of a block; nothing for a place that does not exist.
     pub fn step(&self, position: &Position) -> Option<&Step> {
-        const END: &Step = &Step { label: None, instruction: Instruction::ImplicitEnd };
+        const END: &Step = &Step {
+            label: None,
+            instruction: Instruction::ImplicitEnd,
+        };
         let block = self.block_at(&position.parents)?;
         match block.steps.get(position.nr as usize) {
             Some(step) => Some(step),
@@ -310,14 +317,20 @@ impl Workflow {
     pub fn block_at(&self, parents: &[PositionStep]) -> Option<&Block> {
         let mut block = &self.block;
         for step in parents {
-            block = block.steps.get(step.nr as usize)?.instruction.branch(&step.branch)?;
+            block = block
+                .steps
+                .get(step.nr as usize)?
+                .instruction
+                .branch(&step.branch)?;
         }
         Some(block)
     }
 
     /// The job that the Execute instruction at `position` runs, with its name if it has one.
     pub fn job(&self, position: &Position) -> Option<(Option<&JobName>, &Arc<Job>)> {
-        let Instruction::Execute(execute) = self.instruction(position)? else { return None };
+        let Instruction::Execute(execute) = self.instruction(position)? else {
+            return None;
+        };
         match &execute.job {
             JobReference::Anonymous(job) => Some((None, job)),
             JobReference::Named(name) => {
@@ -337,15 +350,17 @@ impl Instruction {
     /// The block that is entered through `branch`.
     pub fn branch(&self, branch: &Branch) -> Option<&Block> {
         match (self, branch) {
-            (Instruction::If { cases, .. }, Branch::Then(n)) => {
-                cases.get((*n as usize).checked_sub(1)?).map(|case| &case.then)
-            }
+            (Instruction::If { cases, .. }, Branch::Then(n)) => cases
+                .get((*n as usize).checked_sub(1)?)
+                .map(|case| &case.then),
             (Instruction::If { otherwise, .. }, Branch::Else) => otherwise.as_ref(),
             (Instruction::Try(Try { attempt, .. }), Branch::Try(_)) => Some(attempt),
             (Instruction::Try(Try { catch, .. }), Branch::Catch(_)) => Some(catch),
-            (Instruction::Fork(fork), Branch::Fork(id)) => {
-                fork.branches.iter().find(|branch| branch.id == *id).map(|branch| &branch.block)
-            }
+            (Instruction::Fork(fork), Branch::Fork(id)) => fork
+                .branches
+                .iter()
+                .find(|branch| branch.id == *id)
+                .map(|branch| &branch.block),
             (Instruction::Options { block, .. }, Branch::Options) => Some(block),
             _ => None,
         }
@@ -362,9 +377,11 @@ impl Instruction {
             Instruction::Try(Try { attempt, catch, .. }) => {
                 vec![(Branch::Try(None), attempt), (Branch::Catch(None), catch)]
             }
-            Instruction::Fork(fork) => {
-                fork.branches.iter().map(|branch| (Branch::Fork(branch.id.clone()), &branch.block)).collect()
-            }
+            Instruction::Fork(fork) => fork
+                .branches
+                .iter()
+                .map(|branch| (Branch::Fork(branch.id.clone()), &branch.block))
+                .collect(),
             Instruction::Options { block, .. } => vec![(Branch::Options, block)],
             Instruction::Execute(_)
             | Instruction::Retry
