@@ -1,0 +1,25 @@
+//! Execute: runs a job at its Agent.
+
+use super::{Doing, Here};
+use crate::obstacle::Obstacle;
+use model::{AgentPath, Problem};
+
+pub(crate) fn next(here: &Here<'_>) -> Doing {
+    match agent(here) {
+        Some(agent) => Doing::Job(agent.clone()),
+        None => Doing::Faulty(Problem::plain(format!(
+            "The job at position {} is not defined in Workflow:{}",
+            here.position, here.workflow.id
+        ))),
+    }
+}
+
+pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
+    (here.order.attached_to() == agent(here) && here.order.attached_to().is_some())
+        .then_some(Obstacle::WaitingForProcess)
+}
+
+/// The Agent of the job here.
+fn agent<'a>(here: &Here<'a>) -> Option<&'a AgentPath> {
+    here.workflow.job(here.position).map(|(_, job)| &job.agent)
+}

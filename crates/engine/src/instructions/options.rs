@@ -1,0 +1,16 @@
+//! Options: settings for a block. The innermost given value of `stopOnFailure` wins, see [`crate::failure`].
+
+use super::{Doing, Here, OnFailure, OnReturn};
+use model::Branch;
+
+pub(crate) fn next(here: &Here<'_>) -> Doing {
+    Doing::Goes(here.position.enter(Branch::Options))
+}
+
+pub(crate) fn on_return() -> OnReturn {
+    OnReturn::Behind
+}
+
+pub(crate) fn on_failure() -> OnFailure {
+    OnFailure::Passes
+}

@@ -1,0 +1,135 @@
+//! Retry: back to the try block of the catch block it stands in, at once or after a delay, as often as allowed.
+
+use super::{Doing, Here, try_};
+use crate::ahead;
+use crate::obstacle::Obstacle;
+use model::{
+    Branch, Instruction, OrderEvent, OrderState, Position, Problem, Seconds, Timestamp, Try,
+};
+use std::time::Duration;
+
+/// From this length on a delay ends at a full second.
+const ROUNDED: Duration = Duration::from_secs(10);
+
+pub(crate) fn next(here: &Here<'_>) -> Doing {
+    let Some((instruction, position, tried)) = surrounding(here) else {
+        let problem = Problem::plain(format!(
+            "Retry at position {} stands in no catch block",
+            here.position
+        ));
+        return Doing::Faulty(problem);
+    };
+    if try_::is_used_up(instruction, tried) {
+        return Doing::FailsAgain;
+    }
+    let delay = delay(instruction, tried);
+    if delay.is_zero() {
+        let to = ahead::settled(here, position.enter(Branch::Try(Some(tried))));
+        return Doing::Happens(vec![
+            OrderEvent::OrderRetrying {
+                delayed_until: None,
+            },
+            OrderEvent::OrderMoved { to, reason: None },
+        ]);
+    }
+    Doing::Happens(vec![OrderEvent::OrderRetrying {
+        delayed_until: Some(end_of_delay(here.now, delay)),
+    }])
+}
+
+pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
+    let OrderState::DelayingRetry { until } = here.order.state else {
+        return None;
+    };
+    Some(Obstacle::WaitingForOtherTime { until })
+}
+
+/// What happens when the delay is over.
+pub(crate) fn on_time(here: &Here<'_>) -> Vec<OrderEvent> {
+    let to = match surrounding(here) {
+        Some((_, position, tried)) => {
+            ahead::settled(here, position.enter(Branch::Try(Some(tried))))
+        }
+        None => here.position.clone(),
+    };
+    vec![
+        OrderEvent::OrderAwoke,
+        OrderEvent::OrderMoved { to, reason: None },
+    ]
+}
+
+/// The innermost Try whose catch block the order is in, where it stands, and how often its block has been tried.
+fn surrounding<'a>(here: &Here<'a>) -> Option<(&'a Try, Position, u32)> {
+    let parents = &here.position.parents;
+    let depth = parents
+        .iter()
+        .rposition(|step| matches!(step.branch, Branch::Catch(_)))?;
+    let position = Position {
+        parents: parents[..depth].to_vec(),
+        nr: parents[depth].nr,
+    };
+    let Some(Instruction::Try(instruction)) = here.workflow.instruction(&position) else {
+        return None;
+    };
+    Some((instruction, position, try_::tried(&parents[depth].branch)))
+}
+
+/// How long to wait before the block is tried again after `tried` tries; the last delay counts for all further.
+fn delay(instruction: &Try, tried: u32) -> Duration {
+    let delays = &instruction.retry_delays;
+    let index = (tried as usize).saturating_sub(1);
+    delays
+        .get(index)
+        .or(delays.last())
+        .map_or(Duration::ZERO, |Seconds(delay)| *delay)
+}
+
+fn end_of_delay(now: Timestamp, delay: Duration) -> Timestamp {
+    let until = now + delay;
+    if delay < ROUNDED {
+        return until;
+    }
+    let millis = until.millis();
+    let seconds = millis.div_euclid(1000) + i64::from(millis.rem_euclid(1000) != 0);
+    Timestamp::from_millis(seconds.saturating_mul(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_delay_ends_at_a_full_second_and_a_short_one_where_it_ends() {
+        let now = Timestamp::from_millis(1_000_250);
+        assert_eq!(
+            end_of_delay(now, Duration::from_secs(10)),
+            Timestamp::from_millis(1_011_000)
+        );
+        assert_eq!(
+            end_of_delay(now, Duration::from_millis(9_999)),
+            Timestamp::from_millis(1_010_249)
+        );
+        assert_eq!(
+            end_of_delay(Timestamp::from_millis(1_000_000), Duration::from_secs(60)),
+            Timestamp::from_millis(1_060_000)
+        );
+    }
+
+    #[test]
+    fn the_last_delay_counts_for_all_further_tries() {
+        let instruction = Try {
+            attempt: model::Block::default(),
+            catch: model::Block::default(),
+            retry_delays: vec![
+                Seconds::from_millis(0),
+                Seconds::from_millis(1000),
+                Seconds::from_millis(2000),
+            ],
+            max_tries: None,
+        };
+        let delays: Vec<_> = (1..=5)
+            .map(|tried| delay(&instruction, tried).as_secs())
+            .collect();
+        assert_eq!(delays, [0, 1, 2, 2, 2]);
+    }
+}

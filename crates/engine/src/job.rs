@@ -1,0 +1,72 @@
+//! A job that an order stands ready for, and by what it is told apart from other jobs when slots are counted.
+
+use model::{Job, JobName, Position, Workflow, WorkflowId};
+use std::fmt;
+use std::sync::Arc;
+
+/// An order stands ready at a job of this Agent. The owner queues it and writes `OrderProcessingStarted` when it may run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobCall {
+    /// Where the job and its default arguments stand.
+    pub workflow: Arc<Workflow>,
+    /// The job.
+    pub job: Arc<Job>,
+    /// Whose slots it takes.
+    pub key: JobKey,
+}
+
+/// A job within its workflow version: the block that defines it and its name, or where the nameless job stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobKey {
+    /// The workflow version.
+    pub workflow_id: Arc<WorkflowId>,
+    /// A named job: the first place of the block that defines it. A nameless one: its own place. Without counters.
+    pub place: Position,
+    /// Its name.
+    pub name: Option<JobName>,
+}
+
+impl JobKey {
+    /// The key of the job at `position`, with the job; nothing if there is no job.
+    pub fn at<'w>(workflow: &'w Workflow, position: &Position) -> Option<(JobKey, &'w Arc<Job>)> {
+        let (name, job) = workflow.job(position)?;
+        let workflow_id = workflow.id.clone();
+        let Some(name) = name else {
+            return Some((
+                JobKey {
+                    workflow_id,
+                    place: position.normalized(),
+                    name: None,
+                },
+                job,
+            ));
+        };
+        let depth = (0..=position.parents.len()).rev().find(|depth| {
+            workflow
+                .block_at(&position.parents[..*depth])
+                .is_some_and(|block| block.jobs.contains_key(name))
+        })?;
+        let block = Position {
+            parents: position.parents[..depth].to_vec(),
+            nr: 0,
+        };
+        Some((
+            JobKey {
+                workflow_id,
+                place: block.normalized(),
+                name: Some(name.clone()),
+            },
+            job,
+        ))
+    }
+}
+
+impl fmt::Display for JobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) if self.place.parents.is_empty() => write!(f, "{}:{name}", self.workflow_id),
+            Some(name) => write!(f, "{}:{}:{name}", self.workflow_id, self.place),
+            None => write!(f, "{}:{}", self.workflow_id, self.place),
+        }
+    }
+}

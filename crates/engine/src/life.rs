@@ -1,0 +1,245 @@
+//! The life of an order as one table: in which state which event may happen, and the state after it.
+//!
+//! ```text
+//! Fresh               Started→Ready Moved→Fresh Failed→FailedWhileFresh Stopped→StoppedWhileFresh Broken→Broken
+//!                     Attachable→Fresh Attached→Fresh Detachable→Fresh Detached→Fresh
+//!                     Suspended→Fresh Resumed→Fresh Cancelled→Cancelled
+//! Ready               Moved→Ready ProcessingStarted→Processing Forked→Forked Sleeping→Sleeping Said→Ready
+//!                     Retrying→Ready Retrying→DelayingRetry Caught→Ready
+//!                     Failed→Failed FailedInFork→FailedInFork Stopped→Stopped Broken→Broken
+//!                     Attachable→Ready Attached→Ready Detachable→Ready Detached→Ready
+//!                     Suspended→Ready Resumed→Ready Resumed→Processed Finished→Finished Cancelled→Cancelled
+//! Processing          StdoutWritten→Processing StderrWritten→Processing Processed→Processed
+//! Processed           Moved→Ready ProcessingKilled→ProcessingKilled Caught→Ready
+//!                     Failed→Failed FailedInFork→FailedInFork Stopped→Stopped Broken→Broken
+//!                     Detachable→Processed Detached→Processed
+//! ProcessingKilled    Caught→Ready Failed→Failed FailedInFork→FailedInFork Stopped→Stopped
+//!                     Detachable→ProcessingKilled Detached→ProcessingKilled Suspended→Ready Cancelled→Cancelled
+//! DelayingRetry       Awoke→Ready StateReset→Ready Detachable→DelayingRetry Detached→DelayingRetry
+//! Sleeping            Moved→Ready Awoke→Ready StateReset→Ready Detachable→Sleeping Detached→Sleeping
+//! Forked              Joined→Processed
+//!                     Attachable→Forked Attached→Forked Detachable→Forked Detached→Forked
+//! Broken              Failed→Failed FailedInFork→FailedInFork Stopped→Stopped
+//!                     Detachable→Broken Detached→Broken Resumed→Ready Resumed→Processed Cancelled→Cancelled
+//! Failed              Resumed→Ready Resumed→Processed Cancelled→Cancelled
+//! FailedWhileFresh    Cancelled→Cancelled
+//! FailedInFork
+//! Stopped             Resumed→Ready Resumed→Processed Cancelled→Cancelled
+//! StoppedWhileFresh   Resumed→Fresh Cancelled→Cancelled
+//! Finished            Deleted→Deleted
+//! Cancelled           Deleted→Deleted
+//! Deleted
+//! every state but Deleted, unchanged: DeletionMarked CancellationMarked CancellationMarkedOnAgent SuspensionMarked
+//!                     SuspensionMarkedOnAgent ResumptionMarked OutcomeAdded AgentProblem
+//! ```
+//!
+//! What must be true besides (where the order is, whether it is suspended) says [`place`].
+
+use model::{AttachedState, Order, OrderEvent as E, OrderState as S};
+
+/// The state after `event`, if the event may happen in `state`.
+pub(crate) fn after(state: &S, event: &E) -> Option<S> {
+    Some(match (state, event) {
+        (S::Deleted, _) => return None,
+        (
+            same,
+            E::OrderDeletionMarked
+            | E::OrderCancellationMarked { .. }
+            | E::OrderCancellationMarkedOnAgent
+            | E::OrderSuspensionMarked { .. }
+            | E::OrderSuspensionMarkedOnAgent
+            | E::OrderResumptionMarked { .. }
+            | E::OrderOutcomeAdded { .. }
+            | E::OrderAgentProblem { .. },
+        ) => same.clone(),
+
+        (S::Fresh, E::OrderStarted) => S::Ready,
+        (S::Fresh, E::OrderMoved { .. }) => S::Fresh,
+        (S::Fresh, E::OrderFailed { .. }) => S::FailedWhileFresh,
+        (S::Fresh, E::OrderStopped) => S::StoppedWhileFresh,
+
+        (S::Ready | S::Processed | S::Sleeping { .. }, E::OrderMoved { .. }) => S::Ready,
+        (
+            S::Ready,
+            E::OrderProcessingStarted {
+                subagent_id,
+                subagent_bundle_id,
+                ..
+            },
+        ) => S::Processing {
+            subagent_id: subagent_id.clone(),
+            subagent_bundle_id: subagent_bundle_id.clone(),
+        },
+        (
+            same @ S::Processing { .. },
+            E::OrderStdoutWritten { .. } | E::OrderStderrWritten { .. },
+        ) => same.clone(),
+        (S::Processing { .. }, E::OrderProcessed { .. }) => S::Processed,
+        (S::Processed, E::OrderProcessingKilled) => S::ProcessingKilled,
+
+        (S::Ready, E::OrderForked { children }) => S::Forked {
+            children: children.clone(),
+        },
+        (S::Forked { .. }, E::OrderJoined { .. }) => S::Processed,
+        (S::Ready, E::OrderSleeping { until, cause }) => S::Sleeping {
+            until: *until,
+            cause: *cause,
+        },
+        (S::Ready, E::OrderSaid { .. }) => S::Ready,
+        (
+            S::Ready,
+            E::OrderRetrying {
+                delayed_until: None,
+            },
+        ) => S::Ready,
+        (
+            S::Ready,
+            E::OrderRetrying {
+                delayed_until: Some(until),
+            },
+        ) => S::DelayingRetry { until: *until },
+        (S::Sleeping { .. } | S::DelayingRetry { .. }, E::OrderAwoke | E::OrderStateReset) => {
+            S::Ready
+        }
+
+        (S::Ready | S::Processed | S::ProcessingKilled, E::OrderCaught { .. }) => S::Ready,
+        (
+            S::Ready | S::Processed | S::ProcessingKilled | S::Broken { .. },
+            E::OrderFailed { .. },
+        ) => S::Failed,
+        (
+            S::Ready | S::Processed | S::ProcessingKilled | S::Broken { .. },
+            E::OrderFailedInFork { .. },
+        ) => S::FailedInFork,
+        (S::Ready | S::Processed | S::ProcessingKilled | S::Broken { .. }, E::OrderStopped) => {
+            S::Stopped
+        }
+        (S::Fresh | S::Ready | S::Processed, E::OrderBroken { problem }) => S::Broken {
+            problem: problem.clone(),
+        },
+
+        (
+            same @ (S::Fresh | S::Ready | S::Forked { .. }),
+            E::OrderAttachable { .. } | E::OrderAttached { .. },
+        ) => same.clone(),
+        (
+            same @ (S::Fresh
+            | S::Ready
+            | S::Processed
+            | S::ProcessingKilled
+            | S::DelayingRetry { .. }
+            | S::Sleeping { .. }
+            | S::Forked { .. }
+            | S::Broken { .. }),
+            E::OrderDetachable | E::OrderDetached,
+        ) => same.clone(),
+
+        (S::Fresh, E::OrderSuspended) => S::Fresh,
+        (S::Ready | S::ProcessingKilled, E::OrderSuspended) => S::Ready,
+        (S::Fresh | S::StoppedWhileFresh, E::OrderResumed { .. }) => S::Fresh,
+        (
+            S::Ready | S::Failed | S::Stopped | S::Broken { .. },
+            E::OrderResumed {
+                position: None,
+                as_succeeded: true,
+                ..
+            },
+        ) => S::Processed,
+        (S::Ready | S::Failed | S::Stopped | S::Broken { .. }, E::OrderResumed { .. }) => S::Ready,
+
+        (S::Ready, E::OrderFinished { .. }) => S::Finished,
+        (
+            S::Fresh
+            | S::Ready
+            | S::ProcessingKilled
+            | S::Broken { .. }
+            | S::Failed
+            | S::FailedWhileFresh
+            | S::Stopped
+            | S::StoppedWhileFresh,
+            E::OrderCancelled,
+        ) => S::Cancelled,
+        (S::Finished | S::Cancelled, E::OrderDeleted) => S::Deleted,
+        _ => return None,
+    })
+}
+
+/// What must be true of the order's place for `event`, if it is not.
+pub(crate) fn place(order: &Order, event: &E) -> Result<(), &'static str> {
+    let detached = order.is_detached();
+    let attached = order.attached_to().is_some();
+    let (holds, rule) = match event {
+        E::OrderStarted => (
+            (detached || attached) && !order.is_suspended,
+            "an order starts where it is, not suspended",
+        ),
+        E::OrderProcessingStarted { .. } => (
+            attached && !order.is_suspended,
+            "a job runs at an Agent, not suspended",
+        ),
+        E::OrderStdoutWritten { .. } | E::OrderStderrWritten { .. } | E::OrderProcessed { .. } => {
+            (attached, "a job runs at an Agent")
+        }
+        E::OrderMoved { .. }
+        | E::OrderProcessingKilled
+        | E::OrderForked { .. }
+        | E::OrderSleeping { .. }
+        | E::OrderSaid { .. }
+        | E::OrderRetrying { .. }
+        | E::OrderAwoke
+        | E::OrderStateReset
+        | E::OrderCaught { .. }
+        | E::OrderBroken { .. } => (
+            detached || attached,
+            "an order on its way between Controller and Agent stands still",
+        ),
+        E::OrderFailed { .. }
+        | E::OrderStopped
+        | E::OrderJoined { .. }
+        | E::OrderSuspended
+        | E::OrderFinished { .. }
+        | E::OrderCancelled
+        | E::OrderAttachable { .. } => (
+            detached,
+            "only the Controller may do so, with an order that no Agent has",
+        ),
+        E::OrderFailedInFork { .. } => (
+            detached && order.parent.is_some(),
+            "only a forked order at the Controller",
+        ),
+        E::OrderResumed { .. } => {
+            let stands = order.is_suspended || !matches!(order.state, S::Fresh | S::Ready);
+            (
+                detached && stands,
+                "only an order that stands still at the Controller",
+            )
+        }
+        E::OrderDeleted => (
+            detached && order.parent.is_none(),
+            "a forked order goes when it is joined",
+        ),
+        E::OrderAttached { agent_path } => {
+            let expected = AttachedState::Attaching {
+                agent_path: agent_path.clone(),
+            };
+            (
+                order.attached_state.as_ref() == Some(&expected),
+                "only an order that is on the way to this Agent",
+            )
+        }
+        E::OrderDetachable => (attached, "only an order that is at an Agent"),
+        E::OrderDetached => (!detached, "the Controller has the order already"),
+        E::OrderAdded { .. } | E::OrderAttachedToAgent { .. } => {
+            (false, "the order exists already")
+        }
+        E::OrderDeletionMarked
+        | E::OrderCancellationMarked { .. }
+        | E::OrderCancellationMarkedOnAgent
+        | E::OrderSuspensionMarked { .. }
+        | E::OrderSuspensionMarkedOnAgent
+        | E::OrderResumptionMarked { .. }
+        | E::OrderOutcomeAdded { .. }
+        | E::OrderAgentProblem { .. } => (true, ""),
+    };
+    if holds { Ok(()) } else { Err(rule) }
+}

@@ -1,0 +1,142 @@
+//! How an order follows what an operator has asked and what could not be done at once.
+//!
+//! Always: an Agent gives the order back; what was asked is done at the Controller. A failure goes before a suspension.
+
+use crate::instructions::{Here, finish, fork};
+use crate::next;
+use model::{CancellationMode, Mark, Order, OrderEvent, OrderState, SuspensionMode};
+
+/// What the order's mark makes of it now; nothing if the order cannot follow yet or never will.
+pub(crate) fn follow(here: &Here<'_>) -> Option<Vec<OrderEvent>> {
+    let mark = here.order.mark.as_deref()?;
+    if !here.site().is_controller() {
+        return may_leave(here.order, mark).then(|| vec![OrderEvent::OrderDetachable]);
+    }
+    match mark {
+        Mark::Cancelling { mode } => cancelled(here, mode),
+        Mark::Suspending { mode } => suspended(here.order, mode),
+        Mark::Resuming {
+            position,
+            history_operations,
+            as_succeeded,
+            restart_killed_job,
+        } => stands_still(here.order).then(|| {
+            vec![OrderEvent::OrderResumed {
+                position: position.clone(),
+                history_operations: history_operations.clone(),
+                as_succeeded: *as_succeeded,
+                restart_killed_job: *restart_killed_job,
+            }]
+        }),
+        Mark::Go { .. } => None,
+    }
+}
+
+/// Whether an Agent gives the order back because of the mark.
+pub(crate) fn may_leave(order: &Order, mark: &Mark) -> bool {
+    let waits = match order.state {
+        OrderState::Fresh
+        | OrderState::ProcessingKilled
+        | OrderState::DelayingRetry { .. }
+        | OrderState::Sleeping { .. }
+        | OrderState::Broken { .. } => true,
+        OrderState::Ready => matches!(mark, Mark::Cancelling { .. }) || !next::has_failed(order),
+        OrderState::Processing { .. }
+        | OrderState::Processed
+        | OrderState::Forked { .. }
+        | OrderState::Failed
+        | OrderState::FailedWhileFresh
+        | OrderState::FailedInFork
+        | OrderState::Stopped
+        | OrderState::StoppedWhileFresh
+        | OrderState::Finished
+        | OrderState::Cancelled
+        | OrderState::Deleted => false,
+    };
+    waits
+        && match mark {
+            Mark::Cancelling { mode } => {
+                *mode != CancellationMode::FreshOnly || order.state == OrderState::Fresh
+            }
+            Mark::Suspending { .. } => !matches!(order.state, OrderState::Broken { .. }),
+            Mark::Resuming { .. } => matches!(order.state, OrderState::Broken { .. }),
+            Mark::Go { .. } => false,
+        }
+}
+
+/// How the order is cancelled now, if it can be.
+pub(crate) fn cancelled(here: &Here<'_>, mode: &CancellationMode) -> Option<Vec<OrderEvent>> {
+    let order = here.order;
+    if *mode == CancellationMode::FreshOnly && !is_fresh(order) {
+        return None;
+    }
+    match order.state {
+        OrderState::Ready if !order.is_suspended && is_at_end(here) => None,
+        OrderState::Fresh
+        | OrderState::Ready
+        | OrderState::ProcessingKilled
+        | OrderState::Broken { .. }
+        | OrderState::Failed
+        | OrderState::FailedWhileFresh
+        | OrderState::Stopped
+        | OrderState::StoppedWhileFresh => Some(vec![OrderEvent::OrderCancelled]),
+        OrderState::DelayingRetry { .. } | OrderState::Sleeping { .. } => Some(vec![
+            OrderEvent::OrderStateReset,
+            OrderEvent::OrderCancelled,
+        ]),
+        OrderState::Processing { .. }
+        | OrderState::Processed
+        | OrderState::Forked { .. }
+        | OrderState::FailedInFork
+        | OrderState::Finished
+        | OrderState::Cancelled
+        | OrderState::Deleted => None,
+    }
+}
+
+/// How the order is suspended now, if it can be.
+pub(crate) fn suspended(order: &Order, mode: &SuspensionMode) -> Option<Vec<OrderEvent>> {
+    match order.state {
+        OrderState::Ready if next::has_failed(order) => None,
+        OrderState::Fresh | OrderState::Ready | OrderState::ProcessingKilled => {
+            Some(vec![OrderEvent::OrderSuspended])
+        }
+        OrderState::DelayingRetry { .. } | OrderState::Sleeping { .. } if mode.reset_state => {
+            Some(vec![
+                OrderEvent::OrderStateReset,
+                OrderEvent::OrderSuspended,
+            ])
+        }
+        _ => None,
+    }
+}
+
+/// Whether the order has not been started.
+pub(crate) fn is_fresh(order: &Order) -> bool {
+    matches!(
+        order.state,
+        OrderState::Fresh | OrderState::FailedWhileFresh | OrderState::StoppedWhileFresh
+    )
+}
+
+/// Whether the order stands still so that it can be resumed.
+pub(crate) fn stands_still(order: &Order) -> bool {
+    match order.state {
+        OrderState::Fresh | OrderState::Ready => order.is_suspended,
+        OrderState::Stopped
+        | OrderState::StoppedWhileFresh
+        | OrderState::Failed
+        | OrderState::Broken { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether the order has nothing before it but its end or its join.
+pub(crate) fn is_at_end(here: &Here<'_>) -> bool {
+    let position = here.position;
+    if here.workflow.instruction(position) != Some(&model::Instruction::ImplicitEnd) {
+        return false;
+    }
+    finish::is_outermost(here.order, &position.parents)
+        || fork::is_at_branch_end(here.workflow, position)
+}

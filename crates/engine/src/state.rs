@@ -1,0 +1,572 @@
+//! All orders of a place with their workflows, and what is derived from them: who is restless, which timers run, how many
+//! children of a fork have come to its join.
+//!
+//! Always: [`State::evolve`] is the only writer of orders; every index equals what a scan of all orders gives
+//! ([`State::check`]). A clone shares everything, so that a snapshot can be written while the original goes on.
+
+use crate::evolve::{self, NotApplicable};
+use crate::restless::Restless;
+use crate::scope::Surroundings;
+use crate::{Site, instructions};
+use imbl::{OrdMap, OrdSet};
+use model::{
+    AttachedState, ControllerId, ForkChild, JobResource, JobResourcePath, Order, OrderEvent,
+    OrderId, OrderState, Timestamp, Workflow, WorkflowId, WorkflowPath,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The orders of a Controller or of an Agent.
+#[derive(Clone)]
+pub struct State {
+    pub(crate) site: Site,
+    pub(crate) controller_id: ControllerId,
+    pub(crate) workflows: OrdMap<Arc<WorkflowId>, Arc<Workflow>>,
+    /// The version that new orders of a path get.
+    pub(crate) current: OrdMap<WorkflowPath, Arc<WorkflowId>>,
+    pub(crate) job_resources: OrdMap<JobResourcePath, Arc<JobResource>>,
+    environment: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    pub(crate) orders: OrdMap<OrderId, Arc<Order>>,
+    pub(crate) index: Index,
+    restless: Restless,
+    pub(crate) woken_at: Timestamp,
+}
+
+/// What follows from the orders alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Index {
+    /// When which order may go on.
+    pub(crate) timers: OrdSet<(Timestamp, OrderId)>,
+    /// How many children of a fork have come to its join; by parent, none if zero.
+    pub(crate) joined: OrdMap<OrderId, usize>,
+    /// How many orders are in which state.
+    pub(crate) counts: BTreeMap<&'static str, usize>,
+    /// Orders whose workflow is not known yet.
+    pub(crate) orphans: OrdSet<OrderId>,
+}
+
+/// What an order contributes to the [`Index`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Traits {
+    timer: Option<Timestamp>,
+    joined: Option<OrderId>,
+    state: &'static str,
+    orphan: bool,
+}
+
+impl State {
+    /// No orders yet.
+    pub fn new(site: Site, controller_id: ControllerId) -> State {
+        State {
+            site,
+            controller_id,
+            workflows: OrdMap::new(),
+            current: OrdMap::new(),
+            job_resources: OrdMap::new(),
+            environment: Arc::default(),
+            orders: OrdMap::new(),
+            index: Index::default(),
+            restless: Restless::default(),
+            woken_at: Timestamp::default(),
+        }
+    }
+
+    /// Where this is.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    // ---- Definitions
+
+    /// Makes a workflow version known, and current for new orders of its path.
+    pub fn set_workflow(&mut self, workflow: Arc<Workflow>) {
+        let id = workflow.id.clone();
+        self.current.insert(id.path.clone(), id.clone());
+        self.workflows.insert(id.clone(), workflow);
+        for order_id in self.index.orphans.clone() {
+            let Some(order) = self.orders.get(&order_id).cloned() else {
+                continue;
+            };
+            if *order.workflow_id == *id {
+                // Put again: now its place in the workflow can be told.
+                self.index.drop_traits(
+                    &order_id,
+                    &Traits {
+                        orphan: true,
+                        joined: None,
+                        ..self.traits_of(&order)
+                    },
+                );
+                self.index_order(&order);
+                self.touch(&order_id);
+            }
+        }
+    }
+
+    /// Says which version new orders of its path get.
+    pub fn set_current_workflow(&mut self, id: &WorkflowId) {
+        if let Some((id, _)) = self.workflows.get_key_value(id) {
+            self.current.insert(id.path.clone(), id.clone());
+        }
+    }
+
+    /// No new orders for this workflow path; existing ones go on.
+    pub fn retire_workflow(&mut self, path: &WorkflowPath) {
+        self.current.remove(path);
+    }
+
+    /// Forgets a workflow version.
+    pub fn remove_workflow(&mut self, id: &WorkflowId) {
+        self.workflows.remove(id);
+        if self
+            .current
+            .get(&id.path)
+            .is_some_and(|current| **current == *id)
+        {
+            self.current.remove(&id.path);
+        }
+    }
+
+    /// A workflow version.
+    pub fn workflow(&self, id: &WorkflowId) -> Option<&Arc<Workflow>> {
+        self.workflows.get(id)
+    }
+
+    /// The version that new orders of this path get.
+    pub fn current_workflow(&self, path: &WorkflowPath) -> Option<&Arc<Workflow>> {
+        self.current
+            .get(path)
+            .and_then(|id| self.workflows.get(&**id))
+    }
+
+    /// Makes a job resource known, or changes it.
+    pub fn set_job_resource(&mut self, resource: Arc<JobResource>) {
+        self.job_resources.insert(resource.path.clone(), resource);
+    }
+
+    /// Forgets a job resource.
+    pub fn remove_job_resource(&mut self, path: &JobResourcePath) {
+        self.job_resources.remove(path);
+    }
+
+    /// A job resource.
+    pub fn job_resource(&self, path: &JobResourcePath) -> Option<&Arc<JobResource>> {
+        self.job_resources.get(path)
+    }
+
+    /// The environment of this process, for `env('NAME')` outside of jobs.
+    pub fn set_environment(&mut self, environment: Arc<BTreeMap<Arc<str>, Arc<str>>>) {
+        self.environment = environment;
+    }
+
+    // ---- Facts
+
+    /// Takes over what happened to an order. A refused event changes nothing.
+    pub fn evolve(
+        &mut self,
+        id: &OrderId,
+        event: &OrderEvent,
+        _at: Timestamp,
+    ) -> Result<(), NotApplicable> {
+        match event {
+            OrderEvent::OrderAdded { .. } => self.add_order(id, event),
+            OrderEvent::OrderAttachedToAgent { order } => self.attach_order(id, event, order),
+            // The text of a job is no part of its order's state.
+            OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } => {
+                let Some(order) = self.orders.get(id) else {
+                    return Err(unknown(id, event));
+                };
+                crate::life::place(order, event)
+                    .map_err(|rule| NotApplicable::new(id, event, order.state.type_name(), rule))?;
+                match crate::life::after(&order.state, event) {
+                    Some(_) => Ok(()),
+                    None => Err(NotApplicable::new(
+                        id,
+                        event,
+                        order.state.type_name(),
+                        "only while the job runs",
+                    )),
+                }
+            }
+            OrderEvent::OrderForked { children } => {
+                if let Some(child) = children
+                    .iter()
+                    .find(|child| self.orders.contains_key(&child.order_id))
+                {
+                    return Err(NotApplicable::new(
+                        &child.order_id,
+                        event,
+                        "known",
+                        "a child of this name exists",
+                    ));
+                }
+                self.change(id, event)?;
+                self.add_children(id, children);
+                Ok(())
+            }
+            OrderEvent::OrderJoined { .. } => {
+                let children = match self.orders.get(id).map(|order| &order.state) {
+                    Some(OrderState::Forked { children }) => children.clone(),
+                    _ => Vec::new(),
+                };
+                self.change(id, event)?;
+                for child in children {
+                    self.remove(&child.order_id);
+                }
+                Ok(())
+            }
+            OrderEvent::OrderDeleted => {
+                self.change(id, event)?;
+                self.remove(id);
+                Ok(())
+            }
+            OrderEvent::OrderDetached if !self.site.is_controller() => {
+                self.change(id, event)?;
+                self.remove(id);
+                Ok(())
+            }
+            _ => self.change(id, event),
+        }
+    }
+
+    /// Takes over an order from a snapshot.
+    pub fn insert_order(&mut self, order: Order) {
+        self.remove(&order.id.clone());
+        self.put(order);
+    }
+
+    fn add_order(&mut self, id: &OrderId, event: &OrderEvent) -> Result<(), NotApplicable> {
+        let OrderEvent::OrderAdded {
+            workflow_id,
+            arguments,
+            plan_id,
+            scheduled_for,
+            external_order_key,
+            priority,
+            delete_when_terminated,
+            force_admission,
+            inner_block,
+            start_position,
+            stop_positions,
+        } = event
+        else {
+            return Err(unknown(id, event));
+        };
+        if let Some(order) = self.orders.get(id) {
+            return Err(NotApplicable::new(
+                id,
+                event,
+                order.state.type_name(),
+                "the order exists already",
+            ));
+        }
+        self.put(Order {
+            id: id.clone(),
+            workflow_id: workflow_id.clone(),
+            position: start_position.clone().unwrap_or_default(),
+            state: OrderState::Fresh,
+            arguments: arguments.clone(),
+            plan_id: plan_id.clone(),
+            scheduled_for: *scheduled_for,
+            external_order: external_order_key.clone(),
+            attached_state: None,
+            parent: None,
+            priority: priority.clone(),
+            mark: None,
+            is_suspended: false,
+            delete_when_terminated: *delete_when_terminated,
+            force_admission: *force_admission,
+            is_resumed: false,
+            sticky_subagents: Vec::new(),
+            inner_block: inner_block.clone(),
+            stop_positions: stop_positions.clone(),
+            historic_outcomes: Vec::new(),
+            attempts: 0,
+        });
+        Ok(())
+    }
+
+    fn attach_order(
+        &mut self,
+        id: &OrderId,
+        event: &OrderEvent,
+        order: &Order,
+    ) -> Result<(), NotApplicable> {
+        let Site::Agent(agent_path) = &self.site else {
+            return Err(NotApplicable::new(
+                id,
+                event,
+                order.state.type_name(),
+                "only in an Agent's log",
+            ));
+        };
+        if order.id != *id {
+            return Err(NotApplicable::new(
+                id,
+                event,
+                order.state.type_name(),
+                "the event's key is the order's id",
+            ));
+        }
+        if self.orders.contains_key(id) {
+            return Err(NotApplicable::new(
+                id,
+                event,
+                order.state.type_name(),
+                "the Agent has the order already",
+            ));
+        }
+        let attached_state = Some(AttachedState::Attached {
+            agent_path: agent_path.clone(),
+        });
+        self.put(Order {
+            attached_state,
+            ..order.clone()
+        });
+        Ok(())
+    }
+
+    fn add_children(&mut self, parent_id: &OrderId, children: &[ForkChild]) {
+        let Some(parent) = self.orders.get(parent_id).cloned() else {
+            return;
+        };
+        for child in children {
+            self.put(instructions::fork::child_of(&parent, child));
+        }
+    }
+
+    fn put(&mut self, mut order: Order) {
+        if let Some((id, _)) = self.workflows.get_key_value(&order.workflow_id) {
+            order.workflow_id = id.clone();
+        }
+        let id = order.id.clone();
+        let order = Arc::new(order);
+        self.index_order(&order);
+        self.orders.insert(id.clone(), order);
+        self.touch(&id);
+    }
+
+    fn remove(&mut self, id: &OrderId) {
+        let Some(order) = self.orders.remove(id) else {
+            return;
+        };
+        let traits = self.traits_of(&order);
+        self.index.drop_traits(id, &traits);
+    }
+
+    fn change(&mut self, id: &OrderId, event: &OrderEvent) -> Result<(), NotApplicable> {
+        let Some(slot) = self.orders.get_mut(id) else {
+            return Err(unknown(id, event));
+        };
+        let before = Traits::of(slot, &self.site, &self.workflows);
+        evolve::evolve(Arc::make_mut(slot), event)?;
+        let after = Traits::of(slot, &self.site, &self.workflows);
+        let acts_here = acts(&self.site, slot);
+        if acts_here {
+            self.restless.push(id, &slot.priority);
+        }
+        if before != after {
+            self.index.drop_traits(id, &before);
+            self.add_traits(id, after);
+        }
+        Ok(())
+    }
+
+    fn index_order(&mut self, order: &Order) {
+        let traits = self.traits_of(order);
+        self.add_traits(&order.id, traits);
+    }
+
+    fn add_traits(&mut self, id: &OrderId, traits: Traits) {
+        self.index.add_traits(id, &traits);
+        if let Some(parent) = traits.joined {
+            self.touch(&parent);
+        }
+    }
+
+    fn touch(&mut self, id: &OrderId) {
+        if let Some(order) = self.orders.get(id)
+            && acts(&self.site, order)
+        {
+            self.restless.push(id, &order.priority);
+        }
+    }
+
+    pub(crate) fn traits_of(&self, order: &Order) -> Traits {
+        Traits::of(order, &self.site, &self.workflows)
+    }
+
+    // ---- Time
+
+    /// Makes the orders restless whose time has come.
+    pub fn wake(&mut self, now: Timestamp) {
+        if now < self.woken_at {
+            // The clock has been set back: what was woken and not looked at must be woken again.
+            let waiting: Vec<_> = self
+                .restless
+                .iter()
+                .filter_map(|id| self.orders.get(id))
+                .cloned()
+                .collect();
+            for order in waiting {
+                if let Some(timer) = self.traits_of(&order).timer {
+                    self.index.timers.insert((timer, order.id.clone()));
+                }
+            }
+        }
+        self.woken_at = now;
+        while let Some((at, id)) = self.index.timers.get_min().cloned()
+            && at <= now
+        {
+            self.index.timers.remove(&(at, id.clone()));
+            self.touch(&id);
+        }
+    }
+
+    /// When [`State::wake`] has something to do next.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.index.timers.get_min().map(|(at, _)| *at)
+    }
+
+    /// The next order for which something may follow: the highest priority first, then first come first served.
+    pub fn pop_restless(&mut self) -> Option<OrderId> {
+        self.restless.pop()
+    }
+
+    /// Whether there are orders for which something may follow.
+    pub fn has_restless(&self) -> bool {
+        !self.restless.is_empty()
+    }
+
+    /// Lets [`State::next`] be asked again for an order although nothing happened to it.
+    pub fn make_restless(&mut self, id: &OrderId) {
+        self.touch(id);
+    }
+
+    // ---- Asking
+
+    /// An order.
+    pub fn order(&self, id: &OrderId) -> Option<&Arc<Order>> {
+        self.orders.get(id)
+    }
+
+    /// All orders by id.
+    pub fn orders(&self) -> impl Iterator<Item = &Arc<Order>> {
+        self.orders.values()
+    }
+
+    /// The orders from `id` on.
+    pub fn orders_from(&self, id: &OrderId) -> impl Iterator<Item = &Arc<Order>> {
+        self.orders.range(id.clone()..).map(|(_, order)| order)
+    }
+
+    /// How many orders there are.
+    pub fn order_count(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// How many orders are in which state; states without orders are left out.
+    pub fn counts_by_state(&self) -> &BTreeMap<&'static str, usize> {
+        &self.index.counts
+    }
+
+    /// All workflow versions.
+    pub fn workflows(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.workflows.values()
+    }
+}
+
+impl Surroundings for State {
+    fn controller_id(&self) -> &ControllerId {
+        &self.controller_id
+    }
+    fn job_resource(&self, path: &str) -> Option<&Arc<JobResource>> {
+        self.job_resources.get(path)
+    }
+    fn environment(&self, name: &str) -> Option<Option<Arc<str>>> {
+        Some(self.environment.get(name).cloned())
+    }
+}
+
+/// Whether this site is the one to act on the order.
+pub(crate) fn acts(site: &Site, order: &Order) -> bool {
+    match (site, &order.attached_state) {
+        (Site::Controller, None) => true,
+        (Site::Agent(here), Some(AttachedState::Attached { agent_path })) => here == agent_path,
+        _ => false,
+    }
+}
+
+impl Traits {
+    fn of(
+        order: &Order,
+        site: &Site,
+        workflows: &OrdMap<Arc<WorkflowId>, Arc<Workflow>>,
+    ) -> Traits {
+        let timer = match &order.state {
+            OrderState::Fresh if !order.is_suspended => order.scheduled_for,
+            OrderState::DelayingRetry { until } | OrderState::Sleeping { until, .. } => {
+                Some(*until)
+            }
+            _ => None,
+        };
+        // Only what may depend on the workflow looks it up.
+        let (joined, orphan) = match (&order.parent, &order.state) {
+            (
+                Some(parent),
+                OrderState::Ready | OrderState::FailedInFork | OrderState::Cancelled,
+            ) => match workflows.get(&order.workflow_id) {
+                Some(workflow) => (
+                    instructions::fork::is_joinable(workflow, order).then(|| parent.clone()),
+                    false,
+                ),
+                None => (None, true),
+            },
+            _ => (None, false),
+        };
+        Traits {
+            timer: timer.filter(|_| acts(site, order)),
+            joined,
+            state: order.state.type_name(),
+            orphan,
+        }
+    }
+}
+
+impl Index {
+    pub(crate) fn add_traits(&mut self, id: &OrderId, traits: &Traits) {
+        if let Some(at) = traits.timer {
+            self.timers.insert((at, id.clone()));
+        }
+        if let Some(parent) = &traits.joined {
+            *self.joined.entry(parent.clone()).or_default() += 1;
+        }
+        *self.counts.entry(traits.state).or_default() += 1;
+        if traits.orphan {
+            self.orphans.insert(id.clone());
+        }
+    }
+
+    pub(crate) fn drop_traits(&mut self, id: &OrderId, traits: &Traits) {
+        if let Some(at) = traits.timer {
+            self.timers.remove(&(at, id.clone()));
+        }
+        if let Some(parent) = &traits.joined {
+            match self.joined.get_mut(parent) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.joined.remove(parent)),
+            }
+        }
+        match self.counts.get_mut(traits.state) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.counts.remove(traits.state)),
+        }
+        if traits.orphan {
+            self.orphans.remove(id);
+        }
+    }
+}
+
+fn unknown(id: &OrderId, event: &OrderEvent) -> NotApplicable {
+    NotApplicable::new(id, event, "unknown", "there is no such order")
+}
