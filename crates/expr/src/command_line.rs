@@ -1,4 +1,4 @@
-//! The command line of a CommandLineExecutable: words separated by blanks, the first of them the program.
+//! The command line of a `CommandLineExecutable`: words separated by blanks, the first of them the program.
 //! Always: `'…'` is literal; `"…"` and bare text fill in `$name`, `${name.field}` and `$(expression)`; pieces that touch
 //! are one word, and what is filled in never falls apart into words. No shell is involved.
 //! In bare text a backslash escapes only a quote, a dollar or a blank, so that Windows paths need no care.

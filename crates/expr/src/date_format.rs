@@ -40,7 +40,7 @@ const PATTERN_LENGTH_MAX: usize = 1000;
 /// Formats a time given in milliseconds since the epoch.
 pub(crate) fn format(epoch_milli: i64, pattern: &str, zone: &str) -> Result<String, EvalError> {
     let timestamp = Timestamp::from_millisecond(epoch_milli)
-        .map_err(|_| EvalError::new(format!("Time is out of range: {epoch_milli}")))?;
+        .map_err(|_out_of_range| EvalError::new(format!("Time is out of range: {epoch_milli}")))?;
     if pattern.len() > PATTERN_LENGTH_MAX {
         return Err(EvalError::new("Date format is too long"));
     }
@@ -152,7 +152,7 @@ fn field(time: &Zoned, letter: char, count: usize, out: &mut String) -> Option<(
         .ok(),
         ('z', 1..=4) => write!(out, "{}", time.strftime("%Z")).ok(),
         ('Z', 1..=3) => out.write_str(&offset(time, '\0', "+0000", 4)).ok(),
-        ('Z', 4) | ('O', 4) => write!(out, "GMT{}", offset(time, ':', "", 5)).ok(),
+        ('Z' | 'O', 4) => write!(out, "GMT{}", offset(time, ':', "", 5)).ok(),
         ('Z', 5) => out.write_str(&offset(time, ':', "Z", 5)).ok(),
         ('X', 1) => out.write_str(&offset(time, '\0', "Z", 2)).ok(),
         ('x', 1) => out.write_str(&offset(time, '\0', "+00", 2)).ok(),

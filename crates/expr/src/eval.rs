@@ -13,7 +13,7 @@ use crate::function::Function;
 use crate::functions;
 use crate::java_regex::JavaRegex;
 use crate::node::{Lambda, Lookup, Node, Operator, Piece, Place};
-use crate::number::Number;
+use crate::number::{Number, NumberError};
 use crate::scope::{At, Scope};
 use crate::symbol::Symbol;
 use crate::value::{NamedValues, Value};
@@ -213,14 +213,14 @@ fn function(lambda: &Arc<Lambda>, scope: &dyn Scope) -> Value {
 }
 
 fn field(value: &Value, name: &str) -> Evaluated {
-    match value {
-        Value::Missing => Ok(Value::Missing),
-        Value::Object(fields) => fields
-            .get(name)
-            .cloned()
-            .ok_or_else(|| EvalError::new(format!("Unknown field name: {name}"))),
-        _ => Err(EvalError::mismatch("object", value)),
+    if value.is_missing() {
+        return Ok(Value::Missing);
     }
+    let Value::Object(fields) = value else {
+        return Err(EvalError::mismatch("object", value));
+    };
+    let field = fields.get(name).cloned();
+    field.ok_or_else(|| EvalError::new(format!("Unknown field name: {name}")))
 }
 
 fn apply(value: &Value, arguments: &[Node], scope: &dyn Scope) -> Evaluated {
@@ -279,7 +279,7 @@ fn negative(value: &Value) -> Evaluated {
 
 fn binary(operator: Operator, operands: &(Node, Node), scope: &dyn Scope) -> Evaluated {
     let (left, right) = operands;
-    match operator {
+    let combine: fn(&Value, &Value) -> Evaluated = match operator {
         Operator::And => return logical(&eval(left, scope)?, false, right, scope),
         Operator::Or => return logical(&eval(left, scope)?, true, right, scope),
         Operator::OrElse => {
@@ -288,9 +288,21 @@ fn binary(operator: Operator, operands: &(Node, Node), scope: &dyn Scope) -> Eva
                 Ok(value) => Ok(value),
             };
         }
-        _ => {}
-    }
-    strict(operator, &eval(left, scope)?, &eval(right, scope)?)
+        Operator::Equal => |a, b| equal(a, b).map(Value::Boolean),
+        Operator::NotEqual => |a, b| equal(a, b).map(|equal| Value::Boolean(!equal)),
+        Operator::In => is_in,
+        Operator::Matches => matches,
+        Operator::Less => |a, b| ordered(a, b, Ordering::is_lt),
+        Operator::LessOrEqual => |a, b| ordered(a, b, Ordering::is_le),
+        Operator::Greater => |a, b| ordered(a, b, Ordering::is_gt),
+        Operator::GreaterOrEqual => |a, b| ordered(a, b, Ordering::is_ge),
+        Operator::Plus => |a, b| computed(a, b, Number::plus),
+        Operator::Minus => |a, b| computed(a, b, Number::minus),
+        Operator::Times => |a, b| computed(a, b, Number::times),
+        Operator::Divide => |a, b| computed(a, b, Number::divided_by),
+        Operator::Concat => concat,
+    };
+    combine(&eval(left, scope)?, &eval(right, scope)?)
 }
 
 /// `&&` and `||`: `decisive` is the left side that makes the right one irrelevant. Missing on the left decides too.
@@ -309,41 +321,22 @@ fn logical(left: &Value, decisive: bool, right: &Node, scope: &dyn Scope) -> Eva
     }
 }
 
-/// The operators that want both operands.
-fn strict(operator: Operator, left: &Value, right: &Value) -> Evaluated {
-    match operator {
-        Operator::Equal => return equal(left, right).map(Value::Boolean),
-        Operator::NotEqual => return equal(left, right).map(|equal| Value::Boolean(!equal)),
-        Operator::In => return is_in(left, right),
-        Operator::Matches => return matches(left, right),
-        _ => {}
-    }
+fn ordered(left: &Value, right: &Value, holds: fn(Ordering) -> bool) -> Evaluated {
     if left.is_missing() || right.is_missing() {
         return Ok(Value::Missing);
     }
-    let ordered =
-        |holds: fn(Ordering) -> bool| order(left, right).map(|order| Value::Boolean(holds(order)));
-    let computed = |compute: fn(&Number, &Number) -> Result<Number, crate::number::NumberError>| {
-        Ok(Value::Number(compute(number_of(left)?, number_of(right)?)?))
-    };
-    match operator {
-        Operator::Less => ordered(Ordering::is_lt),
-        Operator::LessOrEqual => ordered(Ordering::is_le),
-        Operator::Greater => ordered(Ordering::is_gt),
-        Operator::GreaterOrEqual => ordered(Ordering::is_ge),
-        Operator::Plus => computed(Number::plus),
-        Operator::Minus => computed(Number::minus),
-        Operator::Times => computed(Number::times),
-        Operator::Divide => computed(Number::divided_by),
-        Operator::Concat => concat(left, right),
-        Operator::And
-        | Operator::Or
-        | Operator::OrElse
-        | Operator::Equal
-        | Operator::NotEqual
-        | Operator::In
-        | Operator::Matches => unreachable!("handled above"),
+    order(left, right).map(|order| Value::Boolean(holds(order)))
+}
+
+fn computed(
+    left: &Value,
+    right: &Value,
+    compute: fn(&Number, &Number) -> Result<Number, NumberError>,
+) -> Evaluated {
+    if left.is_missing() || right.is_missing() {
+        return Ok(Value::Missing);
     }
+    Ok(Value::Number(compute(number_of(left)?, number_of(right)?)?))
 }
 
 /// Equality that pays for each element compared.
@@ -423,13 +416,23 @@ fn matches(text: &Value, pattern: &Value) -> Evaluated {
 }
 
 fn concat(left: &Value, right: &Value) -> Evaluated {
+    if left.is_missing() || right.is_missing() {
+        return Ok(Value::Missing);
+    }
     if let (Value::List(a), Value::List(b)) = (left, right) {
         budget::charge(a.len() + b.len())?;
         return Ok(a.iter().chain(&**b).cloned().collect());
     }
-    let text = |value: &Value| match value {
-        Value::String(_) | Value::Number(_) | Value::Boolean(_) => value.to_text(),
-        _ => Err(EvalError::mismatch("string", value)),
+    let text = |value: &Value| {
+        let has_text = matches!(
+            value,
+            Value::String(_) | Value::Number(_) | Value::Boolean(_)
+        );
+        if has_text {
+            value.to_text()
+        } else {
+            Err(EvalError::mismatch("string", value))
+        }
     };
     let (left, right) = (text(left)?, text(right)?);
     budget::charge_text(left.len() + right.len())?;

@@ -14,7 +14,7 @@ use crate::error::{EvalError, SyntaxError};
 use crate::eval;
 use crate::function::Function;
 use crate::functions::Builtin;
-use crate::node::{Node, Place};
+use crate::node::{Dependence, Node, Place};
 use crate::number::Number;
 use crate::parser;
 use crate::printer;
@@ -32,20 +32,6 @@ struct Inner {
     /// Levels of the tree, for the bound on nested evaluation.
     depth: u32,
 }
-
-/// Variables that tell another value every time they are asked.
-const VOLATILE_NAMES: [&str; 10] = [
-    "epochMilli",
-    "js7EpochMilli",
-    "js7EpochSecond",
-    "js7CpuLoad",
-    "js7CommittedVirtualMemorySize",
-    "js7FreeMemorySize",
-    "js7TotalMemorySize",
-    "js7SubagentProcessCount",
-    "js7ClusterProcessCount",
-    "js7ClusterSubagentProcessCount",
-];
 
 impl Expr {
     /// Reads an expression.
@@ -122,17 +108,21 @@ impl Expr {
 
     /// The List; any other value is an error.
     pub fn eval_list(&self, scope: &dyn Scope) -> Result<Arc<[Value]>, EvalError> {
-        match self.eval(scope)? {
-            Value::List(elements) => Ok(elements),
-            other => Err(EvalError::mismatch("list", &other)),
+        let value = self.eval(scope)?;
+        if let Value::List(elements) = value {
+            Ok(elements)
+        } else {
+            Err(EvalError::mismatch("list", &value))
         }
     }
 
     /// The Function; any other value is an error.
     pub fn eval_function(&self, scope: &dyn Scope) -> Result<Arc<Function>, EvalError> {
-        match self.eval(scope)? {
-            Value::Function(function) => Ok(function),
-            other => Err(EvalError::mismatch("function", &other)),
+        let value = self.eval(scope)?;
+        if let Value::Function(function) = value {
+            Ok(function)
+        } else {
+            Err(EvalError::mismatch("function", &value))
         }
     }
 
@@ -140,14 +130,10 @@ impl Expr {
 
     /// Whether the value is the same everywhere and always: no names, no function that looks around.
     pub fn is_constant(&self) -> bool {
-        self.named_values().is_empty()
-            && self.all(|node| match node {
-                Node::Symbol(_) | Node::JobResource { .. } => false,
-                // A variable under a computed name, or of a place.
-                Node::Lookup(_) => false,
-                Node::Call(builtin, _) => builtin.is_closed(),
-                _ => true,
-            })
+        // Without names from outside, the names that are there are parameters.
+        let is_closed =
+            |node: &Node| matches!(node, Node::Name(_)) || node.dependence() == Dependence::Nothing;
+        self.named_values().is_empty() && self.all(is_closed)
     }
 
     /// The value of a constant expression; none if it is not constant.
@@ -158,17 +144,7 @@ impl Expr {
     /// Whether it may be evaluated early for an order: neither the clock, the environment, a job resource, nor anything
     /// else that changes independently of the order has a part in it, in no branch and under no operator.
     pub fn is_pure(&self) -> bool {
-        let is_volatile = |name: &str| VOLATILE_NAMES.contains(&name);
-        self.all(|node| match node {
-            Node::JobResource { .. } => false,
-            Node::Call(builtin, _) => builtin.is_pure(),
-            Node::Name(name) => !is_volatile(name),
-            Node::Lookup(lookup) => match &lookup.key {
-                Node::Text(name) => !is_volatile(name),
-                _ => true,
-            },
-            _ => true,
-        })
+        self.all(|node| node.dependence() < Dependence::World)
     }
 
     /// The variables mentioned as `$name` or `variable('name')`, without the parameters of functions.
@@ -180,37 +156,46 @@ impl Expr {
 
     /// The paths of the job resources mentioned. A computed path is not known.
     pub fn job_resources(&self) -> BTreeSet<Arc<str>> {
-        self.collect(|node| match node {
-            Node::JobResource { path, .. } => Some(path),
-            Node::Call(Builtin::JobResourceVariable | Builtin::JobResourceVariables, arguments) => {
-                match arguments.first() {
-                    Some(Some(Node::Text(path))) => Some(path),
-                    _ => None,
-                }
+        self.collect(|node| {
+            if let Node::JobResource { path, .. } = node {
+                return Some(path);
             }
-            _ => None,
+            let reads_resource = [Builtin::JobResourceVariable, Builtin::JobResourceVariables];
+            if let Node::Call(builtin, arguments) = node
+                && reads_resource.contains(builtin)
+                && let Some(Some(Node::Text(path))) = arguments.first()
+            {
+                return Some(path);
+            }
+            None
         })
     }
 
     /// The labels of instructions whose results are used.
     pub fn labels(&self) -> BTreeSet<Arc<str>> {
-        self.collect(|node| match node {
-            Node::Lookup(lookup) => match &lookup.place {
-                Place::Label(label) => Some(label),
-                Place::Arguments | Place::Everywhere | Place::Job(_) => None,
-            },
-            _ => None,
+        self.collect(|node| {
+            let Node::Lookup(lookup) = node else {
+                return None;
+            };
+            if let Place::Label(label) = &lookup.place {
+                Some(label)
+            } else {
+                None
+            }
         })
     }
 
     /// The jobs whose results are used.
     pub fn jobs(&self) -> BTreeSet<Arc<str>> {
-        self.collect(|node| match node {
-            Node::Lookup(lookup) => match &lookup.place {
-                Place::Job(job) => Some(job),
-                Place::Arguments | Place::Everywhere | Place::Label(_) => None,
-            },
-            _ => None,
+        self.collect(|node| {
+            let Node::Lookup(lookup) = node else {
+                return None;
+            };
+            if let Place::Job(job) = &lookup.place {
+                Some(job)
+            } else {
+                None
+            }
         })
     }
 

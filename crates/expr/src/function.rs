@@ -44,7 +44,7 @@ impl Function {
         eval::eval(&self.lambda.body, &Chain(&[&visible, scope]))
     }
 
-    /// Applies the function to the first arguments it has parameters for, as ForkList offers the element and its index.
+    /// Applies the function to the first arguments it has parameters for, as `ForkList` offers the element and its index.
     pub fn apply_to_first(
         &self,
         arguments: &[Value],

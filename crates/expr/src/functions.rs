@@ -9,7 +9,7 @@ mod text;
 
 use crate::error::EvalError;
 use crate::eval;
-use crate::node::Node;
+use crate::node::{Dependence, Node};
 use crate::scope::Scope;
 use crate::value::Value;
 
@@ -135,8 +135,8 @@ impl Builtin {
         }
     }
 
-    /// Whether two evaluations at different times or places may differ although the order is the same.
-    pub(crate) fn is_pure(self) -> bool {
+    /// What the function looks at, besides its arguments.
+    pub(crate) fn dependence(self) -> Dependence {
         match self {
             Builtin::ToNumber
             | Builtin::ToBoolean
@@ -147,8 +147,8 @@ impl Builtin {
             | Builtin::Match
             | Builtin::Min
             | Builtin::Max
-            | Builtin::Error
-            | Builtin::ScheduledOrEmpty => true,
+            | Builtin::Error => Dependence::Nothing,
+            Builtin::ScheduledOrEmpty => Dependence::Order,
             Builtin::Impure
             | Builtin::Env
             | Builtin::Now
@@ -156,13 +156,8 @@ impl Builtin {
             | Builtin::JobResourceVariables
             | Builtin::ToFile
             | Builtin::SubagentIds
-            | Builtin::UniqueOrderId => false,
+            | Builtin::UniqueOrderId => Dependence::World,
         }
-    }
-
-    /// Whether the result depends on the arguments alone.
-    pub(crate) fn is_closed(self) -> bool {
-        self.is_pure() && self != Builtin::ScheduledOrEmpty
     }
 }
 

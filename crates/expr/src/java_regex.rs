@@ -135,11 +135,11 @@ fn translate(pattern: &str) -> Result<String, EvalError> {
                 return Err(invalid(pattern, "possessive quantifiers are not supported"));
             }
             '*' | '+' | '?' | '}' if class_depth == 0 => {
-                after_quantifier = !out.ends_with('(') && !was_after_quantifier
+                after_quantifier = !out.ends_with('(') && !was_after_quantifier;
             }
             // Set operators of the engine that Java does not have.
             '~' | '-' if class_depth > 0 && out.ends_with(c) && !out.ends_with("\\-") => {
-                out.push('\\')
+                out.push('\\');
             }
             _ => {}
         }

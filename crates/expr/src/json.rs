@@ -53,10 +53,11 @@ impl<'de> Deserialize<'de> for Number {
                 .parse()
                 .map_err(de::Error::custom);
         }
-        match Value::deserialize(deserializer)? {
-            Value::Number(number) => Ok(number),
-            other => Err(de::Error::custom(EvalError::mismatch("number", &other))),
-        }
+        let value = Value::deserialize(deserializer)?;
+        let Value::Number(number) = value else {
+            return Err(de::Error::custom(EvalError::mismatch("number", &value)));
+        };
+        Ok(number)
     }
 }
 
@@ -210,9 +211,9 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn value(&mut self, nesting: usize) -> Result<Value, String> {
         match self.peek() {
-            b'n' => self.word("null", Value::Missing),
-            b't' => self.word("true", Value::Boolean(true)),
-            b'f' => self.word("false", Value::Boolean(false)),
+            b'n' => Ok(self.word("null", Value::Missing)),
+            b't' => Ok(self.word("true", Value::Boolean(true))),
+            b'f' => Ok(self.word("false", Value::Boolean(false))),
             b'"' => self.string().map(Value::from),
             b'[' | b'{' if nesting == Value::NESTING_MAX => Err(format!(
                 "the value is nested deeper than {} levels",
@@ -277,9 +278,9 @@ impl<'a> Reader<'a> {
         serde_json::from_str(quoted).map_err(|error| error.to_string())
     }
 
-    fn word(&mut self, word: &str, value: Value) -> Result<Value, String> {
+    fn word(&mut self, word: &str, value: Value) -> Value {
         self.position += word.len();
-        Ok(value)
+        value
     }
 
     fn skip_comma(&mut self) {
@@ -345,16 +346,17 @@ mod tests {
         );
     }
 
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Outcome {
+        values: NamedValues,
+    }
+
     #[test]
     fn numbers_of_any_precision_survive_json_at_any_place() {
         round_trip(LONG);
         round_trip(&format!(
             r#"{{"a":[{LONG},123456789012345678901234567890]}}"#
         ));
-        #[derive(serde::Serialize, serde::Deserialize)]
-        struct Outcome {
-            values: NamedValues,
-        }
         let json = format!(r#"{{"values":{{"x":{LONG}}}}}"#);
         let outcome: Outcome = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&outcome).unwrap(), json);

@@ -106,7 +106,49 @@ pub(crate) mod binding {
     pub(crate) const FACTOR: u8 = 12;
 }
 
+/// On what a value depends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Dependence {
+    Nothing,
+    /// On the order and where it is.
+    Order,
+    /// On what changes without the order: the clock, the environment, job resources, Subagents.
+    World,
+}
+
+/// Variables that tell another value every time they are asked.
+const VOLATILE_NAMES: [&str; 10] = [
+    "epochMilli",
+    "js7EpochMilli",
+    "js7EpochSecond",
+    "js7CpuLoad",
+    "js7CommittedVirtualMemorySize",
+    "js7FreeMemorySize",
+    "js7TotalMemorySize",
+    "js7SubagentProcessCount",
+    "js7ClusterProcessCount",
+    "js7ClusterSubagentProcessCount",
+];
+
 impl Operator {
+    pub(crate) const ALL_BUT_FALLBACK: [Operator; 15] = [
+        Operator::In,
+        Operator::Matches,
+        Operator::Or,
+        Operator::And,
+        Operator::Equal,
+        Operator::NotEqual,
+        Operator::Less,
+        Operator::LessOrEqual,
+        Operator::Greater,
+        Operator::GreaterOrEqual,
+        Operator::Concat,
+        Operator::Plus,
+        Operator::Minus,
+        Operator::Times,
+        Operator::Divide,
+    ];
+
     pub(crate) fn binding(self) -> u8 {
         match self {
             Operator::In | Operator::Matches => 2,
@@ -153,7 +195,7 @@ impl Node {
             match (merged.last_mut(), piece) {
                 (_, Piece::Text(text)) if text.is_empty() => {}
                 (Some(Piece::Text(before)), Piece::Text(text)) => {
-                    *before = Arc::from(format!("{before}{text}"))
+                    *before = Arc::from(format!("{before}{text}"));
                 }
                 (_, piece) => merged.push(piece),
             }
@@ -221,20 +263,53 @@ impl Node {
             .unwrap_or(0)
     }
 
+    /// The variable that the node asks for, as `$name` or `variable('name')`.
+    fn name_looked_up(&self) -> Option<&Arc<str>> {
+        if let Node::Name(name) = self {
+            return Some(name);
+        }
+        if let Node::Lookup(lookup) = self
+            && let (Place::Everywhere, Node::Text(name)) = (&lookup.place, &lookup.key)
+        {
+            return Some(name);
+        }
+        None
+    }
+
+    /// What the node itself, without those below, depends on.
+    pub(crate) fn dependence(&self) -> Dependence {
+        match self {
+            Node::Missing
+            | Node::Boolean(_)
+            | Node::Number(_)
+            | Node::Text(_)
+            | Node::Interpolated(_)
+            | Node::List(_)
+            | Node::Object(_)
+            | Node::Function(_)
+            | Node::Field(..)
+            | Node::Apply(..)
+            | Node::Not(_)
+            | Node::Negative(_)
+            | Node::OrMissing(_)
+            | Node::Binary(..)
+            | Node::If(_) => Dependence::Nothing,
+            Node::Name(_) | Node::Lookup(_) => match self.name_looked_up() {
+                Some(name) if VOLATILE_NAMES.contains(&&**name) => Dependence::World,
+                _ => Dependence::Order,
+            },
+            Node::Symbol(_) => Dependence::Order,
+            Node::JobResource { .. } => Dependence::World,
+            Node::Call(builtin, _) => builtin.dependence(),
+        }
+    }
+
     /// Collects the names looked up outside: all but the parameters of functions around them.
     pub(crate) fn free_names(&self, bound: &mut Vec<Arc<str>>, names: &mut BTreeSet<Arc<str>>) {
-        match self {
-            Node::Name(name) if !bound.contains(name) => {
-                names.insert(name.clone());
-            }
-            Node::Lookup(lookup) => {
-                if let (Place::Everywhere, Node::Text(name)) = (&lookup.place, &lookup.key)
-                    && !bound.contains(name)
-                {
-                    names.insert(name.clone());
-                }
-            }
-            _ => {}
+        if let Some(name) = self.name_looked_up()
+            && !bound.contains(name)
+        {
+            names.insert(name.clone());
         }
         let outside = bound.len();
         if let Node::Function(lambda) = self {

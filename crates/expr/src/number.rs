@@ -217,7 +217,7 @@ impl FromStr for Number {
         {
             return Ok(Number::from(integer));
         }
-        Number::bounded(BigDecimal::from_str(text).map_err(|_| not_a_number())?)
+        Number::bounded(BigDecimal::from_str(text).map_err(|_unreadable| not_a_number())?)
     }
 }
 

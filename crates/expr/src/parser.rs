@@ -1,14 +1,17 @@
 //! Reads source into a syntax tree: recursive descent, with binding strengths for the binary operators.
+//! The parts: expressions and tokens here, `factor` what stands alone, `call` what has arguments.
 //! Always: reading fails with a place and a message, or consumes the whole source. Nesting is bounded, so that no
 //! source, however hostile, exhausts the stack here or at the tree's evaluation.
+
+mod call;
+mod factor;
 
 use std::sync::Arc;
 
 use crate::error::SyntaxError;
 use crate::functions::Builtin;
 use crate::lexer::{Lexer, Token, TokenKind, TwoQuotes, is_keyword};
-use crate::node::{Lambda, Lookup, Node, Operator, Piece, Place, binding};
-use crate::symbol::Symbol;
+use crate::node::{Lambda, Node, Operator, Piece, binding};
 
 /// Parentheses, brackets, branches, functions in one another.
 const NESTING_MAX: u32 = 60;
@@ -139,22 +142,20 @@ impl Parser<'_> {
 
     /// The parameters, if a function begins here: `x =>` or `(a, b) =>`. Otherwise nothing is consumed.
     fn function_head(&mut self) -> Parsed<Option<Vec<Arc<str>>>> {
-        let may_begin = match self.peek()?.kind {
-            TokenKind::Word | TokenKind::QuotedName(_) | TokenKind::Sign("(") => true,
-            _ => false,
-        };
-        if !may_begin {
+        let kind = self.peek()?.kind;
+        if !matches!(
+            kind,
+            TokenKind::Word | TokenKind::QuotedName(_) | TokenKind::Sign("(")
+        ) {
             return Ok(None);
         }
         let (lexer, peeked) = (self.lexer.clone(), self.peeked.clone());
-        match self.parameters() {
-            Ok(Some(parameters)) => Ok(Some(parameters)),
-            // Whatever is wrong here will be reported when the same text is read as an expression.
-            Ok(None) | Err(_) => {
-                (self.lexer, self.peeked) = (lexer, peeked);
-                Ok(None)
-            }
+        // Whatever is wrong here will be reported when the same text is read as an expression.
+        let parameters = self.parameters().unwrap_or(None);
+        if parameters.is_none() {
+            (self.lexer, self.peeked) = (lexer, peeked);
         }
+        Ok(parameters)
     }
 
     fn parameters(&mut self) -> Parsed<Option<Vec<Arc<str>>>> {
@@ -207,30 +208,13 @@ impl Parser<'_> {
 
     fn peek_operator(&mut self) -> Parsed<Option<Operator>> {
         let token = self.peek()?;
-        Ok(match token.kind {
-            TokenKind::Word => match &self.lexer.source[token.span] {
-                "in" => Some(Operator::In),
-                "matches" => Some(Operator::Matches),
-                _ => None,
-            },
-            TokenKind::Sign(sign) => match sign {
-                "||" => Some(Operator::Or),
-                "&&" => Some(Operator::And),
-                "==" => Some(Operator::Equal),
-                "!=" => Some(Operator::NotEqual),
-                "<" => Some(Operator::Less),
-                "<=" => Some(Operator::LessOrEqual),
-                ">" => Some(Operator::Greater),
-                ">=" => Some(Operator::GreaterOrEqual),
-                "++" => Some(Operator::Concat),
-                "+" => Some(Operator::Plus),
-                "-" => Some(Operator::Minus),
-                "*" => Some(Operator::Times),
-                "/" => Some(Operator::Divide),
-                _ => None,
-            },
-            _ => None,
-        })
+        if !matches!(token.kind, TokenKind::Word | TokenKind::Sign(_)) {
+            return Ok(None);
+        }
+        let written = &self.lexer.source[token.span];
+        Ok(Operator::ALL_BUT_FALLBACK
+            .into_iter()
+            .find(|operator| operator.sign() == written))
     }
 
     /// `!` or `-`, once. A minus must touch its operand; before a digit it is the number's sign.
@@ -289,420 +273,52 @@ impl Parser<'_> {
 
     fn field(&mut self, left: Tree) -> Parsed<Tree> {
         let token = self.advance()?;
-        let node = match token.kind {
-            TokenKind::QuotedName(name) => Node::Field(Box::new(left.node), name),
-            TokenKind::Word => {
-                let name = &self.lexer.source[token.span];
-                match Builtin::of_suffix(name) {
-                    Some(builtin) => Node::Call(builtin, vec![Some(left.node)]),
-                    None => Node::Field(Box::new(left.node), Arc::from(name)),
-                }
-            }
-            _ => {
-                return Err(SyntaxError::new(
-                    "A field name is expected here",
-                    token.span,
-                ));
-            }
+        let is_word = token.kind == TokenKind::Word;
+        let name = self.field_name(token)?;
+        let node = match Builtin::of_suffix(&name).filter(|_| is_word) {
+            Some(builtin) => Node::Call(builtin, vec![Some(left.node)]),
+            None => Node::Field(Box::new(left.node), name),
         };
         self.tree(node, left.depth)
     }
 
-    // ---- Factors
+    // ---- Tokens
 
-    /// Whether the next token can begin a factor.
-    fn at_factor(&mut self) -> Parsed<bool> {
-        let token = self.peek()?;
-        Ok(match token.kind {
-            TokenKind::End => false,
-            TokenKind::Sign(sign) => matches!(sign, "(" | "[" | "{") || self.at_signed_number()?,
-            TokenKind::Word => !matches!(
-                &self.lexer.source[token.span],
-                "else" | "if" | "in" | "matches" | "then"
-            ),
-            TokenKind::Number
+    /// The name of an object's field; keywords are names here.
+    fn field_name(&self, token: Token) -> Parsed<Arc<str>> {
+        match token.kind {
+            TokenKind::QuotedName(name) => Ok(name),
+            TokenKind::Word => Ok(Arc::from(&self.lexer.source[token.span])),
+            TokenKind::End
+            | TokenKind::Number
             | TokenKind::RawString(_)
             | TokenKind::Quote
-            | TokenKind::QuotedName(_)
             | TokenKind::Variable(_)
-            | TokenKind::JobResource(..) => true,
-        })
-    }
-
-    /// A plus or minus with a digit right behind it.
-    fn at_signed_number(&mut self) -> Parsed<bool> {
-        let token = self.peek()?;
-        let next = self.lexer.source.as_bytes().get(token.span.end);
-        Ok(
-            matches!(token.kind, TokenKind::Sign("+" | "-"))
-                && next.is_some_and(u8::is_ascii_digit),
-        )
-    }
-
-    fn factor(&mut self) -> Parsed<Tree> {
-        let signed = self.at_signed_number()?;
-        let token = self.advance()?;
-        match token.kind {
-            TokenKind::Number => self.number(token),
-            TokenKind::Sign(_) if signed => {
-                let digits = self.advance()?;
-                let span = token.span.start..digits.span.end;
-                self.number(Token {
-                    kind: TokenKind::Number,
-                    span,
-                })
-            }
-            TokenKind::RawString(text) => self.tree(Node::Text(text), 0),
-            TokenKind::Quote => {
-                let (pieces, depth) = self.pieces()?;
-                if !self.lexer.rest().starts_with('"') {
-                    return Err(SyntaxError::new(
-                        "String without end: \" is missing",
-                        token.span,
-                    ));
-                }
-                self.lexer.position += 1;
-                self.tree(Node::interpolated(pieces), depth)
-            }
-            TokenKind::Variable(path) => {
-                let mut names = path.into_iter();
-                let Some(name) = names.next() else {
-                    return Err(SyntaxError::new("A name is missing", token.span));
-                };
-                if name.is_empty() {
-                    return Err(SyntaxError::new("The name is empty", token.span));
-                }
-                let mut tree = self.tree(Node::Name(name), 0)?;
-                for field in names {
-                    tree = self.tree(Node::Field(Box::new(tree.node), field), tree.depth)?;
-                }
-                Ok(tree)
-            }
-            TokenKind::JobResource(path, variable) => {
-                self.tree(Node::JobResource { path, variable }, 0)
-            }
-            TokenKind::Sign("(") => {
-                let inside = self.expression()?;
-                self.expect_sign(")")?;
-                Ok(inside)
-            }
-            TokenKind::Sign("[") => {
-                let (nodes, depth) = self.nodes_until("]")?;
-                self.tree(Node::List(nodes), depth)
-            }
-            TokenKind::Sign("{") => self.object(),
-            TokenKind::Word => self.word(&token),
-            TokenKind::End => Err(SyntaxError::new(
-                "Unexpected end of the expression",
+            | TokenKind::JobResource(..)
+            | TokenKind::Sign(_) => Err(SyntaxError::new(
+                "A field name is expected here",
                 token.span,
             )),
-            TokenKind::QuotedName(_) | TokenKind::Sign(_) => {
-                Err(SyntaxError::new("A value is expected here", token.span))
-            }
         }
-    }
-
-    fn number(&mut self, token: Token) -> Parsed<Tree> {
-        let number = self.lexer.source[token.span.clone()].parse();
-        let number = number.map_err(|error| SyntaxError::new(format!("{error}"), token.span))?;
-        self.tree(Node::Number(number), 0)
-    }
-
-    fn word(&mut self, token: &Token) -> Parsed<Tree> {
-        let word = &self.lexer.source[token.span.clone()];
-        match word {
-            "true" => return self.tree(Node::Boolean(true), 0),
-            "false" => return self.tree(Node::Boolean(false), 0),
-            "missing" => return self.tree(Node::Missing, 0),
-            "argument" | "variable" => return self.lookup(token),
-            _ => {}
-        }
-        if let Some(builtin) = Builtin::of_name(word) {
-            return self.call(builtin, token);
-        }
-        if let Some(symbol) = Symbol::of_name(word) {
-            let (lexer, peeked) = (self.lexer.clone(), self.peeked.clone());
-            if !(self.take_sign("(")? && self.take_sign(")")?) {
-                (self.lexer, self.peeked) = (lexer, peeked);
-            }
-            return self.tree(Node::Symbol(symbol), 0);
-        }
-        let message = if self.at_sign("(")? {
-            format!("Unknown function: {word}")
-        } else if is_keyword(word) {
-            format!("A value is expected here, but this is the keyword {word}")
-        } else {
-            format!("Unknown symbol: {word}; a variable is written ${word}, a text '{word}'")
-        };
-        Err(SyntaxError::new(message, token.span.clone()))
-    }
-
-    fn object(&mut self) -> Parsed<Tree> {
-        let mut fields: Vec<(Arc<str>, Node)> = Vec::new();
-        let mut depth = 0;
-        while !self.take_sign("}")? {
-            let token = self.advance()?;
-            let name = match token.kind {
-                TokenKind::QuotedName(name) => name,
-                TokenKind::Word => Arc::from(&self.lexer.source[token.span.clone()]),
-                _ => {
-                    return Err(SyntaxError::new(
-                        "A field name is expected here",
-                        token.span,
-                    ));
-                }
-            };
-            if fields.iter().any(|(other, _)| *other == name) {
-                return Err(SyntaxError::new(
-                    format!("Field {name} is given twice"),
-                    token.span,
-                ));
-            }
-            self.expect_sign(":")?;
-            let value = self.expression()?;
-            depth = depth.max(value.depth);
-            fields.push((name, value.node));
-            if !self.at_sign("}")? {
-                self.expect_sign(",")?;
-            }
-        }
-        self.tree(Node::Object(fields), depth)
-    }
-
-    fn nodes_until(&mut self, end: &'static str) -> Parsed<(Vec<Node>, u32)> {
-        let mut nodes = Vec::new();
-        let mut depth = 0;
-        while !self.take_sign(end)? {
-            let tree = self.expression()?;
-            depth = depth.max(tree.depth);
-            nodes.push(tree.node);
-            if !self.at_sign(end)? {
-                self.expect_sign(",")?;
-            }
-        }
-        Ok((nodes, depth))
-    }
-
-    /// The inside of a "…" string, up to but without the closing quote.
-    fn pieces(&mut self) -> Parsed<(Vec<Piece>, u32)> {
-        let mut pieces = Vec::new();
-        let mut depth = 0;
-        loop {
-            let rest = self.lexer.rest();
-            let length = rest.find(['$', '\\', '"']).unwrap_or(rest.len());
-            if length > 0 {
-                pieces.push(Piece::Text(Arc::from(rest[..length].replace("\r\n", "\n"))));
-                self.lexer.position += length;
-            }
-            match self.lexer.rest().as_bytes().first() {
-                Some(b'\\') => pieces.push(Piece::Text(Arc::from(self.escaped()?))),
-                Some(b'$') => {
-                    let tree = self.filled_in()?;
-                    depth = depth.max(tree.depth);
-                    pieces.push(Piece::Node(tree.node));
-                }
-                _ => return Ok((pieces, depth)),
-            }
-        }
-    }
-
-    /// `$name`, `${name.field}` or `$(expression)` inside of a text.
-    fn filled_in(&mut self) -> Parsed<Tree> {
-        if self.lexer.rest().starts_with("$(") {
-            self.lexer.position += 2;
-            let tree = self.expression()?;
-            self.expect_sign(")")?;
-            return Ok(tree);
-        }
-        let start = self.lexer.position;
-        let kind = self.lexer.variable().map_err(|error| SyntaxError {
-            message: format!("{}; a dollar sign itself is written \\$", error.message),
-            ..error
-        })?;
-        self.peeked = Some(Token {
-            kind,
-            span: start..self.lexer.position,
-        });
-        self.factor()
-    }
-
-    fn escaped(&mut self) -> Parsed<&'static str> {
-        let text = match self.lexer.rest().as_bytes().get(1) {
-            Some(b'\\') => "\\",
-            Some(b'"') => "\"",
-            Some(b'$') => "$",
-            Some(b't') => "\t",
-            Some(b'r') => "\r",
-            Some(b'n') => "\n",
-            _ => {
-                return Err(self
-                    .lexer
-                    .error(r#"Unknown escape; known are \\ \" \t \r \n \$"#, 1));
-            }
-        };
-        self.lexer.position += 2;
-        Ok(text)
-    }
-
-    // ---- Calls
-
-    fn call(&mut self, builtin: Builtin, name: &Token) -> Parsed<Tree> {
-        if !self.take_sign("(")? {
-            let message = format!("Function {} needs arguments in parentheses", builtin.name());
-            return Err(SyntaxError::new(message, name.span.clone()));
-        }
-        let mut arguments: Vec<Option<Node>> = vec![None; builtin.parameters().len()];
-        let mut depth = 0;
-        let mut position = 0;
-        while !self.take_sign(")")? {
-            let start = self.peek()?.span;
-            let index = match self.take_argument_name()? {
-                Some(name) => builtin.parameter_index(&name).ok_or_else(|| {
-                    SyntaxError::new(
-                        format!("Function {} has no argument {name}", builtin.name()),
-                        start.clone(),
-                    )
-                })?,
-                None => position,
-            };
-            position = index + 1;
-            let value = self.expression()?;
-            depth = depth.max(value.depth);
-            match arguments.get_mut(index) {
-                Some(slot @ None) => *slot = Some(value.node),
-                Some(Some(_)) => {
-                    return Err(SyntaxError::new("This argument is given twice", start));
-                }
-                None => {
-                    return Err(SyntaxError::new(
-                        format!("Too many arguments for {}", builtin.name()),
-                        start,
-                    ));
-                }
-            }
-            if !self.at_sign(")")? {
-                self.expect_sign(",")?;
-            }
-        }
-        if let Some(absent) = arguments
-            .iter()
-            .take(builtin.required())
-            .position(Option::is_none)
-        {
-            let parameter = builtin.parameters()[absent][0];
-            let message = format!("Function {} needs the argument {parameter}", builtin.name());
-            return Err(SyntaxError::new(message, name.span.clone()));
-        }
-        while arguments.last().is_some_and(Option::is_none) {
-            arguments.pop();
-        }
-        self.tree(Node::Call(builtin, arguments), depth)
-    }
-
-    /// `argument(key, default=…)`, `variable(key, label=L, default=…)`
-    fn lookup(&mut self, word: &Token) -> Parsed<Tree> {
-        let only_arguments = &self.lexer.source[word.span.clone()] == "argument";
-        self.expect_sign("(")?;
-        let mut place = if only_arguments {
-            Place::Arguments
-        } else {
-            Place::Everywhere
-        };
-        let (mut key, mut default) = (None, None);
-        let mut depth = 0;
-        while !self.take_sign(")")? {
-            let start = self.peek()?.span;
-            let name = self.take_argument_name()?;
-            match name.as_deref() {
-                Some(which @ ("label" | "job")) if place == Place::Everywhere => {
-                    let target = self.label_or_job()?;
-                    place = if which == "label" {
-                        Place::Label(target)
-                    } else {
-                        Place::Job(target)
-                    };
-                }
-                Some("key") | None if key.is_none() => key = Some(self.expression()?),
-                Some("default") | None if default.is_none() => default = Some(self.expression()?),
-                Some(name) => {
-                    return Err(SyntaxError::new(
-                        format!("Unexpected argument {name}"),
-                        start,
-                    ));
-                }
-                None => return Err(SyntaxError::new("Too many arguments", start)),
-            }
-            if !self.at_sign(")")? {
-                self.expect_sign(",")?;
-            }
-        }
-        let Some(key) = key else {
-            return Err(SyntaxError::new(
-                "The argument key is missing",
-                word.span.clone(),
-            ));
-        };
-        depth = depth.max(key.depth);
-        let default = default.map(|default: Tree| {
-            depth = depth.max(default.depth);
-            default.node
-        });
-        self.tree(
-            Node::Lookup(Box::new(Lookup {
-                place,
-                key: key.node,
-                default,
-            })),
-            depth,
-        )
-    }
-
-    /// A label or a job name, as a word, back-quoted, or as string.
-    fn label_or_job(&mut self) -> Parsed<Arc<str>> {
-        let token = self.peek()?;
-        if token.kind == TokenKind::Quote {
-            return match self.factor()?.node {
-                Node::Text(text) => Ok(text),
-                _ => Err(SyntaxError::new(
-                    "A constant name is expected here",
-                    token.span,
-                )),
-            };
-        }
-        self.advance()?;
-        match token.kind {
-            TokenKind::Word => Ok(Arc::from(&self.lexer.source[token.span])),
-            TokenKind::QuotedName(name) | TokenKind::RawString(name) => Ok(name),
-            _ => Err(SyntaxError::new("A name is expected here", token.span)),
-        }
-    }
-
-    /// `name=`, or nothing.
-    fn take_argument_name(&mut self) -> Parsed<Option<Arc<str>>> {
-        let (lexer, peeked) = (self.lexer.clone(), self.peeked.clone());
-        let token = self.advance()?;
-        if token.kind == TokenKind::Word && self.take_sign("=")? {
-            return Ok(Some(Arc::from(&self.lexer.source[token.span])));
-        }
-        (self.lexer, self.peeked) = (lexer, peeked);
-        Ok(None)
     }
 
     /// A name that is not a keyword.
     fn take_identifier(&mut self) -> Parsed<Option<Arc<str>>> {
         let token = self.peek()?;
-        let identifier = match token.kind {
-            TokenKind::QuotedName(name) if !name.is_empty() => name,
-            TokenKind::Word if !is_keyword(&self.lexer.source[token.span.clone()]) => {
-                Arc::from(&self.lexer.source[token.span])
-            }
-            _ => return Ok(None),
+        let identifier = if let TokenKind::QuotedName(name) = token.kind {
+            name
+        } else if token.kind == TokenKind::Word {
+            Arc::from(&self.lexer.source[token.span])
+        } else {
+            return Ok(None);
         };
+        let is_back_quoted = self.lexer.source[self.peek()?.span].starts_with('`');
+        if identifier.is_empty() || (is_keyword(&identifier) && !is_back_quoted) {
+            return Ok(None);
+        }
         self.advance()?;
         Ok(Some(identifier))
     }
-
-    // ---- Tokens
 
     fn peek(&mut self) -> Parsed<Token> {
         if let Some(token) = &self.peeked {

@@ -8,7 +8,7 @@ use crate::error::EvalError;
 use crate::eval;
 use crate::functions::Builtin;
 use crate::lexer::{is_keyword, is_plain_name};
-use crate::node::{Node, Piece, Place, binding};
+use crate::node::{Node, Operator, Piece, Place, binding};
 use crate::value::Value;
 
 /// A tree as source.
@@ -45,11 +45,14 @@ pub(crate) fn glimpse_of(value: &Value) -> String {
         max: 100,
     };
     let kind = value.type_name().to_lowercase();
-    let complete = match value {
-        Value::Missing => return kind,
-        // Strings in messages always stand in double quotes, easier to see than single ones.
-        Value::String(text) => Printer { out: &mut out }.double_quoted(text),
-        _ => write_value(&mut out, value),
+    if value.is_missing() {
+        return kind;
+    }
+    // Strings in messages always stand in double quotes, easier to see than single ones.
+    let complete = if let Value::String(text) = value {
+        Printer { out: &mut out }.double_quoted(text)
+    } else {
+        write_value(&mut out, value)
     };
     let dots = if complete.is_ok() { "" } else { "…" };
     format!("{kind} {}{dots}", out.text)
@@ -370,16 +373,15 @@ impl Printer<'_> {
 }
 
 fn begins_with_number(node: &Node) -> bool {
-    match node {
-        Node::Number(_) => true,
-        Node::Field(node, _) | Node::Apply(node, _) | Node::OrMissing(node) => {
-            begins_with_number(node)
-        }
-        Node::Binary(operator, operands) if operator.binding() == binding::FALLBACK => {
-            begins_with_number(&operands.0)
-        }
-        _ => false,
-    }
+    let first = if let Node::Field(first, _) | Node::Apply(first, _) | Node::OrMissing(first) = node
+    {
+        first
+    } else if let Node::Binary(Operator::OrElse, operands) = node {
+        &operands.0
+    } else {
+        return matches!(node, Node::Number(_));
+    };
+    begins_with_number(first)
 }
 
 fn binding_of(node: &Node) -> u8 {
@@ -389,6 +391,17 @@ fn binding_of(node: &Node) -> u8 {
         Node::Not(_) | Node::Negative(_) => binding::PREFIX,
         Node::OrMissing(_) => binding::FALLBACK,
         Node::Field(..) | Node::Apply(..) => binding::SUFFIX,
-        _ => binding::FACTOR,
+        Node::Missing
+        | Node::Boolean(_)
+        | Node::Number(_)
+        | Node::Text(_)
+        | Node::Interpolated(_)
+        | Node::List(_)
+        | Node::Object(_)
+        | Node::Name(_)
+        | Node::JobResource { .. }
+        | Node::Lookup(_)
+        | Node::Symbol(_)
+        | Node::Call(..) => binding::FACTOR,
     }
 }

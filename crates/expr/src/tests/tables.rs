@@ -53,7 +53,13 @@ impl Scope for Harbour {
                 Arc::from("timezone"),
                 Value::from("Europe/Berlin"),
             )])))),
-            _ => None,
+            Symbol::ControllerId
+            | Symbol::WorkflowPath
+            | Symbol::WorkflowPosition
+            | Symbol::Label
+            | Symbol::Job
+            | Symbol::TryCount
+            | Symbol::MaxTries => None,
         }
     }
 
@@ -111,15 +117,12 @@ fn check(rows: &[(&str, &str)]) {
             "{source} printed as {expr}"
         );
         let result = expr.eval(&Harbour);
-        match expected.strip_prefix("error ") {
-            Some(message) => {
-                let error = result.expect_err(source);
-                assert!(error.message().contains(message), "{source}: {error}");
-            }
-            None => {
-                let wanted = Expr::parse(expected).unwrap().eval(&Harbour);
-                assert_eq!(result, wanted, "{source}");
-            }
+        if let Some(message) = expected.strip_prefix("error ") {
+            let error = result.expect_err(source);
+            assert!(error.message().contains(message), "{source}: {error}");
+        } else {
+            let wanted = Expr::parse(expected).unwrap().eval(&Harbour);
+            assert_eq!(result, wanted, "{source}");
         }
     }
 }
