@@ -44,7 +44,11 @@ impl<'n> Around<'n> {
         if self.depth == NESTING_MAX {
             let span = node.span.start..(node.span.start + 1).min(node.span.end);
             let hint = Some("put the inner instructions into a workflow of their own".to_owned());
-            reading.fault_with_hint(&span, format!("blocks are nested deeper than {NESTING_MAX} levels"), hint);
+            reading.fault_with_hint(
+                &span,
+                format!("blocks are nested deeper than {NESTING_MAX} levels"),
+                hint,
+            );
             return None;
         }
         let outside = std::mem::replace(&mut self.in_catch, in_catch);
@@ -57,7 +61,10 @@ impl<'n> Around<'n> {
 
     /// Makes the jobs of a block known; [`Self::forget_jobs`] ends it.
     pub(super) fn know_jobs(&mut self, fields: &mut Fields<'n, '_>, reading: &mut Reading<'_>) {
-        let names = match fields.find(reading, &["jobs"]).map(|entry| &entry.node.shape) {
+        let names = match fields
+            .find(reading, &["jobs"])
+            .map(|entry| &entry.node.shape)
+        {
             Some(Shape::Object(entries)) => entries.iter().map(|entry| &*entry.name).collect(),
             _ => BTreeSet::new(),
         };
@@ -75,13 +82,25 @@ impl<'n> Around<'n> {
         }
         let known = self.jobs.iter().flatten().copied();
         let hint = nearest(name, known.take(1_000)).map(|name| format!("did you mean {name:?}?"));
-        reading.fault_with_hint(span, format!("the job {name:?} is not defined in this workflow"), hint);
+        reading.fault_with_hint(
+            span,
+            format!("the job {name:?} is not defined in this workflow"),
+            hint,
+        );
     }
 
     /// The label of an instruction, if it is not taken.
-    pub(super) fn label(&mut self, reading: &mut Reading<'_>, name: &'n str, span: &Range<usize>) -> Option<Label> {
+    pub(super) fn label(
+        &mut self,
+        reading: &mut Reading<'_>,
+        name: &'n str,
+        span: &Range<usize>,
+    ) -> Option<Label> {
         if let Some(first) = self.labels.get(name) {
-            let hint = Some(format!("it stands first in line {}", reading.line_of(*first)));
+            let hint = Some(format!(
+                "it stands first in line {}",
+                reading.line_of(*first)
+            ));
             reading.fault_with_hint(span, format!("the label {name:?} is used twice"), hint);
             return None;
         }
@@ -91,7 +110,11 @@ impl<'n> Around<'n> {
 }
 
 /// `{instructions: […], jobs?, result?}`
-fn block<'n, 't>(reading: &mut Reading<'t>, around: &mut Around<'n>, node: &'n Node<'t>) -> Option<Block> {
+fn block<'n, 't>(
+    reading: &mut Reading<'t>,
+    around: &mut Around<'n>,
+    node: &'n Node<'t>,
+) -> Option<Block> {
     let mut fields = Fields::of(reading, node, "a block")?;
     let block = content(reading, around, &mut fields);
     fields.finish(reading);
@@ -105,20 +128,25 @@ pub(super) fn content<'n, 't>(
     fields: &mut Fields<'n, 't>,
 ) -> Option<Block> {
     around.know_jobs(fields, reading);
-    let jobs = optional_or_default(fields.has(&["jobs"]), fields.optional(reading, &["jobs"], jobs));
-    let steps = fields.required(reading, &["instructions"], |reading, node| steps(reading, around, node));
-    let result = optional_or_default(fields.has(&["result"]), fields.optional(reading, &["result"], expressions));
+    let jobs = fields.optional(reading, &["jobs"], jobs);
+    let steps = fields.required(reading, &["instructions"], |reading, node| {
+        steps(reading, around, node)
+    });
+    let result = fields.optional(reading, &["result"], expressions);
     around.forget_jobs();
-    Some(Block { steps: steps?, jobs: jobs?, result: result? })
-}
-
-/// The default where a field is left out; nothing where it is faulty.
-pub(super) fn optional_or_default<T: Default>(given: bool, read: Option<T>) -> Option<T> {
-    if given { read } else { Some(T::default()) }
+    Some(Block {
+        steps: steps?,
+        jobs: jobs.unwrap_or_default(),
+        result: result.unwrap_or_default(),
+    })
 }
 
 /// A list of instructions.
-pub(super) fn steps<'n, 't>(reading: &mut Reading<'t>, around: &mut Around<'n>, node: &'n Node<'t>) -> Option<Vec<Step>> {
+pub(super) fn steps<'n, 't>(
+    reading: &mut Reading<'t>,
+    around: &mut Around<'n>,
+    node: &'n Node<'t>,
+) -> Option<Vec<Step>> {
     let Shape::List(nodes) = &node.shape else {
         mismatch(reading, node, "a list of instructions");
         return None;
@@ -127,7 +155,11 @@ pub(super) fn steps<'n, 't>(reading: &mut Reading<'t>, around: &mut Around<'n>, 
     let mut complete = true;
     for (n, node) in nodes.iter().enumerate() {
         let is_last = n + 1 == nodes.len();
-        complete &= reading.at(&n, |reading| instruction(reading, around, node, is_last, &mut steps)).is_some();
+        complete &= reading
+            .at(&n, |reading| {
+                instruction(reading, around, node, is_last, &mut steps)
+            })
+            .is_some();
     }
     complete.then_some(steps)
 }

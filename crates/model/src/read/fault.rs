@@ -42,7 +42,7 @@ impl Faults {
         for fault in &mut list {
             let at = text.floor_char_boundary(fault.span.start);
             let passed = &text[seen..at];
-            line += passed.bytes().filter(|byte| *byte == b'\n').count();
+            line += passed.matches('\n').count();
             if let Some(newline) = passed.rfind('\n') {
                 line_start = seen + newline + 1;
             }
@@ -92,7 +92,8 @@ impl fmt::Display for Faults {
             }
             fault.fmt(f)?;
         }
-        self.omitted_line().map_or(Ok(()), |line| write!(f, "\n{line}"))
+        self.omitted_line()
+            .map_or(Ok(()), |line| write!(f, "\n{line}"))
     }
 }
 
@@ -112,7 +113,9 @@ impl fmt::Display for Fault {
             write!(f, ", {}", self.path)?;
         }
         write!(f, ": {}", self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
 
@@ -125,18 +128,28 @@ impl Fault {
     pub fn draw(&self, text: &str, origin: &str) -> String {
         let start = text.floor_char_boundary(self.span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+        let line_end = text[start..]
+            .find('\n')
+            .map_or(text.len(), |length| start + length);
         let end = text.floor_char_boundary(self.span.end.clamp(start, line_end));
         let (shown_start, shown_end) = if line_end - line_start <= LINE_MAX {
             (line_start, line_end)
         } else {
-            let from = text.floor_char_boundary(start.saturating_sub(AROUND)).max(line_start);
+            let from = text
+                .floor_char_boundary(start.saturating_sub(AROUND))
+                .max(line_start);
             (from, text.floor_char_boundary(start + AROUND).min(line_end))
         };
         let end = end.min(shown_end);
         let mark = AnnotationKind::Primary.span(start - shown_start..end - shown_start);
-        let snippet = Snippet::source(&text[shown_start..shown_end]).line_start(self.line).annotation(mark);
-        let place = if self.path.is_empty() { String::new() } else { format!(" at {}", self.path) };
+        let snippet = Snippet::source(&text[shown_start..shown_end])
+            .line_start(self.line)
+            .annotation(mark);
+        let place = if self.path.is_empty() {
+            String::new()
+        } else {
+            format!(" at {}", self.path)
+        };
         let origin = Origin::path(format!("{origin}:{}:{}{place}", self.line, self.column));
         let title = Level::ERROR.primary_title(&self.message);
         let mut group: Group<'_> = title.element(origin).element(snippet);

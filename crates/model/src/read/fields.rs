@@ -17,14 +17,25 @@ pub(super) struct Fields<'n, 't> {
 
 impl<'n, 't> Fields<'n, 't> {
     /// The fields of `node`; a fault if it is no object. `what` names it in that fault.
-    pub(super) fn of(reading: &mut Reading<'_>, node: &'n Node<'t>, what: &str) -> Option<Fields<'n, 't>> {
+    pub(super) fn of(
+        reading: &mut Reading<'_>,
+        node: &'n Node<'t>,
+        what: &str,
+    ) -> Option<Fields<'n, 't>> {
         let Shape::Object(entries) = &node.shape else {
-            reading.fault(&node.span, format!("{what} must be an object, but is {}", node.describe()));
+            reading.fault(
+                &node.span,
+                format!("{what} must be an object, but is {}", node.describe()),
+            );
             return None;
         };
         // The brace alone is marked when something is missing: the whole object may be long.
         let span = node.span.start..(node.span.start + 1).min(node.span.end);
-        Some(Fields { entries, span, known: Vec::new() })
+        Some(Fields {
+            entries,
+            span,
+            known: Vec::new(),
+        })
     }
 
     /// Where the object begins.
@@ -33,14 +44,23 @@ impl<'n, 't> Fields<'n, 't> {
     }
 
     /// The field that goes by one of `names`.
-    pub(super) fn find(&mut self, reading: &mut Reading<'_>, names: &[&'static str]) -> Option<&'n Entry<'t>> {
+    pub(super) fn find(
+        &mut self,
+        reading: &mut Reading<'_>,
+        names: &[&'static str],
+    ) -> Option<&'n Entry<'t>> {
         self.known.extend(names);
-        let mut found = self.entries.iter().filter(|entry| names.contains(&&*entry.name) && !entry.node.is_null());
+        let mut found = self
+            .entries
+            .iter()
+            .filter(|entry| names.contains(&&*entry.name) && !entry.node.is_null());
         let first = found.next()?;
         for other in found.filter(|other| other.name != first.name) {
             let message = format!("{:?} and {:?} mean the same", first.name, other.name);
             let hint = Some("give only one of them".to_owned());
-            reading.at(&other.name, |reading| reading.fault_with_hint(&other.name_span, message, hint));
+            reading.at(&other.name, |reading| {
+                reading.fault_with_hint(&other.name_span, message, hint);
+            });
         }
         Some(first)
     }
@@ -48,7 +68,9 @@ impl<'n, 't> Fields<'n, 't> {
     /// Whether a field of one of these names stands there, null or not; it counts as known.
     pub(super) fn has(&mut self, names: &[&'static str]) -> bool {
         self.known.extend(names);
-        self.entries.iter().any(|entry| names.contains(&&*entry.name) && !entry.node.is_null())
+        self.entries
+            .iter()
+            .any(|entry| names.contains(&&*entry.name) && !entry.node.is_null())
     }
 
     /// Fields that have a meaning elsewhere: in the Cockpit, or only in answers.
@@ -84,21 +106,34 @@ impl<'n, 't> Fields<'n, 't> {
     /// Says that a field is missing; not where one of the fields is misspelt, for that is told as such.
     pub(super) fn missing(&self, reading: &mut Reading<'_>, names: &[&'static str]) {
         let misspelt = |entry: &Entry<'_>| {
-            !self.known.iter().any(|known| *known == entry.name) && nearest(&entry.name, names.iter().copied()).is_some()
+            !self.known.iter().any(|known| *known == entry.name)
+                && nearest(&entry.name, names.iter().copied()).is_some()
         };
         if !self.entries.iter().any(misspelt) {
-            reading.fault(&self.span, format!("the field {:?} is missing", names.first().copied().unwrap_or_default()));
+            reading.fault(
+                &self.span,
+                format!(
+                    "the field {:?} is missing",
+                    names.first().copied().unwrap_or_default()
+                ),
+            );
         }
     }
 
     /// Every field that nobody asked for is a fault.
     pub(super) fn finish(self, reading: &mut Reading<'_>) {
-        for entry in self.entries.iter().filter(|entry| !self.known.iter().any(|known| *known == entry.name)) {
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| !self.known.iter().any(|known| *known == entry.name))
+        {
             let hint = nearest(&entry.name, self.known.iter().copied())
                 .map(|name| format!("did you mean {name:?}?"))
                 .or_else(|| Some(format!("known here: {}", self.known.join(", "))));
             let message = format!("unknown field {:?}", glimpse(&entry.name));
-            reading.at(&glimpse(&entry.name), |reading| reading.fault_with_hint(&entry.name_span, message, hint));
+            reading.at(&glimpse(&entry.name), |reading| {
+                reading.fault_with_hint(&entry.name_span, message, hint);
+            });
         }
     }
 }

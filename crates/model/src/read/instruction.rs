@@ -3,17 +3,19 @@
 //! Always: each is known by its `TYPE` under the author's and the engine's name; one that this version cannot carry out is
 //! told as such, once, whatever stands in it. A Segment only groups: its instructions become those of the block around.
 
-use super::block::{Around, optional_or_default, steps};
+use super::block::{Around, steps};
 use super::fields::Fields;
 use super::job::job;
 use super::names::nearest;
 use super::node::{Node, Shape};
 use super::reading::Reading;
 use super::value::{
-    self, boolean, checked, constant, expression, expressions, list, map, name, seconds, text, text_or_expression, whole,
+    self, boolean, checked, constant, expression, expressions, list, map, name, seconds, text,
+    text_or_expression, whole,
 };
 use crate::{
-    AgentPath, Case, Execute, Fork, ForkBranch, Instruction, JobName, JobReference, Outcome, Step, Try,
+    AgentPath, Case, Execute, Fork, ForkBranch, Instruction, JobName, JobReference, Outcome, Step,
+    Try,
 };
 use expr::{Expr, NamedValues, Value};
 use std::collections::BTreeSet;
@@ -79,27 +81,36 @@ pub(super) fn instruction<'n, 't>(
             return Some(tag);
         }
         if UNSUPPORTED.contains(&tag) {
-            reading.fault(&node.span, format!("{tag} is not supported by this version yet"));
+            reading.fault(
+                &node.span,
+                format!("{tag} is not supported by this version yet"),
+            );
         } else {
-            let hint = nearest(tag, SUPPORTED.into_iter().chain(UNSUPPORTED)).map(|name| format!("did you mean {name:?}?"));
+            let hint = nearest(tag, SUPPORTED.into_iter().chain(UNSUPPORTED))
+                .map(|name| format!("did you mean {name:?}?"));
             let message = format!("unknown instruction TYPE {:?}", super::node::glimpse(tag));
-            reading.fault_with_hint(&node.span, message, hint.or_else(|| Some(format!("known are {}", SUPPORTED.join(", ")))));
+            reading.fault_with_hint(
+                &node.span,
+                message,
+                hint.or_else(|| Some(format!("known are {}", SUPPORTED.join(", ")))),
+            );
         }
         None
     })?;
     // `position` and `sourcePos` come with instructions that were asked from a Controller.
     fields.keep(&["position", "sourcePos"]);
-    let has_label = fields.has(&["label"]);
     let label = fields.optional(reading, &["label"], |reading, node| {
         let label = name(reading, node)?;
         around.label(reading, label, &node.span)
     });
-    let label = optional_or_default(has_label, label.map(Some));
     match tag {
         "Segment" => {
             // The label of a segment needs an instruction to hold it.
-            if let Some(Some(label)) = label.clone() {
-                into.push(Step { label: Some(label), instruction: Instruction::Empty });
+            if let Some(label) = label {
+                into.push(Step {
+                    label: Some(label),
+                    instruction: Instruction::Empty,
+                });
             }
             let inner = segment(reading, around, &mut fields, into);
             fields.finish(reading);
@@ -116,10 +127,13 @@ pub(super) fn instruction<'n, 't>(
         _ => {
             let instruction = body(reading, around, &mut fields, node, tag);
             fields.finish(reading);
-            into.push(Step { label: label.clone()?, instruction: instruction? });
+            into.push(Step {
+                label,
+                instruction: instruction?,
+            });
         }
     }
-    label.map(|_| ())
+    Some(())
 }
 
 /// What the instruction does. Nothing if it is faulty.
@@ -141,7 +155,11 @@ fn body<'n, 't>(
         }
         "Execute.Anonymous" => {
             let job = fields.required(reading, &["job"], job);
-            execute(reading, fields, job.map(|job| JobReference::Anonymous(Arc::new(job))))
+            execute(
+                reading,
+                fields,
+                job.map(|job| JobReference::Anonymous(Arc::new(job))),
+            )
         }
         "If" | "CaseWhen" => conditional(reading, around, fields),
         "Try" => handler(reading, around, fields),
@@ -153,21 +171,28 @@ fn body<'n, 't>(
             }
             Some(Instruction::Retry)
         }
-        "Fail" => fail(reading, fields),
-        "Finish" => finish(reading, fields),
+        "Fail" => Some(fail(reading, fields)),
+        "Finish" => Some(finish(reading, fields)),
         "Fork" => fork(reading, around, fields),
         "Options" => {
             let stop_on_failure = fields.optional(reading, &["stopOnFailure"], boolean);
             let in_catch = around.in_catch();
             fields
-                .required(reading, &["block"], |reading, node| around.nested(reading, node, in_catch))
-                .map(|block| Instruction::Options { stop_on_failure, block })
+                .required(reading, &["block"], |reading, node| {
+                    around.nested(reading, node, in_catch)
+                })
+                .map(|block| Instruction::Options {
+                    stop_on_failure,
+                    block,
+                })
         }
         "Sleep" => fields
             .required(reading, &["duration"], duration)
             .map(|duration| Instruction::Sleep { duration }),
         "Stop" => Some(Instruction::Stop),
-        "Say" => fields.required(reading, &["what"], expression).map(|what| Instruction::Say { what }),
+        "Say" => fields
+            .required(reading, &["what"], expression)
+            .map(|what| Instruction::Say { what }),
         _empty => Some(Instruction::Empty),
     }
 }
@@ -177,10 +202,11 @@ fn execute<'t>(
     fields: &mut Fields<'_, 't>,
     job: Option<JobReference>,
 ) -> Option<Instruction> {
-    let given = fields.has(&["defaultArguments"]);
     let default_arguments = fields.optional(reading, &["defaultArguments"], expressions);
-    let default_arguments = optional_or_default(given, default_arguments);
-    Some(Instruction::Execute(Execute { job: job?, default_arguments: default_arguments? }))
+    Some(Instruction::Execute(Execute {
+        job: job?,
+        default_arguments: default_arguments.unwrap_or_default(),
+    }))
 }
 
 /// `ifThens` or `cases`, or a single `predicate` and `then`, and `else`.
@@ -206,17 +232,29 @@ fn conditional<'n, 't>(
     } else {
         case(reading, around, fields).map(|case| vec![case])
     };
-    let given = fields.has(&["else"]);
-    let otherwise =
-        fields.optional(reading, &["else"], |reading, node| around.nested(reading, node, in_catch).map(Some));
-    Some(Instruction::If { cases: cases?, otherwise: optional_or_default(given, otherwise)? })
+    let otherwise = fields.optional(reading, &["else"], |reading, node| {
+        around.nested(reading, node, in_catch)
+    });
+    Some(Instruction::If {
+        cases: cases?,
+        otherwise,
+    })
 }
 
-fn case<'n, 't>(reading: &mut Reading<'t>, around: &mut Around<'n>, fields: &mut Fields<'n, 't>) -> Option<Case> {
+fn case<'n, 't>(
+    reading: &mut Reading<'t>,
+    around: &mut Around<'n>,
+    fields: &mut Fields<'n, 't>,
+) -> Option<Case> {
     let in_catch = around.in_catch();
     let predicate = fields.required(reading, &["predicate"], expression);
-    let then = fields.required(reading, &["then"], |reading, node| around.nested(reading, node, in_catch));
-    Some(Case { predicate: predicate?, then: then? })
+    let then = fields.required(reading, &["then"], |reading, node| {
+        around.nested(reading, node, in_catch)
+    });
+    Some(Case {
+        predicate: predicate?,
+        then: then?,
+    })
 }
 
 fn handler<'n, 't>(
@@ -225,35 +263,56 @@ fn handler<'n, 't>(
     fields: &mut Fields<'n, 't>,
 ) -> Option<Instruction> {
     let in_catch = around.in_catch();
-    let attempt = fields.required(reading, &["try"], |reading, node| around.nested(reading, node, in_catch));
-    let catch = fields.required(reading, &["catch"], |reading, node| around.nested(reading, node, true));
-    let given = fields.has(&["retryDelays"]);
+    let attempt = fields.required(reading, &["try"], |reading, node| {
+        around.nested(reading, node, in_catch)
+    });
+    let catch = fields.required(reading, &["catch"], |reading, node| {
+        around.nested(reading, node, true)
+    });
     let retry_delays = fields.optional(reading, &["retryDelays"], |reading, node| {
         list(reading, node, "a list of seconds", seconds)
     });
     let max_tries = fields.optional(reading, &["maxTries"], whole(1..=u32::MAX));
-    let retry_delays = optional_or_default(given, retry_delays);
-    Some(Instruction::Try(Try { attempt: attempt?, catch: catch?, retry_delays: retry_delays?, max_tries }))
+    Some(Instruction::Try(Try {
+        attempt: attempt?,
+        catch: catch?,
+        retry_delays: retry_delays.unwrap_or_default(),
+        max_tries,
+    }))
 }
 
-fn fail<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<Instruction> {
+fn fail<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Instruction {
     let message = fields.optional(reading, &["message"], text_or_expression(MESSAGE_MARKS));
-    let named_values = fields.optional(reading, &["outcome", "namedValues"], named_values).unwrap_or_default();
-    let uncatchable = fields.optional(reading, &["uncatchable"], boolean).unwrap_or_default();
-    Some(Instruction::Fail { message, named_values, uncatchable })
+    let named_values = fields
+        .optional(reading, &["outcome", "namedValues"], named_values)
+        .unwrap_or_default();
+    let uncatchable = fields
+        .optional(reading, &["uncatchable"], boolean)
+        .unwrap_or_default();
+    Instruction::Fail {
+        message,
+        named_values,
+        uncatchable,
+    }
 }
 
 fn named_values<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<NamedValues> {
-    map(reading, node, "an object of values", |reading, entry| constant(reading, &entry.node))
+    map(reading, node, "an object of values", |reading, entry| {
+        constant(reading, &entry.node)
+    })
 }
 
 /// `unsuccessful` is the author's word; a whole `outcome` the engine's.
-fn finish<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<Instruction> {
+fn finish<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Instruction {
     let message = fields.optional(reading, &["message"], text_or_expression(MESSAGE_MARKS));
     let unsuccessful = fields.optional(reading, &["unsuccessful"], |reading, node| {
         let unsuccessful = boolean(reading, node)?;
         let named_values = NamedValues::from([(Arc::from("returnCode"), Value::from(1_i64))]);
-        Some(unsuccessful.then_some(Outcome::Failed { message: None, named_values, uncatchable: false }))
+        Some(unsuccessful.then_some(Outcome::Failed {
+            message: None,
+            named_values,
+            uncatchable: false,
+        }))
     });
     let outcome = fields.optional(reading, &["outcome"], |reading, node| {
         let outcome = outcome(reading, node);
@@ -263,24 +322,39 @@ fn finish<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<
         }
         outcome
     });
-    Some(Instruction::Finish { outcome: outcome.or(unsuccessful.flatten()), message })
+    Instruction::Finish {
+        outcome: outcome.or(unsuccessful.flatten()),
+        message,
+    }
 }
 
 fn outcome<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Outcome> {
     let mut fields = Fields::of(reading, node, "an outcome")?;
-    let failed = fields.required(reading, &["TYPE"], |reading, node| match text(reading, node)? {
-        "Succeeded" => Some(false),
-        "Failed" => Some(true),
-        _ => {
-            value::mismatch(reading, node, "\"Succeeded\" or \"Failed\"");
-            None
+    let failed = fields.required(reading, &["TYPE"], |reading, node| {
+        match text(reading, node)? {
+            "Succeeded" => Some(false),
+            "Failed" => Some(true),
+            _ => {
+                value::mismatch(reading, node, "\"Succeeded\" or \"Failed\"");
+                None
+            }
         }
     });
-    let named_values = fields.optional(reading, &["namedValues"], named_values).unwrap_or_default();
+    let named_values = fields
+        .optional(reading, &["namedValues"], named_values)
+        .unwrap_or_default();
     let outcome = if failed == Some(true) {
-        let message = fields.optional(reading, &["message"], |reading, node| text(reading, node).map(Arc::from));
-        let uncatchable = fields.optional(reading, &["uncatchable"], boolean).unwrap_or_default();
-        Outcome::Failed { message, named_values, uncatchable }
+        let message = fields.optional(reading, &["message"], |reading, node| {
+            text(reading, node).map(Arc::from)
+        });
+        let uncatchable = fields
+            .optional(reading, &["uncatchable"], boolean)
+            .unwrap_or_default();
+        Outcome::Failed {
+            message,
+            named_values,
+            uncatchable,
+        }
     } else {
         Outcome::Succeeded { named_values }
     };
@@ -288,7 +362,11 @@ fn outcome<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Outcome> {
     failed.map(|_| outcome)
 }
 
-fn fork<'n, 't>(reading: &mut Reading<'t>, around: &mut Around<'n>, fields: &mut Fields<'n, 't>) -> Option<Instruction> {
+fn fork<'n, 't>(
+    reading: &mut Reading<'t>,
+    around: &mut Around<'n>,
+    fields: &mut Fields<'n, 't>,
+) -> Option<Instruction> {
     let branches = fields.required(reading, &["branches"], |reading, node| {
         let mut ids = BTreeSet::new();
         let branches = list(reading, node, "a list of branches", |reading, node| {
@@ -315,12 +393,19 @@ fn fork<'n, 't>(reading: &mut Reading<'t>, around: &mut Around<'n>, fields: &mut
         }
         Some(branches)
     });
-    let given = fields.has(&["agentName", "agentPath", "agentId"]);
-    let agent = fields.optional(reading, &["agentName", "agentPath", "agentId"], |reading, node| {
-        checked(AgentPath::checked)(reading, node).map(Some)
-    });
-    let join_if_failed = fields.optional(reading, &["joinIfFailed"], boolean).unwrap_or_default();
-    Some(Instruction::Fork(Fork { branches: branches?, agent: optional_or_default(given, agent)?, join_if_failed }))
+    let agent = fields.optional(
+        reading,
+        &["agentName", "agentPath", "agentId"],
+        checked(AgentPath::checked),
+    );
+    let join_if_failed = fields
+        .optional(reading, &["joinIfFailed"], boolean)
+        .unwrap_or_default();
+    Some(Instruction::Fork(Fork {
+        branches: branches?,
+        agent,
+        join_if_failed,
+    }))
 }
 
 /// An expression that yields seconds, `HH:MM:SS`, or a number of seconds.
@@ -339,11 +424,13 @@ fn duration<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Expr> {
 /// The seconds of `HH:MM:SS`.
 fn clock_seconds(text: &str) -> Option<i64> {
     let mut parts = text.split(':').map(|part| {
-        let is_number = (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number =
+            (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| part.parse::<i64>().ok())?
     });
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    (parts.next().is_none() && minutes < 60 && seconds < 60).then_some(hours * 3600 + minutes * 60 + seconds)
+    (parts.next().is_none() && minutes < 60 && seconds < 60)
+        .then_some(hours * 3600 + minutes * 60 + seconds)
 }
 
 /// The instructions of a segment go into the block around it.
@@ -355,7 +442,9 @@ fn segment<'n, 't>(
 ) -> Option<()> {
     let inner = fields.required(reading, &["block"], |reading, node| {
         let mut fields = Fields::of(reading, node, "a block")?;
-        let inner = fields.required(reading, &["instructions"], |reading, node| steps(reading, around, node));
+        let inner = fields.required(reading, &["instructions"], |reading, node| {
+            steps(reading, around, node)
+        });
         fields.finish(reading);
         inner
     })?;

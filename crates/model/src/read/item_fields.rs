@@ -1,13 +1,15 @@
 //! The small items whose content is used: job resources, Agents, Subagents, Subagent Clusters.
 
-use super::block::optional_or_default;
 use super::fields::Fields;
 use super::job::env;
 use super::names::nearest;
-use super::node::{Node, Shape};
+use super::node::Node;
 use super::reading::Reading;
 use super::value::{boolean, checked, expression, expressions, list, map, text, whole};
-use crate::{AgentPath, AgentRef, BundleId, JobResource, JobResourcePath, SubagentBundle, SubagentId, SubagentItem};
+use crate::{
+    AgentPath, AgentRef, BundleId, JobResource, JobResourcePath, SubagentBundle, SubagentId,
+    SubagentItem,
+};
 use expr::Expr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,13 +20,13 @@ pub(super) fn job_resource<'t>(
     path: Option<JobResourcePath>,
 ) -> Option<JobResource> {
     const VARIABLES: &[&str] = &["arguments", "variables", "settings"];
-    let given = fields.has(VARIABLES);
     let variables = fields.optional(reading, VARIABLES, expressions);
-    let variables = optional_or_default(given, variables);
-    let given = fields.has(&["env"]);
     let environment = fields.optional(reading, &["env"], env);
-    let environment = optional_or_default(given, environment);
-    Some(JobResource { path: path?, variables: variables?, env: environment? })
+    Some(JobResource {
+        path: path?,
+        variables: variables.unwrap_or_default(),
+        env: environment.unwrap_or_default(),
+    })
 }
 
 pub(super) fn agent<'t>(
@@ -34,16 +36,33 @@ pub(super) fn agent<'t>(
 ) -> Option<AgentRef> {
     let directors = fields.required(reading, &["directors"], |reading, node| {
         let mut seen = BTreeSet::new();
-        let directors = list(reading, node, "a list of one or two Subagents", |reading, node| {
-            let director = checked(SubagentId::checked)(reading, node)?;
-            if !seen.insert(director.clone()) {
-                reading.fault(&node.span, format!("the Subagent {:?} stands twice in this list", director.as_str()));
-                return None;
-            }
-            Some(director)
-        })?;
+        let directors = list(
+            reading,
+            node,
+            "a list of one or two Subagents",
+            |reading, node| {
+                let director = checked(SubagentId::checked)(reading, node)?;
+                if !seen.insert(director.clone()) {
+                    reading.fault(
+                        &node.span,
+                        format!(
+                            "the Subagent {:?} stands twice in this list",
+                            director.as_str()
+                        ),
+                    );
+                    return None;
+                }
+                Some(director)
+            },
+        )?;
         if !(1..=2).contains(&directors.len()) {
-            reading.fault(&node.span, format!("an Agent has one or two Directors, but these are {}", directors.len()));
+            reading.fault(
+                &node.span,
+                format!(
+                    "an Agent has one or two Directors, but these are {}",
+                    directors.len()
+                ),
+            );
             return None;
         }
         Some(directors)
@@ -52,7 +71,11 @@ pub(super) fn agent<'t>(
     fields.optional(reading, &["requireFailoverConfirmation"], boolean);
     fields.optional(reading, &["uri", "url"], uri);
     fields.keep(&["agentNameAliases", "hidden", "disabled"]);
-    Some(AgentRef { path: path?, directors: directors?, process_limit })
+    Some(AgentRef {
+        path: path?,
+        directors: directors?,
+        process_limit,
+    })
 }
 
 pub(super) fn subagent<'t>(
@@ -60,17 +83,37 @@ pub(super) fn subagent<'t>(
     fields: &mut Fields<'_, 't>,
     id: Option<SubagentId>,
 ) -> Option<SubagentItem> {
-    let agent_path = fields.required(reading, &["agentPath", "agentId", "agentName"], checked(AgentPath::checked));
+    let agent_path = fields.required(
+        reading,
+        &["agentPath", "agentId", "agentName"],
+        checked(AgentPath::checked),
+    );
     let address = fields.required(reading, &["uri", "url"], uri);
-    let disabled = fields.optional(reading, &["disabled"], boolean).unwrap_or_default();
-    fields.keep(&["isDirector", "ordering", "position", "withGenerateSubagentCluster"]);
-    Some(SubagentItem { id: id?, agent_path: agent_path?, uri: address?, disabled })
+    let disabled = fields
+        .optional(reading, &["disabled"], boolean)
+        .unwrap_or_default();
+    fields.keep(&[
+        "isDirector",
+        "ordering",
+        "position",
+        "withGenerateSubagentCluster",
+    ]);
+    Some(SubagentItem {
+        id: id?,
+        agent_path: agent_path?,
+        uri: address?,
+        disabled,
+    })
 }
 
 fn uri<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Arc<str>> {
     let uri = text(reading, node)?;
-    let rest = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"));
-    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(|c: char| c.is_whitespace() || c.is_control())) {
+    let rest = uri
+        .strip_prefix("https://")
+        .or_else(|| uri.strip_prefix("http://"));
+    if rest.is_none_or(|rest| {
+        rest.is_empty() || rest.contains(|c: char| c.is_whitespace() || c.is_control())
+    }) {
         let hint = Some("write it as in \"https://host:4445\"".to_owned());
         reading.fault_with_hint(&node.span, "not the address of a Subagent", hint);
         return None;
@@ -88,18 +131,34 @@ pub(super) fn bundle<'t>(
     } else {
         fields.required(reading, &["subagentToPriority"], priorities)
     };
-    Some(SubagentBundle { id: id?, subagent_to_priority: members? })
+    Some(SubagentBundle {
+        id: id?,
+        subagent_to_priority: members?,
+    })
 }
 
 /// `{ID: priority}`
-fn priorities<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<BTreeMap<SubagentId, Expr>> {
-    let priorities = map(reading, node, "an object of priorities", |reading, entry| {
-        if let Err(error) = SubagentId::checked(&entry.name) {
-            reading.fault(&entry.name_span, error.to_string());
-        }
-        expression(reading, &entry.node)
-    })?;
-    Some(priorities.into_iter().map(|(id, priority)| (SubagentId::new(id), priority)).collect())
+fn priorities<'t>(
+    reading: &mut Reading<'t>,
+    node: &Node<'t>,
+) -> Option<BTreeMap<SubagentId, Expr>> {
+    let priorities = map(
+        reading,
+        node,
+        "an object of priorities",
+        |reading, entry| {
+            if let Err(error) = SubagentId::checked(&entry.name) {
+                reading.fault(&entry.name_span, error.to_string());
+            }
+            expression(reading, &entry.node)
+        },
+    )?;
+    Some(
+        priorities
+            .into_iter()
+            .map(|(id, priority)| (SubagentId::new(id), priority))
+            .collect(),
+    )
 }
 
 /// `[{subagentId, priority}]`
@@ -110,7 +169,10 @@ fn members<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<BTreeMap<Su
         let id = fields.required(reading, &["subagentId"], |reading, node| {
             let id = checked(SubagentId::checked)(reading, node)?;
             if !seen.insert(id.clone()) {
-                reading.fault(&node.span, format!("the Subagent {:?} stands twice in this list", id.as_str()));
+                reading.fault(
+                    &node.span,
+                    format!("the Subagent {:?} stands twice in this list", id.as_str()),
+                );
                 return None;
             }
             Some(id)
@@ -124,18 +186,23 @@ fn members<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<BTreeMap<Su
 }
 
 /// One of a few words.
-pub(super) fn one_of<'t>(words: &'static [&'static str]) -> impl FnOnce(&mut Reading<'t>, &Node<'t>) -> Option<&'static str> {
+pub(super) fn one_of<'t>(
+    words: &'static [&'static str],
+) -> impl FnOnce(&mut Reading<'t>, &Node<'t>) -> Option<&'static str> {
     move |reading, node| {
-        let found = match &node.shape {
-            Shape::Text(word) => words.iter().copied().find(|known| *known == word),
-            Shape::Null | Shape::Boolean(_) | Shape::Number(_) | Shape::List(_) | Shape::Object(_) => None,
-        };
+        let found = node
+            .as_text()
+            .and_then(|word| words.iter().copied().find(|known| *known == word));
         if found.is_none() {
-            let hint = match &node.shape {
-                Shape::Text(word) => nearest(word, words.iter().copied()).map(|name| format!("did you mean {name:?}?")),
-                _ => None,
-            };
-            let message = format!("expected one of {}, but found {}", words.join(", "), node.describe());
+            let near = node
+                .as_text()
+                .and_then(|word| nearest(word, words.iter().copied()));
+            let hint = near.map(|name| format!("did you mean {name:?}?"));
+            let message = format!(
+                "expected one of {}, but found {}",
+                words.join(", "),
+                node.describe()
+            );
             reading.fault_with_hint(&node.span, message, hint);
         }
         found

@@ -8,21 +8,42 @@ use super::fields::Fields;
 use super::node::{Entry, Node, Shape};
 use super::reading::Reading;
 use super::return_code::return_code_meaning;
-use super::value::{boolean, checked, expression, expressions, list, map, name, seconds, text, whole};
+use super::value::{
+    boolean, checked, expression, expressions, list, map, name, seconds, text, whole,
+};
 use crate::{AgentPath, Executable, ExecutableKind, Job, JobName, JobResourcePath};
-use super::block::optional_or_default;
 use expr::{CommandLine, Expr, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const AGENT: &[&str] = &["agentName", "agentPath", "agentId"];
-const BUNDLE: &[&str] = &["subagentClusterId", "subagentBundleId", "subagentSelectionId"];
-const BUNDLE_EXPR: &[&str] = &["subagentClusterIdExpr", "subagentBundleIdExpr", "subagentSelectionIdExpr"];
+const BUNDLE: &[&str] = &[
+    "subagentClusterId",
+    "subagentBundleId",
+    "subagentSelectionId",
+];
+const BUNDLE_EXPR: &[&str] = &[
+    "subagentClusterIdExpr",
+    "subagentBundleIdExpr",
+    "subagentSelectionIdExpr",
+];
 
 /// The jobs of a block.
-pub(super) fn jobs<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<BTreeMap<JobName, Arc<Job>>> {
-    let jobs = map(reading, node, "an object of jobs", |reading, Entry { node, .. }| job(reading, node))?;
-    Some(jobs.into_iter().map(|(name, job)| (JobName::new(name), Arc::new(job))).collect())
+pub(super) fn jobs<'t>(
+    reading: &mut Reading<'t>,
+    node: &Node<'t>,
+) -> Option<BTreeMap<JobName, Arc<Job>>> {
+    let jobs = map(
+        reading,
+        node,
+        "an object of jobs",
+        |reading, Entry { node, .. }| job(reading, node),
+    )?;
+    Some(
+        jobs.into_iter()
+            .map(|(name, job)| (JobName::new(name), Arc::new(job)))
+            .collect(),
+    )
 }
 
 /// A job.
@@ -31,19 +52,31 @@ pub(super) fn job<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Job>
     let agent = fields.required(reading, AGENT, checked(AgentPath::checked));
     let subagent_bundle = subagent_bundle(reading, &mut fields);
     let executable = fields.required(reading, &["executable"], executable);
-    let given = fields.has(&["defaultArguments"]);
     let default_arguments = fields.optional(reading, &["defaultArguments"], expressions);
-    let default_arguments = optional_or_default(given, default_arguments);
     let job_resources = job_resources(reading, &mut fields);
-    let parallelism =
-        fields.optional(reading, &["parallelism", "processLimit", "taskLimit", "paralellism"], whole(0..=u32::MAX));
+    let parallelism = fields.optional(
+        reading,
+        &["parallelism", "processLimit", "taskLimit", "paralellism"],
+        whole(0..=u32::MAX),
+    );
     let grace_timeout = fields.optional(reading, &["graceTimeout", "sigkillDelay"], seconds);
     let timeout = fields.optional(reading, &["timeout"], seconds);
-    let fail_on_err_written = fields.optional(reading, &["failOnErrWritten"], boolean).unwrap_or_default();
-    let is_not_restartable = fields.optional(reading, &["isNotRestartable"], boolean).unwrap_or_default();
+    let fail_on_err_written = fields
+        .optional(reading, &["failOnErrWritten"], boolean)
+        .unwrap_or_default();
+    let is_not_restartable = fields
+        .optional(reading, &["isNotRestartable"], boolean)
+        .unwrap_or_default();
     unsupported(reading, &mut fields, "admissionTimeScheme");
     // Without admission times these two have nothing to act on.
-    fields.optional(reading, &["skipIfNoAdmissionForOrderDay", "skipIfNoAdmissionStartForOrderDay"], boolean);
+    fields.optional(
+        reading,
+        &[
+            "skipIfNoAdmissionForOrderDay",
+            "skipIfNoAdmissionStartForOrderDay",
+        ],
+        boolean,
+    );
     fields.optional(reading, &["killAtEndOfAdmissionPeriod"], boolean);
     fields.optional(reading, &["warnOnErrWritten"], boolean);
     fields.keep(&[
@@ -60,10 +93,10 @@ pub(super) fn job<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Job>
     fields.finish(reading);
     Some(Job {
         agent: agent?,
-        subagent_bundle: subagent_bundle?,
+        subagent_bundle,
         executable: executable?,
-        default_arguments: default_arguments?,
-        job_resources: job_resources?,
+        default_arguments: default_arguments.unwrap_or_default(),
+        job_resources,
         parallelism: parallelism.unwrap_or(1),
         grace_timeout,
         timeout,
@@ -73,7 +106,7 @@ pub(super) fn job<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Job>
 }
 
 /// A name, or an expression that yields one. Where both are given, `withSubagentClusterIdExpr` chooses.
-fn subagent_bundle<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<Option<Expr>> {
+fn subagent_bundle<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<Expr> {
     let chosen = fields.optional(reading, &["withSubagentClusterIdExpr"], boolean);
     let (by_name, by_expression) = (fields.has(BUNDLE), fields.has(BUNDLE_EXPR));
     let named = fields.optional(reading, BUNDLE, |reading, node| {
@@ -82,103 +115,163 @@ fn subagent_bundle<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -
     let expression = fields.optional(reading, BUNDLE_EXPR, expression);
     if by_name && by_expression && chosen.is_none() {
         let span = fields.span().clone();
-        let hint = Some("give only one of them, or say with \"withSubagentClusterIdExpr\" which counts".to_owned());
-        reading.fault_with_hint(&span, "both \"subagentClusterId\" and \"subagentClusterIdExpr\" are given", hint);
+        let hint = Some(
+            "give only one of them, or say with \"withSubagentClusterIdExpr\" which counts"
+                .to_owned(),
+        );
+        reading.fault_with_hint(
+            &span,
+            "both \"subagentClusterId\" and \"subagentClusterIdExpr\" are given",
+            hint,
+        );
     }
     if by_expression && (!by_name || chosen == Some(true)) {
-        expression.map(Some)
+        expression
     } else {
-        optional_or_default(by_name, named.map(Some))
+        named
     }
 }
 
 /// The names of job resources, each once.
-pub(super) fn job_resources<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<Vec<JobResourcePath>> {
+pub(super) fn job_resources<'t>(
+    reading: &mut Reading<'t>,
+    fields: &mut Fields<'_, 't>,
+) -> Vec<JobResourcePath> {
     const NAMES: &[&str] = &["jobResourceNames", "jobResourcePaths"];
-    let given = fields.has(NAMES);
     let read = fields.optional(reading, NAMES, |reading, node| {
         let mut seen = BTreeSet::new();
         list(reading, node, "a list of names", |reading, node| {
             let path = checked(JobResourcePath::checked)(reading, node)?;
             if !seen.insert(path.clone()) {
-                reading.fault(&node.span, format!("the job resource {:?} stands twice in this list", path.as_str()));
+                reading.fault(
+                    &node.span,
+                    format!(
+                        "the job resource {:?} stands twice in this list",
+                        path.as_str()
+                    ),
+                );
                 return None;
             }
             Some(path)
         })
     });
-    optional_or_default(given, read)
+    read.unwrap_or_default()
 }
 
 /// A known setting that this version does not follow.
 fn unsupported(reading: &mut Reading<'_>, fields: &mut Fields<'_, '_>, name: &'static str) {
     if let Some(entry) = fields.find(reading, &[name]) {
         reading.at(&name, |reading| {
-            reading.fault(&entry.name_span, format!("{name} is not supported by this version yet"));
+            reading.fault(
+                &entry.name_span,
+                format!("{name} is not supported by this version yet"),
+            );
         });
     }
 }
 
 fn executable<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Executable> {
-    const TYPES: &[&str] = &["ShellScriptExecutable", "PathExecutable", "CommandLineExecutable", "InternalExecutable"];
+    const TYPES: &[&str] = &[
+        "ShellScriptExecutable",
+        "PathExecutable",
+        "CommandLineExecutable",
+        "InternalExecutable",
+    ];
     let mut fields = Fields::of(reading, node, "an executable")?;
     let tag = fields.required(reading, &["TYPE"], |reading, node| {
         let tag = text(reading, node)?;
         let known = match tag {
             "ScriptExecutable" | "ExecutableScript" => "ShellScriptExecutable",
             "ExecutablePath" => "PathExecutable",
-            known => TYPES.iter().copied().find(|name| *name == known).unwrap_or_default(),
+            known => TYPES
+                .iter()
+                .copied()
+                .find(|name| *name == known)
+                .unwrap_or_default(),
         };
         if known == "InternalExecutable" {
-            reading.fault(&node.span, format!("{known} is not supported by this version yet"));
+            reading.fault(
+                &node.span,
+                format!("{known} is not supported by this version yet"),
+            );
             return None;
         }
         if known.is_empty() {
-            let hint = super::names::nearest(tag, TYPES.iter().copied()).map(|name| format!("did you mean {name:?}?"));
+            let hint = super::names::nearest(tag, TYPES.iter().copied())
+                .map(|name| format!("did you mean {name:?}?"));
             let hint = hint.or_else(|| Some(format!("known are {}", TYPES.join(", "))));
-            reading.fault_with_hint(&node.span, format!("unknown executable TYPE {:?}", super::node::glimpse(tag)), hint);
+            reading.fault_with_hint(
+                &node.span,
+                format!("unknown executable TYPE {:?}", super::node::glimpse(tag)),
+                hint,
+            );
             return None;
         }
         Some(known)
     })?;
     let kind = match tag {
-        "PathExecutable" => fields.required(reading, &["path"], path).map(ExecutableKind::Path),
-        "CommandLineExecutable" => fields.required(reading, &["command"], command_line).map(ExecutableKind::CommandLine),
+        "PathExecutable" => fields
+            .required(reading, &["path"], path)
+            .map(ExecutableKind::Path),
+        "CommandLineExecutable" => fields
+            .required(reading, &["command"], command_line)
+            .map(ExecutableKind::CommandLine),
         _script => fields
-            .required(reading, &["script"], |reading, node| text(reading, node).map(Arc::from))
+            .required(reading, &["script"], |reading, node| {
+                text(reading, node).map(Arc::from)
+            })
             .map(ExecutableKind::Script),
     };
-    let given = fields.has(&["env"]);
     let env = fields.optional(reading, &["env"], env);
-    let env = optional_or_default(given, env);
-    let given = fields.has(&["returnCodeMeaning"]);
     let meaning = fields.optional(reading, &["returnCodeMeaning"], return_code_meaning);
-    let meaning = optional_or_default(given, meaning);
-    let v1_compatible = fields.optional(reading, &["v1Compatible"], boolean).unwrap_or_default();
+    let v1_compatible = fields
+        .optional(reading, &["v1Compatible"], boolean)
+        .unwrap_or_default();
     unsupported(reading, &mut fields, "login");
     fields.finish(reading);
-    Some(Executable { kind: kind?, env: env?, return_code_meaning: meaning?, v1_compatible })
+    Some(Executable {
+        kind: kind?,
+        env: env.unwrap_or_default(),
+        return_code_meaning: meaning.unwrap_or_default(),
+        v1_compatible,
+    })
 }
 
 /// Environment variables: expressions under names that an environment can hold.
-pub(super) fn env<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<BTreeMap<Arc<str>, Expr>> {
-    map(reading, node, "an object of expressions", |reading, entry| {
-        if entry.name.contains(['=', '\0']) {
-            reading.fault(&entry.name_span, "the name of an environment variable must not contain \"=\"");
-        }
-        expression(reading, &entry.node)
-    })
+pub(super) fn env<'t>(
+    reading: &mut Reading<'t>,
+    node: &Node<'t>,
+) -> Option<BTreeMap<Arc<str>, Expr>> {
+    map(
+        reading,
+        node,
+        "an object of expressions",
+        |reading, entry| {
+            if entry.name.contains(['=', '\0']) {
+                reading.fault(
+                    &entry.name_span,
+                    "the name of an environment variable must not contain \"=\"",
+                );
+            }
+            expression(reading, &entry.node)
+        },
+    )
 }
 
 /// Absolute, or below the executables folder and nowhere else.
 fn path<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Arc<str>> {
     let path = name(reading, node)?;
-    let is_windows_drive = path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic();
+    let is_windows_drive =
+        path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic();
     let is_absolute = path.starts_with(['/', '\\']) || is_windows_drive;
     let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.');
     if !is_absolute && (path.trim() != path || !path.split(['/', '\\']).all(is_plain)) {
         let hint = "a relative path has no blanks around it and no part that is empty or begins with \".\"";
-        reading.fault_with_hint(&node.span, "the path must stay in the executables folder", Some(hint.to_owned()));
+        reading.fault_with_hint(
+            &node.span,
+            "the path must stay in the executables folder",
+            Some(hint.to_owned()),
+        );
         return None;
     }
     Some(Arc::from(path))
@@ -191,6 +284,13 @@ fn command_line<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Arc<Co
     };
     CommandLine::parse(text)
         .map(Arc::new)
-        .map_err(|error| reading.fault_inside(node, text, &error.span, format!("not a command line: {}", error.message)))
+        .map_err(|error| {
+            reading.fault_inside(
+                node,
+                text,
+                &error.span,
+                format!("not a command line: {}", error.message),
+            );
+        })
         .ok()
 }

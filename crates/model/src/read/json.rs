@@ -18,7 +18,12 @@ struct Broken {
 /// Reads the text of `reading`.
 pub(super) fn parse<'t>(reading: &mut Reading<'t>) -> Option<Node<'t>> {
     let text = reading.text();
-    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, reading };
+    let mut parser = Parser {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        reading,
+    };
     let parsed = parser.document();
     match parsed {
         Ok(node) => Some(node),
@@ -42,11 +47,19 @@ impl<'t> Parser<'_, 't> {
     fn document(&mut self) -> Result<Node<'t>, Broken> {
         if self.text.starts_with('\u{feff}') {
             let hint = Some("save it as UTF-8 without one");
-            return Err(Broken { message: "the text begins with a byte order mark".to_owned(), hint, span: 0..3 });
+            return Err(Broken {
+                message: "the text begins with a byte order mark".to_owned(),
+                hint,
+                span: 0..3,
+            });
         }
         self.skip_blanks();
         if self.at == self.bytes.len() {
-            return Err(Broken { message: "the text is empty".to_owned(), hint: None, span: 0..0 });
+            return Err(Broken {
+                message: "the text is empty".to_owned(),
+                hint: None,
+                span: 0..0,
+            });
         }
         let node = self.value(0)?;
         self.skip_blanks();
@@ -60,7 +73,11 @@ impl<'t> Parser<'_, 't> {
         let start = self.at;
         if depth > DEPTH_MAX {
             let message = format!("values are nested deeper than {DEPTH_MAX} levels");
-            return Err(Broken { message, hint: None, span: start..start + 1 });
+            return Err(Broken {
+                message,
+                hint: None,
+                span: start..start + 1,
+            });
         }
         let shape = match self.bytes.get(start) {
             Some(b'{') => self.object(depth)?,
@@ -72,7 +89,10 @@ impl<'t> Parser<'_, 't> {
             Some(b'n') if self.word("null") => Shape::Null,
             _ => return Err(self.unexpected("a value")),
         };
-        Ok(Node { shape, span: start..self.at })
+        Ok(Node {
+            shape,
+            span: start..self.at,
+        })
     }
 
     fn object(&mut self, depth: usize) -> Result<Shape<'t>, Broken> {
@@ -87,7 +107,11 @@ impl<'t> Parser<'_, 't> {
             self.skip_blanks();
             let name_start = self.at;
             if self.bytes.get(self.at) != Some(&b'"') {
-                let what = if entries.is_empty() { "a field name in double quotes or }" } else { "a field name in double quotes" };
+                let what = if entries.is_empty() {
+                    "a field name in double quotes or }"
+                } else {
+                    "a field name in double quotes"
+                };
                 let mut broken = self.unexpected(what);
                 if self.bytes.get(self.at) == Some(&b'}') {
                     broken.hint = Some("remove the comma before it");
@@ -105,7 +129,11 @@ impl<'t> Parser<'_, 't> {
             let node = self.value(depth + 1)?;
             self.reading.leave(length);
             names.see(self.reading, &name, &name_span);
-            entries.push(Entry { name, name_span, node });
+            entries.push(Entry {
+                name,
+                name_span,
+                node,
+            });
             self.skip_blanks();
             if self.take(b'}') {
                 return Ok(Shape::Object(entries));
@@ -175,8 +203,15 @@ impl<'t> Parser<'_, 't> {
                 Some(b'\n' | b'\r') => return Err(unterminated(self.at)),
                 Some(0..0x20) => {
                     let span = self.at..self.at + 1;
-                    let message = format!("a control character (U+{:04X}) must be escaped", self.bytes[self.at]);
-                    return Err(Broken { message, hint: Some("write it as \\uXXXX, a tab as \\t"), span });
+                    let message = format!(
+                        "a control character (U+{:04X}) must be escaped",
+                        self.bytes[self.at]
+                    );
+                    return Err(Broken {
+                        message,
+                        hint: Some("write it as \\uXXXX, a tab as \\t"),
+                        span,
+                    });
                 }
                 Some(_) => self.at += 1,
             }
@@ -198,7 +233,9 @@ impl<'t> Parser<'_, 't> {
             Some(b'u') => self.unicode(start),
             _ => Err(Broken {
                 message: "unknown escape in a text".to_owned(),
-                hint: Some("known are \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX; a backslash itself is written \\\\"),
+                hint: Some(
+                    "known are \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX; a backslash itself is written \\\\",
+                ),
                 span: start..start + 2,
             }),
         }
@@ -207,19 +244,28 @@ impl<'t> Parser<'_, 't> {
     fn unicode(&mut self, start: usize) -> Result<char, Broken> {
         let code_at = |at: usize| {
             let digits = self.text.get(at..at + 4)?;
-            digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+            digits
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit())
+                .then(|| u32::from_str_radix(digits, 16).ok())?
         };
         let first = code_at(start + 2);
         let (code, length) = match first {
-            Some(high @ 0xD800..0xDC00) if self.text.get(start + 6..start + 8) == Some("\\u") => match code_at(start + 8) {
-                Some(low @ 0xDC00..0xE000) => (Some(0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00)), 12),
-                _ => (None, 12),
-            },
+            Some(high @ 0xD800..0xDC00) if self.text.get(start + 6..start + 8) == Some("\\u") => {
+                match code_at(start + 8) {
+                    Some(low @ 0xDC00..0xE000) => (
+                        Some(0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00)),
+                        12,
+                    ),
+                    _ => (None, 12),
+                }
+            }
             code => (code, 6),
         };
         self.at = start + length;
         code.and_then(char::from_u32).ok_or_else(|| Broken {
-            message: "\\u must be followed by four hexadecimal digits that make a character".to_owned(),
+            message: "\\u must be followed by four hexadecimal digits that make a character"
+                .to_owned(),
             hint: None,
             span: start..(start + length).min(self.bytes.len()),
         })
@@ -240,15 +286,25 @@ impl<'t> Parser<'_, 't> {
             valid &= self.digits() > 0;
         }
         // `1x` or `1.2.3` is a slip in the number rather than a number and something else.
-        let end = self.bytes[self.at..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'.').count();
+        let end = self.bytes[self.at..]
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'.')
+            .count();
         if valid && end == 0 {
             return Ok(&self.text[start..self.at]);
         }
-        Err(Broken { message: "not a number".to_owned(), hint: Some("a text needs double quotes"), span: start..self.at + end })
+        Err(Broken {
+            message: "not a number".to_owned(),
+            hint: Some("a text needs double quotes"),
+            span: start..self.at + end,
+        })
     }
 
     fn digits(&mut self) -> usize {
-        let count = self.bytes[self.at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let count = self.bytes[self.at..]
+            .iter()
+            .take_while(|b| b.is_ascii_digit())
+            .count();
         self.at += count;
         count
     }

@@ -3,6 +3,7 @@
 //! Always: the type comes from the field `TYPE`, under its present or a legacy name; the name from the text, else from the
 //! origin.
 
+use super::Origin;
 use super::fields::Fields;
 use super::item_fields::{agent, bundle, job_resource, one_of, subagent};
 use super::names::nearest;
@@ -10,10 +11,9 @@ use super::node::{Node, Shape, glimpse};
 use super::reading::Reading;
 use super::value::{checked, constant, expression, list, map, name, number, seconds, text, whole};
 use super::workflow::workflow;
-use super::Origin;
 use crate::{
-    AgentPath, BundleId, ItemBody, ItemKey, ItemType, JobResourcePath, NameError, SubagentId, VersionId, WorkflowId,
-    WorkflowPath,
+    AgentPath, BundleId, ItemBody, ItemKey, ItemType, JobResourcePath, NameError, SubagentId,
+    VersionId, WorkflowId, WorkflowPath,
 };
 use std::sync::Arc;
 
@@ -59,12 +59,9 @@ pub(super) fn item<'t>(
 ) -> Option<(ItemKey, ItemBody)> {
     let mut fields = Fields::of(reading, root, "an item")?;
     fields.keep(&["TYPE"]);
-    let kind = match item_type_of(root) {
-        Some(kind) => kind,
-        None => {
-            unknown_type(reading, &mut fields);
-            return None;
-        }
+    let Some(kind) = item_type_of(root) else {
+        unknown_type(reading, &mut fields);
+        return None;
     };
     fields.keep(&["title", "documentationName", "version", "tags"]);
     if let Some(entry) = fields.find(reading, &["itemRevision"]) {
@@ -76,32 +73,57 @@ pub(super) fn item<'t>(
     let result = match kind {
         ItemType::Workflow => {
             let path = item_name(reading, &mut fields, kind, origin, WorkflowPath::checked);
-            let version_id = fields.optional(reading, &["versionId"], |reading, node| name(reading, node).map(VersionId::from));
-            let version_id = version_id.or_else(|| origin.version.cloned()).unwrap_or_else(|| VersionId::new(""));
-            workflow(reading, &mut fields).zip(path).map(|(content, path)| {
-                let id = WorkflowId { path, version_id };
-                (ItemKey::workflow(&id), ItemBody::Workflow(Arc::new(content.named(id))))
-            })
+            let version_id = fields.optional(reading, &["versionId"], |reading, node| {
+                name(reading, node).map(VersionId::from)
+            });
+            let version_id = version_id
+                .or_else(|| origin.version.cloned())
+                .unwrap_or_else(|| VersionId::new(""));
+            workflow(reading, &mut fields)
+                .zip(path)
+                .map(|(content, path)| {
+                    let id = WorkflowId { path, version_id };
+                    (
+                        ItemKey::workflow(&id),
+                        ItemBody::Workflow(Arc::new(content.named(id))),
+                    )
+                })
         }
         ItemType::JobResource => {
             let path = item_name(reading, &mut fields, kind, origin, JobResourcePath::checked);
-            job_resource(reading, &mut fields, path)
-                .map(|item| (ItemKey::simple(kind, item.path.as_str()), ItemBody::JobResource(Arc::new(item))))
+            job_resource(reading, &mut fields, path).map(|item| {
+                (
+                    ItemKey::simple(kind, item.path.as_str()),
+                    ItemBody::JobResource(Arc::new(item)),
+                )
+            })
         }
         ItemType::AgentRef => {
             let path = item_name(reading, &mut fields, kind, origin, AgentPath::checked);
-            agent(reading, &mut fields, path)
-                .map(|item| (ItemKey::simple(kind, item.path.as_str()), ItemBody::Agent(Arc::new(item))))
+            agent(reading, &mut fields, path).map(|item| {
+                (
+                    ItemKey::simple(kind, item.path.as_str()),
+                    ItemBody::Agent(Arc::new(item)),
+                )
+            })
         }
         ItemType::SubagentItem => {
             let id = item_name(reading, &mut fields, kind, origin, SubagentId::checked);
-            subagent(reading, &mut fields, id)
-                .map(|item| (ItemKey::simple(kind, item.id.as_str()), ItemBody::Subagent(Arc::new(item))))
+            subagent(reading, &mut fields, id).map(|item| {
+                (
+                    ItemKey::simple(kind, item.id.as_str()),
+                    ItemBody::Subagent(Arc::new(item)),
+                )
+            })
         }
         ItemType::SubagentBundle => {
             let id = item_name(reading, &mut fields, kind, origin, BundleId::checked);
-            bundle(reading, &mut fields, id)
-                .map(|item| (ItemKey::simple(kind, item.id.as_str()), ItemBody::Bundle(Arc::new(item))))
+            bundle(reading, &mut fields, id).map(|item| {
+                (
+                    ItemKey::simple(kind, item.id.as_str()),
+                    ItemBody::Bundle(Arc::new(item)),
+                )
+            })
         }
         ItemType::FileWatch
         | ItemType::Calendar
@@ -124,7 +146,12 @@ fn name_fields(kind: ItemType) -> &'static [&'static str] {
     match kind {
         ItemType::AgentRef => &["path", "agentPath", "agentId", "agentName"],
         ItemType::SubagentItem => &["id", "subagentId"],
-        ItemType::SubagentBundle => &["id", "subagentClusterId", "subagentBundleId", "subagentSelectionId"],
+        ItemType::SubagentBundle => &[
+            "id",
+            "subagentClusterId",
+            "subagentBundleId",
+            "subagentSelectionId",
+        ],
         ItemType::PlanSchema => &["id"],
         ItemType::Workflow
         | ItemType::JobResource
@@ -152,46 +179,84 @@ fn item_name<'t, T>(
         return None;
     };
     let span = fields.span().clone();
-    check(name).map_err(|error| reading.fault(&span, format!("from the name of its file: {error}"))).ok()
+    check(name)
+        .map_err(|error| reading.fault(&span, format!("from the name of its file: {error}")))
+        .ok()
 }
 
 /// The type that the root says it has, or shows by its fields.
 pub(super) fn item_type_of(root: &Node<'_>) -> Option<ItemType> {
-    let Shape::Object(entries) = &root.shape else { return None };
-    let text = |name: &str| {
-        entries.iter().find(|entry| entry.name == name).and_then(|entry| match &entry.node.shape {
-            Shape::Text(text) => Some(&**text),
-            _ => None,
-        })
+    let Shape::Object(entries) = &root.shape else {
+        return None;
     };
-    let has = |name: &str| entries.iter().any(|entry| entry.name == name && !entry.node.is_null());
+    let text = |name: &str| {
+        entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .and_then(|entry| entry.node.as_text())
+    };
+    let has = |name: &str| {
+        entries
+            .iter()
+            .any(|entry| entry.name == name && !entry.node.is_null())
+    };
     if has("TYPE") {
-        let kind = TYPES.iter().find(|(name, _)| Some(*name) == text("TYPE")).map(|(_, kind)| *kind)?;
+        let kind = TYPES
+            .iter()
+            .find(|(name, _)| Some(*name) == text("TYPE"))
+            .map(|(_, kind)| *kind)?;
         let is_plannable = kind == ItemType::GlobalBoard && text("boardType") == Some("PLANNABLE");
-        return Some(if is_plannable { ItemType::PlannableBoard } else { kind });
+        return Some(if is_plannable {
+            ItemType::PlannableBoard
+        } else {
+            kind
+        });
     }
     // Calendars of authors have no TYPE.
-    let is_calendar = matches!(text("type"), Some("WORKINGDAYSCALENDAR" | "NONWORKINGDAYSCALENDAR"));
-    if is_calendar { Some(ItemType::Calendar) } else { None }
+    let is_calendar = matches!(
+        text("type"),
+        Some("WORKINGDAYSCALENDAR" | "NONWORKINGDAYSCALENDAR")
+    );
+    if is_calendar {
+        Some(ItemType::Calendar)
+    } else {
+        None
+    }
 }
 
 fn unknown_type(reading: &mut Reading<'_>, fields: &mut Fields<'_, '_>) {
     let known = || TYPES.iter().map(|(name, _)| *name);
     let Some(entry) = fields.find(reading, &["TYPE"]) else {
         let span = fields.span().clone();
-        let hint = Some(format!("it says what the item is: {}", ItemType::ALL.map(ItemType::type_name).join(", ")));
+        let hint = Some(format!(
+            "it says what the item is: {}",
+            ItemType::ALL.map(ItemType::type_name).join(", ")
+        ));
         reading.fault_with_hint(&span, "the field \"TYPE\" is missing", hint);
         return;
     };
     reading.at(&"TYPE", |reading| {
-        let Some(tag) = text(reading, &entry.node) else { return };
+        let Some(tag) = text(reading, &entry.node) else {
+            return;
+        };
         let (message, hint) = if COCKPIT_ONLY.contains(&tag) {
-            (format!("a {tag} belongs to the Cockpit and is not sent to a Controller"), None)
+            (
+                format!("a {tag} belongs to the Cockpit and is not sent to a Controller"),
+                None,
+            )
         } else if matches!(tag, "WorkflowControl" | "WorkflowPathControl") {
-            (format!("a {tag} is made by commands and is not deployed"), None)
+            (
+                format!("a {tag} is made by commands and is not deployed"),
+                None,
+            )
         } else {
             let hint = nearest(tag, known()).map_or_else(
-                || format!("known are {}", ItemType::ALL.map(ItemType::type_name).join(", ")),
+                || {
+                    format!(
+                        "known are {}",
+                        ItemType::ALL.map(ItemType::type_name).join(", ")
+                    )
+                },
                 |name| format!("did you mean {name:?}?"),
             );
             (format!("unknown item TYPE {:?}", glimpse(tag)), Some(hint))
@@ -208,16 +273,32 @@ fn kept<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>, kind: ItemTy
         }
         ItemType::GlobalBoard | ItemType::PlannableBoard => {
             fields.optional(reading, &["boardType"], one_of(&["GLOBAL", "PLANNABLE"]));
-            fields.optional(reading, &["postOrderToNoticeKey", "postOrderToNoticeId", "toNotice"], expression);
-            let expect: &[&str] = &["expectOrderToNoticeKey", "expectOrderToNoticeId", "readingOrderToNoticeId"];
+            fields.optional(
+                reading,
+                &["postOrderToNoticeKey", "postOrderToNoticeId", "toNotice"],
+                expression,
+            );
+            let expect: &[&str] = &[
+                "expectOrderToNoticeKey",
+                "expectOrderToNoticeId",
+                "readingOrderToNoticeId",
+            ];
             fields.optional(reading, expect, expression);
             if kind == ItemType::GlobalBoard {
                 fields.optional(reading, &["endOfLife"], expression);
             }
         }
         ItemType::FileWatch => {
-            fields.required(reading, &["workflowName", "workflowPath"], checked(WorkflowPath::checked));
-            fields.required(reading, &["agentName", "agentPath", "agentId"], checked(AgentPath::checked));
+            fields.required(
+                reading,
+                &["workflowName", "workflowPath"],
+                checked(WorkflowPath::checked),
+            );
+            fields.required(
+                reading,
+                &["agentName", "agentPath", "agentId"],
+                checked(AgentPath::checked),
+            );
             if fields.has(&["directory"]) {
                 fields.optional(reading, &["directory"], name);
                 fields.optional(reading, &["directoryExpr"], expression);
@@ -236,7 +317,11 @@ fn kept<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>, kind: ItemTy
             fields.optional(reading, &["dateOffset"], number);
             fields.optional(reading, &["orderIdPattern"], text);
             fields.optional(reading, &["periodDatePattern"], text);
-            fields.optional(reading, &["type"], one_of(&["WORKINGDAYSCALENDAR", "NONWORKINGDAYSCALENDAR"]));
+            fields.optional(
+                reading,
+                &["type"],
+                one_of(&["WORKINGDAYSCALENDAR", "NONWORKINGDAYSCALENDAR"]),
+            );
             fields.optional(reading, &["from"], text);
             fields.optional(reading, &["to"], text);
             fields.optional(reading, &["includes"], frequencies);
@@ -245,7 +330,9 @@ fn kept<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>, kind: ItemTy
         ItemType::PlanSchema => {
             fields.optional(reading, &["unknownPlanIsOpenFunction"], expression);
             fields.optional(reading, &["namedValues"], |reading, node| {
-                map(reading, node, "an object of values", |reading, entry| constant(reading, &entry.node))
+                map(reading, node, "an object of values", |reading, entry| {
+                    constant(reading, &entry.node)
+                })
             });
             fields.optional(reading, &["finishedPlanRetentionPeriod"], seconds);
         }
@@ -259,13 +346,24 @@ fn kept<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>, kind: ItemTy
 
 /// The days of an author's calendar.
 fn frequencies<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<()> {
-    const LISTS: [&str; 7] =
-        ["dates", "weekdays", "monthdays", "ultimos", "months", "holidays", "repetitions"];
+    const LISTS: [&str; 7] = [
+        "dates",
+        "weekdays",
+        "monthdays",
+        "ultimos",
+        "months",
+        "holidays",
+        "repetitions",
+    ];
     let mut fields = Fields::of(reading, node, "a choice of days")?;
     for name in LISTS {
-        fields.optional(reading, &[name], |reading, node| list(reading, node, "a list", |_, _| Some(())));
+        fields.optional(reading, &[name], |reading, node| {
+            list(reading, node, "a list", |_, _| Some(()))
+        });
     }
-    fields.optional(reading, &["nonWorkingDayCalendars"], |reading, node| list(reading, node, "a list of names", name));
+    fields.optional(reading, &["nonWorkingDayCalendars"], |reading, node| {
+        list(reading, node, "a list of names", name)
+    });
     fields.finish(reading);
     Some(())
 }
@@ -276,8 +374,14 @@ pub(super) fn missing_names<'a>(
     kind: Option<ItemType>,
     origin: &Origin<'a>,
 ) -> Vec<(&'static str, &'a str)> {
-    let Shape::Object(entries) = &root.shape else { return Vec::new() };
-    let has = |names: &[&str]| entries.iter().any(|entry| names.contains(&&*entry.name) && !entry.node.is_null());
+    let Shape::Object(entries) = &root.shape else {
+        return Vec::new();
+    };
+    let has = |names: &[&str]| {
+        entries
+            .iter()
+            .any(|entry| names.contains(&&*entry.name) && !entry.node.is_null())
+    };
     let Some(kind) = kind else { return Vec::new() };
     let mut missing: Vec<(&'static str, &'a str)> = Vec::new();
     if !has(&["TYPE"]) {
@@ -301,7 +405,10 @@ pub(super) fn missing_names<'a>(
 /// The type that the end of a file's name tells.
 pub(super) fn item_type_of_file_name(file: &str) -> Option<ItemType> {
     let file = file.to_lowercase();
-    let stem = file.strip_suffix(".json").or_else(|| file.strip_suffix(".yaml")).or_else(|| file.strip_suffix(".yml"))?;
+    let stem = file
+        .strip_suffix(".json")
+        .or_else(|| file.strip_suffix(".yaml"))
+        .or_else(|| file.strip_suffix(".yml"))?;
     let (name, kind) = stem.rsplit_once('.')?;
     if name.is_empty() {
         return None;
@@ -311,7 +418,9 @@ pub(super) fn item_type_of_file_name(file: &str) -> Option<ItemType> {
         "jobresource" => Some(ItemType::JobResource),
         "agentref" | "agent" => Some(ItemType::AgentRef),
         "subagentitem" | "subagent" => Some(ItemType::SubagentItem),
-        "subagentbundle" | "subagentselection" | "subagentcluster" => Some(ItemType::SubagentBundle),
+        "subagentbundle" | "subagentselection" | "subagentcluster" => {
+            Some(ItemType::SubagentBundle)
+        }
         "fileordersource" | "filewatch" => Some(ItemType::FileWatch),
         "calendar" => Some(ItemType::Calendar),
         "lock" => Some(ItemType::Lock),

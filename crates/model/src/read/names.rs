@@ -45,9 +45,13 @@ mod tests {
     #[test]
     fn a_slip_finds_the_name_that_was_meant() {
         let known = ["agentName", "agentPath", "label", "then", "else"];
-        for (slip, meant) in
-            [("agentname", "agentName"), ("agnetName", "agentName"), ("lable", "label"), ("the", "then"), ("agentPaths", "agentPath")]
-        {
+        for (slip, meant) in [
+            ("agentname", "agentName"),
+            ("agnetName", "agentName"),
+            ("lable", "label"),
+            ("the", "then"),
+            ("agentPaths", "agentPath"),
+        ] {
             assert_eq!(nearest(slip, known), Some(meant), "{slip}");
         }
         for other in ["x", "instructions", "", "elephant", &"a".repeat(100_000)] {

@@ -40,6 +40,24 @@ impl Node<'_> {
         matches!(self.shape, Shape::Null)
     }
 
+    /// The text, if it is one.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        if let Shape::Text(text) = &self.shape {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
+    /// The digits, if it is a number.
+    pub(super) fn digits(&self) -> Option<&str> {
+        if let Shape::Number(digits) = &self.shape {
+            Some(digits)
+        } else {
+            None
+        }
+    }
+
     /// The value in words, for "expected …, but is …".
     pub(super) fn describe(&self) -> String {
         match &self.shape {
@@ -101,8 +119,15 @@ pub(super) fn glimpse(text: &str) -> Cow<'_, str> {
 
 /// Where the bytes `inner` of the text `value` stand in `source`, if `value` was written at `span` there. The whole span
 /// if the notation (folded lines) does not say.
-pub(super) fn place_inside(source: &str, span: &Range<usize>, value: &str, inner: &Range<usize>) -> Range<usize> {
-    let Some(raw) = source.get(span.clone()) else { return span.clone() };
+pub(super) fn place_inside(
+    source: &str,
+    span: &Range<usize>,
+    value: &str,
+    inner: &Range<usize>,
+) -> Range<usize> {
+    let Some(raw) = source.get(span.clone()) else {
+        return span.clone();
+    };
     let find = |at: usize| match raw.as_bytes().first() {
         Some(b'"') => quoted_offset(raw, at),
         Some(b'\'') => single_quoted_offset(raw, at),
@@ -125,8 +150,13 @@ fn quoted_offset(raw: &str, at: usize) -> Option<usize> {
             b'\\' => {
                 let (length, width) = match bytes.get(offset + 1)? {
                     b'u' => {
-                        let code = u32::from_str_radix(raw.get(offset + 2..offset + 6)?, 16).ok()?;
-                        if (0xD800..0xDC00).contains(&code) { (12, 4) } else { (6, char::from_u32(code)?.len_utf8()) }
+                        let code =
+                            u32::from_str_radix(raw.get(offset + 2..offset + 6)?, 16).ok()?;
+                        if (0xD800..0xDC00).contains(&code) {
+                            (12, 4)
+                        } else {
+                            (6, char::from_u32(code)?.len_utf8())
+                        }
                     }
                     b'x' => (4, 1),
                     b'\n' | b'\r' | b'U' => return None,

@@ -5,8 +5,9 @@
 
 use super::value::is_meant;
 use crate::{
-    Block, Executable, ExecutableKind, Execute, Fork, Instruction, Job, JobReference, OrderPreparation, Outcome, Parameter,
-    ParameterKind, ReturnCodeMeaning, Seconds, Step, Try, ValueType, Workflow,
+    Block, Executable, ExecutableKind, Execute, Fork, Instruction, Job, JobReference,
+    OrderPreparation, Outcome, Parameter, ParameterKind, ReturnCodeMeaning, Seconds, Step, Try,
+    ValueType, Workflow,
 };
 use expr::{Expr, NamedValues};
 use serde_json::{Map, Value, json};
@@ -25,9 +26,20 @@ pub fn workflow(workflow: &Workflow) -> Value {
         put(&mut object, "timeZone", &*workflow.time_zone);
     }
     if let Some(preparation) = &workflow.order_preparation {
-        put(&mut object, "orderPreparation", order_preparation(preparation));
+        put(
+            &mut object,
+            "orderPreparation",
+            order_preparation(preparation),
+        );
     }
-    put_names(&mut object, "jobResourceNames", workflow.job_resources.iter().map(crate::JobResourcePath::as_str));
+    put_names(
+        &mut object,
+        "jobResourceNames",
+        workflow
+            .job_resources
+            .iter()
+            .map(crate::JobResourcePath::as_str),
+    );
     if let Some(calendar) = &workflow.calendar {
         put(&mut object, "calendarName", &**calendar);
     }
@@ -45,25 +57,43 @@ fn put_flag(object: &mut Map<String, Value>, name: &str, flag: bool) {
     }
 }
 
-fn put_names<'a>(object: &mut Map<String, Value>, name: &str, names: impl Iterator<Item = &'a str>) {
+fn put_names<'a>(
+    object: &mut Map<String, Value>,
+    name: &str,
+    names: impl Iterator<Item = &'a str>,
+) {
     let names: Vec<Value> = names.map(Value::from).collect();
     if !names.is_empty() {
         put(object, name, names);
     }
 }
 
-fn put_expressions(object: &mut Map<String, Value>, name: &str, expressions: &BTreeMap<Arc<str>, Expr>) {
+fn put_expressions(
+    object: &mut Map<String, Value>,
+    name: &str,
+    expressions: &BTreeMap<Arc<str>, Expr>,
+) {
     if !expressions.is_empty() {
-        let expressions: Map<String, Value> =
-            expressions.iter().map(|(name, expr)| (name.to_string(), Value::from(expr.to_string()))).collect();
+        let expressions: Map<String, Value> = expressions
+            .iter()
+            .map(|(name, expr)| (name.to_string(), Value::from(expr.to_string())))
+            .collect();
         put(object, name, expressions);
     }
 }
 
 fn put_block(object: &mut Map<String, Value>, block: &Block) {
-    put(object, "instructions", block.steps.iter().map(step).collect::<Vec<_>>());
+    put(
+        object,
+        "instructions",
+        block.steps.iter().map(step).collect::<Vec<_>>(),
+    );
     if !block.jobs.is_empty() {
-        let jobs: Map<String, Value> = block.jobs.iter().map(|(name, value)| (name.to_string(), job(value))).collect();
+        let jobs: Map<String, Value> = block
+            .jobs
+            .iter()
+            .map(|(name, value)| (name.to_string(), job(value)))
+            .collect();
         put(object, "jobs", jobs);
     }
     put_expressions(object, "result", &block.result);
@@ -87,7 +117,10 @@ fn instruction(instruction: &Instruction) -> Map<String, Value> {
     let mut object = Map::new();
     let mut tag = |name: &str| put(&mut object, "TYPE", name);
     match instruction {
-        Instruction::Execute(Execute { job: reference, default_arguments }) => {
+        Instruction::Execute(Execute {
+            job: reference,
+            default_arguments,
+        }) => {
             match reference {
                 JobReference::Named(name) => {
                     tag("Execute.Named");
@@ -117,7 +150,12 @@ fn instruction(instruction: &Instruction) -> Map<String, Value> {
                 put(&mut object, "else", block(otherwise));
             }
         }
-        Instruction::Try(Try { attempt, catch, retry_delays, max_tries }) => {
+        Instruction::Try(Try {
+            attempt,
+            catch,
+            retry_delays,
+            max_tries,
+        }) => {
             tag("Try");
             put(&mut object, "try", block(attempt));
             put(&mut object, "catch", block(catch));
@@ -125,11 +163,19 @@ fn instruction(instruction: &Instruction) -> Map<String, Value> {
                 put(&mut object, "maxTries", *max_tries);
             }
             if !retry_delays.is_empty() {
-                put(&mut object, "retryDelays", retry_delays.iter().map(seconds).collect::<Vec<_>>());
+                put(
+                    &mut object,
+                    "retryDelays",
+                    retry_delays.iter().map(seconds).collect::<Vec<_>>(),
+                );
             }
         }
         Instruction::Retry => tag("Retry"),
-        Instruction::Fail { message, named_values, uncatchable } => {
+        Instruction::Fail {
+            message,
+            named_values,
+            uncatchable,
+        } => {
             tag("Fail");
             put_message(&mut object, message.as_ref());
             if !named_values.is_empty() {
@@ -144,7 +190,11 @@ fn instruction(instruction: &Instruction) -> Map<String, Value> {
                 put_outcome(&mut object, outcome);
             }
         }
-        Instruction::Fork(Fork { branches, agent, join_if_failed }) => {
+        Instruction::Fork(Fork {
+            branches,
+            agent,
+            join_if_failed,
+        }) => {
             tag("Fork");
             let branches: Vec<Value> = branches
                 .iter()
@@ -156,7 +206,10 @@ fn instruction(instruction: &Instruction) -> Map<String, Value> {
             }
             put_flag(&mut object, "joinIfFailed", *join_if_failed);
         }
-        Instruction::Options { stop_on_failure, block: inner } => {
+        Instruction::Options {
+            stop_on_failure,
+            block: inner,
+        } => {
             tag("Options");
             if let Some(stop_on_failure) = stop_on_failure {
                 put(&mut object, "stopOnFailure", *stop_on_failure);
@@ -187,21 +240,32 @@ fn put_message(object: &mut Map<String, Value>, message: Option<&Expr>) {
 
 fn unmistakable(expression: &Expr) -> String {
     let text = expression.to_string();
-    if is_meant(&text, expression) { text } else { format!("({text})") }
+    if is_meant(&text, expression) {
+        text
+    } else {
+        format!("({text})")
+    }
 }
 
 fn put_outcome(object: &mut Map<String, Value>, outcome: &Outcome) {
     let is_plain_failure = |values: &NamedValues| {
-        values.len() == 1 && values.get("returnCode").is_some_and(|code| *code == expr::Value::from(1_i64))
+        values.len() == 1
+            && values
+                .get("returnCode")
+                .is_some_and(|code| *code == expr::Value::from(1_i64))
     };
-    match outcome {
-        Outcome::Failed { message: None, named_values, uncatchable: false } if is_plain_failure(named_values) => {
-            put(object, "unsuccessful", true);
-        }
-        other => {
-            let outcome = serde_json::to_value(other).expect("the outcome of a Finish holds JSON values only");
-            put(object, "outcome", outcome);
-        }
+    if let Outcome::Failed {
+        message: None,
+        named_values,
+        uncatchable: false,
+    } = outcome
+        && is_plain_failure(named_values)
+    {
+        put(object, "unsuccessful", true);
+    } else {
+        let outcome =
+            serde_json::to_value(outcome).expect("the outcome of a Finish holds JSON values only");
+        put(object, "outcome", outcome);
     }
 }
 
@@ -218,7 +282,9 @@ fn job(job: &Job) -> Value {
     put(&mut object, "agentName", job.agent.as_str());
     if let Some(bundle) = &job.subagent_bundle {
         match bundle.as_constant() {
-            Some(Ok(expr::Value::String(name))) if !name.is_empty() && !name.contains(char::is_control) => {
+            Some(Ok(expr::Value::String(name)))
+                if !name.is_empty() && !name.contains(char::is_control) =>
+            {
                 put(&mut object, "subagentClusterId", &*name);
             }
             _ => put(&mut object, "subagentClusterIdExpr", bundle.to_string()),
@@ -226,7 +292,11 @@ fn job(job: &Job) -> Value {
     }
     put(&mut object, "executable", executable(&job.executable));
     put_expressions(&mut object, "defaultArguments", &job.default_arguments);
-    put_names(&mut object, "jobResourceNames", job.job_resources.iter().map(crate::JobResourcePath::as_str));
+    put_names(
+        &mut object,
+        "jobResourceNames",
+        job.job_resources.iter().map(crate::JobResourcePath::as_str),
+    );
     if job.parallelism != 1 {
         put(&mut object, "parallelism", job.parallelism);
     }
@@ -246,7 +316,9 @@ fn executable(executable: &Executable) -> Value {
     let (tag, field, text) = match &executable.kind {
         ExecutableKind::Path(path) => ("PathExecutable", "path", &**path),
         ExecutableKind::Script(script) => ("ShellScriptExecutable", "script", &**script),
-        ExecutableKind::CommandLine(command) => ("CommandLineExecutable", "command", command.source()),
+        ExecutableKind::CommandLine(command) => {
+            ("CommandLineExecutable", "command", command.source())
+        }
     };
     put(&mut object, "TYPE", tag);
     put(&mut object, field, text);
@@ -256,7 +328,11 @@ fn executable(executable: &Executable) -> Value {
             ReturnCodeMeaning::Success(codes) => ("success", codes),
             ReturnCodeMeaning::Failure(codes) => ("failure", codes),
         };
-        put(&mut object, "returnCodeMeaning", json!({name: ranges(codes)}));
+        put(
+            &mut object,
+            "returnCodeMeaning",
+            json!({name: ranges(codes)}),
+        );
     }
     put_flag(&mut object, "v1Compatible", executable.v1_compatible);
     Value::Object(object)
@@ -264,16 +340,27 @@ fn executable(executable: &Executable) -> Value {
 
 /// `0,4..6`
 fn ranges(ranges: &[(i64, i64)]) -> String {
-    let texts: Vec<String> =
-        ranges.iter().map(|(from, to)| if from == to { from.to_string() } else { format!("{from}..{to}") }).collect();
+    let texts: Vec<String> = ranges
+        .iter()
+        .map(|(from, to)| {
+            if from == to {
+                from.to_string()
+            } else {
+                format!("{from}..{to}")
+            }
+        })
+        .collect();
     texts.join(",")
 }
 
 fn order_preparation(preparation: &OrderPreparation) -> Value {
     let mut object = Map::new();
     if !preparation.parameters.is_empty() {
-        let parameters: Map<String, Value> =
-            preparation.parameters.iter().map(|(name, value)| (name.to_string(), parameter(value))).collect();
+        let parameters: Map<String, Value> = preparation
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.to_string(), parameter(value)))
+            .collect();
         put(&mut object, "parameters", parameters);
     }
     put_flag(&mut object, "allowUndeclared", preparation.allow_undeclared);
@@ -284,11 +371,20 @@ fn parameter(parameter: &Parameter) -> Value {
     let mut object = Map::new();
     match &parameter.value_type {
         None => {}
-        Some(ValueType::List(element)) if **element == ValueType::Any => put(&mut object, "type", "List"),
-        Some(ValueType::List(element)) => match &**element {
-            ValueType::Object(columns) => put_columns(&mut object, "List", columns),
-            element => put(&mut object, "type", json!({"TYPE": "List", "elementType": value_type(element)})),
-        },
+        Some(ValueType::List(element)) if **element == ValueType::Any => {
+            put(&mut object, "type", "List");
+        }
+        Some(ValueType::List(element)) => {
+            if let ValueType::Object(columns) = &**element {
+                put_columns(&mut object, "List", columns);
+            } else {
+                put(
+                    &mut object,
+                    "type",
+                    json!({"TYPE": "List", "elementType": value_type(element)}),
+                );
+            }
+        }
         Some(ValueType::Object(columns)) => put_columns(&mut object, "Map", columns),
         Some(simple) => put(&mut object, "type", value_type(simple)),
     }
@@ -300,9 +396,15 @@ fn parameter(parameter: &Parameter) -> Value {
     Value::Object(object)
 }
 
-fn put_columns(object: &mut Map<String, Value>, name: &str, columns: &BTreeMap<Arc<str>, ValueType>) {
-    let columns: Map<String, Value> =
-        columns.iter().map(|(name, column)| (name.to_string(), json!({"type": value_type(column)}))).collect();
+fn put_columns(
+    object: &mut Map<String, Value>,
+    name: &str,
+    columns: &BTreeMap<Arc<str>, ValueType>,
+) {
+    let columns: Map<String, Value> = columns
+        .iter()
+        .map(|(name, column)| (name.to_string(), json!({"type": value_type(column)})))
+        .collect();
     put(object, "type", name);
     put(object, "listParameters", columns);
 }
@@ -315,8 +417,10 @@ fn value_type(value_type_: &ValueType) -> Value {
         ValueType::Any => "Any".into(),
         ValueType::List(element) => json!({"TYPE": "List", "elementType": value_type(element)}),
         ValueType::Object(columns) => {
-            let mut object: Map<String, Value> =
-                columns.iter().map(|(name, column)| (name.to_string(), value_type(column))).collect();
+            let mut object: Map<String, Value> = columns
+                .iter()
+                .map(|(name, column)| (name.to_string(), value_type(column)))
+                .collect();
             put(&mut object, "TYPE", "Object");
             Value::Object(object)
         }

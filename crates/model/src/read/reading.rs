@@ -21,7 +21,12 @@ pub(super) struct Reading<'t> {
 
 impl<'t> Reading<'t> {
     pub(super) fn new(text: &'t str) -> Reading<'t> {
-        Reading { text, path: String::new(), faults: Vec::new(), omitted: 0 }
+        Reading {
+            text,
+            path: String::new(),
+            faults: Vec::new(),
+            omitted: 0,
+        }
     }
 
     pub(super) fn text(&self) -> &'t str {
@@ -34,11 +39,14 @@ impl<'t> Reading<'t> {
         // Writing to a String does not fail.
         let _infallible = write!(self.path, "/{segment}");
         if self.path.len() - length > SEGMENT_MAX {
-            self.path.truncate(self.path.floor_char_boundary(length + SEGMENT_MAX));
+            self.path
+                .truncate(self.path.floor_char_boundary(length + SEGMENT_MAX));
             self.path.push('…');
         }
         if self.path[length + 1..].contains(['~', '/']) {
-            let escaped = self.path[length + 1..].replace('~', "~0").replace('/', "~1");
+            let escaped = self.path[length + 1..]
+                .replace('~', "~0")
+                .replace('/', "~1");
             self.path.replace_range(length + 1.., &escaped);
         }
         length
@@ -56,10 +64,6 @@ impl<'t> Reading<'t> {
         result
     }
 
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Back to the whole text.
     pub(super) fn clear_path(&mut self) {
         self.path.clear();
@@ -69,7 +73,12 @@ impl<'t> Reading<'t> {
         self.fault_with_hint(span, message, None);
     }
 
-    pub(super) fn fault_with_hint(&mut self, span: &Range<usize>, message: impl Into<String>, hint: Option<String>) {
+    pub(super) fn fault_with_hint(
+        &mut self,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
         if self.faults.len() == Faults::COUNT_MAX {
             self.omitted += 1;
             return;
@@ -85,7 +94,13 @@ impl<'t> Reading<'t> {
     }
 
     /// A fault inside of the text that `node` holds.
-    pub(super) fn fault_inside(&mut self, node: &Node<'_>, value: &str, inner: &Range<usize>, message: String) {
+    pub(super) fn fault_inside(
+        &mut self,
+        node: &Node<'_>,
+        value: &str,
+        inner: &Range<usize>,
+        message: String,
+    ) {
         let span = place_inside(self.text, &node.span, value, inner);
         self.fault(&span, message);
     }
@@ -95,12 +110,7 @@ impl<'t> Reading<'t> {
         if self.faults.len() == Faults::COUNT_MAX {
             return 0;
         }
-        self.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
-    }
-
-    /// Whether nothing is wrong so far.
-    pub(super) fn is_clean(&self) -> bool {
-        self.faults.is_empty()
+        self.text[..at].matches('\n').count() + 1
     }
 
     /// What was read if nothing is wrong.

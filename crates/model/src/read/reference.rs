@@ -3,8 +3,8 @@
 use super::node::{Node, Shape};
 use super::reading::Reading;
 use crate::{
-    AgentPath, Block, ExecutableKind, Instruction, Item, ItemBody, ItemKey, ItemType, Job, JobReference, JobResourcePath,
-    ParameterKind, Position, SubagentId, Workflow,
+    AgentPath, Block, ExecutableKind, Instruction, Item, ItemBody, ItemKey, ItemType, Job,
+    JobReference, JobResourcePath, ParameterKind, Position, SubagentId, Workflow,
 };
 use expr::Expr;
 use std::collections::BTreeSet;
@@ -70,7 +70,11 @@ struct Found(BTreeSet<Reference>);
 
 impl Found {
     fn add(&mut self, kind: ItemType, path: &str, place: &str) {
-        self.0.insert(Reference { kind, path: path.into(), place: place.to_owned() });
+        self.0.insert(Reference {
+            kind,
+            path: path.into(),
+            place: place.to_owned(),
+        });
     }
 
     fn agent(&mut self, path: &AgentPath, place: &str) {
@@ -101,7 +105,11 @@ impl Found {
 
     fn workflow(&mut self, workflow: &Workflow) {
         self.job_resources(&workflow.job_resources, "the workflow");
-        for (name, parameter) in workflow.order_preparation.iter().flat_map(|preparation| &preparation.parameters) {
+        for (name, parameter) in workflow
+            .order_preparation
+            .iter()
+            .flat_map(|preparation| &preparation.parameters)
+        {
             if let ParameterKind::Default(value) | ParameterKind::Final(value) = &parameter.kind {
                 self.expression(value, &format!("parameter {name:?}"));
             }
@@ -118,7 +126,10 @@ impl Found {
             self.job(job, &format!("job {:?}", name.as_str()));
         }
         for (nr, step) in (0..).zip(&block.steps) {
-            let position = Position { parents: first.parents.clone(), nr };
+            let position = Position {
+                parents: first.parents.clone(),
+                nr,
+            };
             let place = format!("instruction {position}");
             match &step.instruction {
                 Instruction::Execute(execute) => {
@@ -127,14 +138,21 @@ impl Found {
                     }
                     self.expressions(execute.default_arguments.values(), &place);
                 }
-                Instruction::If { cases, .. } => self.expressions(cases.iter().map(|case| &case.predicate), &place),
-                Instruction::Fail { message, .. } | Instruction::Finish { message, .. } => self.expressions(message, &place),
+                Instruction::If { cases, .. } => {
+                    self.expressions(cases.iter().map(|case| &case.predicate), &place);
+                }
+                Instruction::Fail { message, .. } | Instruction::Finish { message, .. } => {
+                    self.expressions(message, &place);
+                }
                 Instruction::Fork(fork) => {
                     if let Some(agent) = &fork.agent {
                         self.agent(agent, &place);
                     }
                 }
-                Instruction::Sleep { duration: expression } | Instruction::Say { what: expression } => {
+                Instruction::Sleep {
+                    duration: expression,
+                }
+                | Instruction::Say { what: expression } => {
                     self.expression(expression, &place);
                 }
                 Instruction::Try(_)
@@ -153,7 +171,12 @@ impl Found {
     fn job(&mut self, job: &Job, place: &str) {
         self.agent(&job.agent, place);
         self.expressions(&job.subagent_bundle, place);
-        self.expressions(job.default_arguments.values().chain(job.executable.env.values()), place);
+        self.expressions(
+            job.default_arguments
+                .values()
+                .chain(job.executable.env.values()),
+            place,
+        );
         if let ExecutableKind::CommandLine(command) = &job.executable.kind {
             self.expressions(command.expressions(), place);
         }
@@ -170,12 +193,22 @@ impl Found {
     /// Only the text of a file watch is kept.
     fn file_watch(&mut self, text: &str) {
         let mut reading = Reading::new(text);
-        let Some(Node { shape: Shape::Object(entries), .. }) = super::json::parse(&mut reading) else { return };
+        let Some(Node {
+            shape: Shape::Object(entries),
+            ..
+        }) = super::json::parse(&mut reading)
+        else {
+            return;
+        };
         for entry in &entries {
-            let Shape::Text(path) = &entry.node.shape else { continue };
+            let Shape::Text(path) = &entry.node.shape else {
+                continue;
+            };
             match &*entry.name {
                 "workflowName" | "workflowPath" => self.add(ItemType::Workflow, path, &entry.name),
-                "agentName" | "agentPath" | "agentId" => self.add(ItemType::AgentRef, path, &entry.name),
+                "agentName" | "agentPath" | "agentId" => {
+                    self.add(ItemType::AgentRef, path, &entry.name);
+                }
                 _ => {}
             }
         }

@@ -10,24 +10,29 @@ use crate::ReturnCodeMeaning;
 
 type Ranges = Vec<(i64, i64)>;
 
-pub(super) fn return_code_meaning<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<ReturnCodeMeaning> {
+pub(super) fn return_code_meaning<'t>(
+    reading: &mut Reading<'t>,
+    node: &Node<'t>,
+) -> Option<ReturnCodeMeaning> {
     let mut fields = Fields::of(reading, node, "a return code meaning")?;
     let (has_success, has_failure) = (fields.has(&["success"]), fields.has(&["failure"]));
     let success = fields.optional(reading, &["success"], ranges);
     let failure = fields.optional(reading, &["failure"], ranges);
-    let has_warning = fields.has(&["warning"]);
     let warning = fields.optional(reading, &["warning"], ranges);
     if has_success && has_failure {
         let hint = Some("give only one of them: all other codes mean the opposite".to_owned());
-        reading.fault_with_hint(&fields.span().clone(), "both \"success\" and \"failure\" are given", hint);
+        reading.fault_with_hint(
+            &fields.span().clone(),
+            "both \"success\" and \"failure\" are given",
+            hint,
+        );
     }
     fields.finish(reading);
-    let warning = super::block::optional_or_default(has_warning, warning)?;
     if has_failure {
         return Some(ReturnCodeMeaning::Failure(failure?));
     }
     let mut codes = if has_success { success? } else { vec![(0, 0)] };
-    codes.extend(warning);
+    codes.extend(warning.unwrap_or_default());
     Some(ReturnCodeMeaning::Success(codes))
 }
 
@@ -43,8 +48,14 @@ fn ranges<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Ranges> {
             ranges
         }
         Shape::List(nodes) => {
-            let read = nodes.iter().enumerate().map(|(n, node)| reading.at(&n, |reading| element(reading, node)));
-            read.collect::<Vec<Option<Ranges>>>().into_iter().collect::<Option<Vec<Ranges>>>().map(|all| all.concat())
+            let read = nodes
+                .iter()
+                .enumerate()
+                .map(|(n, node)| reading.at(&n, |reading| element(reading, node)));
+            read.collect::<Vec<Option<Ranges>>>()
+                .into_iter()
+                .collect::<Option<Vec<Ranges>>>()
+                .map(|all| all.concat())
         }
         Shape::Null | Shape::Boolean(_) | Shape::Object(_) => {
             wrong(reading, node);
@@ -79,17 +90,27 @@ fn single(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<(i64, i64)> {
 }
 
 fn code(node: &Node<'_>) -> Option<i64> {
-    let Shape::Number(digits) = &node.shape else { return None };
+    let Shape::Number(digits) = &node.shape else {
+        return None;
+    };
     digits.parse().ok()
 }
 
 fn range(text: &str) -> Option<(i64, i64)> {
     match text.split_once("..") {
         None => text.parse().ok().map(|code| (code, code)),
-        Some((from, to)) => from.parse().ok().zip(to.parse().ok()).filter(|(from, to): &(i64, i64)| from <= to),
+        Some((from, to)) => from
+            .parse()
+            .ok()
+            .zip(to.parse().ok())
+            .filter(|(from, to): &(i64, i64)| from <= to),
     }
 }
 
 fn wrong(reading: &mut Reading<'_>, node: &Node<'_>) {
-    mismatch(reading, node, "return codes such as \"0,4..6\" or [0, [4, 6]]");
+    mismatch(
+        reading,
+        node,
+        "return codes such as \"0,4..6\" or [0, [4, 6]]",
+    );
 }

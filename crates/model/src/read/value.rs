@@ -16,10 +16,15 @@ use std::time::Duration;
 pub(super) fn mismatch(reading: &mut Reading<'_>, node: &Node<'_>, wanted: &str) {
     let span = match node.shape {
         // Only the bracket is marked: the whole may be long.
-        Shape::List(_) | Shape::Object(_) => node.span.start..(node.span.start + 1).min(node.span.end),
+        Shape::List(_) | Shape::Object(_) => {
+            node.span.start..(node.span.start + 1).min(node.span.end)
+        }
         Shape::Null | Shape::Boolean(_) | Shape::Number(_) | Shape::Text(_) => node.span.clone(),
     };
-    reading.fault(&span, format!("expected {wanted}, but found {}", node.describe()));
+    reading.fault(
+        &span,
+        format!("expected {wanted}, but found {}", node.describe()),
+    );
 }
 
 /// A text.
@@ -51,7 +56,9 @@ pub(super) fn checked<T>(
 ) -> impl FnOnce(&mut Reading<'_>, &Node<'_>) -> Option<T> {
     |reading, node| {
         let name = text(reading, node)?;
-        check(name).map_err(|error| reading.fault(&node.span, error.to_string())).ok()
+        check(name)
+            .map_err(|error| reading.fault(&node.span, error.to_string()))
+            .ok()
     }
 }
 
@@ -70,19 +77,30 @@ pub(super) fn number(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Numbe
         mismatch(reading, node, "a number");
         return None;
     };
-    digits.parse().map_err(|error: expr::NumberError| reading.fault(&node.span, error.to_string())).ok()
+    digits
+        .parse()
+        .map_err(|error: expr::NumberError| reading.fault(&node.span, error.to_string()))
+        .ok()
 }
 
 /// A whole number within bounds.
-pub(super) fn whole(bounds: RangeInclusive<u32>) -> impl FnOnce(&mut Reading<'_>, &Node<'_>) -> Option<u32> {
+pub(super) fn whole(
+    bounds: RangeInclusive<u32>,
+) -> impl FnOnce(&mut Reading<'_>, &Node<'_>) -> Option<u32> {
     move |reading, node| {
-        let number = match &node.shape {
-            Shape::Number(digits) => digits.parse::<Number>().ok().and_then(|number| number.to_i64()),
-            Shape::Null | Shape::Boolean(_) | Shape::Text(_) | Shape::List(_) | Shape::Object(_) => None,
-        };
-        let number = number.and_then(|number| u32::try_from(number).ok()).filter(|number| bounds.contains(number));
+        let number = node
+            .digits()
+            .and_then(|digits| digits.parse::<Number>().ok())
+            .and_then(|number| number.to_i64());
+        let number = number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| bounds.contains(number));
         if number.is_none() {
-            mismatch(reading, node, &format!("a whole number from {} to {}", bounds.start(), bounds.end()));
+            mismatch(
+                reading,
+                node,
+                &format!("a whole number from {} to {}", bounds.start(), bounds.end()),
+            );
         }
         number
     }
@@ -91,10 +109,7 @@ pub(super) fn whole(bounds: RangeInclusive<u32>) -> impl FnOnce(&mut Reading<'_>
 /// A time span in seconds. Nobody waits longer than a hundred years.
 pub(super) fn seconds(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Seconds> {
     const SECONDS_MAX: f64 = 100.0 * 366.0 * 24.0 * 3600.0;
-    let seconds = match &node.shape {
-        Shape::Number(digits) => digits.parse::<f64>().ok(),
-        Shape::Null | Shape::Boolean(_) | Shape::Text(_) | Shape::List(_) | Shape::Object(_) => None,
-    };
+    let seconds = node.digits().and_then(|digits| digits.parse::<f64>().ok());
     let duration = seconds
         .filter(|seconds| *seconds <= SECONDS_MAX)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -111,7 +126,13 @@ pub(super) fn constant(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Val
 
 fn constant_at(reading: &mut Reading<'_>, node: &Node<'_>, depth: usize) -> Option<Value> {
     if depth == Value::NESTING_MAX {
-        reading.fault(&node.span, format!("the value is nested deeper than {} levels", Value::NESTING_MAX));
+        reading.fault(
+            &node.span,
+            format!(
+                "the value is nested deeper than {} levels",
+                Value::NESTING_MAX
+            ),
+        );
         return None;
     }
     match &node.shape {
@@ -129,7 +150,9 @@ fn constant_at(reading: &mut Reading<'_>, node: &Node<'_>, depth: usize) -> Opti
         Shape::Object(entries) => {
             let mut fields = BTreeMap::new();
             for entry in entries {
-                let value = reading.at(&entry.name, |reading| constant_at(reading, &entry.node, depth + 1));
+                let value = reading.at(&entry.name, |reading| {
+                    constant_at(reading, &entry.node, depth + 1)
+                });
                 fields.extend(value.map(|value| (Arc::from(&*entry.name), value)));
             }
             Some(Value::from(fields))
@@ -139,9 +162,18 @@ fn constant_at(reading: &mut Reading<'_>, node: &Node<'_>, depth: usize) -> Opti
 
 /// An expression: a text in the expression language, or any other JSON value as a constant.
 pub(super) fn expression(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Expr> {
-    let Shape::Text(text) = &node.shape else { return constant_expression(reading, node) };
+    let Shape::Text(text) = &node.shape else {
+        return constant_expression(reading, node);
+    };
     Expr::parse(text)
-        .map_err(|error| reading.fault_inside(node, text, &error.span, format!("not an expression: {}", error.message)))
+        .map_err(|error| {
+            reading.fault_inside(
+                node,
+                text,
+                &error.span,
+                format!("not an expression: {}", error.message),
+            );
+        })
         .ok()
 }
 
@@ -156,16 +188,25 @@ pub(super) fn constant_expression(reading: &mut Reading<'_>, node: &Node<'_>) ->
 /// (`$ ' " ( [ {` and the back-quote) or does not merely compute a constant of another type than a text, as `2024-01-01` or
 /// `7` would. What cannot be read as an expression is the text itself, unless one of the signs in `marks` shows that an
 /// expression was meant: then it is a fault.
-pub(super) fn text_or_expression(marks: &'static [char]) -> impl FnOnce(&mut Reading<'_>, &Node<'_>) -> Option<Expr> {
+pub(super) fn text_or_expression(
+    marks: &'static [char],
+) -> impl FnOnce(&mut Reading<'_>, &Node<'_>) -> Option<Expr> {
     move |reading, node| {
-        let Shape::Text(text) = &node.shape else { return constant_expression(reading, node) };
+        let Shape::Text(text) = &node.shape else {
+            return constant_expression(reading, node);
+        };
         let itself = || Expr::constant(Value::from(&**text));
         match Expr::parse(text) {
             Ok(expression) if is_meant(text, &expression) => Some(expression),
             Ok(_) => Some(itself()),
             Err(_) if !text.contains(marks) && !text.starts_with(['\'', '"']) => Some(itself()),
             Err(error) => {
-                reading.fault_inside(node, text, &error.span, format!("not an expression: {}", error.message));
+                reading.fault_inside(
+                    node,
+                    text,
+                    &error.span,
+                    format!("not an expression: {}", error.message),
+                );
                 None
             }
         }
@@ -189,7 +230,10 @@ pub(super) fn list<'n, 't, T>(
         mismatch(reading, node, what);
         return None;
     };
-    let read = nodes.iter().enumerate().map(|(n, node)| reading.at(&n, |reading| read(reading, node)));
+    let read = nodes
+        .iter()
+        .enumerate()
+        .map(|(n, node)| reading.at(&n, |reading| read(reading, node)));
     // All are read before any is found wanting.
     let elements: Vec<Option<T>> = read.collect();
     elements.into_iter().collect()
@@ -225,6 +269,14 @@ pub(super) fn map<'n, 't, T>(
 }
 
 /// Expressions by name.
-pub(super) fn expressions<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<BTreeMap<Arc<str>, Expr>> {
-    map(reading, node, "an object of expressions", |reading, entry| expression(reading, &entry.node))
+pub(super) fn expressions<'t>(
+    reading: &mut Reading<'t>,
+    node: &Node<'t>,
+) -> Option<BTreeMap<Arc<str>, Expr>> {
+    map(
+        reading,
+        node,
+        "an object of expressions",
+        |reading, entry| expression(reading, &entry.node),
+    )
 }

@@ -2,7 +2,7 @@
 //!
 //! Always: its time zone is known; its labels are where they stand in the finished tree.
 
-use super::block::{Around, content, optional_or_default};
+use super::block::{Around, content};
 use super::fields::Fields;
 use super::job::job_resources;
 use super::preparation::order_preparation;
@@ -13,34 +13,48 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The fields of a workflow besides its name and version.
-pub(super) fn workflow<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<Content> {
+pub(super) fn workflow<'t>(
+    reading: &mut Reading<'t>,
+    fields: &mut Fields<'_, 't>,
+) -> Option<Content> {
     const PREPARATION: &[&str] = &["orderPreparation", "orderRequirements"];
-    let given = fields.has(PREPARATION);
     let order_preparation = fields.optional(reading, PREPARATION, order_preparation);
-    let order_preparation = optional_or_default(given, order_preparation.map(Some));
-    let given = fields.has(&["timeZone"]);
     let time_zone = fields.optional(reading, &["timeZone"], |reading, node| {
         let zone = text(reading, node)?;
         // The zones that travel with the program: every node knows the same.
         if jiff::tz::TimeZoneDatabase::bundled().get(zone).is_err() {
             let hint = Some("write it as in \"Europe/Berlin\" or \"Etc/UTC\"".to_owned());
-            reading.fault_with_hint(&node.span, format!("unknown time zone {:?}", super::node::glimpse(zone)), hint);
+            reading.fault_with_hint(
+                &node.span,
+                format!("unknown time zone {:?}", super::node::glimpse(zone)),
+                hint,
+            );
             return None;
         }
         Some(Arc::from(zone))
     });
-    let time_zone = if given { time_zone } else { Some(Arc::from("UTC")) };
     let job_resources = job_resources(reading, fields);
-    let calendar = fields.optional(reading, &["calendarName", "calendarPath"], |reading, node| {
-        name(reading, node).map(Arc::from)
-    });
+    let calendar = fields.optional(
+        reading,
+        &["calendarName", "calendarPath"],
+        |reading, node| name(reading, node).map(Arc::from),
+    );
     let block = content(reading, &mut Around::default(), fields);
-    fields.optional(reading, &["source"], |reading, node| text(reading, node).map(|_| ()));
-    fields.keep(&["version", "title", "documentationName", "dayOffset", "tags", "itemRevision"]);
+    fields.optional(reading, &["source"], |reading, node| {
+        text(reading, node).map(|_| ())
+    });
+    fields.keep(&[
+        "version",
+        "title",
+        "documentationName",
+        "dayOffset",
+        "tags",
+        "itemRevision",
+    ]);
     Some(Content {
-        order_preparation: order_preparation?,
-        time_zone: time_zone?,
-        job_resources: job_resources?,
+        order_preparation,
+        time_zone: time_zone.unwrap_or_else(|| Arc::from("UTC")),
+        job_resources,
         calendar,
         block: block?,
     })
@@ -75,7 +89,10 @@ impl Content {
 /// Every label of a block whose first position is `first`, and below.
 fn find_labels(block: &Block, first: &Position, labels: &mut BTreeMap<Label, Position>) {
     for (nr, step) in (0..).zip(&block.steps) {
-        let position = Position { parents: first.parents.clone(), nr };
+        let position = Position {
+            parents: first.parents.clone(),
+            nr,
+        };
         for (branch, block) in step.instruction.branches() {
             find_labels(block, &position.enter(branch), labels);
         }

@@ -29,7 +29,13 @@ pub(super) fn parse<'t>(reading: &mut Reading<'t>) -> Option<Node<'t>> {
     // A key may be as long as a name may be.
     options.simple_key_max_lookahead = 4_096;
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { parser, length: text.len(), anchors: BTreeMap::new(), aliased: 0, reading };
+    let mut builder = Builder {
+        parser,
+        length: text.len(),
+        anchors: BTreeMap::new(),
+        aliased: 0,
+        reading,
+    };
     match builder.document() {
         Ok(node) => Some(node),
         Err(broken) => {
@@ -49,15 +55,27 @@ struct Builder<'r, 't> {
     reading: &'r mut Reading<'t>,
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the events of the parser are an open list"
+)]
 impl<'t> Builder<'_, 't> {
     fn next(&mut self) -> Result<(Event<'t>, Range<usize>), Broken> {
         match self.parser.next_event() {
             None => Ok((Event::StreamEnd, self.length..self.length)),
             Some(Ok((event, span))) => Ok((event, self.range(&span))),
             Some(Err(error)) => {
-                let at = error.marker().byte_offset().unwrap_or(self.length).min(self.length);
+                let at = error
+                    .marker()
+                    .byte_offset()
+                    .unwrap_or(self.length)
+                    .min(self.length);
                 let span = at..self.length.min(at + 1);
-                Err(Broken { message: format!("not YAML: {}", error.info()), hint: None, span })
+                Err(Broken {
+                    message: format!("not YAML: {}", error.info()),
+                    hint: None,
+                    span,
+                })
             }
         }
     }
@@ -73,7 +91,11 @@ impl<'t> Builder<'_, 't> {
             match event {
                 Event::StreamStart | Event::DocumentStart(..) => {}
                 Event::StreamEnd => {
-                    return Err(Broken { message: "the text is empty".to_owned(), hint: None, span });
+                    return Err(Broken {
+                        message: "the text is empty".to_owned(),
+                        hint: None,
+                        span,
+                    });
                 }
                 event => {
                     let node = self.node(event, span, 0)?;
@@ -91,27 +113,54 @@ impl<'t> Builder<'_, 't> {
                 Event::StreamEnd => return Ok(()),
                 Event::DocumentStart(..) => {
                     let message = "a second document begins here".to_owned();
-                    return Err(Broken { message, hint: Some("put each item into a file of its own"), span });
+                    return Err(Broken {
+                        message,
+                        hint: Some("put each item into a file of its own"),
+                        span,
+                    });
                 }
                 _ => {}
             }
         }
     }
 
-    fn node(&mut self, event: Event<'t>, span: Range<usize>, depth: usize) -> Result<Node<'t>, Broken> {
+    fn node(
+        &mut self,
+        event: Event<'t>,
+        span: Range<usize>,
+        depth: usize,
+    ) -> Result<Node<'t>, Broken> {
         if depth > DEPTH_MAX {
             let message = format!("values are nested deeper than {DEPTH_MAX} levels");
-            return Err(Broken { message, hint: None, span });
+            return Err(Broken {
+                message,
+                hint: None,
+                span,
+            });
         }
         let (anchor, node) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let tag = tag.as_deref().map(|tag| tag.core_suffix().unwrap_or("?").to_owned());
-                (anchor, Node { shape: scalar(text, style, tag.as_deref(), &span)?, span })
+                let tag = tag
+                    .as_deref()
+                    .map(|tag| tag.core_suffix().unwrap_or("?").to_owned());
+                (
+                    anchor,
+                    Node {
+                        shape: scalar(text, style, tag.as_deref(), &span)?,
+                        span,
+                    },
+                )
             }
             Event::SequenceStart(_, anchor, _) => (anchor, self.list(span, depth)?),
             Event::MappingStart(_, anchor, _) => (anchor, self.object(span, depth)?),
             Event::Alias(id) => return self.alias(id, &span),
-            _ => return Err(Broken { message: "a value was expected".to_owned(), hint: None, span }),
+            _ => {
+                return Err(Broken {
+                    message: "a value was expected".to_owned(),
+                    hint: None,
+                    span,
+                });
+            }
         };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -124,7 +173,10 @@ impl<'t> Builder<'_, 't> {
         loop {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
-                return Ok(Node { shape: Shape::List(nodes), span: begin.start..span.end.max(begin.end) });
+                return Ok(Node {
+                    shape: Shape::List(nodes),
+                    span: begin.start..span.end.max(begin.end),
+                });
             }
             let length = self.reading.enter(&nodes.len());
             nodes.push(self.node(event, span, depth + 1)?);
@@ -139,12 +191,21 @@ impl<'t> Builder<'_, 't> {
             let (event, name_span) = self.next()?;
             let name = match event {
                 Event::MappingEnd => {
-                    return Ok(Node { shape: Shape::Object(entries), span: begin.start..name_span.end.max(begin.end) });
+                    return Ok(Node {
+                        shape: Shape::Object(entries),
+                        span: begin.start..name_span.end.max(begin.end),
+                    });
                 }
                 Event::Scalar(name, ..) => name,
                 Event::Alias(id) => match self.alias(id, &name_span)?.shape {
                     Shape::Text(name) => name,
-                    _ => return Err(no_name(name_span)),
+                    Shape::Null
+                    | Shape::Boolean(_)
+                    | Shape::Number(_)
+                    | Shape::List(_)
+                    | Shape::Object(_) => {
+                        return Err(no_name(name_span));
+                    }
                 },
                 _ => return Err(no_name(name_span)),
             };
@@ -153,19 +214,31 @@ impl<'t> Builder<'_, 't> {
             let node = self.node(event, span, depth + 1)?;
             self.reading.leave(length);
             names.see(self.reading, &name, &name_span);
-            entries.push(Entry { name, name_span, node });
+            entries.push(Entry {
+                name,
+                name_span,
+                node,
+            });
         }
     }
 
     fn alias(&mut self, id: usize, span: &Range<usize>) -> Result<Node<'t>, Broken> {
         let Some(node) = self.anchors.get(&id) else {
             let message = "this alias repeats a value that it stands in itself".to_owned();
-            return Err(Broken { message, hint: None, span: span.clone() });
+            return Err(Broken {
+                message,
+                hint: None,
+                span: span.clone(),
+            });
         };
         self.aliased += weight(node);
         if self.aliased > ALIASED_MAX {
             let hint = Some("write the values out, or leave some away");
-            return Err(Broken { message: "aliases repeat too much".to_owned(), hint, span: span.clone() });
+            return Err(Broken {
+                message: "aliases repeat too much".to_owned(),
+                hint,
+                span: span.clone(),
+            });
         }
         Ok(node.clone())
     }
@@ -173,7 +246,11 @@ impl<'t> Builder<'_, 't> {
 
 fn no_name(span: Range<usize>) -> Broken {
     let hint = Some("a text that begins with a bracket or a brace needs quotes");
-    Broken { message: "the name of a field must be a text".to_owned(), hint, span }
+    Broken {
+        message: "the name of a field must be a text".to_owned(),
+        hint,
+        span,
+    }
 }
 
 /// How much memory a repeated value costs.
@@ -182,7 +259,10 @@ fn weight(node: &Node<'_>) -> usize {
         Shape::Null | Shape::Boolean(_) => 0,
         Shape::Number(text) | Shape::Text(text) => text.len(),
         Shape::List(nodes) => nodes.iter().map(weight).sum(),
-        Shape::Object(entries) => entries.iter().map(|entry| entry.name.len() + weight(&entry.node)).sum(),
+        Shape::Object(entries) => entries
+            .iter()
+            .map(|entry| entry.name.len() + weight(&entry.node))
+            .sum(),
     }
 }
 
@@ -216,10 +296,17 @@ fn scalar<'t>(
 
 /// The digits of a YAML number as JSON wants them.
 fn number(text: &str) -> Option<Cow<'_, str>> {
-    let radix = |digits: &str, radix| u64::from_str_radix(digits, radix).ok().map(|n| Cow::Owned(n.to_string()));
+    let radix = |digits: &str, radix| {
+        u64::from_str_radix(digits, radix)
+            .ok()
+            .map(|n| Cow::Owned(n.to_string()))
+    };
     let plain = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
     if let Some(digits) = text.strip_prefix("0x") {
-        return digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| radix(digits, 16))?;
+        return digits
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit())
+            .then(|| radix(digits, 16))?;
     }
     if let Some(digits) = text.strip_prefix("0o") {
         return plain(digits).then(|| radix(digits, 8))?;
@@ -252,7 +339,9 @@ fn number(text: &str) -> Option<Cow<'_, str>> {
         digits => digits,
     };
     let point = if fraction.is_empty() { "" } else { "." };
-    Some(Cow::Owned(format!("{sign}{whole}{point}{fraction}{exponent}")))
+    Some(Cow::Owned(format!(
+        "{sign}{whole}{point}{fraction}{exponent}"
+    )))
 }
 
 #[cfg(test)]
@@ -271,11 +360,16 @@ mod tests {
             ("1e3", "1e3"),
             ("0x1F", "31"),
             ("0o17", "15"),
-            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            (
+                "123456789012345678901234567890",
+                "123456789012345678901234567890",
+            ),
         ] {
             assert_eq!(number(yaml).as_deref(), Some(json), "{yaml}");
         }
-        for text in ["", "-", ".", "1_000", "12:30", "1e", "0x", "0xg", "1.2.3", "x", ".inf", "0,1", "1..2"] {
+        for text in [
+            "", "-", ".", "1_000", "12:30", "1e", "0x", "0xg", "1.2.3", "x", ".inf", "0,1", "1..2",
+        ] {
             assert_eq!(number(text), None, "{text}");
         }
     }
