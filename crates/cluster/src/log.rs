@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use journal::{Journal, SnapshotError};
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, Fatal};
+use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{Mutex, Semaphore, watch};
 
@@ -100,13 +100,15 @@ impl Log {
                 .in_flight
                 .acquire_many(permits)
                 .await
-                .map_err(|_closed| self.stopped())?;
+                .map_err(|closed| self.stopped(&closed.to_string()))?;
             let handed = shared.raft.client_write_ff(batch, Some(responder)).await;
-            handed.map_err(|fatal| self.stopped_by(&fatal))?;
+            handed.map_err(|fatal| self.stopped(&fatal.to_string()))?;
             *newest = last_event_id;
             permit
         };
-        let answer = answer.await.map_err(|_gone| self.stopped())?;
+        let answer = answer
+            .await
+            .map_err(|_gone| self.stopped("it was shut down"))?;
         drop(permit);
         match answer {
             Ok(_) => Ok(()),
@@ -125,25 +127,11 @@ impl Log {
         }
     }
 
-    /// Why nothing can be appended any more.
-    fn stopped(&self) -> AppendError {
-        let reason = self
-            .shared
-            .fault
-            .borrow()
-            .clone()
-            .unwrap_or_else(|| "it was shut down".to_owned());
-        AppendError::Stopped { reason }
-    }
-
-    fn stopped_by(&self, fatal: &Fatal<crate::raft::Types>) -> AppendError {
-        match self.stopped() {
-            AppendError::Stopped { .. } if self.shared.fault.borrow().is_none() => {
-                AppendError::Stopped {
-                    reason: fatal.to_string(),
-                }
-            }
-            stopped => stopped,
+    /// Why nothing can be appended any more: the journal's fault, when it has one.
+    fn stopped(&self, otherwise: &str) -> AppendError {
+        let fault = self.shared.fault.borrow().clone();
+        AppendError::Stopped {
+            reason: fault.unwrap_or_else(|| otherwise.to_owned()),
         }
     }
 

@@ -1,5 +1,10 @@
 //! A log whose disk fails: nobody is told a lie, the node is told to end, and the next start has what was confirmed.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -120,7 +125,7 @@ async fn r8_a_snapshot_on_a_full_disk_fails_alone() {
     log.append(batch(1)).await.unwrap();
     disk.write.store(28, Ordering::SeqCst);
     let error = log
-        .write_snapshot(1, |out| out.write_all(&[b'x'; 1 << 20]))
+        .write_snapshot(1, |out| out.write_all(&vec![b'x'; 1 << 20]))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("os error 28"), "{error}");

@@ -256,7 +256,7 @@ async fn a_snapshot_does_not_hold_up_appends() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(options(dir.path())).await.unwrap().log;
     log.append(batch(1)).await.unwrap();
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
     let writing = tokio::spawn({
         let log = log.clone();
         async move {

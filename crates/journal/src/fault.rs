@@ -40,11 +40,13 @@ impl Fault {
 }
 
 fn advice(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::StorageFull => "; make space on this file system, then start the node again",
-        io::ErrorKind::QuotaExceeded => "; raise the quota, then start the node again",
-        _ => "",
+    if source.kind() == io::ErrorKind::StorageFull {
+        return "; make space on this file system, then start the node again";
     }
+    if source.kind() == io::ErrorKind::QuotaExceeded {
+        return "; raise the quota, then start the node again";
+    }
+    ""
 }
 
 /// Bytes on disk that are not what was written there.

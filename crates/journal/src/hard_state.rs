@@ -51,9 +51,12 @@ pub struct HardState {
 
 impl HardState {
     pub(crate) fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
+        replace_file(disk, dir, STATE_FILE, self.to_text().as_bytes())
+    }
+
+    fn to_text(&self) -> String {
         let line = serde_json::to_string(self).expect("strings and numbers always serialise");
-        let text = format!("{line}\n{:08x}\n", crc32fast::hash(line.as_bytes()));
-        replace_file(disk, dir, STATE_FILE, text.as_bytes())
+        format!("{line}\n{:08x}\n", crc32fast::hash(line.as_bytes()))
     }
 
     /// `None` when there is no such file.

@@ -186,7 +186,7 @@ pub fn verify(dir: &Path) -> Result<Report, Fault> {
         Err(OpenError::Damaged(damage)) => damages.push(damage.to_string()),
         Err(OpenError::Fault(fault)) => return Err(fault),
         Err(other @ (OpenError::InUse { .. } | OpenError::Foreign { .. })) => {
-            damages.push(other.to_string())
+            damages.push(other.to_string());
         }
     }
     report.damages = damages;
@@ -233,7 +233,7 @@ fn look(dir: &Path) -> Result<(HardState, Scan), OpenError> {
         match scanned {
             _ if now.purged != state.purged => {}
             Err(OpenError::Damaged(damage)) if seen.as_ref() != Some(&damage) => {
-                seen = Some(damage)
+                seen = Some(damage);
             }
             other => return other.map(|scan| (state, scan)),
         }

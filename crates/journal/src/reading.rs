@@ -59,7 +59,7 @@ impl Journal {
                     .ring
                     .after_key(key)
                     .take_while(|r| r.index < inner.committed_next);
-                return Ok(bounded(held.cloned().map(Ok), bytes_max)?);
+                return bounded(held.cloned().map(Ok), bytes_max);
             }
             let segments: Vec<Segment> = inner
                 .segments

@@ -175,7 +175,7 @@ impl SnapshotFile {
         if end.lines != lines {
             return damaged(offset, &format!("{lines} lines instead of {}", end.lines));
         }
-        if end.crc32 != format!("{:08x}", crc.finalize()) || previous != end_line(&end) {
+        if end.crc32 != format!("{:08x}", crc.finalize()) || previous != line_of(&end) {
             return damaged(offset, "the checksum does not fit");
         }
         Ok(Ok(Self {
@@ -187,8 +187,8 @@ impl SnapshotFile {
     }
 }
 
-fn end_line(end: &End) -> Vec<u8> {
-    let mut line = serde_json::to_vec(end).expect("strings and numbers always serialise");
+fn line_of(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("strings and numbers always serialise");
     line.push(b'\n');
     line
 }
@@ -292,9 +292,7 @@ fn write_temporary(
         failed: None,
     };
     let mut writer = BufWriter::with_capacity(256 << 10, sink);
-    let mut header = serde_json::to_vec(meta).expect("strings and numbers always serialise");
-    header.push(b'\n');
-    writer.write_all(&header).map_err(fault)?;
+    writer.write_all(&line_of(meta)).map_err(fault)?;
     let told = body(&mut writer).and_then(|()| writer.flush());
     if let Err(error) = told {
         return Err(match writer.get_mut().failed.take() {
@@ -312,7 +310,7 @@ fn write_temporary(
     // The header line is counted by the sink like any other.
     let lines = sink.lines - 1;
     let crc32 = format!("{:08x}", sink.crc.clone().finalize());
-    let line = end_line(&End {
+    let line = line_of(&End {
         type_name: END_TYPE.to_owned(),
         lines,
         crc32,
@@ -348,7 +346,7 @@ impl Write for Sink<'_> {
         self.offset += bytes.len() as u64;
         self.crc.update(bytes);
         self.last = bytes.last().copied().unwrap_or(self.last);
-        self.lines += bytes.iter().filter(|b| **b == b'\n').count() as u64;
+        self.lines += bytes.split(|b| *b == b'\n').count() as u64 - 1;
         Ok(bytes.len())
     }
 

@@ -1,7 +1,7 @@
 //! Laws: whatever happens in whatever order, what was confirmed is there after a restart, in order, and nothing else.
 
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 use journal::{Journal, Kind, Options, Record, inspect};
@@ -120,9 +120,9 @@ impl World {
                     self.records.push(record.clone());
                     group.push(record);
                 }
-                let (sender, receiver) = channel();
+                let (sender, receiver) = sync_channel(1);
                 self.journal().append(group, move |told| {
-                    sender.send(told.is_ok()).expect("the test waits")
+                    sender.send(told.is_ok()).expect("the test waits");
                 });
                 self.waiting.push(receiver);
             }
@@ -133,10 +133,10 @@ impl World {
             }
             Deed::TakeBack => {
                 self.wait();
-                let (sender, receiver) = channel();
+                let (sender, receiver) = sync_channel(1);
                 let from = self.committed as u64;
                 self.journal().truncate(from, move |told| {
-                    sender.send(told.is_ok()).expect("the test waits")
+                    sender.send(told.is_ok()).expect("the test waits");
                 });
                 assert!(receiver.recv().expect("each callback is called"));
                 self.records.truncate(self.committed);
@@ -150,9 +150,9 @@ impl World {
             }
             Deed::Release => {
                 if let Some(index) = self.journal().releasable(u64::MAX) {
-                    let (sender, receiver) = channel();
+                    let (sender, receiver) = sync_channel(1);
                     self.journal().purge(index, 1, None, move |told| {
-                        sender.send(told.is_ok()).expect("waits")
+                        sender.send(told.is_ok()).expect("waits");
                     });
                     assert!(receiver.recv().expect("each callback is called"));
                 }

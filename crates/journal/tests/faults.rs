@@ -1,11 +1,17 @@
 //! A disk that fails: at every call, with every kind of failure. R8: nothing is confirmed falsely, the journal stops,
 //! and it is intact when the disk is well again.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a helper of a test fails as the test does"
+)]
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc::channel};
+use std::sync::{Arc, mpsc::sync_channel};
 
 use bytes::Bytes;
 use journal::{Disk, Fault, Journal, Kind, Options, Record};
@@ -112,9 +118,9 @@ fn event(index: u64) -> Record {
 }
 
 fn append(journal: &Journal, records: Vec<Record>) -> Result<(), Fault> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(1);
     journal.append(records, move |told| {
-        sender.send(told).expect("the test waits")
+        sender.send(told).expect("the test waits");
     });
     receiver.recv().expect("each callback is called")
 }
@@ -161,9 +167,9 @@ fn life(disk: Arc<FailingDisk>, dir: &Path) -> Told {
         {
             // A snapshot that failed does not stop the journal.
             if let Some(upto) = journal.releasable(told.confirmed) {
-                let (sender, receiver) = channel();
+                let (sender, receiver) = sync_channel(1);
                 journal.purge(upto, 1, None, move |r| {
-                    sender.send(r).expect("the test waits")
+                    sender.send(r).expect("the test waits");
                 });
                 match receiver.recv().expect("each callback is called") {
                     Ok(()) => told.purged = Some(upto),

@@ -150,7 +150,7 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let records = entries.into_iter().map(record_of).collect();
         self.journal.append(records, move |told| {
-            callback.io_completed(told.map_err(io::Error::other))
+            callback.io_completed(told.map_err(io::Error::other));
         });
         Ok(())
     }
@@ -164,7 +164,7 @@ impl RaftLogStorage<Types> for LogStore {
         let membership = membership_to_text(&self.machine.applied().membership);
         told(|done| {
             self.journal
-                .purge(id.index, id.leader_id.term, Some(membership), done)
+                .purge(id.index, id.leader_id.term, Some(membership), done);
         })
         .await
     }

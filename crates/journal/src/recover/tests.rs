@@ -1,7 +1,12 @@
 //! Crash states and damage, enumerated over small journals: each either recovers to an allowed state or is named.
 
+#![expect(
+    clippy::unwrap_in_result,
+    reason = "a helper of a test fails as the test does"
+)]
+
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 
@@ -60,7 +65,7 @@ fn built(segment_bytes: u64, groups: u64, body_bytes: usize) -> Built {
                 body,
             });
         }
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(1);
         records.extend(batch.iter().cloned());
         journal.append(batch, move |told| sender.send(told).unwrap());
         receiver.recv().unwrap().unwrap();
