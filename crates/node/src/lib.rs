@@ -14,6 +14,7 @@
 
 mod clock;
 mod commit;
+pub mod events;
 mod facts;
 mod fault;
 mod handle;

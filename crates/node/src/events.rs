@@ -1,0 +1,277 @@
+//! The event stream of a node: committed lines behind an event id, as the bytes they were written in (`engine.md` 6.5).
+//!
+//! Always: in order, without gap; an error comes before the first line with a status of its own, never in the middle. Lines are
+//! looked into only where a reader asks for some types. Never here: who may read.
+
+use crate::clock::{Clock, SystemClock};
+use axum::response::Response;
+use bytes::Bytes;
+use cluster::{Batch, Log, Reader};
+use futures::stream;
+use model::{
+    AgentEvent, AgentOwnEvent, ControllerEvent, EventId, ItemEvent, JournalEvent, OrderEvent, SubagentStateEvent,
+};
+use net::{Closing, Problem, Refusal, stream_response};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a reader asks for. Durations are decimal seconds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EventQuery {
+    /// Events behind this one; the newest one if left out.
+    pub after: Option<u64>,
+    /// Names of events and groups, separated by commas.
+    #[serde(rename = "return")]
+    pub return_types: Option<String>,
+    /// A sign of life after each silence of this length, and one at once.
+    pub heartbeat: Option<f64>,
+    /// The stream ends when so much time has gone.
+    pub timeout: Option<f64>,
+    /// The stream ends after so many events.
+    pub limit: Option<usize>,
+    /// Refuse if the first event is older.
+    pub torn_older: Option<f64>,
+    /// Collect events for so long after the first one.
+    pub delay: Option<f64>,
+}
+
+/// Answers with the stream, or says why there is none.
+pub async fn event_stream(log: &Log, query: &EventQuery, closing: Option<&Closing>) -> Result<Response, Refusal> {
+    let after = query.after.map_or_else(|| *log.committed().borrow(), |after| after);
+    let begin = position(log, EventId(after)).await?;
+    let mut follower = Follower {
+        reader: log.read_after(begin).map_err(|torn| torn_problem(EventId(after), EventId(torn.torn_event_id)))?,
+        after,
+        wanted: Wanted::from_names(query.return_types.as_deref())?,
+        left: query.limit.unwrap_or(usize::MAX),
+        deadline: seconds("timeout", query.timeout)?.map(|timeout| Instant::now() + timeout),
+        delay: seconds("delay", query.delay)?.unwrap_or_default(),
+        first: None,
+    };
+    let heartbeat = seconds("heartbeat", query.heartbeat)?.filter(|every| !every.is_zero());
+    let torn_older = seconds("tornOlder", query.torn_older)?;
+    if heartbeat.is_none() || torn_older.is_some() {
+        // Errors get a status only before the first byte, so the first event is waited for; not where it is only looked at.
+        let patience = if heartbeat.is_some() { Some(Instant::now()) } else { None };
+        // Collecting cannot be broken off without losing lines, looking can.
+        let delay = if patience.is_some() { std::mem::take(&mut follower.delay) } else { follower.delay };
+        follower.first = follower.chunk_until(patience, closing).await;
+        follower.delay = delay;
+        if let (Some(age_max), Some(first)) = (torn_older, follower.first.as_deref().and_then(event_id_of)) {
+            let age = SystemClock.now().since(EventId(first).timestamp());
+            if age > age_max {
+                return Err(Problem::new("OldEventId", format!("the first event {first} is {}s old", age.as_secs()))
+                    .with("eventId", first.to_string())
+                    .into());
+            }
+        }
+    }
+    let lines = stream::unfold(follower, |mut follower| async move {
+        let chunk = match follower.first.take() {
+            Some(first) => first,
+            None => follower.chunk().await?,
+        };
+        Some((chunk, follower))
+    });
+    Ok(stream_response(lines, heartbeat, closing))
+}
+
+/// Checks that `after` can be read on from: the id of an event that is still there, or the place where the log is torn. The
+/// answer is where reading begins.
+pub async fn position(log: &Log, after: EventId) -> Result<u64, Refusal> {
+    let torn = log.torn_event_id();
+    let committed = *log.committed().borrow();
+    if after.0 < torn {
+        return Err(torn_problem(after, EventId(torn)));
+    }
+    if after.0 == torn || after.0 == committed {
+        return Ok(after.0);
+    }
+    if after.0 < committed {
+        let mut reader =
+            log.read_after(after.0 - 1).map_err(|torn| torn_problem(after, EventId(torn.torn_event_id)))?;
+        let batch = reader.next().await;
+        if batch.is_some_and(|batch| lines_of(&batch.body).any(|line| event_id_of(line) == Some(after.0))) {
+            return Ok(after.0);
+        }
+    }
+    Err(Problem::new("UnknownEventId", format!("there is no event {after} in this log"))
+        .with("eventId", after.to_string())
+        .into())
+}
+
+fn torn_problem(after: EventId, torn: EventId) -> Refusal {
+    Problem::new(
+        "EventSeqTorn",
+        format!("the events behind {after} are gone, the log begins behind {torn}; take a snapshot and read on from there"),
+    )
+    .with("after", after.to_string())
+    .with("tornEventId", torn.to_string())
+    .into()
+}
+
+fn seconds(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    match Duration::try_from_secs_f64(value) {
+        Ok(duration) => Ok(Some(duration)),
+        Err(_range) => Err(Problem::new("InvalidParameter", format!("{name}={value} is not a number of seconds")).into()),
+    }
+}
+
+/// Which lines are passed on.
+enum Wanted {
+    All,
+    Types(BTreeSet<&'static str>),
+}
+
+const GROUPS: [(&str, &[&[&str]]); 7] = [
+    ("OrderEvent", &[OrderEvent::TYPES]),
+    ("InventoryItemEvent", &[ItemEvent::TYPES]),
+    ("AgentRefStateEvent", &[AgentEvent::TYPES]),
+    ("AgentEvent", &[AgentOwnEvent::TYPES]),
+    ("SubagentItemStateEvent", &[SubagentStateEvent::TYPES]),
+    ("ControllerEvent", &[ControllerEvent::TYPES]),
+    ("JournalEvent", &[JournalEvent::TYPES]),
+];
+
+impl Wanted {
+    fn from_names(names: Option<&str>) -> Result<Wanted, Refusal> {
+        let Some(names) = names else { return Ok(Wanted::All) };
+        let mut wanted = BTreeSet::new();
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if name == "Event" {
+                return Ok(Wanted::All);
+            }
+            if let Some((_, types)) = GROUPS.iter().find(|(group, _)| *group == name) {
+                wanted.extend(types.iter().copied().flatten());
+                continue;
+            }
+            let known = GROUPS.iter().flat_map(|(_, types)| types.iter().copied().flatten()).find(|known| **known == name);
+            let Some(known) = known else {
+                return Err(Problem::new("InvalidParameter", format!("return: no event or group is called {name:?}")).into());
+            };
+            wanted.insert(*known);
+        }
+        Ok(Wanted::Types(wanted))
+    }
+
+    fn takes(&self, line: &[u8]) -> bool {
+        match self {
+            Wanted::All => true,
+            Wanted::Types(types) => type_of(line).is_some_and(|name| types.contains(name)),
+        }
+    }
+}
+
+/// Reads on from an event id.
+struct Follower {
+    reader: Reader,
+    after: u64,
+    wanted: Wanted,
+    left: usize,
+    deadline: Option<Instant>,
+    delay: Duration,
+    first: Option<Bytes>,
+}
+
+impl Follower {
+    async fn chunk_until(&mut self, patience: Option<Instant>, closing: Option<&Closing>) -> Option<Bytes> {
+        let closed = async {
+            match closing {
+                Some(closing) => closing.0.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let waited = async {
+            match patience {
+                // A moment is enough for what is there already.
+                Some(patience) => tokio::time::sleep_until(patience + Duration::from_millis(100)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            chunk = self.chunk() => chunk,
+            () = closed => None,
+            () = waited => None,
+        }
+    }
+
+    /// The next lines that are wanted; none at the end.
+    async fn chunk(&mut self) -> Option<Bytes> {
+        while self.left > 0 {
+            let batch = self.next_batch().await?;
+            let mut chunk = self.take(&batch.body);
+            if !chunk.is_empty() && !self.delay.is_zero() && self.left > 0 {
+                chunk = self.collect(chunk).await;
+            }
+            if !chunk.is_empty() {
+                return Some(chunk);
+            }
+        }
+        None
+    }
+
+    async fn next_batch(&mut self) -> Option<Batch> {
+        match self.deadline {
+            None => self.reader.next().await,
+            Some(deadline) => tokio::time::timeout_at(deadline, self.reader.next()).await.ok().flatten(),
+        }
+    }
+
+    async fn collect(&mut self, chunk: Bytes) -> Bytes {
+        let until = Instant::now() + self.delay;
+        let mut collected = Vec::from(chunk);
+        while self.left > 0
+            && let Ok(Some(batch)) = tokio::time::timeout_at(until, self.reader.next()).await
+        {
+            collected.extend_from_slice(&self.take(&batch.body));
+        }
+        collected.into()
+    }
+
+    /// What is wanted of a batch. Nothing is copied where all of the rest is wanted.
+    fn take(&mut self, body: &Bytes) -> Bytes {
+        let mut begin = 0;
+        for line in lines_of(body) {
+            if event_id_of(line).is_some_and(|id| id > self.after) {
+                break;
+            }
+            begin += line.len();
+        }
+        let rest = body.slice(begin..);
+        if matches!(self.wanted, Wanted::All) && self.left == usize::MAX {
+            return rest;
+        }
+        let mut taken = Vec::new();
+        for line in lines_of(&rest).filter(|line| self.wanted.takes(line)).take(self.left) {
+            taken.push(line);
+        }
+        if self.left != usize::MAX {
+            self.left -= taken.len();
+        }
+        taken.concat().into()
+    }
+}
+
+/// Lines with their ends.
+fn lines_of(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.split_inclusive(|byte| *byte == b'\n')
+}
+
+/// Our own lines begin with `{"eventId":NUMBER`.
+fn event_id_of(line: &[u8]) -> Option<u64> {
+    let digits = line.strip_prefix(b"{\"eventId\":")?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// The value of `TYPE`. Quotes inside a key are escaped, so the first match is the event's own.
+fn type_of(line: &[u8]) -> Option<&str> {
+    const MARK: &[u8] = b"\"TYPE\":\"";
+    let begin = line.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let end = begin + line[begin..].iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&line[begin..end]).ok()
+}
