@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     /// Turn to hand a batch over: holds the newest event id handed over.
     turn: Mutex<u64>,
     in_flight: Semaphore,
-    in_flight_bytes: usize,
+    batch_bytes_max: usize,
     released: AtomicU64,
     pub(crate) closed: watch::Sender<bool>,
     /// One snapshot, one release at a time.
@@ -66,7 +66,7 @@ impl Log {
             fault,
             turn: Mutex::new(newest),
             in_flight: Semaphore::new(options.in_flight_bytes.div_ceil(PERMIT_BYTES)),
-            in_flight_bytes: options.in_flight_bytes,
+            batch_bytes_max: options.in_flight_bytes.min(journal::BODY_BYTES_MAX),
             closed: watch::Sender::new(false),
             housekeeping: Mutex::new(()),
         };
@@ -79,10 +79,10 @@ impl Log {
     pub async fn append(&self, batch: Batch) -> Result<(), AppendError> {
         let shared = &self.shared;
         let bytes = batch.body.len();
-        if bytes > shared.in_flight_bytes {
+        if bytes > shared.batch_bytes_max {
             return Err(AppendError::TooLarge {
                 bytes,
-                bytes_max: shared.in_flight_bytes,
+                bytes_max: shared.batch_bytes_max,
             });
         }
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
@@ -272,14 +272,43 @@ impl Log {
         }
     }
 
-    /// Resolves with the reason when the journal is poisoned; then the node must end. Never resolves otherwise.
+    /// Resolves with the reason when the log has stopped by itself: the journal is poisoned, or consensus gave up.
+    /// Then the node must end. Never resolves otherwise, not even at `shutdown`.
     pub fn fault(&self) -> impl Future<Output = String> + Send + 'static {
         let mut fault = self.shared.fault.clone();
-        async move {
-            if let Ok(reason) = fault.wait_for(Option::is_some).await {
-                return reason.clone().unwrap_or_default();
+        let mut metrics = self.shared.raft.metrics();
+        let closed = self.shared.closed.subscribe();
+        let consensus = async move {
+            loop {
+                let stopped = metrics
+                    .borrow_watched()
+                    .running_state
+                    .as_ref()
+                    .err()
+                    .map(ToString::to_string);
+                if let Some(reason) = stopped
+                    && !*closed.borrow()
+                {
+                    return reason;
+                }
+                if metrics.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
             }
-            std::future::pending().await
+        };
+        async move {
+            let journal = async move {
+                if let Ok(reason) = fault.wait_for(Option::is_some).await {
+                    return reason.clone().unwrap_or_default();
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                // The journal's reason is the better one: consensus stops because of it.
+                biased;
+                reason = journal => reason,
+                reason = consensus => reason,
+            }
         }
     }
 

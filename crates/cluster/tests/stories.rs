@@ -80,10 +80,13 @@ async fn an_empty_log_can_be_written_within_a_blink() {
     let again = Instant::now();
     let opened = Log::open(options(dir.path())).await.unwrap();
     opened.log.append(batch(2)).await.unwrap();
+    let fault = opened.log.fault();
     println!("first start {took:?}, restart {:?}", again.elapsed());
     // The goal is 100 ms; the bound leaves room for a machine that compiles meanwhile.
     assert!(took < Duration::from_secs(2), "{took:?}");
     opened.log.shutdown().await;
+    let told = tokio::time::timeout(Duration::from_millis(50), fault).await;
+    assert!(told.is_err(), "an orderly end is no fault: {told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

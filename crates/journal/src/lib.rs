@@ -32,7 +32,7 @@ pub use fault::{Damage, Fault, OpenError, ReadError};
 pub use hard_state::{HardState, Position, Vote};
 pub use journal::{Journal, Standing};
 pub use open::{Options, Recovered};
-pub use record::{HEADER_BYTES, Kind, Record};
+pub use record::{BODY_BYTES_MAX, HEADER_BYTES, Kind, Record};
 pub use replay::Replay;
 pub use snapshot::{SnapshotError, SnapshotFile, SnapshotLines, SnapshotMeta};
 pub use storage::{Disk, RealDisk};

@@ -11,7 +11,7 @@ pub const HEADER_BYTES: usize = 48;
 /// First bytes of each record: three letters and the version of the format.
 pub(crate) const MAGIC: [u8; 4] = *b"MSJ\x01";
 /// Largest body accepted: more is a bug of the caller, or a damaged length.
-pub(crate) const BODY_BYTES_MAX: usize = 256 << 20;
+pub const BODY_BYTES_MAX: usize = 256 << 20;
 
 /// What a record's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
