@@ -1,0 +1,59 @@
+//! What the Controller knows of its Agents and their Subagents.
+
+use model::{AgentPath, EventId, PlatformInfo, Problem, RunId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How an Agent or Subagent stands to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Coupling {
+    /// Not yet connected since it was added or restarted.
+    #[default]
+    Reset,
+    /// Connected.
+    Coupled,
+    /// It has been shut down in order.
+    ShutDown,
+}
+
+/// An Agent as the Controller sees it. A `problem` says why it is not coupled.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentState {
+    /// The life of its log, once it is dedicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_run_id: Option<RunId>,
+    /// Whether it is connected.
+    pub coupling_state: Coupling,
+    /// Its newest event that we have taken over.
+    pub event_id: EventId,
+    /// Why it is not coupled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// Its time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<Arc<str>>,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_info: Option<PlatformInfo>,
+}
+
+/// A Subagent as its Agent has told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubagentState {
+    /// The life of its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subagent_run_id: Option<RunId>,
+    /// Whether its Agent is connected to it.
+    pub coupling_state: Coupling,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_info: Option<PlatformInfo>,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_path: Option<AgentPath>,
+}

@@ -1,0 +1,65 @@
+//! Which Agents have which items.
+//!
+//! Always: `Attachable → Attached → Detachable → gone`; a changed item becomes attachable again. What is attachable or detachable
+//! stands in the Agent's outbox.
+
+use imbl::OrdMap;
+use model::{AgentPath, ItemKey};
+
+/// How an item stands to an Agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// To be handed over.
+    Attachable,
+    /// The Agent has it, in this revision.
+    Attached(Option<u64>),
+    /// To be taken back.
+    Detachable,
+}
+
+/// The attachments, by item and by Agent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Attachments {
+    by_item: OrdMap<(ItemKey, AgentPath), Attachment>,
+    /// How many items an Agent has or is about to get.
+    counts: OrdMap<AgentPath, usize>,
+}
+
+impl Attachments {
+    pub(crate) fn get(&self, key: &ItemKey, agent: &AgentPath) -> Option<&Attachment> {
+        self.by_item.get(&(key.clone(), agent.clone()))
+    }
+
+    pub(crate) fn set(&mut self, key: &ItemKey, agent: &AgentPath, attachment: Attachment) {
+        if self.by_item.insert((key.clone(), agent.clone()), attachment).is_none() {
+            *self.counts.entry(agent.clone()).or_insert(0) += 1;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &ItemKey, agent: &AgentPath) {
+        if self.by_item.remove(&(key.clone(), agent.clone())).is_none() {
+            return;
+        }
+        match self.counts.get_mut(agent) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.counts.remove(agent)),
+        }
+    }
+
+    /// The Agents that an item is tied to.
+    pub(crate) fn of_item(&self, key: &ItemKey) -> Vec<(AgentPath, Attachment)> {
+        self.by_item
+            .range((key.clone(), AgentPath::new(""))..)
+            .take_while(|((item, _), _)| item == key)
+            .map(|((_, agent), attachment)| (agent.clone(), attachment.clone()))
+            .collect()
+    }
+
+    pub(crate) fn count_of_agent(&self, agent: &AgentPath) -> usize {
+        self.counts.get(agent).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ItemKey, &AgentPath, &Attachment)> {
+        self.by_item.iter().map(|((key, agent), attachment)| (key, agent, attachment))
+    }
+}

@@ -1,0 +1,386 @@
+//! What is true after each event: the only writer of the state, on recovery too.
+//!
+//! Always: an event that is refused changes nothing. Never here: what follows; see `advance`.
+
+use crate::outbox::thing_of;
+use crate::state::Unsettled;
+use crate::{AgentState, Attachment, Coupling, ItemRecord, NotApplicable, State, Thing};
+use model::read::{Format, Origin, references};
+use model::{
+    AgentEvent, AgentPath, ControllerEvent, Event, EventId, Item, ItemBody, ItemEvent, ItemKey, JournalEvent, Order,
+    OrderEvent, OrderId, OrderState, SignedText, Stamped, SubagentId, SubagentStateEvent, Timestamp, WorkflowId,
+};
+use std::sync::Arc;
+
+impl State {
+    /// Makes an event true.
+    pub fn evolve(&mut self, stamped: &Stamped) -> Result<(), NotApplicable> {
+        let id = stamped.event_id;
+        match &stamped.event {
+            Event::Order(order_id, event) => self.evolve_order(order_id, event, stamped.at(), id),
+            Event::Item(event) => self.evolve_item(event, id),
+            Event::Agent(path, event) => self.evolve_agent(path, event),
+            Event::Subagent(subagent_id, event) => {
+                self.evolve_subagent(subagent_id, event);
+                Ok(())
+            }
+            Event::Controller(ControllerEvent::ControllerInitialized { controller_id, initially_started_at }) => {
+                if *controller_id != self.controller_id {
+                    return Err(NotApplicable::new(
+                        "ControllerInitialized",
+                        format!("the log belongs to {controller_id}, but this is {}", self.controller_id),
+                    ));
+                }
+                self.initially_started_at = Some(*initially_started_at);
+                Ok(())
+            }
+            Event::Controller(ControllerEvent::ControllerReady { .. } | ControllerEvent::ControllerShutDown)
+            | Event::Journal(JournalEvent::SnapshotTaken) => Ok(()),
+            Event::Journal(JournalEvent::JournalEventsReleased { user_id, until_event_id }) => {
+                self.released.insert(user_id.clone(), *until_event_id);
+                Ok(())
+            }
+            Event::AgentOwn(event) => Err(NotApplicable::new(event.type_name(), "it belongs into an Agent's log")),
+        }
+    }
+
+    fn evolve_order(
+        &mut self,
+        id: &OrderId,
+        event: &OrderEvent,
+        at: Timestamp,
+        event_id: EventId,
+    ) -> Result<(), NotApplicable> {
+        if let OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } = event {
+            return self.engine.evolve(id, event, at).map_err(|error| not_applicable(event, &error));
+        }
+        let before = self.engine.order(id).cloned();
+        self.engine.evolve(id, event, at).map_err(|error| not_applicable(event, &error))?;
+        let after = self.engine.order(id).cloned();
+        self.count_uses(event, before.as_deref(), after.as_deref());
+        self.index_order(id, event, before.as_deref(), after.as_deref(), event_id);
+        Ok(())
+    }
+
+    /// Keeps the number of orders of each workflow version.
+    fn count_uses(&mut self, event: &OrderEvent, before: Option<&Order>, after: Option<&Order>) {
+        match (before, after) {
+            (None, Some(order)) => self.use_workflow(&order.workflow_id, 1),
+            (Some(order), None) => self.unuse_workflow(&order.workflow_id, 1),
+            (Some(before), Some(after)) => {
+                if let OrderEvent::OrderForked { children } = event {
+                    self.use_workflow(&after.workflow_id, children.len());
+                } else if let (OrderEvent::OrderJoined { .. }, OrderState::Forked { children }) = (event, &before.state) {
+                    self.unuse_workflow(&after.workflow_id, children.len());
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    pub(crate) fn use_workflow(&mut self, id: &Arc<WorkflowId>, count: usize) {
+        if count > 0 {
+            *self.uses.entry(Arc::clone(id)).or_insert(0) += count;
+        }
+    }
+
+    fn unuse_workflow(&mut self, id: &Arc<WorkflowId>, count: usize) {
+        let Some(left) = self.uses.get_mut(id) else { return };
+        *left = left.saturating_sub(count);
+        if *left == 0 {
+            self.uses.remove(id);
+            self.unsettled.insert(Unsettled::Item(ItemKey::workflow(id)));
+        }
+    }
+
+    /// Keeps what is to be sent to the Agents about an order.
+    fn index_order(
+        &mut self,
+        id: &OrderId,
+        event: &OrderEvent,
+        before: Option<&Order>,
+        after: Option<&Order>,
+        at: EventId,
+    ) {
+        let agent_of = |order: &Order| order.attached_state.as_ref().map(|state| state.agent_path().clone());
+        let thing_before = before.and_then(thing_of).map(|(agent, thing)| (agent.clone(), thing));
+        let thing_after = after.and_then(thing_of).map(|(agent, thing)| (agent.clone(), thing));
+        if thing_before != thing_after {
+            if let Some((agent, thing)) = thing_before {
+                self.done(&agent, thing);
+            }
+            if let Some((agent, thing)) = thing_after {
+                if let (Thing::AttachOrder(_), Some(order)) = (&thing, after) {
+                    self.unsettled.insert(Unsettled::Needed(agent.clone(), ItemKey::workflow(&order.workflow_id)));
+                }
+                self.outbox.insert(&agent, thing, at);
+            }
+        }
+        let mark = Thing::MarkOrder(id.clone());
+        let is_attached = |order: &Order| order.attached_to().is_some();
+        match (event, after) {
+            (
+                OrderEvent::OrderCancellationMarked { .. }
+                | OrderEvent::OrderSuspensionMarked { .. }
+                | OrderEvent::OrderResumptionMarked { .. },
+                Some(order),
+            ) if is_attached(order) && order.mark.is_some() => {
+                if let Some(agent) = agent_of(order) {
+                    self.outbox.insert(&agent, mark, at);
+                }
+            }
+            (OrderEvent::OrderCancellationMarkedOnAgent | OrderEvent::OrderSuspensionMarkedOnAgent, Some(order)) => {
+                if let Some(agent) = agent_of(order) {
+                    self.done(&agent, mark);
+                }
+            }
+            (_, Some(order)) if is_attached(order) && order.mark.is_none() => {
+                if before.is_some_and(|before| before.mark.is_some())
+                    && let Some(agent) = agent_of(order)
+                {
+                    self.done(&agent, mark);
+                }
+            }
+            _ => {
+                // Whatever became of the order: where it is not attached, a mark has nothing to do with an Agent.
+                if let Some(agent) = before.filter(|order| is_attached(order)).and_then(agent_of)
+                    && !after.is_some_and(is_attached)
+                {
+                    self.done(&agent, mark);
+                }
+            }
+        }
+        if let (OrderEvent::OrderAgentProblem { problem }, Some(order)) = (event, after)
+            && let Some(agent) = agent_of(order)
+        {
+            let thing = thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
+            self.refusals.insert((agent, thing), problem.clone());
+        }
+    }
+
+    fn done(&mut self, agent: &AgentPath, thing: Thing) {
+        self.outbox.remove(agent, &thing);
+        self.refusals.remove(&(agent.clone(), thing));
+    }
+
+    fn evolve_item(&mut self, event: &ItemEvent, at: EventId) -> Result<(), NotApplicable> {
+        match event {
+            ItemEvent::VersionAdded { version_id } => self.adding_version = Some(version_id.clone()),
+            ItemEvent::VersionedItemAdded { signed } | ItemEvent::VersionedItemChanged { signed } => {
+                let item = self.read(event, signed, None)?;
+                let ItemBody::Workflow(workflow) = &item.body else {
+                    return Err(NotApplicable::new(event.type_name(), format!("{} is no workflow", item.key)));
+                };
+                let workflow = Arc::clone(workflow);
+                let path = workflow.id.path.clone();
+                self.removed.remove(&path);
+                self.engine.set_workflow(Arc::clone(&workflow));
+                let previous = self.current.insert(path, Arc::clone(&workflow.id));
+                if let Some(previous) = previous.filter(|previous| *previous != workflow.id) {
+                    self.unsettled.insert(Unsettled::Item(ItemKey::workflow(&previous)));
+                }
+                self.put_item(item, signed, at);
+            }
+            ItemEvent::VersionedItemRemoved { path } => {
+                let Some(id) = self.current.remove(path) else {
+                    return Err(NotApplicable::new(event.type_name(), format!("there is no Workflow:{path}")));
+                };
+                self.engine.retire_workflow(path);
+                self.removed.insert(path.clone());
+                self.unsettled.insert(Unsettled::Item(ItemKey::workflow(&id)));
+            }
+            ItemEvent::UnsignedSimpleItemAdded { item: text, item_revision }
+            | ItemEvent::UnsignedSimpleItemChanged { item: text, item_revision }
+            | ItemEvent::SignedItemAdded { signed: text, item_revision }
+            | ItemEvent::SignedItemChanged { signed: text, item_revision } => {
+                let item = self.read(event, text, Some(*item_revision))?;
+                self.put_simple(item, text, at);
+            }
+            ItemEvent::ItemDeletionMarked { key } => {
+                self.known(event, key)?;
+                self.deletion_marked.insert(key.clone());
+                self.unsettled.insert(Unsettled::Item(key.clone()));
+            }
+            ItemEvent::ItemDeleted { key } => {
+                self.known(event, key)?;
+                self.drop_item(key);
+            }
+            ItemEvent::ItemAttachable { key, delegate_id } => {
+                self.known(event, key)?;
+                self.attach(key, delegate_id, Attachment::Attachable, at);
+            }
+            ItemEvent::ItemAttached { key, item_revision, delegate_id } => {
+                self.known(event, key)?;
+                self.attach(key, delegate_id, Attachment::Attached(*item_revision), at);
+                self.refusals.remove(&(delegate_id.clone(), Thing::AttachItem(key.clone())));
+                self.unsettled.insert(Unsettled::Item(key.clone()));
+            }
+            ItemEvent::ItemDetachable { key, delegate_id } => {
+                self.known(event, key)?;
+                self.attach(key, delegate_id, Attachment::Detachable, at);
+            }
+            ItemEvent::ItemDetached { key, delegate_id } => {
+                self.attachments.remove(key, delegate_id);
+                self.index_attachment(key, delegate_id, at);
+                self.refusals.remove(&(delegate_id.clone(), Thing::DetachItem(key.clone())));
+                self.unsettled.insert(Unsettled::Item(key.clone()));
+                // The Agent's own item goes when it is the last one.
+                self.unsettled.insert(Unsettled::Item(ItemKey::simple(model::ItemType::AgentRef, delegate_id.as_str())));
+            }
+            ItemEvent::ItemAgentProblem { key, delegate_id, problem } => {
+                self.known(event, key)?;
+                let thing = match self.attachments.get(key, delegate_id) {
+                    Some(Attachment::Detachable) => Thing::DetachItem(key.clone()),
+                    Some(Attachment::Attachable | Attachment::Attached(_)) | None => Thing::AttachItem(key.clone()),
+                };
+                self.refusals.insert((delegate_id.clone(), thing), problem.clone());
+            }
+            ItemEvent::ItemAttachedToMe { .. } | ItemEvent::ItemDetachingFromMe { .. } => {
+                return Err(NotApplicable::new(event.type_name(), "it belongs into an Agent's log"));
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, key: &ItemKey, agent: &AgentPath, attachment: Attachment, at: EventId) {
+        self.attachments.set(key, agent, attachment);
+        self.index_attachment(key, agent, at);
+    }
+
+    fn known(&self, event: &ItemEvent, key: &ItemKey) -> Result<(), NotApplicable> {
+        if self.items.contains_key(key) {
+            return Ok(());
+        }
+        Err(NotApplicable::new(event.type_name(), format!("there is no {key}")))
+    }
+
+    fn read(&self, event: &ItemEvent, text: &SignedText, revision: Option<u64>) -> Result<Item, NotApplicable> {
+        let origin = Origin { version: self.adding_version.as_ref(), ..Origin::default() };
+        match model::read::item(&text.string, Format::Json, &origin) {
+            Ok(item) => Ok(Item { revision, ..item }),
+            Err(faults) => Err(NotApplicable::new(event.type_name(), faults.to_string())),
+        }
+    }
+
+    fn put_simple(&mut self, item: Item, text: &SignedText, at: EventId) {
+        match &item.body {
+            ItemBody::Agent(agent) => {
+                self.agents.entry(agent.path.clone()).or_insert_with(AgentState::default);
+            }
+            ItemBody::Subagent(subagent) => {
+                let state = self.subagents.entry(subagent.id.clone()).or_default();
+                state.agent_path = Some(subagent.agent_path.clone());
+            }
+            ItemBody::JobResource(resource) => self.engine.set_job_resource(Arc::clone(resource)),
+            ItemBody::Bundle(_) | ItemBody::Kept(_) | ItemBody::Workflow(_) => {}
+        }
+        self.put_item(item, text, at);
+    }
+
+    fn put_item(&mut self, item: Item, text: &SignedText, at: EventId) {
+        let key = item.key.clone();
+        self.drop_references(&key);
+        let references = Arc::new(references(&item));
+        for referred in references.iter().flat_map(model::read::Reference::keys) {
+            self.referrers.entry(referred).or_default().insert(key.clone());
+        }
+        let record = ItemRecord { item, signature: text.signature.clone(), references, since: at };
+        self.items.insert(key.clone(), Arc::new(record));
+        self.unsettled.insert(Unsettled::Item(key));
+    }
+
+    fn drop_references(&mut self, key: &ItemKey) {
+        let Some(record) = self.items.get(key) else { return };
+        let references = Arc::clone(&record.references);
+        for referred in references.iter().flat_map(model::read::Reference::keys) {
+            if let Some(referrers) = self.referrers.get_mut(&referred) {
+                referrers.remove(key);
+                if referrers.is_empty() {
+                    self.referrers.remove(&referred);
+                }
+            }
+        }
+    }
+
+    fn drop_item(&mut self, key: &ItemKey) {
+        self.drop_references(key);
+        self.deletion_marked.remove(key);
+        let Some(record) = self.items.remove(key) else { return };
+        match &record.item.body {
+            ItemBody::Workflow(workflow) => self.engine.remove_workflow(&workflow.id),
+            ItemBody::JobResource(resource) => self.engine.remove_job_resource(&resource.path),
+            ItemBody::Agent(agent) => {
+                self.agents.remove(&agent.path);
+                self.outbox.forget(&agent.path);
+            }
+            ItemBody::Subagent(subagent) => {
+                self.subagents.remove(&subagent.id);
+            }
+            ItemBody::Bundle(_) | ItemBody::Kept(_) => {}
+        }
+    }
+
+    fn evolve_agent(&mut self, path: &AgentPath, event: &AgentEvent) -> Result<(), NotApplicable> {
+        let Some(agent) = self.agents.get_mut(path) else {
+            return Err(NotApplicable::new(event.type_name(), format!("there is no Agent:{path}")));
+        };
+        match event {
+            AgentEvent::AgentDedicated { agent_run_id, agent_event_id } => {
+                if agent.agent_run_id.as_ref().is_some_and(|known| known != agent_run_id) {
+                    return Err(NotApplicable::new("AgentDedicated", "the Agent is dedicated with another run id"));
+                }
+                agent.agent_run_id = Some(agent_run_id.clone());
+                agent.event_id = agent.event_id.max(*agent_event_id);
+            }
+            AgentEvent::AgentCoupled => {
+                agent.coupling_state = Coupling::Coupled;
+                agent.problem = None;
+            }
+            AgentEvent::AgentCouplingFailed { problem } => {
+                if agent.coupling_state == Coupling::Coupled {
+                    agent.coupling_state = Coupling::Reset;
+                }
+                agent.problem = Some(problem.clone());
+            }
+            AgentEvent::AgentReady { timezone, platform_info } => {
+                agent.timezone.clone_from(timezone);
+                agent.platform_info.clone_from(platform_info);
+            }
+            AgentEvent::AgentEventsObserved { until_event_id } => agent.event_id = *until_event_id,
+            AgentEvent::AgentShutDown => agent.coupling_state = Coupling::ShutDown,
+            AgentEvent::AgentEventRejected { event_id, .. } => agent.event_id = agent.event_id.max(*event_id),
+        }
+        Ok(())
+    }
+
+    fn evolve_subagent(&mut self, id: &SubagentId, event: &SubagentStateEvent) {
+        // An Agent may still tell of a Subagent that has been deleted here.
+        let Some(subagent) = self.subagents.get_mut(id) else { return };
+        match event {
+            SubagentStateEvent::SubagentDedicated { subagent_run_id, platform_info } => {
+                subagent.subagent_run_id = Some(subagent_run_id.clone());
+                subagent.platform_info.clone_from(platform_info);
+            }
+            SubagentStateEvent::SubagentCoupled => {
+                subagent.coupling_state = Coupling::Coupled;
+                subagent.problem = None;
+            }
+            SubagentStateEvent::SubagentCouplingFailed { problem } => {
+                subagent.coupling_state = Coupling::Reset;
+                subagent.problem = Some(problem.clone());
+            }
+            SubagentStateEvent::SubagentEventsObserved { .. } => {}
+            SubagentStateEvent::SubagentRestarted => {
+                subagent.coupling_state = Coupling::Reset;
+                subagent.subagent_run_id = None;
+            }
+            SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
+                subagent.coupling_state = Coupling::ShutDown;
+            }
+        }
+    }
+}
+
+fn not_applicable(event: &OrderEvent, error: &engine::NotApplicable) -> NotApplicable {
+    NotApplicable::new(event.type_name(), error.to_string())
+}

@@ -1,0 +1,148 @@
+//! What is to be sent to each Agent, in the order of sending.
+//!
+//! Always: an index of the state, kept by `evolve`; a thing stays until an event of the Agent (or a change here) says that it is
+//! done, however often it was sent. Never here: what has been sent over which connection. See `controller-node`.
+
+use crate::{Attachment, State};
+use imbl::{OrdMap, OrdSet};
+use model::{AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderId, SignedText};
+
+/// Something to be sent. Detaching goes first, since it makes room and lets orders go on; items go before the orders that need
+/// them; an Agent's own item goes last when it is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thing {
+    /// The order comes back.
+    DetachOrder(OrderId),
+    /// The Agent gets the item.
+    AttachItem(ItemKey),
+    /// The Agent gets the order.
+    AttachOrder(OrderId),
+    /// The Agent hears what an operator wants of the order.
+    MarkOrder(OrderId),
+    /// The item comes back.
+    DetachItem(ItemKey),
+}
+
+impl Thing {
+    fn rank(&self) -> u8 {
+        match self {
+            Thing::DetachOrder(_) => 0,
+            Thing::AttachItem(_) => 1,
+            Thing::AttachOrder(_) => 2,
+            Thing::MarkOrder(_) => 3,
+            Thing::DetachItem(_) => 4,
+        }
+    }
+
+    /// The order it is about.
+    pub fn order_id(&self) -> Option<&OrderId> {
+        match self {
+            Thing::DetachOrder(id) | Thing::AttachOrder(id) | Thing::MarkOrder(id) => Some(id),
+            Thing::AttachItem(_) | Thing::DetachItem(_) => None,
+        }
+    }
+}
+
+/// The things for one Agent: by rank, then first come first served.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    things: OrdSet<(u8, EventId, Thing)>,
+    since: OrdMap<Thing, EventId>,
+}
+
+/// The things for all Agents.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbox {
+    queues: OrdMap<AgentPath, Queue>,
+}
+
+impl Outbox {
+    /// A thing that stands there already becomes a new one: it is to be sent again.
+    pub(crate) fn insert(&mut self, agent: &AgentPath, thing: Thing, since: EventId) {
+        self.remove(agent, &thing);
+        let queue = self.queues.entry(agent.clone()).or_default();
+        queue.things.insert((thing.rank(), since, thing.clone()));
+        queue.since.insert(thing, since);
+    }
+
+    pub(crate) fn remove(&mut self, agent: &AgentPath, thing: &Thing) {
+        if let Some(queue) = self.queues.get_mut(agent)
+            && let Some(since) = queue.since.remove(thing)
+        {
+            queue.things.remove(&(thing.rank(), since, thing.clone()));
+        }
+    }
+
+    pub(crate) fn forget(&mut self, agent: &AgentPath) {
+        self.queues.remove(agent);
+    }
+
+    fn of(&self, agent: &AgentPath) -> impl Iterator<Item = (&Thing, EventId)> {
+        self.queues.get(agent).into_iter().flat_map(|queue| queue.things.iter().map(|(_, since, thing)| (thing, *since)))
+    }
+
+    fn since(&self, agent: &AgentPath, thing: &Thing) -> Option<EventId> {
+        self.queues.get(agent)?.since.get(thing).copied()
+    }
+}
+
+/// What an order's state asks to be sent. A mark is judged by the event that makes it, not by the state.
+pub(crate) fn thing_of(order: &Order) -> Option<(&AgentPath, Thing)> {
+    match order.attached_state.as_ref()? {
+        AttachedState::Attaching { agent_path } => Some((agent_path, Thing::AttachOrder(order.id.clone()))),
+        AttachedState::Detaching { agent_path } => Some((agent_path, Thing::DetachOrder(order.id.clone()))),
+        AttachedState::Attached { .. } => None,
+    }
+}
+
+impl State {
+    /// What is to be sent to the Agent, in order, each with the event since which it is to be sent: a thing with a newer
+    /// event is a new one.
+    pub fn outbox(&self, agent: &AgentPath) -> impl Iterator<Item = (&Thing, EventId)> {
+        self.outbox.of(agent)
+    }
+
+    /// Since when a thing is to be sent, if it still is.
+    pub fn outbox_since(&self, agent: &AgentPath, thing: &Thing) -> Option<EventId> {
+        self.outbox.since(agent, thing)
+    }
+
+    /// The command that sends a thing.
+    pub fn agent_command(&self, thing: &Thing) -> Option<AgentCommand> {
+        Some(match thing {
+            Thing::DetachOrder(id) => AgentCommand::DetachOrder { order_id: id.clone() },
+            Thing::AttachOrder(id) => {
+                AgentCommand::AttachOrder { order: Box::new(Order::clone(self.engine.order(id)?)) }
+            }
+            Thing::MarkOrder(id) => {
+                let mark = self.engine.order(id)?.mark.as_deref()?.clone();
+                AgentCommand::MarkOrder { order_id: id.clone(), mark }
+            }
+            Thing::AttachItem(key) => {
+                let record = self.items.get(key)?;
+                let item = SignedText { string: record.item.text.clone(), signature: record.signature.clone() };
+                AgentCommand::AttachItem { item, key: key.clone(), item_revision: record.item.revision }
+            }
+            Thing::DetachItem(key) => AgentCommand::DetachItem { key: key.clone() },
+        })
+    }
+
+    /// Puts an attachment's thing where it belongs.
+    pub(crate) fn index_attachment(&mut self, key: &ItemKey, agent: &AgentPath, at: EventId) {
+        let (attach, detach) = (Thing::AttachItem(key.clone()), Thing::DetachItem(key.clone()));
+        match self.attachments.get(key, agent) {
+            Some(Attachment::Attachable) => {
+                self.outbox.remove(agent, &detach);
+                self.outbox.insert(agent, attach, at);
+            }
+            Some(Attachment::Detachable) => {
+                self.outbox.remove(agent, &attach);
+                self.outbox.insert(agent, detach, at);
+            }
+            Some(Attachment::Attached(_)) | None => {
+                self.outbox.remove(agent, &attach);
+                self.outbox.remove(agent, &detach);
+            }
+        }
+    }
+}
