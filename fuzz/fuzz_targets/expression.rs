@@ -48,11 +48,16 @@ fuzz_target!(|source: &str| {
     if let Ok(command_line) = CommandLine::parse(source) {
         drop(command_line.words(&Talkative));
     }
-    let Ok(read) = Expr::parse(source) else { return };
+    let Ok(read) = Expr::parse(source) else {
+        return;
+    };
     let printed = read.to_string();
     match Expr::parse(&printed) {
         Ok(again) => {
-            assert!(again == read, "{source}\nis printed as\n{printed}\nwhich is another expression");
+            assert!(
+                again == read,
+                "{source}\nis printed as\n{printed}\nwhich is another expression"
+            );
             assert_eq!(again.to_string(), printed, "printing is not stable");
         }
         Err(error) => panic!("{source}\nis printed as\n{printed}\nwhich does not read: {error}"),

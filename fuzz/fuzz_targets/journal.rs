@@ -31,11 +31,23 @@ fn original() -> &'static Original {
         drop(fs::remove_dir_all(&dir));
         let records: Vec<Record> = (0..30).map(record).collect();
         let (journal, _) = Journal::open(options(&dir), |_| {}).expect("a new journal opens");
-        journal.save_vote(Vote { term: 1, node: 1, committed: true }, |done| done.expect("a vote is saved"));
+        journal.save_vote(
+            Vote {
+                term: 1,
+                node: 1,
+                committed: true,
+            },
+            |done| done.expect("a vote is saved"),
+        );
         for (at, group) in records.chunks(3).enumerate() {
             let (told, heard) = std::sync::mpsc::sync_channel(1);
-            journal.append(group.to_vec(), move |done| told.send(done).expect("somebody listens"));
-            heard.recv().expect("the writer answers").expect("the disk is fine");
+            journal.append(group.to_vec(), move |done| {
+                told.send(done).expect("somebody listens")
+            });
+            heard
+                .recv()
+                .expect("the writer answers")
+                .expect("the disk is fine");
             let next = group.last().map_or(0, |record| record.index + 1);
             journal.commit(next);
             if at == 5 {
@@ -67,29 +79,51 @@ fn record(index: u64) -> Record {
     let body = match kind {
         Kind::Blank => String::new(),
         Kind::Membership => "{\"members\":[1]}".to_owned(),
-        Kind::Events => format!("{{\"eventId\":{index}0,\"text\":\"{}\"}}\n", "x".repeat(index as usize * 3)),
+        Kind::Events => format!(
+            "{{\"eventId\":{index}0,\"text\":\"{}\"}}\n",
+            "x".repeat(index as usize * 3)
+        ),
     };
     let key = if kind == Kind::Events { index * 10 } else { 0 };
-    Record { index, term: 1 + index / 15, key, kind, body: Bytes::from(body) }
+    Record {
+        index,
+        term: 1 + index / 15,
+        key,
+        kind,
+        body: Bytes::from(body),
+    }
 }
 
 fn options(dir: &Path) -> Options {
-    Options { segment_bytes: 1024, ring_bytes: 1024, ..Options::new(dir, IDENTITY) }
+    Options {
+        segment_bytes: 1024,
+        ring_bytes: 1024,
+        ..Options::new(dir, IDENTITY)
+    }
 }
 
 /// In memory where there is such a file system: the disk has nothing to add here.
 fn room() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let room = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let room = if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
     room.join(format!("mainspring-fuzz-{}", std::process::id()))
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().expect("a file has a name").to_string_lossy().into_owned()
+    path.file_name()
+        .expect("a file has a name")
+        .to_string_lossy()
+        .into_owned()
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((head, junk)) = input.split_at_checked(10) else { return };
+    let Some((head, junk)) = input.split_at_checked(10) else {
+        return;
+    };
     let original = original();
     let (without_marker, with_cut) = (head[0] & 1 != 0, head[0] & 2 != 0);
     let chosen = usize::from(head[1]) % original.files.len();
@@ -99,7 +133,12 @@ fuzz_target!(|input: &[u8]| {
     let dir = room().join("mutant");
     drop(fs::remove_dir_all(&dir));
     fs::create_dir_all(&dir).expect("room for the mutant");
-    let last = original.files.iter().filter(|(name, _)| name.ends_with(".segment")).map(|(name, _)| name).next_back();
+    let last = original
+        .files
+        .iter()
+        .filter(|(name, _)| name.ends_with(".segment"))
+        .map(|(name, _)| name)
+        .next_back();
     let mut marker_is_true = !without_marker;
     for (at, (name, bytes)) in original.files.iter().enumerate() {
         let mut bytes = bytes.clone();
@@ -127,16 +166,26 @@ fuzz_target!(|input: &[u8]| {
     drop(inspect::info(&dir));
     drop(inspect::cat(&dir, 0, &mut std::io::sink()));
 
-    let Ok((journal, recovered)) = Journal::open(options(&dir), |_| {}) else { return };
+    let Ok((journal, recovered)) = Journal::open(options(&dir), |_| {}) else {
+        return;
+    };
     let (start, end) = journal.bounds();
     assert_eq!(start, 0, "nothing was purged");
     let true_end = original.records.len() as u64;
-    assert!(!marker_is_true || end >= true_end, "S53: a promised record is missing and nobody says so: {end}");
+    assert!(
+        !marker_is_true || end >= true_end,
+        "S53: a promised record is missing and nobody says so: {end}"
+    );
     // Junk may be a true record in the right place; only the fuzzer knows.
-    let records = journal.read(0, end.min(true_end)).expect("what was accepted can be read");
+    let records = journal
+        .read(0, end.min(true_end))
+        .expect("what was accepted can be read");
     let is_false = |(found, wanted): &(&Record, &Record)| found != wanted;
     if let Some((found, wanted)) = records.iter().zip(&original.records).find(is_false) {
-        assert!(with_cut && !junk.is_empty(), "R7: served {found:?} instead of {wanted:?}");
+        assert!(
+            with_cut && !junk.is_empty(),
+            "R7: served {found:?} instead of {wanted:?}"
+        );
     }
     if let Some(snapshot) = recovered.snapshot {
         let lines: Result<Vec<String>, _> = snapshot.lines().and_then(Iterator::collect);

@@ -28,8 +28,12 @@ fn expected(stream: &[u8]) -> (Vec<&[u8]>, Result<bool, LineIsTooLong>) {
 
 // The first byte says how many of the following bytes are sizes of chunks; they are used in turn.
 fuzz_target!(|input: &[u8]| {
-    let Some((&count, rest)) = input.split_first() else { return };
-    let Some((sizes, stream)) = rest.split_at_checked(usize::from(count % 8)) else { return };
+    let Some((&count, rest)) = input.split_first() else {
+        return;
+    };
+    let Some((sizes, stream)) = rest.split_at_checked(usize::from(count % 8)) else {
+        return;
+    };
     let mut sizes = sizes.iter().map(|size| usize::from(*size)).cycle();
 
     let mut decoder = LineDecoder::new(MAX_LINE);

@@ -10,9 +10,16 @@ use model::read::{Format, Origin, item, print};
 // The first byte says the format: `Y` is YAML, all others JSON.
 fuzz_target!(|input: &str| {
     let mut letters = input.chars();
-    let format = if letters.next() == Some('Y') { Format::Yaml } else { Format::Json };
+    let format = if letters.next() == Some('Y') {
+        Format::Yaml
+    } else {
+        Format::Json
+    };
     let text = letters.as_str();
-    let origin = Origin { name: Some("fuzz"), version: None };
+    let origin = Origin {
+        name: Some("fuzz"),
+        version: None,
+    };
     let read = match item(text, format, &origin) {
         Ok(read) => read,
         Err(faults) => {
@@ -23,14 +30,24 @@ fuzz_target!(|input: &str| {
     };
     if format == Format::Yaml {
         let again = item(&read.text, Format::Json, &origin);
-        let again = again.unwrap_or_else(|faults| panic!("{}", faults.draw(&read.text, "JSON made of the YAML")));
+        let again = again.unwrap_or_else(|faults| {
+            panic!("{}", faults.draw(&read.text, "JSON made of the YAML"))
+        });
         assert_eq!(again.body, read.body);
     }
-    let ItemBody::Workflow(workflow) = &read.body else { return };
+    let ItemBody::Workflow(workflow) = &read.body else {
+        return;
+    };
     let printed = print::workflow(workflow).to_string();
     let again = item(&printed, Format::Json, &origin);
     let again = again.unwrap_or_else(|faults| panic!("{}", faults.draw(&printed, "printed")));
-    let ItemBody::Workflow(again) = &again.body else { panic!("a workflow became another item: {printed}") };
+    let ItemBody::Workflow(again) = &again.body else {
+        panic!("a workflow became another item: {printed}")
+    };
     // Not compared with the first reading: numbers are printed with the precision of a double.
-    assert_eq!(print::workflow(again).to_string(), printed, "printing is not stable");
+    assert_eq!(
+        print::workflow(again).to_string(),
+        printed,
+        "printing is not stable"
+    );
 });
