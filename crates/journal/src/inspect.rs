@@ -14,8 +14,9 @@ use crate::hard_state::{HardState, Vote};
 use crate::marker;
 use crate::record::Kind;
 use crate::recover::{self, Scan};
-use crate::segment::{self, Segment, Step, Walk};
+use crate::segment::{self, Segment};
 use crate::snapshot::{self, SnapshotFile};
+use crate::walk::{Step, Walk};
 
 /// One segment file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -228,7 +229,7 @@ fn look(dir: &Path) -> Result<(HardState, Scan), OpenError> {
     let mut seen: Option<Damage> = None;
     loop {
         let state = HardState::read(dir)?.unwrap_or_default();
-        let scanned = recover::scan(dir, state.purged, marker::read(dir), recover::to_look);
+        let scanned = recover::scan(dir, state.purged, marker::read(dir), None, recover::to_look);
         let now = HardState::read(dir)?.unwrap_or_default();
         match scanned {
             _ if now.purged != state.purged => {}

@@ -20,10 +20,12 @@ mod record;
 mod recover;
 mod replay;
 mod ring;
+mod seal;
 mod segment;
 mod shared;
 mod snapshot;
 mod storage;
+mod walk;
 mod writer;
 
 pub use counters::Counts;

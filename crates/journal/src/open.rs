@@ -12,6 +12,7 @@ use crate::journal::{Journal, Running};
 use crate::marker::{self, Marker};
 use crate::recover::{self, Scan};
 use crate::ring::Ring;
+use crate::seal;
 use crate::segment;
 use crate::shared::{Inner, Shared};
 use crate::snapshot::{self, SnapshotFile};
@@ -81,16 +82,19 @@ impl Journal {
         remove_temporary_files(&*disk, &dir)?;
         let hard_state = hard_state_of(&*disk, &dir)?;
         let snapshot = newest_snapshot(&dir)?;
+        let covered = snapshot.as_ref().map(SnapshotFile::event_id);
         let scan = recover::scan(
             &dir,
             hard_state.purged,
             marker::read(&dir),
+            covered,
             recover::to_work,
         )?;
         check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)?;
         for path in &scan.obsolete {
             disk.remove(path)
                 .map_err(|e| Fault::new("remove", path, e))?;
+            seal::remove(&*disk, path);
         }
         let last = scan.terms.last().map(|(term, _)| Position {
             index: scan.next_index - 1,

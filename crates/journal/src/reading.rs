@@ -7,7 +7,8 @@ use crate::fault::{Damage, Fault, ReadError};
 use crate::journal::Journal;
 use crate::record::{Kind, Record};
 use crate::replay::Replay;
-use crate::segment::{Segment, Step, Walk};
+use crate::segment::Segment;
+use crate::walk::{Step, Walk};
 
 impl Journal {
     /// The records from `start` to before `end`, as far as they are in the log. May read from disk.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::fault::{Damage, Fault, OpenError};
 use crate::hard_state::Position;
-use crate::record::Kind;
-use crate::segment::{self, Segment, Step, Walk};
+use crate::seal;
+use crate::segment::{self, Segment};
+use crate::walk::{self, Step, Walk};
 
 /// Bytes behind the last whole record that a crash left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +49,30 @@ pub(crate) struct Scan {
     pub(crate) records: u64,
 }
 
-/// Walks all segments after `purged`; `promised` is what the marker says must be there.
+impl Scan {
+    fn take(&mut self, segment: Segment) {
+        self.next_index = segment.next_index;
+        self.last_key = segment.key_upto;
+        self.records += segment.next_index - segment.first_index;
+        for (term, first) in &segment.terms {
+            if self.terms.last().is_none_or(|(last, _)| last < term) {
+                self.terms.push((*term, *first));
+            }
+        }
+        if let Some(newest) = segment.memberships.last() {
+            self.membership = Some(newest.clone());
+        }
+        self.segments.push_back(segment);
+    }
+}
+
+/// Walks all segments after `purged`; `promised` is what the marker says must be there. Closed segments
+/// without events after `covered` are taken at their seal's word: a start needs nothing of what a snapshot covers.
 pub(crate) fn scan(
     dir: &Path,
     purged: Option<Position>,
     promised: u64,
+    covered: Option<u64>,
     open: Opener,
 ) -> Result<Scan, OpenError> {
     let files = segment::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
@@ -88,6 +108,13 @@ pub(crate) fn scan(
             );
             return Err(Damage::new(&path, 0, what).into());
         }
+        if let (Some(covered), Some(next_first)) = (covered, next_first)
+            && let Some(segment) = sealed(&scan, first_index, &path, covered, next_first, open)?
+        {
+            last_term = segment.terms.last().map_or(last_term, |(term, _)| *term);
+            scan.take(segment);
+            continue;
+        }
         scan.next_index = first_index;
         scan_segment(
             &mut scan,
@@ -112,6 +139,30 @@ pub(crate) fn scan(
         return Err(Damage { path, offset, what }.into());
     }
     Ok(scan)
+}
+
+/// The segment by its seal, when the seal fits the file, its neighbours and what may be skipped.
+fn sealed(
+    scan: &Scan,
+    first_index: u64,
+    path: &Path,
+    covered: u64,
+    next_first: u64,
+    open: Opener,
+) -> Result<Option<Segment>, OpenError> {
+    let Some(seal) = seal::read(path) else {
+        return Ok(None);
+    };
+    let file = open(path).map_err(|e| Fault::new("open", path, e))?;
+    let length = file
+        .metadata()
+        .map_err(|e| Fault::new("read", path, e))?
+        .len();
+    let fits = (seal.first_index, seal.next_index) == (first_index, next_first)
+        && seal.bytes == length
+        && seal.key_before == scan.last_key
+        && seal.key_upto <= covered;
+    Ok(fits.then(|| Segment::sealed(path.to_owned(), file, seal)))
 }
 
 fn scan_segment(
@@ -145,25 +196,10 @@ fn scan_segment(
                     )
                     .into());
                 }
-                if record.term > *last_term || scan.terms.is_empty() {
-                    scan.terms.push((record.term, record.index));
-                    *last_term = record.term;
-                }
+                *last_term = record.term;
                 scan.last_key = scan.last_key.max(record.key);
-                if record.kind == Kind::Membership {
-                    let position = Position {
-                        index: record.index,
-                        term: record.term,
-                        key: scan.last_key,
-                    };
-                    let Ok(text) = String::from_utf8(record.body.to_vec()) else {
-                        return Err(Damage::new(path, offset, "the membership is not text").into());
-                    };
-                    scan.membership = Some((position, text));
-                }
                 debug_assert_eq!(header.index + 1, walk.next_index);
-                segment.note(record.key, record.disk_bytes());
-                scan.records += 1;
+                segment.note(&record);
             }
             Step::End => break None,
             Step::Zeros => break Some("zeros instead of a record"),
@@ -172,8 +208,8 @@ fn scan_segment(
     };
     scan.next_index = walk.next_index;
     if let Some(what) = stopped {
-        let data = segment::first_data_after(&segment.file, walk.offset, length).map_err(fault)?;
-        let proof = segment::later_group(&segment.file, walk.offset, length, walk.next_index)
+        let data = walk::first_data_after(&segment.file, walk.offset, length).map_err(fault)?;
+        let proof = walk::later_group(&segment.file, walk.offset, length, walk.next_index)
             .map_err(fault)?;
         match (data, proof) {
             (_, Some(later)) => {
@@ -201,7 +237,7 @@ fn scan_segment(
             (None, None) => {}
         }
     }
-    scan.segments.push_back(segment);
+    scan.take(segment);
     Ok(())
 }
 

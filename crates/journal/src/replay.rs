@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::fault::{Damage, Fault, ReadError};
 use crate::record::{Kind, Record};
-use crate::segment::{Segment, Step, Walk};
+use crate::segment::Segment;
+use crate::walk::{Step, Walk};
 
 /// Yields records with events after a key, in order, up to where the log was committed when it was made.
 #[derive(Debug)]

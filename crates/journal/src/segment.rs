@@ -1,22 +1,22 @@
-//! One file of the log: its name, what it holds, and walking through its records.
+//! One file of the log: its name and what it holds.
 //!
 //! Always: the name carries the index of the first record; records follow each other without a gap; after the last
-//! one there are zeros (space reserved ahead) or nothing. Whoever walks checks every checksum.
+//! one there are zeros (space reserved ahead) or nothing.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use crate::record::{BODY_BYTES_MAX, HEADER_BYTES, Header, MAGIC, Record};
+use crate::hard_state::Position;
+use crate::record::{Kind, Record};
+use crate::seal::Seal;
+use crate::walk::Walk;
 
 /// A mark in the sparse index stands at least this far behind the one before.
 const MARK_DISTANCE: u64 = 64 << 10;
-/// How much is read at a time.
-const CHUNK_BYTES: usize = 256 << 10;
 const PREFIX: &str = "log-";
 const SUFFIX: &str = ".segment";
 
@@ -42,8 +42,10 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Mark {
+/// A place in a segment to start walking from.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Mark {
     index: u64,
     key_before: u64,
     offset: u64,
@@ -63,6 +65,10 @@ pub(crate) struct Segment {
     pub(crate) key_before: u64,
     /// Last `EventId` up to the end of this segment.
     pub(crate) key_upto: u64,
+    /// Terms that have records here, each with its first index here.
+    pub(crate) terms: Vec<(u64, u64)>,
+    /// Membership records.
+    pub(crate) memberships: Vec<(Position, String)>,
     marks: Vec<Mark>,
 }
 
@@ -76,12 +82,43 @@ impl Segment {
             bytes: 0,
             key_before,
             key_upto: key_before,
+            terms: Vec::new(),
+            memberships: Vec::new(),
             marks: Vec::new(),
         }
     }
 
+    /// A closed segment as its seal describes it.
+    pub(crate) fn sealed(path: PathBuf, file: File, seal: Seal) -> Self {
+        Self {
+            path,
+            file: Arc::new(file),
+            first_index: seal.first_index,
+            next_index: seal.next_index,
+            bytes: seal.bytes,
+            key_before: seal.key_before,
+            key_upto: seal.key_upto,
+            terms: seal.terms,
+            memberships: seal.memberships,
+            marks: seal.marks,
+        }
+    }
+
+    pub(crate) fn to_seal(&self) -> Seal {
+        Seal {
+            first_index: self.first_index,
+            next_index: self.next_index,
+            bytes: self.bytes,
+            key_before: self.key_before,
+            key_upto: self.key_upto,
+            terms: self.terms.clone(),
+            memberships: self.memberships.clone(),
+            marks: self.marks.clone(),
+        }
+    }
+
     /// Takes note of a record at the end.
-    pub(crate) fn note(&mut self, key: u64, disk_bytes: u64) {
+    pub(crate) fn note(&mut self, record: &Record) {
         if self
             .marks
             .last()
@@ -94,8 +131,24 @@ impl Segment {
             });
         }
         self.next_index += 1;
-        self.bytes += disk_bytes;
-        self.key_upto = self.key_upto.max(key);
+        self.bytes += record.disk_bytes();
+        self.key_upto = self.key_upto.max(record.key);
+        if self
+            .terms
+            .last()
+            .is_none_or(|(term, _)| *term < record.term)
+        {
+            self.terms.push((record.term, record.index));
+        }
+        if record.kind == Kind::Membership {
+            let position = Position {
+                index: record.index,
+                term: record.term,
+                key: self.key_upto,
+            };
+            let text = String::from_utf8_lossy(&record.body).into_owned();
+            self.memberships.push((position, text));
+        }
     }
 
     /// Forgets everything from the record at `offset` with `index` on.
@@ -104,6 +157,9 @@ impl Segment {
         self.bytes = offset;
         self.key_upto = key_upto;
         self.marks.retain(|m| m.offset < offset);
+        self.terms.retain(|(_, first)| *first < index);
+        self.memberships
+            .retain(|(position, _)| position.index < index);
     }
 
     /// A walk that meets the record with `index` soon.
@@ -136,198 +192,4 @@ impl Segment {
     pub(crate) fn walk(&self) -> Walk {
         self.walk_from(0)
     }
-}
-
-/// What a step of a walk meets.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// A whole record with the right checksum and the expected index.
-    Record { header: Header, record: Record },
-    /// The end that was given.
-    End,
-    /// Zeros where a header should be.
-    Zeros,
-    /// Anything else.
-    Bad(&'static str),
-}
-
-/// Goes from record to record. Bodies share the chunk they were read with.
-#[derive(Debug)]
-pub(crate) struct Walk {
-    pub(crate) path: PathBuf,
-    file: Arc<File>,
-    /// Where the next record is expected.
-    pub(crate) offset: u64,
-    end: u64,
-    pub(crate) next_index: u64,
-    chunk: Bytes,
-    chunk_offset: u64,
-}
-
-impl Walk {
-    pub(crate) fn new(
-        path: PathBuf,
-        file: Arc<File>,
-        offset: u64,
-        end: u64,
-        next_index: u64,
-    ) -> Self {
-        Self {
-            path,
-            file,
-            offset,
-            end,
-            next_index,
-            chunk: Bytes::new(),
-            chunk_offset: 0,
-        }
-    }
-
-    /// The next record, or why there is none. After anything but a record the walk stays where it is.
-    pub(crate) fn step(&mut self) -> io::Result<Step> {
-        if self.offset >= self.end {
-            return Ok(Step::End);
-        }
-        let head = self.bytes_at(HEADER_BYTES)?;
-        if head.iter().all(|b| *b == 0) {
-            return Ok(Step::Zeros);
-        }
-        let header = match Header::parse(&head) {
-            Ok(header) => header,
-            Err(what) => return Ok(Step::Bad(what)),
-        };
-        let whole = HEADER_BYTES + header.length;
-        if whole as u64 > self.end - self.offset {
-            return Ok(Step::Bad("the record reaches beyond the end"));
-        }
-        let bytes = self.bytes_at(whole)?;
-        if bytes.len() < whole {
-            return Ok(Step::Bad("the record is cut off"));
-        }
-        if !header.is_intact(&bytes) {
-            return Ok(Step::Bad("the checksum does not fit"));
-        }
-        if header.index != self.next_index {
-            return Ok(Step::Bad("the record belongs elsewhere (wrong index)"));
-        }
-        self.offset += whole as u64;
-        self.next_index += 1;
-        let record = Record {
-            index: header.index,
-            term: header.term,
-            key: header.key,
-            kind: header.kind,
-            body: bytes.slice(HEADER_BYTES..),
-        };
-        Ok(Step::Record { header, record })
-    }
-
-    /// Bytes from the current offset, fewer only at the end.
-    fn bytes_at(&mut self, wanted: usize) -> io::Result<Bytes> {
-        let wanted = wanted.min(usize::try_from(self.end - self.offset).unwrap_or(usize::MAX));
-        let in_chunk = self
-            .offset
-            .checked_sub(self.chunk_offset)
-            .and_then(|at| usize::try_from(at).ok());
-        if let Some(at) = in_chunk
-            && at + wanted <= self.chunk.len()
-        {
-            return Ok(self.chunk.slice(at..at + wanted));
-        }
-        let length = wanted
-            .max(CHUNK_BYTES)
-            .min(usize::try_from(self.end - self.offset).unwrap_or(usize::MAX));
-        self.chunk = Bytes::from(read_at(&self.file, self.offset, length)?);
-        self.chunk_offset = self.offset;
-        Ok(self.chunk.slice(..wanted.min(self.chunk.len())))
-    }
-}
-
-/// Reads up to `length` bytes, fewer at the end of the file.
-pub(crate) fn read_at(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
-/// First byte from `offset` on that is not zero.
-pub(crate) fn first_data_after(file: &File, mut offset: u64, end: u64) -> io::Result<Option<u64>> {
-    while offset < end {
-        match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
-            Ok(data) => offset = data.max(offset),
-            Err(rustix::io::Errno::NXIO) => return Ok(None),
-            // No holes known to this file system: look at all of it.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        if offset >= end {
-            return Ok(None);
-        }
-        let bytes = read_at(
-            file,
-            offset,
-            CHUNK_BYTES.min(usize::try_from(end - offset).unwrap_or(CHUNK_BYTES)),
-        )?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        // A comparison of whole slices is fast even in an unoptimised build.
-        if bytes[..] != ZEROS[..bytes.len()]
-            && let Some(at) = bytes.iter().position(|b| *b != 0)
-        {
-            return Ok(Some(offset + at as u64));
-        }
-        offset += bytes.len() as u64;
-    }
-    Ok(None)
-}
-
-static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
-
-/// Looks behind a bad place for a record that proves it was once whole: one of a group that began after
-/// `missing_index`. Records of the same group prove nothing, since one group's bytes reach the disk in any order.
-pub(crate) fn later_group(
-    file: &File,
-    from: u64,
-    end: u64,
-    missing_index: u64,
-) -> io::Result<Option<u64>> {
-    let mut offset = from;
-    while let Some(data) = first_data_after(file, offset, end)? {
-        let length = CHUNK_BYTES.min(usize::try_from(end - data).unwrap_or(CHUNK_BYTES));
-        let bytes = read_at(file, data, length)?;
-        let Some(at) = bytes.windows(MAGIC.len()).position(|w| w == MAGIC) else {
-            // The magic may lie across the border of two chunks.
-            offset = data + (bytes.len().saturating_sub(MAGIC.len() - 1)).max(1) as u64;
-            continue;
-        };
-        let start = data + at as u64;
-        offset = start + 1;
-        let head = read_at(file, start, HEADER_BYTES)?;
-        let Ok(header) = Header::parse(&head) else {
-            continue;
-        };
-        let whole = HEADER_BYTES + header.length;
-        if header.length > BODY_BYTES_MAX || start + whole as u64 > end {
-            continue;
-        }
-        let record = read_at(file, start, whole)?;
-        if record.len() < whole || !header.is_intact(&record) {
-            continue;
-        }
-        if header.group_start() > missing_index {
-            return Ok(Some(header.index));
-        }
-        offset = start + whole as u64;
-    }
-    Ok(None)
 }

@@ -88,7 +88,7 @@ impl Shared {
             .back_mut()
             .expect("an open journal has a segment");
         for record in records {
-            segment.note(record.key, record.disk_bytes());
+            segment.note(record);
         }
         inner.synced_next = segment.next_index;
         inner.evict(self.options.ring_bytes);

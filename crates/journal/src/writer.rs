@@ -12,9 +12,11 @@ use crate::fault::Fault;
 use crate::hard_state::{HardState, Position};
 use crate::marker::Marker;
 use crate::record::Record;
-use crate::segment::{self, Segment, Step};
+use crate::seal;
+use crate::segment::{self, Segment};
 use crate::shared::Shared;
 use crate::storage::write_all_at;
+use crate::walk::Step;
 
 /// What a task's sender hears, on the writer's thread: it should only pass the word on.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Fault>) + Send>;
@@ -203,6 +205,9 @@ impl Writer {
         disk.set_len(&file, offset)
             .map_err(|e| Fault::new("trim", &path, e))?;
         disk.sync(&file).map_err(|e| Fault::new("sync", &path, e))?;
+        if let Some(closed) = self.shared.last_segment() {
+            seal::write(disk, &closed);
+        }
         let segment = begin_segment(&self.shared, first_index)?;
         self.shared.push_segment(segment);
         Ok(())
@@ -224,6 +229,7 @@ impl Writer {
             .lower(disk, from_index)
             .map_err(|e| Fault::new("write", &dir.join(crate::marker::MARKER_FILE), e))?;
         while let Some(path) = self.shared.pop_segment_from(from_index) {
+            seal::remove(disk, &path);
             disk.remove(&path)
                 .map_err(|e| Fault::new("remove", &path, e))?;
             disk.sync_directory(dir)
@@ -232,6 +238,10 @@ impl Writer {
         let Some(segment) = self.shared.last_segment() else {
             return Ok(());
         };
+        // It is going to be written to again: its seal must be gone before.
+        seal::remove(disk, &segment.path);
+        disk.sync_directory(dir)
+            .map_err(|e| Fault::new("sync the directory", dir, e))?;
         let mut walk = segment.walk_from_index(from_index);
         let mut key_upto = self.shared.key_before(walk.next_index);
         while walk.next_index < from_index {
@@ -264,6 +274,7 @@ impl Writer {
         self.shared.set_hard_state(state);
         let paths = self.shared.purge_segments(upto.index);
         for path in &paths {
+            seal::remove(&*self.shared.disk, path);
             self.shared
                 .disk
                 .remove(path)

@@ -7,11 +7,13 @@
     reason = "a helper of a test fails as the test does"
 )]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc::sync_channel};
+use std::sync::{Arc, Mutex, mpsc::sync_channel};
 
 use bytes::Bytes;
 use journal::{Disk, Fault, Journal, Kind, Options, Record};
@@ -19,8 +21,11 @@ use journal::{Disk, Fault, Journal, Kind, Options, Record};
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 
-/// Fails at its `fail_at`th changing call and ever after; a failing write leaves half of its bytes.
+/// Fails at its `fail_at`th changing call and ever after; a failing write leaves half of its bytes, a failing sync
+/// loses what was written since the last one, as kernels do.
 struct FailingDisk {
+    /// By inode: what is written and not synced.
+    unsynced: Mutex<BTreeMap<u64, Vec<(u64, usize)>>>,
     calls: AtomicU64,
     fail_at: u64,
     errno: i32,
@@ -30,6 +35,7 @@ struct FailingDisk {
 impl FailingDisk {
     fn at(fail_at: u64, errno: i32, once: bool) -> Arc<Self> {
         Arc::new(Self {
+            unsynced: Mutex::default(),
             calls: AtomicU64::new(0),
             fail_at,
             errno,
@@ -61,10 +67,24 @@ impl Disk for FailingDisk {
             return Err(error);
         }
         // Short writes are the rule on this disk.
-        journal::RealDisk.write_at(file, &bytes[..bytes.len().div_ceil(2)], offset)
+        let written =
+            journal::RealDisk.write_at(file, &bytes[..bytes.len().div_ceil(2)], offset)?;
+        let mut unsynced = self.unsynced.lock().expect("nothing panics inside");
+        unsynced
+            .entry(file.metadata()?.ino())
+            .or_default()
+            .push((offset, written));
+        Ok(written)
     }
     fn sync(&self, file: &File) -> io::Result<()> {
-        self.check()?;
+        let mut unsynced = self.unsynced.lock().expect("nothing panics inside");
+        let written = unsynced.remove(&file.metadata()?.ino()).unwrap_or_default();
+        if let Err(error) = self.check() {
+            for (offset, bytes) in written {
+                file.write_all_at(&vec![0; bytes], offset)?;
+            }
+            return Err(error);
+        }
         journal::RealDisk.sync(file)
     }
     fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::sync::mpsc::sync_channel;
 use bytes::Bytes;
 
 use super::*;
-use crate::record::{HEADER_BYTES, Record};
+use crate::record::{HEADER_BYTES, Kind, Record};
 use crate::snapshot::{self, SnapshotFile, SnapshotMeta};
 use crate::storage::RealDisk;
 use crate::{HardState, marker};
@@ -79,7 +79,7 @@ fn built(segment_bytes: u64, groups: u64, body_bytes: usize) -> Built {
 }
 
 fn recovered(dir: &Path, promised: u64) -> Result<Vec<Record>, Damage> {
-    match scan(dir, None, promised, to_work) {
+    match scan(dir, None, promised, None, to_work) {
         Ok(scan) => {
             let mut records = Vec::new();
             for segment in &scan.segments {
