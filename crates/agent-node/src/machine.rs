@@ -81,8 +81,12 @@ pub enum Reply {
 impl AgentMachine {
     /// An Agent that belongs to nobody yet. `run_id` becomes the identity of its log when it is dedicated.
     pub fn new(run_id: RunId) -> AgentMachine {
-        let timezone = jiff_zone();
-        AgentMachine { state: State::new(), run_id, platform: subagent_node::platform_info(), timezone }
+        let timezone = local_zone();
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?.into(), value.into_string().ok()?.into()))
+        };
+        let environment = std::env::vars_os().filter_map(text).collect();
+        AgentMachine { state: State::new(Arc::new(environment)), run_id, platform: subagent_node::platform_info(), timezone }
     }
 
     fn record_all(&mut self, facts: &mut Facts, events: impl IntoIterator<Item = Event>) -> Result<(), NotApplicable> {
@@ -108,7 +112,7 @@ impl AgentMachine {
         }
         let run_id = self.state.meta().map_or(&self.run_id, |meta| &meta.agent_run_id).clone();
         let standing = Standing { run_id, last: facts.last_event_id(), torn };
-        match self.state.decide(&command, user, &standing, facts.now()) {
+        match self.state.decide(&command, user, &standing) {
             Ok((events, answer)) => {
                 self.record_all(facts, events)?;
                 Ok(answer)
@@ -119,7 +123,7 @@ impl AgentMachine {
 }
 
 /// The name of this machine's time zone, for information.
-fn jiff_zone() -> Arc<str> {
+fn local_zone() -> Arc<str> {
     std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).map_or_else(
         || {
             let link = std::fs::read_link("/etc/localtime").unwrap_or_default();

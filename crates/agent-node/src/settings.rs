@@ -1,11 +1,11 @@
 //! What an operator can set for an Agent.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::path::PathBuf;
 use subagent_node::JobSettings;
 
 /// An Agent (Director with its own Subagent).
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AgentSettings {
     /// The Agent's name. Its data directory belongs to it. Since 0.1.

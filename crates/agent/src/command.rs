@@ -6,7 +6,7 @@ use crate::attached::parse;
 use crate::state::State;
 use model::{
     AgentAnswer, AgentCommand, AgentOwnEvent, AttachedState, Event, EventId, ItemEvent, ItemKey, JournalEvent, Order,
-    OrderEvent, OrderState, Problem, RunId, Timestamp, UserId,
+    OrderEvent, OrderState, Problem, RunId, UserId,
 };
 
 /// Where the Agent's log stands, which the state itself does not know.
@@ -33,7 +33,7 @@ fn done() -> Decision {
 impl State {
     /// What follows from one command. A batch is taken apart by the caller, so that each of its commands sees what the one
     /// before has done; `TakeSnapshot` and `ShutDown` are the node's.
-    pub fn decide(&self, command: &AgentCommand, user: &UserId, standing: &Standing, now: Timestamp) -> Decision {
+    pub fn decide(&self, command: &AgentCommand, user: &UserId, standing: &Standing) -> Decision {
         match command {
             AgentCommand::Batch { .. } | AgentCommand::TakeSnapshot | AgentCommand::ShutDown { .. } | AgentCommand::NoOperation => done(),
             AgentCommand::DedicateAgentDirector { agent_path, directors, controller_id, controller_run_id } => {
@@ -95,7 +95,7 @@ impl State {
                     // It has gone back already: the Controller follows the wish itself.
                     return done();
                 }
-                let events = self.engine.mark(order_id, mark, now)?;
+                let events = self.engine.mark(order_id, mark)?;
                 accepted(events.into_iter().map(|(id, event)| Event::Order(id, event)).collect())
             }
             AgentCommand::ReleaseEvents { until_event_id } => {

@@ -174,7 +174,12 @@ impl State {
     }
 
     pub(crate) fn set_meta(&mut self, meta: Meta) {
-        self.engine.set_site(engine::Site::Agent(meta.agent_path.clone()), meta.controller_id.clone());
+        // Nothing can have been attached before.
+        if self.meta.is_none() {
+            let site = engine::Site::Agent(meta.agent_path.clone());
+            self.engine = engine::State::new(site, meta.controller_id.clone());
+            self.engine.set_environment(self.environment.clone());
+        }
         self.meta = Some(meta);
     }
 

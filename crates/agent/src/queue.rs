@@ -129,12 +129,6 @@ impl Queues {
         }
     }
 
-    /// Whether the order waits only because its job's limit is reached.
-    pub(crate) fn is_at_limit(&self, order_id: &OrderId) -> bool {
-        let queue = self.places.get(order_id).and_then(|(key, _)| self.queues.get(key));
-        queue.is_some_and(|queue| queue.running >= queue.limit)
-    }
-
     fn key(&self, key: &JobKey) -> Arc<JobKey> {
         self.queues.get_key_value(key).map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone())
     }

@@ -11,6 +11,7 @@ use model::{
     SubagentItem, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// Whose Agent this is.
@@ -71,10 +72,12 @@ impl SubagentState {
 }
 
 /// What an Agent knows.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct State {
     /// Orders, workflows and job resources.
     pub engine: engine::State,
+    /// The environment of the Agent's process, which expressions may ask for.
+    pub(crate) environment: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     pub(crate) meta: Option<Meta>,
     pub(crate) items: AttachedItems,
     pub(crate) agent_ref: Option<Arc<AgentRef>>,
@@ -88,9 +91,10 @@ pub struct State {
 }
 
 impl State {
-    /// An Agent that belongs to nobody yet.
-    pub fn new() -> State {
+    /// An Agent that belongs to nobody yet, in a process with this environment.
+    pub fn new(environment: Arc<BTreeMap<Arc<str>, Arc<str>>>) -> State {
         State {
+            environment,
             engine: engine::State::new(engine::Site::Agent(AgentPath::new("")), ControllerId::new("")),
             meta: None,
             items: AttachedItems::default(),
@@ -135,8 +139,12 @@ impl State {
     }
 }
 
-impl Default for State {
-    fn default() -> Self {
-        State::new()
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("meta", &self.meta)
+            .field("orders", &self.engine.order_count())
+            .field("subagents", &self.subagents)
+            .finish_non_exhaustive()
     }
 }

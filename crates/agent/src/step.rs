@@ -38,7 +38,7 @@ impl State {
             // The order may have been changed while it stood in line.
             let Next::Job(call) = self.engine.next(&order_id, now) else {
                 self.queues.leave(&order_id);
-                self.engine.touch(&order_id);
+                self.engine.make_restless(&order_id);
                 return Some(Vec::new());
             };
             match self.choose_subagent(&order_id, &call.job, now) {
