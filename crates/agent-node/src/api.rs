@@ -45,13 +45,16 @@ pub(crate) fn router(api: Api, gate: &Gate) -> Router {
         .route("/metrics", get(metrics))
         .with_state(api);
     let gate = gate.clone();
-    guard(routes, BodyLimit(COMMAND_LIMIT))
-        .layer(axum::middleware::from_fn(move |request, next| gate.clone().check(request, next)))
+    guard(routes, BodyLimit(COMMAND_LIMIT)).layer(axum::middleware::from_fn(
+        move |request, next| gate.clone().check(request, next),
+    ))
 }
 
 fn is_going(_: Stopped) -> Response {
     let message = "the Agent is shutting down; try again when it is back";
-    net::Problem::new("AgentIsShuttingDown", message).status(hyper::StatusCode::SERVICE_UNAVAILABLE).into_response()
+    net::Problem::new("AgentIsShuttingDown", message)
+        .status(hyper::StatusCode::SERVICE_UNAVAILABLE)
+        .into_response()
 }
 
 async fn overview(State(api): State<Api>) -> Response {
@@ -59,7 +62,12 @@ async fn overview(State(api): State<Api>) -> Response {
         .handle
         .read(|machine| {
             let state = &machine.state;
-            (state.meta().cloned(), state.engine.order_count(), state.running(), state.waiting())
+            (
+                state.meta().cloned(),
+                state.engine.order_count(),
+                state.running(),
+                state.waiting(),
+            )
         })
         .await;
     let (meta, orders, running, waiting) = match look {
@@ -94,18 +102,36 @@ async fn command(
     match command {
         AgentCommand::TakeSnapshot => match api.handle.take_snapshot().await {
             Ok(Ok(())) => Json(AgentAnswer::Accepted).into_response(),
-            Ok(Err(message)) => Json(AgentAnswer::from(Problem::new("SnapshotFailed", message))).into_response(),
+            Ok(Err(message)) => {
+                Json(AgentAnswer::from(Problem::new("SnapshotFailed", message))).into_response()
+            }
             Err(stopped) => is_going(stopped),
         },
-        AgentCommand::ShutDown { process_signal, restart, suppress_snapshot } => {
-            let wish = ShutDownWish { process_signal, restart, suppress_snapshot };
+        AgentCommand::ShutDown {
+            process_signal,
+            restart,
+            suppress_snapshot,
+        } => {
+            let wish = ShutDownWish {
+                process_signal,
+                restart,
+                suppress_snapshot,
+            };
             // A second wish while the first is being followed changes nothing.
             let _already = api.shut_down.try_send(wish);
             Json(AgentAnswer::Accepted).into_response()
         }
         command => {
             let torn = EventId(api.log.torn_event_id());
-            match api.handle.ask(Input::Command { user, command, torn }).await {
+            match api
+                .handle
+                .ask(Input::Command {
+                    user,
+                    command,
+                    torn,
+                })
+                .await
+            {
                 Ok(Reply::Answer(answer)) => Json(answer).into_response(),
                 Ok(Reply::Done) => Json(AgentAnswer::Accepted).into_response(),
                 Err(stopped) => is_going(stopped),
@@ -123,5 +149,7 @@ async fn events(
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    api.metrics.map_or_else(String::new, |metrics| metrics.render()).into_response()
+    api.metrics
+        .map_or_else(String::new, |metrics| metrics.render())
+        .into_response()
 }

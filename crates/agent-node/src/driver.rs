@@ -51,7 +51,11 @@ impl Slot {
 
     fn open(&self) -> mpsc::Receiver<Job> {
         let (sender, receiver) = mpsc::channel(SLOT);
-        *self.lock() = SlotState { sender: Some(sender), cursor: 0, sent: BTreeMap::new() };
+        *self.lock() = SlotState {
+            sender: Some(sender),
+            cursor: 0,
+            sent: BTreeMap::new(),
+        };
         receiver
     }
 
@@ -101,7 +105,10 @@ impl Driver {
             };
             let problem = error.problem();
             tracing::debug!(subagent = %self.id, %problem, "the Subagent's connection is broken");
-            let failed = Input::SubagentFailed { id: self.id.clone(), problem };
+            let failed = Input::SubagentFailed {
+                id: self.id.clone(),
+                problem,
+            };
             if self.handle.ask(failed).await.is_err() {
                 return;
             }
@@ -112,15 +119,24 @@ impl Driver {
     async fn couple_and_serve(&self, backoff: &mut Backoff, begun: Instant) -> Result<(), Broken> {
         let (run_id, platform) = self.link.dedicate(&self.me).await?;
         let id = self.id.clone();
-        let dedicated = Input::SubagentDedicated { id: id.clone(), run_id: run_id.clone(), platform };
+        let dedicated = Input::SubagentDedicated {
+            id: id.clone(),
+            run_id: run_id.clone(),
+            platform,
+        };
         self.handle.ask(dedicated).await?;
         let of = id.clone();
-        let observed = self.handle.read(move |machine| machine.state.subagents().get(&of).map(|s| s.observed)).await?;
+        let observed = self
+            .handle
+            .read(move |machine| machine.state.subagents().get(&of).map(|s| s.observed))
+            .await?;
         let observed = observed.unwrap_or_default();
         let (coupling, _attempts) = self.link.couple(&id, &run_id, observed).await?;
         let mut events = self.link.events(&run_id, observed).await?;
         let mut work = self.slot.open();
-        self.handle.ask(Input::SubagentCoupled { id: id.clone() }).await?;
+        self.handle
+            .ask(Input::SubagentCoupled { id: id.clone() })
+            .await?;
         self.handle.nudge();
         backoff.connected(begun.elapsed());
         tracing::info!(subagent = %id, %run_id, "the Subagent is coupled");
@@ -169,7 +185,14 @@ impl Driver {
     }
 
     async fn confirm(&self, coupling: u64, until: EventId) -> Result<(), Broken> {
-        self.send(coupling, vec![SubagentCommand::ReleaseEvents { until_event_id: until }], vec![None]).await
+        self.send(
+            coupling,
+            vec![SubagentCommand::ReleaseEvents {
+                until_event_id: until,
+            }],
+            vec![None],
+        )
+        .await
     }
 
     /// Sends a batch. A start that is refused is told to the machine; what came behind it is offered with the next connection.
@@ -181,12 +204,27 @@ impl Driver {
     ) -> Result<(), Broken> {
         let answers = self.link.commands(coupling, commands).await?;
         for (answer, attempt) in answers.into_iter().zip(attempts) {
-            let SubagentAnswer::Problem { code, message, arguments } = answer else { continue };
-            let problem = model::Problem { code, message, arguments };
+            let SubagentAnswer::Problem {
+                code,
+                message,
+                arguments,
+            } = answer
+            else {
+                continue;
+            };
+            let problem = model::Problem {
+                code,
+                message,
+                arguments,
+            };
             if let Some(attempt) = attempt
                 && !problem.is("SubagentNotCoupled")
             {
-                let refused = Input::StartRefused { id: self.id.clone(), attempt, problem: problem.clone() };
+                let refused = Input::StartRefused {
+                    id: self.id.clone(),
+                    attempt,
+                    problem: problem.clone(),
+                };
                 self.handle.ask(refused).await?;
             }
             return Err(Broken::Link(LinkError::Refused(problem)));
@@ -197,17 +235,31 @@ impl Driver {
 
 fn add(job: Job, commands: &mut Vec<SubagentCommand>, attempts: &mut Vec<Option<Attempt>>) {
     for (key, item_revision, item) in job.items {
-        commands.push(SubagentCommand::AttachItem { item, key, item_revision });
+        commands.push(SubagentCommand::AttachItem {
+            item,
+            key,
+            item_revision,
+        });
         attempts.push(None);
     }
     match job.work {
         Work::Start { attempt, order } => {
             attempts.push(Some(attempt.clone()));
             let order = Box::new((*order).clone());
-            commands.push(SubagentCommand::StartOrderProcess { attempt, order, default_arguments: BTreeMap::new() });
+            commands.push(SubagentCommand::StartOrderProcess {
+                attempt,
+                order,
+                default_arguments: BTreeMap::new(),
+            });
         }
-        Work::Kill { attempt, immediately } => {
-            commands.push(SubagentCommand::KillProcess { attempt, immediately });
+        Work::Kill {
+            attempt,
+            immediately,
+        } => {
+            commands.push(SubagentCommand::KillProcess {
+                attempt,
+                immediately,
+            });
             attempts.push(None);
         }
     }
@@ -221,6 +273,9 @@ async fn until(at: Option<Instant>) {
 
 /// A number from 0 to 1, different for each process and moment: keeps many nodes from dialling in step.
 fn jitter() -> f64 {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .subsec_nanos();
     f64::from(nanos % 1000) / 1000.0
 }

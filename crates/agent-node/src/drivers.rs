@@ -43,15 +43,27 @@ pub(crate) struct Drivers {
 }
 
 impl Drivers {
-    pub(crate) fn new(local: Subagent, dialling: Dialling, handle: Arc<OnceLock<Handle<AgentMachine>>>) -> Drivers {
-        Drivers { local, dialling, handle, driven: BTreeMap::new() }
+    pub(crate) fn new(
+        local: Subagent,
+        dialling: Dialling,
+        handle: Arc<OnceLock<Handle<AgentMachine>>>,
+    ) -> Drivers {
+        Drivers {
+            local,
+            dialling,
+            handle,
+            driven: BTreeMap::new(),
+        }
     }
 
     fn keep_in_step(&mut self, machine: &AgentMachine, handle: &Handle<AgentMachine>) {
         let state = &machine.state;
         let Some(meta) = state.meta() else { return };
         self.driven.retain(|id, driven| {
-            let item = state.subagents().get(id).and_then(|subagent| subagent.item.as_ref());
+            let item = state
+                .subagents()
+                .get(id)
+                .and_then(|subagent| subagent.item.as_ref());
             item.is_some_and(|item| item.uri == driven.uri)
         });
         if self.driven.len() == state.subagents().len() {
@@ -63,7 +75,11 @@ impl Drivers {
                 continue;
             }
             let is_local = state.local_subagent() == Some(id);
-            let link = match if is_local { Ok(SubagentLink::Local(LocalLink(self.local.clone()))) } else { self.dial(item) } {
+            let link = match if is_local {
+                Ok(SubagentLink::Local(LocalLink(self.local.clone())))
+            } else {
+                self.dial(item)
+            } {
                 Ok(link) => link,
                 Err(error) => {
                     tracing::error!(subagent = %id, uri = %item.uri, %error, "the Subagent's address cannot be used");
@@ -84,7 +100,14 @@ impl Drivers {
                 handle: handle.clone(),
             };
             let task = tokio::spawn(driver.run());
-            self.driven.insert(id.clone(), Driven { uri: item.uri.clone(), slot, task });
+            self.driven.insert(
+                id.clone(),
+                Driven {
+                    uri: item.uri.clone(),
+                    slot,
+                    task,
+                },
+            );
         }
     }
 
@@ -106,10 +129,16 @@ impl Drivers {
                 let mut items = Vec::new();
                 if let Work::Start { order, .. } = &work {
                     let needed = machine.state.items_for_job(order);
-                    let missing = needed.filter(|(key, revision, _)| slot.sent.get(*key) != Some(revision));
-                    items.extend(missing.map(|(key, revision, text)| (key.clone(), revision, text.clone())));
+                    let missing =
+                        needed.filter(|(key, revision, _)| slot.sent.get(*key) != Some(revision));
+                    items.extend(
+                        missing.map(|(key, revision, text)| (key.clone(), revision, text.clone())),
+                    );
                 }
-                let sent: Vec<_> = items.iter().map(|(key, revision, _)| (key.clone(), *revision)).collect();
+                let sent: Vec<_> = items
+                    .iter()
+                    .map(|(key, revision, _)| (key.clone(), *revision))
+                    .collect();
                 match sender.try_send(Job { work, items }) {
                     Ok(()) => {
                         slot.cursor = number;
@@ -126,7 +155,9 @@ impl Drivers {
 impl Outside<AgentMachine> for Drivers {
     fn release(&mut self, machine: &AgentMachine, _committed: EventId) {
         // Before the first answer of the loop there is no handle yet; it nudges once there is one.
-        let Some(handle) = self.handle.get().cloned() else { return };
+        let Some(handle) = self.handle.get().cloned() else {
+            return;
+        };
         self.keep_in_step(machine, &handle);
         self.hand_out(machine);
     }

@@ -2,8 +2,8 @@
 
 use agent::{Standing, State};
 use model::{
-    AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, PlatformInfo, Problem, RunId, Stamped, SubagentId,
-    SubagentStamped, Timestamp, UserId,
+    AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, PlatformInfo, Problem, RunId,
+    Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::sync::Arc;
@@ -83,13 +83,25 @@ impl AgentMachine {
     pub fn new(run_id: RunId) -> AgentMachine {
         let timezone = local_zone();
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?.into(), value.into_string().ok()?.into()))
+            Some((
+                name.into_string().ok()?.into(),
+                value.into_string().ok()?.into(),
+            ))
         };
         let environment = std::env::vars_os().filter_map(text).collect();
-        AgentMachine { state: State::new(Arc::new(environment)), run_id, platform: subagent_node::platform_info(), timezone }
+        AgentMachine {
+            state: State::new(Arc::new(environment)),
+            run_id,
+            platform: subagent_node::platform_info(),
+            timezone,
+        }
     }
 
-    fn record_all(&mut self, facts: &mut Facts, events: impl IntoIterator<Item = Event>) -> Result<(), NotApplicable> {
+    fn record_all(
+        &mut self,
+        facts: &mut Facts,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<(), NotApplicable> {
         for event in events {
             facts.record(self, event)?;
         }
@@ -110,8 +122,16 @@ impl AgentMachine {
             }
             return Ok(AgentAnswer::Batch { responses });
         }
-        let run_id = self.state.meta().map_or(&self.run_id, |meta| &meta.agent_run_id).clone();
-        let standing = Standing { run_id, last: facts.last_event_id(), torn };
+        let run_id = self
+            .state
+            .meta()
+            .map_or(&self.run_id, |meta| &meta.agent_run_id)
+            .clone();
+        let standing = Standing {
+            run_id,
+            last: facts.last_event_id(),
+            torn,
+        };
         match self.state.decide(&command, user, &standing) {
             Ok((events, answer)) => {
                 self.record_all(facts, events)?;
@@ -124,14 +144,18 @@ impl AgentMachine {
 
 /// The name of this machine's time zone, for information.
 fn local_zone() -> Arc<str> {
-    std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).map_or_else(
-        || {
-            let link = std::fs::read_link("/etc/localtime").unwrap_or_default();
-            let text = link.to_string_lossy();
-            text.split_once("zoneinfo/").map_or_else(|| "UTC".into(), |(_, zone)| zone.into())
-        },
-        Into::into,
-    )
+    std::env::var("TZ")
+        .ok()
+        .filter(|zone| !zone.is_empty())
+        .map_or_else(
+            || {
+                let link = std::fs::read_link("/etc/localtime").unwrap_or_default();
+                let text = link.to_string_lossy();
+                text.split_once("zoneinfo/")
+                    .map_or_else(|| "UTC".into(), |(_, zone)| zone.into())
+            },
+            Into::into,
+        )
 }
 
 impl Machine for AgentMachine {
@@ -140,10 +164,18 @@ impl Machine for AgentMachine {
 
     fn take(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, NotApplicable> {
         match input {
-            Input::Command { user, command, torn } => {
+            Input::Command {
+                user,
+                command,
+                torn,
+            } => {
                 return self.command(&user, command, torn, facts).map(Reply::Answer);
             }
-            Input::SubagentDedicated { id, run_id, platform } => {
+            Input::SubagentDedicated {
+                id,
+                run_id,
+                platform,
+            } => {
                 let events = self.state.on_subagent_dedicated(&id, &run_id, platform);
                 self.record_all(facts, events)?;
             }
@@ -165,7 +197,11 @@ impl Machine for AgentMachine {
                     self.record_all(facts, observed)?;
                 }
             }
-            Input::StartRefused { id, attempt, problem } => {
+            Input::StartRefused {
+                id,
+                attempt,
+                problem,
+            } => {
                 let event = self.state.on_start_refused(&id, &attempt, problem);
                 self.record_all(facts, event)?;
             }

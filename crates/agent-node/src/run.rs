@@ -66,29 +66,52 @@ pub async fn run(
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
     let tls = settings.tls.as_ref();
-    let server_tls = tls.map(|files| TlsServer::load(files, ClientCertificates::Optional)).transpose()?;
+    let server_tls = tls
+        .map(|files| TlsServer::load(files, ClientCertificates::Optional))
+        .transpose()?;
     let client_tls = tls.map(TlsClient::load).transpose()?;
     let server = Server::bind(settings.listen, server_tls).await?;
-    let token_file = settings.token_file.clone().unwrap_or_else(|| settings.data.join("private/token"));
+    let token_file = settings
+        .token_file
+        .clone()
+        .unwrap_or_else(|| settings.data.join("private/token"));
     let token = token_of_file(&token_file)?;
-    let subagent_token = settings.subagent_token_file.as_deref().map(token_of_file).transpose()?;
+    let subagent_token = settings
+        .subagent_token_file
+        .as_deref()
+        .map(token_of_file)
+        .transpose()?;
 
     // The log's lock keeps a second process away before anything of the first one's work directory is touched.
-    let mut options = Options::new(settings.data.join("state"), format!("agent:{}", settings.name));
+    let mut options = Options::new(
+        settings.data.join("state"),
+        format!("agent:{}", settings.name),
+    );
     options.segment_bytes = settings.segment.0;
     let opened = Log::open(options).await?;
     let log = opened.log.clone();
     let random_id = || RunId::from(net::new_token().reveal()[..22].to_owned());
     let (data, jobs) = (settings.data.clone(), settings.jobs.clone());
     let life = random_id();
-    let (local, leftovers) = tokio::task::block_in_place(|| Subagent::open(&data, &data.join("work"), life, jobs))?;
+    let (local, leftovers) =
+        tokio::task::block_in_place(|| Subagent::open(&data, &data.join("work"), life, jobs))?;
     subagent_node::warn_of(&leftovers);
 
     let late_handle = Arc::new(OnceLock::new());
-    let dialling = Dialling { tls: client_tls, token: subagent_token };
+    let dialling = Dialling {
+        tls: client_tls,
+        token: subagent_token,
+    };
     let drivers = Drivers::new(local.clone(), dialling, late_handle.clone());
     let machine = AgentMachine::new(random_id());
-    let (handle, task) = Node::start(machine, opened, Arc::new(SystemClock), Limits::default(), drivers).await?;
+    let (handle, task) = Node::start(
+        machine,
+        opened,
+        Arc::new(SystemClock),
+        Limits::default(),
+        drivers,
+    )
+    .await?;
     let _first = late_handle.set(handle.clone());
     handle.nudge();
 
@@ -103,7 +126,10 @@ pub async fn run(
     };
     let url = server.url();
     let close = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(router(api, &Gate::new(Role::Controller, &token)), close.clone()));
+    let serving = tokio::spawn(server.serve(
+        router(api, &Gate::new(Role::Controller, &token)),
+        close.clone(),
+    ));
     tracing::info!(name = settings.name, %url, "the Agent is ready");
     ready(&url);
 
@@ -124,16 +150,24 @@ pub async fn run(
         suppress_snapshot: false,
     });
     tracing::info!(restart = wish.restart, "the Agent is shutting down");
-    let end_jobs = SubagentCommand::ShutDown { process_signal: wish.process_signal.clone(), restart: false };
+    let end_jobs = SubagentCommand::ShutDown {
+        process_signal: wish.process_signal.clone(),
+        restart: false,
+    };
     if let Err(problem) = local.command(0, end_jobs) {
         tracing::error!(%problem, "the jobs cannot be ended in order");
     }
     if tokio::time::timeout(FAREWELL, local.ended()).await.is_err() {
-        tracing::warn!("jobs are still running; they are ended with the process and repeated where they may be");
+        tracing::warn!(
+            "jobs are still running; they are ended with the process and repeated where they may be"
+        );
     } else {
         local.wait_until_confirmed(Duration::from_secs(5)).await;
     }
-    let end = End { restart: wish.restart, suppress_snapshot: wish.suppress_snapshot };
+    let end = End {
+        restart: wish.restart,
+        suppress_snapshot: wish.suppress_snapshot,
+    };
     // If the loop has ended by itself, its own result tells more.
     let _already = handle.shut_down(end).await;
     let ended = task.await?;
@@ -143,5 +177,7 @@ pub async fn run(
     }
     log.shutdown().await;
     ended?;
-    Ok(Exit { restart: wish.restart })
+    Ok(Exit {
+        restart: wish.restart,
+    })
 }

@@ -2,12 +2,15 @@
 //!
 //! A real Agent with its own log, its own Subagent and real processes. The Controller has been there once, has handed over
 //! workflow and order, and is gone.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up its world fails at that line")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set up its world fails at that line"
+)]
 
 use agent_node::AgentSettings;
 use model::{
-    AgentAnswer, AgentCommand, AgentPath, AttachedState, ItemKey, Order, OrderState, Position, RunId, SignedText, Stamped,
-    Timestamp, WorkflowId,
+    AgentAnswer, AgentCommand, AgentPath, AttachedState, ItemKey, Order, OrderState, Position,
+    RunId, SignedText, Stamped, Timestamp, WorkflowId,
 };
 use net::{Client, ClientSettings, Credentials, Secret};
 use std::path::Path;
@@ -36,21 +39,38 @@ impl Agent {
         let (ready, is_ready) = oneshot::channel();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            agent_node::run(settings, None, stopped, |url| ready.send(url.to_owned()).unwrap()).await
+            agent_node::run(settings, None, stopped, |url| {
+                ready.send(url.to_owned()).unwrap()
+            })
+            .await
         });
-        let Ok(url) = is_ready.await else { panic!("the Agent does not start: {:?}", task.await) };
+        let Ok(url) = is_ready.await else {
+            panic!("the Agent does not start: {:?}", task.await)
+        };
         let token = std::fs::read_to_string(data.join("private/token")).unwrap();
         let mut settings = ClientSettings::new(url);
         settings.credentials = Credentials::Bearer(Secret::new(token.trim()));
-        Agent { client: Client::new(settings).unwrap(), stop, task }
+        Agent {
+            client: Client::new(settings).unwrap(),
+            stop,
+            task,
+        }
     }
 
     async fn send(&self, commands: Vec<AgentCommand>) {
-        let answer: AgentAnswer =
-            self.client.post_json("/agent/api/command", &AgentCommand::Batch { commands }).await.unwrap();
-        let AgentAnswer::Batch { responses } = answer else { panic!("{answer:?}") };
+        let answer: AgentAnswer = self
+            .client
+            .post_json("/agent/api/command", &AgentCommand::Batch { commands })
+            .await
+            .unwrap();
+        let AgentAnswer::Batch { responses } = answer else {
+            panic!("{answer:?}")
+        };
         for response in responses {
-            assert!(!matches!(response, AgentAnswer::Problem { .. }), "{response:?}");
+            assert!(
+                !matches!(response, AgentAnswer::Problem { .. }),
+                "{response:?}"
+            );
         }
     }
 
@@ -74,7 +94,10 @@ impl Agent {
     }
 
     async fn attach(&self, order: Order) {
-        self.send(vec![AgentCommand::AttachOrder { order: Box::new(order) }]).await;
+        self.send(vec![AgentCommand::AttachOrder {
+            order: Box::new(order),
+        }])
+        .await;
     }
 
     /// Reads what happens to the order until `last` has happened; answers the events as short lines.
@@ -82,10 +105,16 @@ impl Agent {
         let mut story = Vec::new();
         let read = async {
             let path = "/agent/api/event?after=0&heartbeat=1";
-            let mut stream = self.client.get_stream(path, Duration::from_secs(5)).await.unwrap();
+            let mut stream = self
+                .client
+                .get_stream(path, Duration::from_secs(5))
+                .await
+                .unwrap();
             while let Some(line) = stream.next_line().await.unwrap() {
                 let stamped = Stamped::from_json(std::str::from_utf8(&line).unwrap()).unwrap();
-                let model::Event::Order(id, event) = &stamped.event else { continue };
+                let model::Event::Order(id, event) = &stamped.event else {
+                    continue;
+                };
                 if id.as_str() != order_id {
                     continue;
                 }
@@ -95,7 +124,10 @@ impl Agent {
                 }
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), read).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(20), read)
+            .await
+            .is_err()
+        {
             panic!("{last} does not come; so far {story:#?}");
         }
         story
@@ -109,8 +141,15 @@ impl Agent {
 
 fn item(key: &str, text: &str) -> AgentCommand {
     let key: ItemKey = serde_json::from_value(serde_json::Value::String(key.to_owned())).unwrap();
-    let item = SignedText { string: text.into(), signature: None };
-    AgentCommand::AttachItem { item, key, item_revision: None }
+    let item = SignedText {
+        string: text.into(),
+        signature: None,
+    };
+    AgentCommand::AttachItem {
+        item,
+        key,
+        item_revision: None,
+    }
 }
 
 fn workflow(instructions: &str) -> String {
@@ -129,14 +168,19 @@ fn job_at(agent: &str, script: &str) -> String {
 }
 
 fn order(id: &str) -> Order {
-    let workflow_id = Arc::new(WorkflowId { path: "w".into(), version_id: "1".into() });
+    let workflow_id = Arc::new(WorkflowId {
+        path: "w".into(),
+        version_id: "1".into(),
+    });
     let json = serde_json::json!({
         "TYPE": "Order", "id": id, "workflowId": workflow_id, "position": [0], "state": {"TYPE": "Fresh"},
     });
     let mut order: Order = serde_json::from_value(json).unwrap();
     order.position = Position::top(0);
     order.state = OrderState::Fresh;
-    order.attached_state = Some(AttachedState::Attaching { agent_path: AgentPath::new("ALFA") });
+    order.attached_state = Some(AttachedState::Attaching {
+        agent_path: AgentPath::new("ALFA"),
+    });
     order
 }
 
@@ -149,7 +193,10 @@ fn short(event: &model::OrderEvent) -> String {
         E::OrderOutcomeAdded { outcome } => format!("OrderOutcomeAdded {outcome}"),
         E::OrderStdoutWritten { chunk } => format!("OrderStdoutWritten {}", chunk.trim_end()),
         E::OrderForked { children } => {
-            let ids: Vec<&str> = children.iter().map(|child| child.order_id.as_str()).collect();
+            let ids: Vec<&str> = children
+                .iter()
+                .map(|child| child.order_id.as_str())
+                .collect();
             format!("OrderForked {}", ids.join(" "))
         }
         other => other.type_name().to_owned(),
@@ -196,7 +243,14 @@ async fn s15_execute_all_jobs_of_an_agent_run() {
 async fn s19_a_step_of_another_agent_stops_the_order_exactly_before_it() {
     let jobs = [job(":"), job_at("BRAVO", ":")].join(",");
     let story = alone(&jobs, "OrderDetachable").await;
-    assert_eq!(story[story.len() - 3..], ["OrderProcessed Succeeded", "OrderMoved 1", "OrderDetachable"]);
+    assert_eq!(
+        story[story.len() - 3..],
+        [
+            "OrderProcessed Succeeded",
+            "OrderMoved 1",
+            "OrderDetachable"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,8 +261,14 @@ async fn s18_if_decides_by_a_result() {
         job("echo seven")
     );
     let story = alone(&format!("{first},{choice}"), "OrderDetachable").await;
-    assert!(story.contains(&"OrderMoved 1/then:0".to_owned()), "{story:?}");
-    assert!(story.contains(&"OrderStdoutWritten seven".to_owned()), "{story:?}");
+    assert!(
+        story.contains(&"OrderMoved 1/then:0".to_owned()),
+        "{story:?}"
+    );
+    assert!(
+        story.contains(&"OrderStdoutWritten seven".to_owned()),
+        "{story:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,19 +299,34 @@ async fn s18_try_catches_and_retries_after_a_delay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s18_a_fork_runs_its_branches_and_the_join_waits_for_the_controller() {
     let branch = |id: &str| {
-        format!(r#"{{"id":"{id}","workflow":{{"instructions":[{}]}}}}"#, job(&format!("echo {id}")))
+        format!(
+            r#"{{"id":"{id}","workflow":{{"instructions":[{}]}}}}"#,
+            job(&format!("echo {id}"))
+        )
     };
-    let instructions =
-        format!(r#"{},{{"TYPE":"Fork","branches":[{},{}]}}"#, job(":"), branch("x"), branch("y"));
+    let instructions = format!(
+        r#"{},{{"TYPE":"Fork","branches":[{},{}]}}"#,
+        job(":"),
+        branch("x"),
+        branch("y")
+    );
     let data = tempfile::tempdir().unwrap();
     let agent = Agent::start(data.path()).await;
     agent.hand_over(&workflow(&instructions)).await;
     agent.attach(order("A")).await;
     let parent = agent.story_of("A", "OrderDetachable").await;
-    assert!(parent.contains(&"OrderForked A|x A|y".to_owned()), "{parent:?}");
+    assert!(
+        parent.contains(&"OrderForked A|x A|y".to_owned()),
+        "{parent:?}"
+    );
     for child in ["x", "y"] {
-        let story = agent.story_of(&format!("A|{child}"), "OrderDetachable").await;
-        assert!(story.contains(&format!("OrderStdoutWritten {child}")), "{story:?}");
+        let story = agent
+            .story_of(&format!("A|{child}"), "OrderDetachable")
+            .await;
+        assert!(
+            story.contains(&format!("OrderStdoutWritten {child}")),
+            "{story:?}"
+        );
     }
     agent.stop().await;
 }
@@ -265,21 +340,41 @@ async fn s18_sleep_options_and_empty_instructions_are_done_alone() {
     );
     let story = alone(&instructions, "OrderDetachable").await;
     assert!(story.contains(&"OrderSleeping".to_owned()), "{story:?}");
-    assert!(story.contains(&"OrderStdoutWritten in options".to_owned()), "{story:?}");
+    assert!(
+        story.contains(&"OrderStdoutWritten in options".to_owned()),
+        "{story:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s18_a_failure_without_catch_waits_for_the_controller() {
     let story = alone(&job("exit 3"), "OrderDetachable").await;
-    assert_eq!(story[story.len() - 2..], ["OrderProcessed Failed(returnCode=3)", "OrderDetachable"]);
+    assert_eq!(
+        story[story.len() - 2..],
+        ["OrderProcessed Failed(returnCode=3)", "OrderDetachable"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s18_finish_and_fail_are_the_controllers_last_word() {
-    let story = alone(&format!(r#"{},{{"TYPE":"Finish"}}"#, job(":")), "OrderDetachable").await;
-    assert_eq!(story[story.len() - 2..], ["OrderMoved 1", "OrderDetachable"]);
-    let story = alone(&format!(r#"{},{{"TYPE":"Fail","message":"'no'"}}"#, job(":")), "OrderDetachable").await;
-    assert_eq!(story[story.len() - 2..], ["OrderOutcomeAdded Failed(no)", "OrderDetachable"]);
+    let story = alone(
+        &format!(r#"{},{{"TYPE":"Finish"}}"#, job(":")),
+        "OrderDetachable",
+    )
+    .await;
+    assert_eq!(
+        story[story.len() - 2..],
+        ["OrderMoved 1", "OrderDetachable"]
+    );
+    let story = alone(
+        &format!(r#"{},{{"TYPE":"Fail","message":"'no'"}}"#, job(":")),
+        "OrderDetachable",
+    )
+    .await;
+    assert_eq!(
+        story[story.len() - 2..],
+        ["OrderOutcomeAdded Failed(no)", "OrderDetachable"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,17 +382,28 @@ async fn s22_an_order_starts_at_its_time_and_not_before() {
     let data = tempfile::tempdir().unwrap();
     let agent = Agent::start(data.path()).await;
     agent.hand_over(&workflow(&job("echo due"))).await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis();
     let due = Timestamp::from_millis(i64::try_from(now).unwrap() + 700);
     let mut scheduled = order("A");
     scheduled.scheduled_for = Some(due);
     agent.attach(scheduled).await;
     agent.story_of("A", "OrderDetachable").await;
     let path = "/agent/api/event?after=0&heartbeat=1&return=OrderStarted";
-    let mut stream = agent.client.get_stream(path, Duration::from_secs(5)).await.unwrap();
+    let mut stream = agent
+        .client
+        .get_stream(path, Duration::from_secs(5))
+        .await
+        .unwrap();
     let line = stream.next_line().await.unwrap().unwrap();
     let started = Stamped::from_json(std::str::from_utf8(&line).unwrap()).unwrap();
-    assert!(started.at() >= due, "started at {} before {due}", started.at());
+    assert!(
+        started.at() >= due,
+        "started at {} before {due}",
+        started.at()
+    );
     agent.stop().await;
 }
 

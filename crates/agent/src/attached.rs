@@ -47,6 +47,10 @@ pub(crate) fn parse(key: &ItemKey, text: &SignedText) -> Result<Item, Problem> {
 /// The job resources that jobs of the workflow `item` need.
 pub(crate) fn job_resources_of(item: &Item) -> Vec<ItemKey> {
     let references = model::read::references(item);
-    let resources = references.iter().filter(|reference| reference.kind == ItemType::JobResource);
-    resources.map(|reference| ItemKey::simple(ItemType::JobResource, &reference.path)).collect()
+    let resources = references
+        .iter()
+        .filter(|reference| reference.kind == ItemType::JobResource);
+    resources
+        .map(|reference| ItemKey::simple(ItemType::JobResource, &reference.path))
+        .collect()
 }

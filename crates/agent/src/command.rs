@@ -5,8 +5,8 @@
 use crate::attached::parse;
 use crate::state::State;
 use model::{
-    AgentAnswer, AgentCommand, AgentOwnEvent, AttachedState, Event, EventId, ItemEvent, ItemKey, JournalEvent, Order,
-    OrderEvent, OrderState, Problem, RunId, UserId,
+    AgentAnswer, AgentCommand, AgentOwnEvent, AttachedState, Event, EventId, ItemEvent, ItemKey,
+    JournalEvent, Order, OrderEvent, OrderState, Problem, RunId, UserId,
 };
 
 /// Where the Agent's log stands, which the state itself does not know.
@@ -35,8 +35,16 @@ impl State {
     /// before has done; `TakeSnapshot` and `ShutDown` are the node's.
     pub fn decide(&self, command: &AgentCommand, user: &UserId, standing: &Standing) -> Decision {
         match command {
-            AgentCommand::Batch { .. } | AgentCommand::TakeSnapshot | AgentCommand::ShutDown { .. } | AgentCommand::NoOperation => done(),
-            AgentCommand::DedicateAgentDirector { agent_path, directors, controller_id, controller_run_id } => {
+            AgentCommand::Batch { .. }
+            | AgentCommand::TakeSnapshot
+            | AgentCommand::ShutDown { .. }
+            | AgentCommand::NoOperation => done(),
+            AgentCommand::DedicateAgentDirector {
+                agent_path,
+                directors,
+                controller_id,
+                controller_run_id,
+            } => {
                 let dedicated = AgentOwnEvent::Dedicated {
                     agent_path: agent_path.clone(),
                     directors: directors.clone(),
@@ -46,7 +54,12 @@ impl State {
                 };
                 self.dedicate(dedicated, standing)
             }
-            AgentCommand::CoupleController { agent_path, agent_run_id, event_id, controller_run_id } => {
+            AgentCommand::CoupleController {
+                agent_path,
+                agent_run_id,
+                event_id,
+                controller_run_id,
+            } => {
                 let meta = self.meta.as_ref().ok_or_else(not_dedicated)?;
                 if meta.agent_path != *agent_path {
                     return Err(path_mismatch(&meta.agent_path, agent_path));
@@ -57,7 +70,11 @@ impl State {
                         "the Agent's log is not the one that this Controller knows; was it lost or replaced?",
                     ));
                 }
-                if meta.controller_run_id.as_ref().is_some_and(|known| known != controller_run_id) {
+                if meta
+                    .controller_run_id
+                    .as_ref()
+                    .is_some_and(|known| known != controller_run_id)
+                {
                     return Err(already_dedicated(meta));
                 }
                 if *event_id > standing.last || *event_id < standing.torn {
@@ -70,25 +87,41 @@ impl State {
                 let order_ids = self.engine.orders().map(|order| order.id.clone()).collect();
                 Ok((Vec::new(), AgentAnswer::Coupled { order_ids }))
             }
-            AgentCommand::AttachItem { item, key, item_revision } => {
+            AgentCommand::AttachItem {
+                item,
+                key,
+                item_revision,
+            } => {
                 self.meta.as_ref().ok_or_else(not_dedicated)?;
-                if self.items.get(key).is_some_and(|known| known.text == *item && known.revision == *item_revision) {
+                if self
+                    .items
+                    .get(key)
+                    .is_some_and(|known| known.text == *item && known.revision == *item_revision)
+                {
                     return done();
                 }
                 parse(key, item)?;
-                let attached =
-                    ItemEvent::ItemAttachedToMe { item: item.clone(), key: key.clone(), item_revision: *item_revision };
+                let attached = ItemEvent::ItemAttachedToMe {
+                    item: item.clone(),
+                    key: key.clone(),
+                    item_revision: *item_revision,
+                };
                 accepted(vec![Event::Item(attached)])
             }
             AgentCommand::DetachItem { key } => self.detach_item(key),
             AgentCommand::AttachOrder { order } => self.attach_order(order),
             AgentCommand::DetachOrder { order_id } => {
-                let Some(order) = self.engine.order(order_id) else { return done() };
+                let Some(order) = self.engine.order(order_id) else {
+                    return done();
+                };
                 if !matches!(order.attached_state, Some(AttachedState::Detaching { .. })) {
                     let message = format!("Order:{order_id} is not ready to leave the Agent");
                     return Err(Problem::new("OrderNotDetachable", message));
                 }
-                accepted(vec![Event::Order(order_id.clone(), OrderEvent::OrderDetached)])
+                accepted(vec![Event::Order(
+                    order_id.clone(),
+                    OrderEvent::OrderDetached,
+                )])
             }
             AgentCommand::MarkOrder { order_id, mark } => {
                 if self.engine.order(order_id).is_none() {
@@ -96,38 +129,67 @@ impl State {
                     return done();
                 }
                 let events = self.engine.mark(order_id, mark)?;
-                accepted(events.into_iter().map(|(id, event)| Event::Order(id, event)).collect())
+                accepted(
+                    events
+                        .into_iter()
+                        .map(|(id, event)| Event::Order(id, event))
+                        .collect(),
+                )
             }
             AgentCommand::ReleaseEvents { until_event_id } => {
                 let known = self.released.get(user).copied().unwrap_or_default();
                 if *until_event_id <= known {
                     return done();
                 }
-                let released = JournalEvent::JournalEventsReleased { user_id: user.clone(), until_event_id: *until_event_id };
+                let released = JournalEvent::JournalEventsReleased {
+                    user_id: user.clone(),
+                    until_event_id: *until_event_id,
+                };
                 accepted(vec![Event::Journal(released)])
             }
         }
     }
 
     fn dedicate(&self, asked: AgentOwnEvent, standing: &Standing) -> Decision {
-        let AgentOwnEvent::Dedicated { agent_path, controller_id, controller_run_id, directors, .. } = &asked else {
+        let AgentOwnEvent::Dedicated {
+            agent_path,
+            controller_id,
+            controller_run_id,
+            directors,
+            ..
+        } = &asked
+        else {
             return done();
         };
-        let answer =
-            AgentAnswer::Dedicated { agent_run_id: standing.run_id.clone(), agent_event_id: EventId::BEFORE_FIRST };
-        let Some(known) = &self.meta else { return Ok((vec![Event::AgentOwn(asked)], answer)) };
+        let answer = AgentAnswer::Dedicated {
+            agent_run_id: standing.run_id.clone(),
+            agent_event_id: EventId::BEFORE_FIRST,
+        };
+        let Some(known) = &self.meta else {
+            return Ok((vec![Event::AgentOwn(asked)], answer));
+        };
         if known.agent_path != *agent_path {
             return Err(path_mismatch(&known.agent_path, agent_path));
         }
         if known.controller_id != *controller_id {
-            let message = format!("this Agent belongs to the Controller {}, not to {controller_id}", known.controller_id);
+            let message = format!(
+                "this Agent belongs to the Controller {}, not to {controller_id}",
+                known.controller_id
+            );
             return Err(Problem::new("AgentWrongController", message));
         }
         if known.controller_run_id != *controller_run_id {
             return Err(already_dedicated(known));
         }
         let changed = known.directors != *directors;
-        Ok((if changed { vec![Event::AgentOwn(asked)] } else { Vec::new() }, answer))
+        Ok((
+            if changed {
+                vec![Event::AgentOwn(asked)]
+            } else {
+                Vec::new()
+            },
+            answer,
+        ))
     }
 
     fn detach_item(&self, key: &ItemKey) -> Decision {
@@ -142,9 +204,14 @@ impl State {
             subagent.is_some_and(|subagent| !subagent.orders.is_empty())
         };
         if kind == "Subagent" && is_busy(name) {
-            return accepted(vec![Event::Item(ItemEvent::ItemDetachingFromMe { key: key.clone() })]);
+            return accepted(vec![Event::Item(ItemEvent::ItemDetachingFromMe {
+                key: key.clone(),
+            })]);
         }
-        let detached = ItemEvent::ItemDetached { key: key.clone(), delegate_id: meta.agent_path.clone() };
+        let detached = ItemEvent::ItemDetached {
+            key: key.clone(),
+            delegate_id: meta.agent_path.clone(),
+        };
         accepted(vec![Event::Item(detached)])
     }
 
@@ -155,30 +222,54 @@ impl State {
         }
         if self.engine.workflow(&order.workflow_id).is_none() {
             let message = format!("the Agent does not have {}", order.workflow_id);
-            return Err(Problem::new("UnknownKey", message).with("key", ItemKey::workflow(&order.workflow_id)));
+            return Err(Problem::new("UnknownKey", message)
+                .with("key", ItemKey::workflow(&order.workflow_id)));
         }
-        if !matches!(order.state, OrderState::Fresh | OrderState::Ready | OrderState::Forked { .. }) {
-            let message = format!("Order:{} cannot be attached in state {}", order.id, order.state.type_name());
+        if !matches!(
+            order.state,
+            OrderState::Fresh | OrderState::Ready | OrderState::Forked { .. }
+        ) {
+            let message = format!(
+                "Order:{} cannot be attached in state {}",
+                order.id,
+                order.state.type_name()
+            );
             return Err(Problem::new("OrderNotAttachable", message));
         }
         let mut order = order.clone();
-        order.attached_state = Some(AttachedState::Attached { agent_path: meta.agent_path.clone() });
+        order.attached_state = Some(AttachedState::Attached {
+            agent_path: meta.agent_path.clone(),
+        });
         let id = order.id.clone();
-        accepted(vec![Event::Order(id, OrderEvent::OrderAttachedToAgent { order: Box::new(order) })])
+        accepted(vec![Event::Order(
+            id,
+            OrderEvent::OrderAttachedToAgent {
+                order: Box::new(order),
+            },
+        )])
     }
 }
 
 fn not_dedicated() -> Problem {
-    Problem::new("AgentNotDedicated", "this Agent belongs to no Controller yet; has its data directory been lost?")
+    Problem::new(
+        "AgentNotDedicated",
+        "this Agent belongs to no Controller yet; has its data directory been lost?",
+    )
 }
 
 fn path_mismatch(known: &model::AgentPath, asked: &model::AgentPath) -> Problem {
-    Problem::new("AgentPathMismatch", format!("this is Agent {known}, not {asked}; check the uri of both"))
+    Problem::new(
+        "AgentPathMismatch",
+        format!("this is Agent {known}, not {asked}; check the uri of both"),
+    )
 }
 
 fn already_dedicated(known: &crate::Meta) -> Problem {
     Problem::new(
         "AgentAlreadyDedicated",
-        format!("this Agent belongs to another life of the Controller {}; it must be reset first", known.controller_id),
+        format!(
+            "this Agent belongs to another life of the Controller {}; it must be reset first",
+            known.controller_id
+        ),
     )
 }

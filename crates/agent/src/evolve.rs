@@ -7,8 +7,8 @@ use crate::state::{Coupling, Meta, State};
 use crate::subagents::kill_of;
 use engine::JobKey;
 use model::{
-    AgentOwnEvent, Event, ItemBody, ItemEvent, ItemKey, ItemType, JournalEvent, Order, OrderEvent, OrderId, OrderState, Stamped,
-    SubagentId, SubagentStateEvent,
+    AgentOwnEvent, Event, ItemBody, ItemEvent, ItemKey, ItemType, JournalEvent, Order, OrderEvent,
+    OrderId, OrderState, Stamped, SubagentId, SubagentStateEvent,
 };
 use std::fmt;
 
@@ -31,24 +31,40 @@ impl State {
             Event::Item(event) => self.evolve_item(event),
             Event::AgentOwn(event) => self.evolve_self(event),
             Event::Subagent(subagent_id, event) => self.evolve_subagent(subagent_id, event),
-            Event::Journal(JournalEvent::JournalEventsReleased { user_id, until_event_id }) => {
+            Event::Journal(JournalEvent::JournalEventsReleased {
+                user_id,
+                until_event_id,
+            }) => {
                 self.released.insert(user_id.clone(), *until_event_id);
                 Ok(())
             }
             Event::Journal(JournalEvent::SnapshotTaken) => Ok(()),
-            Event::Agent(..) | Event::Controller(_) => {
-                Err(NotApplicable::new(format_args!("{} does not belong into an Agent's log", stamped.event.type_name())))
-            }
+            Event::Agent(..) | Event::Controller(_) => Err(NotApplicable::new(format_args!(
+                "{} does not belong into an Agent's log",
+                stamped.event.type_name()
+            ))),
         }
     }
 
-    fn evolve_order(&mut self, order_id: &OrderId, event: &OrderEvent, stamped: &Stamped) -> Result<(), NotApplicable> {
-        self.engine.evolve(order_id, event, stamped.at()).map_err(NotApplicable::new)?;
+    fn evolve_order(
+        &mut self,
+        order_id: &OrderId,
+        event: &OrderEvent,
+        stamped: &Stamped,
+    ) -> Result<(), NotApplicable> {
+        self.engine
+            .evolve(order_id, event, stamped.at())
+            .map_err(NotApplicable::new)?;
         match event {
             OrderEvent::OrderProcessingStarted { .. } => self.note_started(order_id),
             OrderEvent::OrderProcessed { .. } => self.note_ended(order_id),
-            OrderEvent::OrderCancellationMarked { .. } | OrderEvent::OrderSuspensionMarked { .. } => {
-                if self.engine.order(order_id).is_some_and(|order| kill_of(order).is_some()) {
+            OrderEvent::OrderCancellationMarked { .. }
+            | OrderEvent::OrderSuspensionMarked { .. } => {
+                if self
+                    .engine
+                    .order(order_id)
+                    .is_some_and(|order| kill_of(order).is_some())
+                {
                     self.work.kill(order_id);
                 }
             }
@@ -60,16 +76,26 @@ impl State {
     }
 
     pub(crate) fn note_started(&mut self, order_id: &OrderId) {
-        let Some(order) = self.engine.order(order_id).cloned() else { return };
+        let Some(order) = self.engine.order(order_id).cloned() else {
+            return;
+        };
         if let Some((key, limit)) = self.job_key(&order) {
             self.queues.started(order_id, &key, limit);
         }
-        if let OrderState::Processing { subagent_id: Some(subagent_id), .. } = &order.state {
+        if let OrderState::Processing {
+            subagent_id: Some(subagent_id),
+            ..
+        } = &order.state
+        {
             self.work.started(order_id, subagent_id);
             if kill_of(&order).is_some() {
                 self.work.kill(order_id);
             }
-            self.subagents.entry(subagent_id.clone()).or_default().orders.insert(order_id.clone());
+            self.subagents
+                .entry(subagent_id.clone())
+                .or_default()
+                .orders
+                .insert(order_id.clone());
         }
     }
 
@@ -90,7 +116,11 @@ impl State {
 
     fn evolve_item(&mut self, event: &ItemEvent) -> Result<(), NotApplicable> {
         match event {
-            ItemEvent::ItemAttachedToMe { item, key, item_revision } => {
+            ItemEvent::ItemAttachedToMe {
+                item,
+                key,
+                item_revision,
+            } => {
                 let parsed = parse(key, item).map_err(NotApplicable::new)?;
                 let job_resources = job_resources_of(&parsed);
                 match parsed.body {
@@ -107,7 +137,11 @@ impl State {
                     }
                     ItemBody::Kept(_) => {}
                 }
-                let attached = Attached { text: item.clone(), revision: *item_revision, job_resources };
+                let attached = Attached {
+                    text: item.clone(),
+                    revision: *item_revision,
+                    job_resources,
+                };
                 self.items.insert(key.clone(), attached);
                 self.queues.unstick();
                 Ok(())
@@ -122,13 +156,18 @@ impl State {
                 self.forget_item(key);
                 Ok(())
             }
-            _ => Err(NotApplicable::new(format_args!("{} does not belong into an Agent's log", event.type_name()))),
+            _ => Err(NotApplicable::new(format_args!(
+                "{} does not belong into an Agent's log",
+                event.type_name()
+            ))),
         }
     }
 
     fn subagent_of(&mut self, key: &ItemKey) -> Option<&mut crate::SubagentState> {
         let (kind, name) = key.split();
-        (kind == ItemType::SubagentItem.key_name()).then(|| self.subagents.get_mut(name)).flatten()
+        (kind == ItemType::SubagentItem.key_name())
+            .then(|| self.subagents.get_mut(name))
+            .flatten()
     }
 
     fn forget_item(&mut self, key: &ItemKey) {
@@ -153,7 +192,13 @@ impl State {
 
     fn evolve_self(&mut self, event: &AgentOwnEvent) -> Result<(), NotApplicable> {
         match event {
-            AgentOwnEvent::Dedicated { agent_path, directors, agent_run_id, controller_id, controller_run_id } => {
+            AgentOwnEvent::Dedicated {
+                agent_path,
+                directors,
+                agent_run_id,
+                controller_id,
+                controller_run_id,
+            } => {
                 self.set_meta(Meta {
                     agent_path: agent_path.clone(),
                     directors: directors.clone(),
@@ -183,13 +228,20 @@ impl State {
         self.meta = Some(meta);
     }
 
-    fn evolve_subagent(&mut self, subagent_id: &SubagentId, event: &SubagentStateEvent) -> Result<(), NotApplicable> {
+    fn evolve_subagent(
+        &mut self,
+        subagent_id: &SubagentId,
+        event: &SubagentStateEvent,
+    ) -> Result<(), NotApplicable> {
         let subagent = self
             .subagents
             .get_mut(subagent_id)
             .ok_or_else(|| NotApplicable::new(format_args!("unknown Subagent {subagent_id}")))?;
         match event {
-            SubagentStateEvent::SubagentDedicated { subagent_run_id, platform_info } => {
+            SubagentStateEvent::SubagentDedicated {
+                subagent_run_id,
+                platform_info,
+            } => {
                 subagent.run_id = Some(subagent_run_id.clone());
                 subagent.platform.clone_from(platform_info);
                 subagent.observed = model::EventId::BEFORE_FIRST;
@@ -202,7 +254,9 @@ impl State {
             SubagentStateEvent::SubagentCouplingFailed { problem } => {
                 subagent.coupling = Coupling::Failed(problem.clone());
             }
-            SubagentStateEvent::SubagentEventsObserved { until_event_id } => subagent.observed = *until_event_id,
+            SubagentStateEvent::SubagentEventsObserved { until_event_id } => {
+                subagent.observed = *until_event_id
+            }
             SubagentStateEvent::SubagentRestarted => subagent.coupling = Coupling::Uncoupled,
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
                 subagent.coupling = Coupling::ShuttingDown;

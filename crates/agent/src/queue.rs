@@ -51,7 +51,11 @@ impl Queues {
 
     /// Puts the order in line, unless it is there already.
     pub(crate) fn enter(&mut self, order_id: &OrderId, key: &JobKey, priority: Number, limit: u32) {
-        if self.places.get(order_id).is_some_and(|(there, _)| **there == *key) {
+        if self
+            .places
+            .get(order_id)
+            .is_some_and(|(there, _)| **there == *key)
+        {
             return;
         }
         self.leave(order_id);
@@ -70,7 +74,9 @@ impl Queues {
 
     /// Takes the order out of its line.
     pub(crate) fn leave(&mut self, order_id: &OrderId) {
-        let Some((key, rank)) = self.places.remove(order_id) else { return };
+        let Some((key, rank)) = self.places.remove(order_id) else {
+            return;
+        };
         if let Some(queue) = self.queues.get_mut(&key)
             && queue.waiting.remove(&rank)
         {
@@ -96,7 +102,9 @@ impl Queues {
 
     /// The order's process has ended.
     pub(crate) fn ended(&mut self, order_id: &OrderId) {
-        let Some(key) = self.running.remove(order_id) else { return };
+        let Some(key) = self.running.remove(order_id) else {
+            return;
+        };
         if let Some(queue) = self.queues.get_mut(&key) {
             queue.running = queue.running.saturating_sub(1);
             if queue.can_start() {
@@ -130,11 +138,17 @@ impl Queues {
     }
 
     fn key(&self, key: &JobKey) -> Arc<JobKey> {
-        self.queues.get_key_value(key).map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone())
+        self.queues
+            .get_key_value(key)
+            .map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone())
     }
 
     fn forget_if_idle(&mut self, key: &Arc<JobKey>) {
-        if self.queues.get(key).is_some_and(|queue| queue.waiting.is_empty() && queue.running == 0) {
+        if self
+            .queues
+            .get(key)
+            .is_some_and(|queue| queue.waiting.is_empty() && queue.running == 0)
+        {
             self.queues.remove(key);
             self.startable.remove(key);
             self.stuck.remove(key);

@@ -2,7 +2,9 @@
 
 use crate::evolve::NotApplicable;
 use crate::state::{Meta, State};
-use model::{EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, SignedText, SubagentId, UserId};
+use model::{
+    EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, SignedText, SubagentId, UserId,
+};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -43,7 +45,9 @@ fn line(tag: &str, fields: &impl Serialize) -> String {
 impl State {
     /// The state as JSON lines.
     pub fn snapshot(&self) -> impl Iterator<Item = String> + '_ {
-        let journal = JournalLine { user_id_to_released_event_id: self.released.clone() };
+        let journal = JournalLine {
+            user_id_to_released_event_id: self.released.clone(),
+        };
         let head = [line("JournalState", &journal)]
             .into_iter()
             .chain(self.meta.iter().map(|meta| line("AgentMetaState", meta)));
@@ -78,7 +82,9 @@ impl State {
         }
         let wrong = |error: serde_json::Error| {
             let begin: String = text.chars().take(120).collect();
-            NotApplicable(format!("not a line of an Agent's snapshot: {error}; it begins {begin:?}"))
+            NotApplicable(format!(
+                "not a line of an Agent's snapshot: {error}; it begins {begin:?}"
+            ))
         };
         let tag: Tag<'_> = serde_json::from_str(text).map_err(wrong)?;
         match &*tag.tag {
@@ -120,16 +126,29 @@ impl State {
                     self.note_started(&id);
                 }
             }
-            other => return Err(NotApplicable(format!("unknown line {other:?} in a snapshot; was it written by a newer version?"))),
+            other => {
+                return Err(NotApplicable(format!(
+                    "unknown line {other:?} in a snapshot; was it written by a newer version?"
+                )));
+            }
         }
         Ok(())
     }
 
     /// The items that a job of this order needs at its Subagent, with their revisions: the job resources and its workflow.
-    pub fn items_for_job(&self, order: &Order) -> impl Iterator<Item = (&ItemKey, Option<u64>, &SignedText)> {
-        let workflow = self.items.get_key_value(&ItemKey::workflow(&order.workflow_id));
-        let resources = workflow.into_iter().flat_map(|(_, attached)| &attached.job_resources);
+    pub fn items_for_job(
+        &self,
+        order: &Order,
+    ) -> impl Iterator<Item = (&ItemKey, Option<u64>, &SignedText)> {
+        let workflow = self
+            .items
+            .get_key_value(&ItemKey::workflow(&order.workflow_id));
+        let resources = workflow
+            .into_iter()
+            .flat_map(|(_, attached)| &attached.job_resources);
         let resources = resources.filter_map(|key| self.items.get_key_value(key));
-        resources.chain(workflow).map(|(key, attached)| (key, attached.revision, &attached.text))
+        resources
+            .chain(workflow)
+            .map(|(key, attached)| (key, attached.revision, &attached.text))
     }
 }

@@ -7,8 +7,8 @@ use crate::attached::AttachedItems;
 use crate::queue::Queues;
 use crate::subagents::WorkList;
 use model::{
-    AgentPath, AgentRef, BundleId, ControllerId, EventId, OrderId, PlatformInfo, Problem, RunId, SubagentBundle, SubagentId,
-    SubagentItem, UserId,
+    AgentPath, AgentRef, BundleId, ControllerId, EventId, OrderId, PlatformInfo, Problem, RunId,
+    SubagentBundle, SubagentId, SubagentItem, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,7 +67,9 @@ pub struct SubagentState {
 impl SubagentState {
     /// Whether it may be chosen for a job.
     pub fn is_available(&self) -> bool {
-        self.coupling == Coupling::Coupled && !self.detaching && self.item.as_ref().is_some_and(|item| !item.disabled)
+        self.coupling == Coupling::Coupled
+            && !self.detaching
+            && self.item.as_ref().is_some_and(|item| !item.disabled)
     }
 }
 
@@ -95,7 +97,10 @@ impl State {
     pub fn new(environment: Arc<BTreeMap<Arc<str>, Arc<str>>>) -> State {
         State {
             environment,
-            engine: engine::State::new(engine::Site::Agent(AgentPath::new("")), ControllerId::new("")),
+            engine: engine::State::new(
+                engine::Site::Agent(AgentPath::new("")),
+                ControllerId::new(""),
+            ),
             meta: None,
             items: AttachedItems::default(),
             agent_ref: None,
@@ -135,7 +140,11 @@ impl State {
 
     /// Events until here are needed by nobody any more: the Controller has confirmed them.
     pub fn released(&self) -> EventId {
-        self.released.values().copied().min().unwrap_or(EventId::BEFORE_FIRST)
+        self.released
+            .values()
+            .copied()
+            .min()
+            .unwrap_or(EventId::BEFORE_FIRST)
     }
 }
 

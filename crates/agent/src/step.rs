@@ -13,11 +13,21 @@ impl State {
             match self.engine.next(&order_id, now) {
                 Next::Rest => {}
                 Next::Events(events) => {
-                    return Some(events.into_iter().map(|(id, event)| Event::Order(id, event)).collect());
+                    return Some(
+                        events
+                            .into_iter()
+                            .map(|(id, event)| Event::Order(id, event))
+                            .collect(),
+                    );
                 }
                 Next::Job(call) => {
                     if let Some(order) = self.engine.order(&order_id) {
-                        self.queues.enter(&order_id, &call.key, order.priority.clone(), call.job.parallelism);
+                        self.queues.enter(
+                            &order_id,
+                            &call.key,
+                            order.priority.clone(),
+                            call.job.parallelism,
+                        );
                     }
                 }
             }
@@ -32,7 +42,10 @@ impl State {
 
     /// Starts the first job that may run and has a Subagent to run on.
     fn start_job(&mut self, now: Timestamp) -> Option<Vec<Event>> {
-        let limit = self.agent_ref.as_ref().map_or(0, |agent| agent.process_limit.unwrap_or(u32::MAX));
+        let limit = self
+            .agent_ref
+            .as_ref()
+            .map_or(0, |agent| agent.process_limit.unwrap_or(u32::MAX));
         while self.queues.running() < limit as usize {
             let (key, order_id) = self.queues.next()?;
             // The order may have been changed while it stood in line.
@@ -42,7 +55,10 @@ impl State {
                 return Some(Vec::new());
             };
             match self.choose_subagent(&order_id, &call.job, now) {
-                Choice::On { subagent_id, subagent_bundle_id } => {
+                Choice::On {
+                    subagent_id,
+                    subagent_bundle_id,
+                } => {
                     let started = OrderEvent::OrderProcessingStarted {
                         subagent_id: Some(subagent_id),
                         subagent_bundle_id,
@@ -54,7 +70,10 @@ impl State {
                 Choice::None => self.queues.stick(&key),
                 Choice::Denied(problem) => {
                     let outcome = Outcome::disrupted(problem);
-                    return Some(vec![Event::Order(order_id, OrderEvent::OrderOutcomeAdded { outcome })]);
+                    return Some(vec![Event::Order(
+                        order_id,
+                        OrderEvent::OrderOutcomeAdded { outcome },
+                    )]);
                 }
             }
         }
@@ -64,8 +83,14 @@ impl State {
     /// Forgets a Subagent that is to go, once its jobs have ended.
     fn let_subagent_go(&self) -> Option<Vec<Event>> {
         let agent_path = &self.meta.as_ref()?.agent_path;
-        let (id, _) = self.subagents.iter().find(|(_, subagent)| subagent.detaching && subagent.orders.is_empty())?;
+        let (id, _) = self
+            .subagents
+            .iter()
+            .find(|(_, subagent)| subagent.detaching && subagent.orders.is_empty())?;
         let key = ItemKey::simple(ItemType::SubagentItem, id.as_str());
-        Some(vec![Event::Item(ItemEvent::ItemDetached { key, delegate_id: agent_path.clone() })])
+        Some(vec![Event::Item(ItemEvent::ItemDetached {
+            key,
+            delegate_id: agent_path.clone(),
+        })])
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::state::{Coupling, State};
 use model::{
-    Attempt, Event, EventId, Mark, Order, OrderEvent, OrderId, OrderState, Outcome, PlatformInfo, Problem, RunId,
-    SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent,
+    Attempt, Event, EventId, Mark, Order, OrderEvent, OrderId, OrderState, Outcome, PlatformInfo,
+    Problem, RunId, SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +65,8 @@ pub(crate) struct WorkList {
 impl WorkList {
     pub(crate) fn started(&mut self, order_id: &OrderId, subagent_id: &SubagentId) {
         self.ended(order_id);
-        self.places.insert(order_id.clone(), (subagent_id.clone(), Vec::new()));
+        self.places
+            .insert(order_id.clone(), (subagent_id.clone(), Vec::new()));
         self.add(order_id, false);
     }
 
@@ -74,7 +75,9 @@ impl WorkList {
     }
 
     pub(crate) fn ended(&mut self, order_id: &OrderId) {
-        let Some((subagent_id, numbers)) = self.places.remove(order_id) else { return };
+        let Some((subagent_id, numbers)) = self.places.remove(order_id) else {
+            return;
+        };
         if let Some(list) = self.by_subagent.get_mut(&subagent_id) {
             for number in numbers {
                 list.remove(&number);
@@ -86,33 +89,56 @@ impl WorkList {
     }
 
     fn add(&mut self, order_id: &OrderId, kill: bool) {
-        let Some((subagent_id, numbers)) = self.places.get_mut(order_id) else { return };
+        let Some((subagent_id, numbers)) = self.places.get_mut(order_id) else {
+            return;
+        };
         self.last += 1;
         numbers.push(self.last);
-        self.by_subagent.entry(subagent_id.clone()).or_default().insert(self.last, (order_id.clone(), kill));
+        self.by_subagent
+            .entry(subagent_id.clone())
+            .or_default()
+            .insert(self.last, (order_id.clone(), kill));
     }
 }
 
 impl State {
     /// What is new to do for the Subagent since `number`: each with its own number. From `0` on it is all there is to do.
-    pub fn work_after(&self, subagent_id: &SubagentId, number: u64) -> impl Iterator<Item = (u64, Work)> + '_ {
+    pub fn work_after(
+        &self,
+        subagent_id: &SubagentId,
+        number: u64,
+    ) -> impl Iterator<Item = (u64, Work)> + '_ {
         let list = self.work.by_subagent.get(subagent_id);
-        let entries = list.into_iter().flat_map(move |list| list.range(number + 1..));
+        let entries = list
+            .into_iter()
+            .flat_map(move |list| list.range(number + 1..));
         entries.filter_map(|(number, (order_id, kill))| {
             let order = self.engine.order(order_id)?;
             let attempt = attempt_of(order);
             let work = if *kill {
-                Work::Kill { attempt, immediately: kill_of(order)? }
+                Work::Kill {
+                    attempt,
+                    immediately: kill_of(order)?,
+                }
             } else {
-                Work::Start { attempt, order: order.clone() }
+                Work::Start {
+                    attempt,
+                    order: order.clone(),
+                }
             };
             Some((*number, work))
         })
     }
 
     /// Takes over one event of a Subagent.
-    pub fn on_subagent_event(&self, subagent_id: &SubagentId, stamped: &SubagentStamped) -> Vec<Event> {
-        let Some(subagent) = self.subagents.get(subagent_id) else { return Vec::new() };
+    pub fn on_subagent_event(
+        &self,
+        subagent_id: &SubagentId,
+        stamped: &SubagentStamped,
+    ) -> Vec<Event> {
+        let Some(subagent) = self.subagents.get(subagent_id) else {
+            return Vec::new();
+        };
         if stamped.event_id <= subagent.observed {
             return Vec::new(); // already so
         }
@@ -121,24 +147,42 @@ impl State {
                 order.attempts == attempt.number
                     && matches!(&order.state, OrderState::Processing { subagent_id: Some(there), .. } if there == subagent_id)
             });
-            order.map(|order| Event::Order(order.id.clone(), event)).into_iter().collect()
+            order
+                .map(|order| Event::Order(order.id.clone(), event))
+                .into_iter()
+                .collect()
         };
         match &stamped.event {
-            SubagentEvent::OrderStdoutWritten { attempt, chunk } => {
-                of_running(attempt, OrderEvent::OrderStdoutWritten { chunk: chunk.clone() })
-            }
-            SubagentEvent::OrderStderrWritten { attempt, chunk } => {
-                of_running(attempt, OrderEvent::OrderStderrWritten { chunk: chunk.clone() })
-            }
-            SubagentEvent::OrderProcessed { attempt, outcome } => {
-                of_running(attempt, OrderEvent::OrderProcessed { outcome: outcome.clone() })
-            }
+            SubagentEvent::OrderStdoutWritten { attempt, chunk } => of_running(
+                attempt,
+                OrderEvent::OrderStdoutWritten {
+                    chunk: chunk.clone(),
+                },
+            ),
+            SubagentEvent::OrderStderrWritten { attempt, chunk } => of_running(
+                attempt,
+                OrderEvent::OrderStderrWritten {
+                    chunk: chunk.clone(),
+                },
+            ),
+            SubagentEvent::OrderProcessed { attempt, outcome } => of_running(
+                attempt,
+                OrderEvent::OrderProcessed {
+                    outcome: outcome.clone(),
+                },
+            ),
             SubagentEvent::SubagentShutdownStarted => {
-                vec![Event::Subagent(subagent_id.clone(), SubagentStateEvent::SubagentShutdownStarted)]
+                vec![Event::Subagent(
+                    subagent_id.clone(),
+                    SubagentStateEvent::SubagentShutdownStarted,
+                )]
             }
             SubagentEvent::SubagentShutdown => {
                 let mut events = self.lose_processes(subagent_id, Loss::Shutdown);
-                events.push(Event::Subagent(subagent_id.clone(), SubagentStateEvent::SubagentShutdown));
+                events.push(Event::Subagent(
+                    subagent_id.clone(),
+                    SubagentStateEvent::SubagentShutdown,
+                ));
                 events
             }
         }
@@ -148,7 +192,9 @@ impl State {
     pub fn on_subagent_observed(&self, subagent_id: &SubagentId, until: EventId) -> Option<Event> {
         let subagent = self.subagents.get(subagent_id)?;
         (until > subagent.observed).then(|| {
-            let observed = SubagentStateEvent::SubagentEventsObserved { until_event_id: until };
+            let observed = SubagentStateEvent::SubagentEventsObserved {
+                until_event_id: until,
+            };
             Event::Subagent(subagent_id.clone(), observed)
         })
     }
@@ -160,33 +206,51 @@ impl State {
         run_id: &RunId,
         platform: Option<PlatformInfo>,
     ) -> Vec<Event> {
-        let Some(subagent) = self.subagents.get(subagent_id) else { return Vec::new() };
+        let Some(subagent) = self.subagents.get(subagent_id) else {
+            return Vec::new();
+        };
         if subagent.run_id.as_ref() == Some(run_id) {
             return Vec::new(); // already so
         }
         let mut events = Vec::new();
         if subagent.run_id.is_some() {
-            events.push(Event::Subagent(subagent_id.clone(), SubagentStateEvent::SubagentRestarted));
+            events.push(Event::Subagent(
+                subagent_id.clone(),
+                SubagentStateEvent::SubagentRestarted,
+            ));
             events.extend(self.lose_processes(subagent_id, Loss::Restart));
         }
-        let dedicated =
-            SubagentStateEvent::SubagentDedicated { subagent_run_id: run_id.clone(), platform_info: platform };
+        let dedicated = SubagentStateEvent::SubagentDedicated {
+            subagent_run_id: run_id.clone(),
+            platform_info: platform,
+        };
         events.push(Event::Subagent(subagent_id.clone(), dedicated));
         events
     }
 
     /// The Subagent refused to start the job: it is repeated elsewhere if the Subagent is about to end, else it has failed.
-    pub fn on_start_refused(&self, subagent_id: &SubagentId, attempt: &Attempt, problem: Problem) -> Option<Event> {
+    pub fn on_start_refused(
+        &self,
+        subagent_id: &SubagentId,
+        attempt: &Attempt,
+        problem: Problem,
+    ) -> Option<Event> {
         let order = self.engine.order(&attempt.order_id).filter(|order| {
             order.attempts == attempt.number
                 && matches!(&order.state, OrderState::Processing { subagent_id: Some(there), .. } if there == subagent_id)
         })?;
         let outcome = if problem.is("SubagentIsShuttingDown") {
-            Outcome::process_lost(Problem::new("SubagentShutDownBeforeProcessStart", problem.message))
+            Outcome::process_lost(Problem::new(
+                "SubagentShutDownBeforeProcessStart",
+                problem.message,
+            ))
         } else {
             Outcome::disrupted(problem)
         };
-        Some(Event::Order(order.id.clone(), OrderEvent::OrderProcessed { outcome }))
+        Some(Event::Order(
+            order.id.clone(),
+            OrderEvent::OrderProcessed { outcome },
+        ))
     }
 
     /// The Subagent is connected.
@@ -208,7 +272,9 @@ impl State {
 
     /// The ends of all jobs that ran at the Subagent: nobody knows how they ended.
     fn lose_processes(&self, subagent_id: &SubagentId, loss: Loss) -> Vec<Event> {
-        let Some(subagent) = self.subagents.get(subagent_id) else { return Vec::new() };
+        let Some(subagent) = self.subagents.get(subagent_id) else {
+            return Vec::new();
+        };
         let lost = |order_id: &OrderId| {
             let outcome = Outcome::process_lost(loss.problem(subagent_id));
             Event::Order(order_id.clone(), OrderEvent::OrderProcessed { outcome })
@@ -219,7 +285,10 @@ impl State {
 
 /// The identity of the order's latest start.
 pub(crate) fn attempt_of(order: &Order) -> Attempt {
-    Attempt { order_id: order.id.clone(), number: order.attempts }
+    Attempt {
+        order_id: order.id.clone(),
+        number: order.attempts,
+    }
 }
 
 /// Whether an operator wants the order's job killed, and if so, whether at once.

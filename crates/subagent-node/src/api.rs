@@ -38,8 +38,9 @@ pub(crate) fn router(subagent: Subagent, gate: &Gate) -> Router {
         .route("/subagent/api/event", get(events))
         .with_state(subagent);
     let gate = gate.clone();
-    guard(routes, BodyLimit(COMMAND_LIMIT))
-        .layer(axum::middleware::from_fn(move |request, next| gate.clone().check(request, next)))
+    guard(routes, BodyLimit(COMMAND_LIMIT)).layer(axum::middleware::from_fn(
+        move |request, next| gate.clone().check(request, next),
+    ))
 }
 
 /// A problem of the model as one of the wire.
@@ -90,16 +91,21 @@ async fn events(
     if let Err(problem) = subagent.check_place(&run_id, query.after) {
         return problem_response(problem);
     }
-    let source = futures::stream::unfold((subagent, run_id, query.after), |(subagent, run_id, after)| async move {
-        let events = subagent.events(&run_id, after).await.ok()?;
-        let last = events.last()?.event_id;
-        let mut lines = Vec::new();
-        for event in &events {
-            serde_json::to_writer(&mut lines, &**event).ok()?;
-            lines.push(b'\n');
-        }
-        Some((Bytes::from(lines), (subagent, run_id, last)))
-    });
-    let heartbeat = query.heartbeat.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let source = futures::stream::unfold(
+        (subagent, run_id, query.after),
+        |(subagent, run_id, after)| async move {
+            let events = subagent.events(&run_id, after).await.ok()?;
+            let last = events.last()?.event_id;
+            let mut lines = Vec::new();
+            for event in &events {
+                serde_json::to_writer(&mut lines, &**event).ok()?;
+                lines.push(b'\n');
+            }
+            Some((Bytes::from(lines), (subagent, run_id, last)))
+        },
+    );
+    let heartbeat = query
+        .heartbeat
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     stream_response(source, heartbeat, closing.as_deref())
 }

@@ -33,22 +33,35 @@ pub struct TokenFileError {
 
 /// The token in `path`; where there is no file, a new random one is written that only its owner can read.
 pub fn token_of_file(path: &Path) -> Result<Secret, TokenFileError> {
-    let failed = |source| TokenFileError { path: path.to_owned(), source };
+    let failed = |source| TokenFileError {
+        path: path.to_owned(),
+        source,
+    };
     match std::fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
-        Ok(_) => return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is empty"))),
+        Ok(_) => {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is empty",
+            )));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
         if dir.file_name().is_some_and(|name| name == "private") {
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+                .map_err(failed)?;
         }
     }
     let token = net::new_token();
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
     io::Write::write_all(&mut file, format!("{}\n", token.reveal()).as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     Ok(token)
@@ -57,7 +70,10 @@ pub fn token_of_file(path: &Path) -> Result<Secret, TokenFileError> {
 impl Gate {
     /// Lets in peers with a certificate for `role` or with `token`.
     pub fn new(role: Role, token: &Secret) -> Gate {
-        Gate(Arc::new(GateInner { role, token: TokenHash::of(token) }))
+        Gate(Arc::new(GateInner {
+            role,
+            token: TokenHash::of(token),
+        }))
     }
 
     /// The check, for `axum::middleware::from_fn`.
@@ -65,8 +81,10 @@ impl Gate {
         if request.uri().path() == "/health" {
             return next.run(request).await;
         }
-        let by_certificate =
-            request.extensions().get::<PeerIdentity>().is_some_and(|peer| peer.role == Some(self.0.role));
+        let by_certificate = request
+            .extensions()
+            .get::<PeerIdentity>()
+            .is_some_and(|peer| peer.role == Some(self.0.role));
         if by_certificate {
             return next.run(request).await;
         }
@@ -75,14 +93,23 @@ impl Gate {
             Err(refusal) => return refusal.into_response(),
         };
         match presented {
-            Some(Presented::Bearer(token)) if self.0.token.matches(&token) => next.run(request).await,
+            Some(Presented::Bearer(token)) if self.0.token.matches(&token) => {
+                next.run(request).await
+            }
             None => {
-                let message = format!("only a {} may ask here; show its certificate or the token", self.0.role);
-                Problem::new("Unauthenticated", message).status(hyper::StatusCode::UNAUTHORIZED).into_response()
+                let message = format!(
+                    "only a {} may ask here; show its certificate or the token",
+                    self.0.role
+                );
+                Problem::new("Unauthenticated", message)
+                    .status(hyper::StatusCode::UNAUTHORIZED)
+                    .into_response()
             }
             Some(_) => {
                 let message = "the token is not the one in this component's token file";
-                Problem::new("Forbidden", message).status(hyper::StatusCode::FORBIDDEN).into_response()
+                Problem::new("Forbidden", message)
+                    .status(hyper::StatusCode::FORBIDDEN)
+                    .into_response()
             }
         }
     }

@@ -38,7 +38,9 @@ pub(crate) async fn run(
 }
 
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -46,9 +48,19 @@ fn plan_of(subagent: &Inner, attempt: &Attempt, order: &Order) -> Result<JobPlan
     let (workflow, job_resources, controller_id) = {
         let state = subagent.state();
         let workflow = state.workflow(&order.workflow_id).cloned().ok_or_else(|| {
-            Problem::new("UnknownKey", format!("the Subagent does not have the workflow {}", order.workflow_id))
+            Problem::new(
+                "UnknownKey",
+                format!(
+                    "the Subagent does not have the workflow {}",
+                    order.workflow_id
+                ),
+            )
         })?;
-        (workflow, state.job_resources().clone(), state.controller_id().cloned())
+        (
+            workflow,
+            state.job_resources().clone(),
+            state.controller_id().cloned(),
+        )
     };
     let around = Surroundings {
         now: now(),
@@ -84,14 +96,18 @@ async fn execute(
 ) -> Outcome {
     // The job may have been killed before its process could be started.
     if let Ok(control) = controlled.try_recv() {
-        let problem = Problem::new("ProcessCancelledBeforeStart", "the job was killed before its process was started");
+        let problem = Problem::new(
+            "ProcessCancelledBeforeStart",
+            "the job was killed before its process was started",
+        );
         return match control.cause {
-            EndCause::Shutdown => Outcome::process_lost(
-                Problem::new("SubagentShutDownBeforeProcessStart", "the Subagent was shut down before the process was started"),
-            ),
-            EndCause::ByItself | EndCause::Killed | EndCause::TimedOut => {
-                Outcome::Killed { outcome: Box::new(Outcome::failed(problem.to_string())) }
-            }
+            EndCause::Shutdown => Outcome::process_lost(Problem::new(
+                "SubagentShutDownBeforeProcessStart",
+                "the Subagent was shut down before the process was started",
+            )),
+            EndCause::ByItself | EndCause::Killed | EndCause::TimedOut => Outcome::Killed {
+                outcome: Box::new(Outcome::failed(problem.to_string())),
+            },
         };
     }
     let prepared = prepare(subagent, attempt, plan);
@@ -109,11 +125,18 @@ async fn execute(
     };
     tracing::debug!(%attempt, pid = running.pid(), "a job's process has been started");
     let watched = Watched::new(running, plan);
-    let (status, cause, last_error_line) = watched.to_the_end(subagent, attempt, &mut controlled).await;
+    let (status, cause, last_error_line) =
+        watched.to_the_end(subagent, attempt, &mut controlled).await;
     let values = process::read_return_values(values.path())
         .map(|values| values.into_iter().collect())
         .map_err(|bad| bad.to_string());
-    let end = JobEnd { code: status.code, signal: status.signal, cause, values, last_error_line };
+    let end = JobEnd {
+        code: status.code,
+        signal: status.signal,
+        cause,
+        values,
+        last_error_line,
+    };
     end.outcome(&plan.job)
 }
 
@@ -121,11 +144,15 @@ type Prepared = (Launch, process::TempFile, AttemptFiles);
 
 fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepared, String> {
     let program = subagent.programs.find(&plan.program, &subagent.scripts)?;
-    let values = subagent.temp.create().map_err(|error| format!("the file for return values cannot be made: {error}"))?;
+    let values = subagent
+        .temp
+        .create()
+        .map_err(|error| format!("the file for return values cannot be made: {error}"))?;
     let mut files = AttemptFiles(Vec::new());
     for (path, content) in &plan.files {
         files.0.push(path.clone());
-        write_private(path, content).map_err(|error| format!("the file {} cannot be written: {error}", path.display()))?;
+        write_private(path, content)
+            .map_err(|error| format!("the file {} cannot be written: {error}", path.display()))?;
     }
     let mut env = subagent.env.clone();
     for (name, value) in &plan.env {
@@ -135,12 +162,18 @@ fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepar
         };
     }
     for name in plan.return_values_variables {
-        env.insert((*name).to_owned(), values.path().to_string_lossy().into_owned());
+        env.insert(
+            (*name).to_owned(),
+            values.path().to_string_lossy().into_owned(),
+        );
     }
     let launch = Launch {
         program: program.path,
         args: program.args,
-        env: env.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect(),
+        env: env
+            .into_iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+            .collect(),
         dir: subagent.working_directory.clone(),
         tag: attempt.to_string(),
     };
@@ -150,7 +183,11 @@ fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepar
 fn write_private(path: &PathBuf, content: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(content.as_bytes())
 }
 
@@ -224,7 +261,11 @@ impl Watched {
 
     fn on_control(&mut self, control: Control) {
         self.shut_down |= control.cause == EndCause::Shutdown;
-        let effects = self.ending.on(if control.immediately { Input::KillNow } else { Input::Terminate });
+        let effects = self.ending.on(if control.immediately {
+            Input::KillNow
+        } else {
+            Input::Terminate
+        });
         self.follow(effects);
     }
 
@@ -245,7 +286,9 @@ impl Watched {
     fn follow(&mut self, effects: Vec<process::Effect>) {
         for effect in effects {
             match effect {
-                process::Effect::ArmTimeout(after) => self.timeout_at = Some(Instant::now() + after),
+                process::Effect::ArmTimeout(after) => {
+                    self.timeout_at = Some(Instant::now() + after)
+                }
                 process::Effect::ArmGrace(after) => self.grace_at = Some(Instant::now() + after),
                 process::Effect::SendTerm => self.running.terminate(),
                 process::Effect::SendKill => self.running.kill(),

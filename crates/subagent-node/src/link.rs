@@ -4,8 +4,8 @@
 
 use crate::Subagent;
 use model::{
-    AgentPath, Attempt, ControllerId, EventId, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand, SubagentId,
-    SubagentStamped,
+    AgentPath, Attempt, ControllerId, EventId, PlatformInfo, Problem, RunId, SubagentAnswer,
+    SubagentCommand, SubagentId, SubagentStamped,
 };
 use net::{Client, ClientError, NdjsonStream};
 use std::sync::Arc;
@@ -101,19 +101,34 @@ pub enum Events {
 }
 
 impl SubagentLink {
-    async fn send(&self, coupling: u64, command: SubagentCommand) -> Result<SubagentAnswer, LinkError> {
+    async fn send(
+        &self,
+        coupling: u64,
+        command: SubagentCommand,
+    ) -> Result<SubagentAnswer, LinkError> {
         let answer = match self {
-            SubagentLink::Local(LocalLink(subagent)) => {
-                subagent.command(coupling, command).map_err(LinkError::Refused)?
-            }
+            SubagentLink::Local(LocalLink(subagent)) => subagent
+                .command(coupling, command)
+                .map_err(LinkError::Refused)?,
             SubagentLink::Remote(RemoteLink(client)) => {
-                client.post_json(&format!("/subagent/api/command?coupling={coupling}"), &command).await?
+                client
+                    .post_json(
+                        &format!("/subagent/api/command?coupling={coupling}"),
+                        &command,
+                    )
+                    .await?
             }
         };
         match answer {
-            SubagentAnswer::Problem { code, message, arguments } => {
-                Err(LinkError::Refused(Problem { code, message, arguments }))
-            }
+            SubagentAnswer::Problem {
+                code,
+                message,
+                arguments,
+            } => Err(LinkError::Refused(Problem {
+                code,
+                message,
+                arguments,
+            })),
             answer @ (SubagentAnswer::Accepted
             | SubagentAnswer::Dedicated { .. }
             | SubagentAnswer::Coupled { .. }
@@ -130,13 +145,22 @@ impl SubagentLink {
             controller_id: me.controller_id.clone(),
         };
         match self.send(0, command).await? {
-            SubagentAnswer::Dedicated { subagent_run_id, platform_info, .. } => Ok((subagent_run_id, platform_info)),
+            SubagentAnswer::Dedicated {
+                subagent_run_id,
+                platform_info,
+                ..
+            } => Ok((subagent_run_id, platform_info)),
             other => Err(unexpected(&other)),
         }
     }
 
     /// Couples; answers the number of the coupling and the attempts that the Subagent knows.
-    pub async fn couple(&self, id: &SubagentId, run_id: &RunId, after: EventId) -> Result<(u64, Vec<Attempt>), LinkError> {
+    pub async fn couple(
+        &self,
+        id: &SubagentId,
+        run_id: &RunId,
+        after: EventId,
+    ) -> Result<(u64, Vec<Attempt>), LinkError> {
         let command = SubagentCommand::CoupleDirector {
             subagent_id: id.clone(),
             subagent_run_id: run_id.clone(),
@@ -157,7 +181,10 @@ impl SubagentLink {
         coupling: u64,
         commands: Vec<SubagentCommand>,
     ) -> Result<Vec<SubagentAnswer>, LinkError> {
-        match self.send(coupling, SubagentCommand::Batch { commands }).await? {
+        match self
+            .send(coupling, SubagentCommand::Batch { commands })
+            .await?
+        {
             SubagentAnswer::Batch { responses } => Ok(responses),
             other => Err(unexpected(&other)),
         }
@@ -166,33 +193,57 @@ impl SubagentLink {
     /// The events behind `after`.
     pub async fn events(&self, run_id: &RunId, after: EventId) -> Result<Events, LinkError> {
         match self {
-            SubagentLink::Local(LocalLink(subagent)) => {
-                Ok(Events::Local { subagent: subagent.clone(), run_id: run_id.clone(), after })
-            }
+            SubagentLink::Local(LocalLink(subagent)) => Ok(Events::Local {
+                subagent: subagent.clone(),
+                run_id: run_id.clone(),
+                after,
+            }),
             SubagentLink::Remote(RemoteLink(client)) => {
                 let heartbeat = HEARTBEAT.as_secs();
-                let path = format!("/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}");
-                Ok(Events::Remote(client.get_stream(&path, IDLE_TIMEOUT).await?))
+                let path = format!(
+                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}"
+                );
+                Ok(Events::Remote(
+                    client.get_stream(&path, IDLE_TIMEOUT).await?,
+                ))
             }
         }
     }
 
     /// Shuts the Subagent down.
     pub async fn shut_down(&self, signal: Option<Arc<str>>) -> Result<(), LinkError> {
-        self.send(0, SubagentCommand::ShutDown { process_signal: signal, restart: false }).await.map(|_accepted| ())
+        self.send(
+            0,
+            SubagentCommand::ShutDown {
+                process_signal: signal,
+                restart: false,
+            },
+        )
+        .await
+        .map(|_accepted| ())
     }
 }
 
 fn unexpected(answer: &SubagentAnswer) -> LinkError {
-    LinkError::Refused(Problem::plain(format!("the Subagent answered with {}", answer.type_name())))
+    LinkError::Refused(Problem::plain(format!(
+        "the Subagent answered with {}",
+        answer.type_name()
+    )))
 }
 
 impl Events {
     /// The next events, some at once. May be dropped at any time.
     pub async fn next(&mut self) -> Result<Vec<Arc<SubagentStamped>>, LinkError> {
         match self {
-            Events::Local { subagent, run_id, after } => {
-                let events = subagent.events(run_id, *after).await.map_err(LinkError::Refused)?;
+            Events::Local {
+                subagent,
+                run_id,
+                after,
+            } => {
+                let events = subagent
+                    .events(run_id, *after)
+                    .await
+                    .map_err(LinkError::Refused)?;
                 if let Some(last) = events.last() {
                     *after = last.event_id;
                 }
@@ -200,7 +251,11 @@ impl Events {
             }
             Events::Remote(stream) => {
                 let lines = stream.next_lines().await?.ok_or(LinkError::Closed)?;
-                let parse = |line: &bytes::Bytes| serde_json::from_slice(line).map(Arc::new).map_err(LinkError::from);
+                let parse = |line: &bytes::Bytes| {
+                    serde_json::from_slice(line)
+                        .map(Arc::new)
+                        .map_err(LinkError::from)
+                };
                 lines.iter().map(parse).collect()
             }
         }

@@ -19,18 +19,32 @@ pub(crate) struct Program {
 }
 
 impl Programs {
-    pub(crate) fn find(&self, planned: &PlannedProgram, scripts: &ScriptFiles) -> Result<Program, String> {
+    pub(crate) fn find(
+        &self,
+        planned: &PlannedProgram,
+        scripts: &ScriptFiles,
+    ) -> Result<Program, String> {
         match planned {
             PlannedProgram::Script(script) => {
-                let ScriptCommand { program, args } =
-                    scripts.command(script).map_err(|error| format!("the script cannot be written: {error}"))?;
-                Ok(Program { path: program, args })
+                let ScriptCommand { program, args } = scripts
+                    .command(script)
+                    .map_err(|error| format!("the script cannot be written: {error}"))?;
+                Ok(Program {
+                    path: program,
+                    args,
+                })
             }
-            PlannedProgram::File(path) => Ok(Program { path: self.file(path)?, args: Vec::new() }),
+            PlannedProgram::File(path) => Ok(Program {
+                path: self.file(path)?,
+                args: Vec::new(),
+            }),
             PlannedProgram::Command(words) => {
                 let (first, rest) = words.split_first().ok_or("the command line is empty")?;
                 let path = self.command(Path::new(first))?;
-                Ok(Program { path, args: rest.iter().map(OsString::from).collect() })
+                Ok(Program {
+                    path,
+                    args: rest.iter().map(OsString::from).collect(),
+                })
             }
         }
     }
@@ -45,7 +59,10 @@ impl Programs {
                 let name = name.to_string_lossy();
                 !name.starts_with('.') && name.trim() == name
             }
-            Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => false,
+            Component::Prefix(_)
+            | Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir => false,
         };
         if path.as_os_str().is_empty() || !path.components().all(is_plain) {
             return Err(format!(
@@ -61,7 +78,16 @@ impl Programs {
         if name.components().count() != 1 || name.is_absolute() {
             return self.file(name);
         }
-        let found = self.search.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
-        found.ok_or_else(|| format!("{} cannot be started: it is in no directory of PATH", name.display()))
+        let found = self
+            .search
+            .iter()
+            .map(|dir| dir.join(name))
+            .find(|path| path.is_file());
+        found.ok_or_else(|| {
+            format!(
+                "{} cannot be started: it is in no directory of PATH",
+                name.display()
+            )
+        })
     }
 }

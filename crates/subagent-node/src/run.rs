@@ -49,10 +49,16 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
-    let tls =
-        settings.tls.as_ref().map(|files| TlsServer::load(files, ClientCertificates::Optional)).transpose()?;
+    let tls = settings
+        .tls
+        .as_ref()
+        .map(|files| TlsServer::load(files, ClientCertificates::Optional))
+        .transpose()?;
     let server = Server::bind(settings.listen, tls).await?;
-    let token_file = settings.token_file.clone().unwrap_or_else(|| settings.data.join("private/token"));
+    let token_file = settings
+        .token_file
+        .clone()
+        .unwrap_or_else(|| settings.data.join("private/token"));
     let token = token_of_file(&token_file)?;
     let run_id = RunId::from(net::new_token().reveal()[..22].to_owned());
     let (data, jobs) = (settings.data.clone(), settings.jobs.clone());
@@ -76,7 +82,9 @@ pub async fn run(
         }
     };
     // The Director gets a moment to take over the last events.
-    subagent.wait_until_confirmed(std::time::Duration::from_secs(2)).await;
+    subagent
+        .wait_until_confirmed(std::time::Duration::from_secs(2))
+        .await;
     close.cancel();
     if let Err(error) = serving.await {
         tracing::error!(%error, "the web server ended badly");

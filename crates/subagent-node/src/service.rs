@@ -5,7 +5,10 @@
 use crate::job::{self, Control};
 use crate::program::Programs;
 use crate::settings::JobSettings;
-use model::{Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand, SubagentEvent, SubagentStamped};
+use model::{
+    Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand,
+    SubagentEvent, SubagentStamped,
+};
 use process::{Leftovers, ScriptFiles, TempFiles, Ward};
 use std::collections::BTreeMap;
 use std::io;
@@ -79,7 +82,11 @@ impl Subagent {
             move |source| OpenError::WorkDirectory { path, source }
         };
         let ward_settings = process::Settings {
-            cgroups: if settings.cgroups { process::CgroupUse::Auto } else { process::CgroupUse::Off },
+            cgroups: if settings.cgroups {
+                process::CgroupUse::Auto
+            } else {
+                process::CgroupUse::Off
+            },
             ..process::Settings::default()
         };
         let (ward, leftovers) = Ward::open(work_dir, ward_settings)?;
@@ -87,10 +94,27 @@ impl Subagent {
         let temp_dir = work_dir.join("values");
         let temp = TempFiles::open(&temp_dir).map_err(at(&temp_dir))?;
         let current = std::env::current_dir().map_err(at(Path::new(".")))?;
-        let absolute = |path: PathBuf| if path.is_absolute() { path } else { current.join(path) };
-        let working_directory = absolute(settings.working_directory.clone().unwrap_or_else(|| current.clone()));
-        let executables = absolute(settings.executables.clone().unwrap_or_else(|| data_dir.join("executables")));
-        let search = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let absolute = |path: PathBuf| {
+            if path.is_absolute() {
+                path
+            } else {
+                current.join(path)
+            }
+        };
+        let working_directory = absolute(
+            settings
+                .working_directory
+                .clone()
+                .unwrap_or_else(|| current.clone()),
+        );
+        let executables = absolute(
+            settings
+                .executables
+                .clone()
+                .unwrap_or_else(|| data_dir.join("executables")),
+        );
+        let search =
+            std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         // Variables that are no text are not inherited: expressions could not see them.
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -101,7 +125,10 @@ impl Subagent {
             scripts,
             temp,
             temp_dir: absolute(temp_dir),
-            programs: Programs { executables, search: std::env::split_paths(&search).collect() },
+            programs: Programs {
+                executables,
+                search: std::env::split_paths(&search).collect(),
+            },
             working_directory,
             env,
             settings,
@@ -114,7 +141,11 @@ impl Subagent {
     }
 
     /// Follows a command. See [`State::command`]. Must be called within the runtime: jobs are started as its tasks.
-    pub fn command(&self, coupling: u64, command: SubagentCommand) -> Result<SubagentAnswer, Problem> {
+    pub fn command(
+        &self,
+        coupling: u64,
+        command: SubagentCommand,
+    ) -> Result<SubagentAnswer, Problem> {
         let mut effects = Vec::new();
         let answer = {
             let mut state = self.0.state();
@@ -128,7 +159,11 @@ impl Subagent {
     }
 
     /// The events behind `after`; waits until there is one. Fails when they are gone or belong to another life.
-    pub async fn events(&self, run_id: &RunId, after: EventId) -> Result<Vec<Arc<SubagentStamped>>, Problem> {
+    pub async fn events(
+        &self,
+        run_id: &RunId,
+        after: EventId,
+    ) -> Result<Vec<Arc<SubagentStamped>>, Problem> {
         let mut reported = self.0.reported.subscribe();
         loop {
             self.check_place(run_id, after)?;
@@ -137,7 +172,10 @@ impl Subagent {
                 return Ok(events);
             }
             if reported.wait_for(|last| *last > after).await.is_err() {
-                return Err(Problem::new("SubagentIsShuttingDown", "this Subagent has ended"));
+                return Err(Problem::new(
+                    "SubagentIsShuttingDown",
+                    "this Subagent has ended",
+                ));
             }
         }
     }
@@ -146,11 +184,18 @@ impl Subagent {
     pub(crate) fn check_place(&self, run_id: &RunId, after: EventId) -> Result<(), Problem> {
         let state = self.0.state();
         if state.run_id() != run_id {
-            return Err(Problem::new("SubagentRunIdMismatch", "this Subagent has been restarted in between"));
+            return Err(Problem::new(
+                "SubagentRunIdMismatch",
+                "this Subagent has been restarted in between",
+            ));
         }
         let report = state.report();
         if after < report.torn() || after > report.last() {
-            let message = format!("the event {after} is not known here, kept are {} to {}", report.torn(), report.last());
+            let message = format!(
+                "the event {after} is not known here, kept are {} to {}",
+                report.torn(),
+                report.last()
+            );
             return Err(Problem::new("UnknownEventId", message));
         }
         Ok(())
@@ -183,7 +228,10 @@ impl Subagent {
 
     /// Whose Subagent it is, for people.
     pub fn owner(&self) -> Option<(String, String)> {
-        self.0.state().owner().map(|(id, agent)| (id.to_string(), agent.to_string()))
+        self.0
+            .state()
+            .owner()
+            .map(|(id, agent)| (id.to_string(), agent.to_string()))
     }
 
     /// Waits until it has been shut down and its jobs have ended; answers whether it is to be started again.
@@ -206,7 +254,8 @@ impl Inner {
 
     fn tell_reported(&self, state: &State) {
         let newest = state.report().last();
-        self.reported.send_if_modified(|last| std::mem::replace(last, newest) != newest);
+        self.reported
+            .send_if_modified(|last| std::mem::replace(last, newest) != newest);
     }
 
     fn act(self: Arc<Self>, effects: Vec<Effect>) {
@@ -217,7 +266,11 @@ impl Inner {
                     self.controls().insert(attempt.clone(), control);
                     tokio::spawn(job::run(self.clone(), attempt, order, controlled));
                 }
-                Effect::Kill { attempt, immediately, cause } => {
+                Effect::Kill {
+                    attempt,
+                    immediately,
+                    cause,
+                } => {
                     if let Some(control) = self.controls().get(&attempt) {
                         // Whoever does not listen any more has ended.
                         let _ended = control.send(Control { immediately, cause });
@@ -237,7 +290,8 @@ impl Inner {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.state().report().bytes() < usize::try_from(self.settings.output_buffer.0).unwrap_or(usize::MAX)
+        self.state().report().bytes()
+            < usize::try_from(self.settings.output_buffer.0).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn report_end(self: Arc<Self>, attempt: &Attempt, outcome: Outcome) {

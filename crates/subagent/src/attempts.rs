@@ -6,8 +6,9 @@
 use crate::{EndCause, Report};
 use expr::NamedValues;
 use model::{
-    AgentPath, Attempt, ControllerId, EventId, Item, ItemBody, ItemKey, JobResource, JobResourcePath, Order, Outcome, PlatformInfo,
-    Problem, RunId, SignedText, SubagentAnswer, SubagentCommand, SubagentEvent, SubagentId, Workflow, WorkflowId,
+    AgentPath, Attempt, ControllerId, EventId, Item, ItemBody, ItemKey, JobResource,
+    JobResourcePath, Order, Outcome, PlatformInfo, Problem, RunId, SignedText, SubagentAnswer,
+    SubagentCommand, SubagentEvent, SubagentId, Workflow, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,12 +111,16 @@ impl State {
 
     /// Its name and its Agent, once it belongs to one.
     pub fn owner(&self) -> Option<(&SubagentId, &AgentPath)> {
-        self.dedication.as_ref().map(|dedication| (&dedication.subagent_id, &dedication.agent_path))
+        self.dedication
+            .as_ref()
+            .map(|dedication| (&dedication.subagent_id, &dedication.agent_path))
     }
 
     /// Who asked for all this.
     pub fn controller_id(&self) -> Option<&ControllerId> {
-        self.dedication.as_ref().map(|dedication| &dedication.controller_id)
+        self.dedication
+            .as_ref()
+            .map(|dedication| &dedication.controller_id)
     }
 
     /// A workflow the Director has sent.
@@ -143,15 +148,26 @@ impl State {
     ) -> Result<SubagentAnswer, Problem> {
         match command {
             SubagentCommand::NoOperation => Ok(SubagentAnswer::Accepted),
-            SubagentCommand::DedicateSubagent { subagent_id, agent_path, agent_run_id, controller_id } => {
-                self.dedicate(Dedication { subagent_id, agent_path, agent_run_id, controller_id })
-            }
-            SubagentCommand::CoupleDirector { subagent_id, subagent_run_id, event_id } => {
-                self.couple(&subagent_id, &subagent_run_id, event_id)
-            }
-            SubagentCommand::ShutDown { process_signal, restart } => {
-                self.shut_down(process_signal.as_deref(), restart, effects)
-            }
+            SubagentCommand::DedicateSubagent {
+                subagent_id,
+                agent_path,
+                agent_run_id,
+                controller_id,
+            } => self.dedicate(Dedication {
+                subagent_id,
+                agent_path,
+                agent_run_id,
+                controller_id,
+            }),
+            SubagentCommand::CoupleDirector {
+                subagent_id,
+                subagent_run_id,
+                event_id,
+            } => self.couple(&subagent_id, &subagent_run_id, event_id),
+            SubagentCommand::ShutDown {
+                process_signal,
+                restart,
+            } => self.shut_down(process_signal.as_deref(), restart, effects),
             SubagentCommand::Batch { commands } => {
                 let mut responses = Vec::with_capacity(commands.len());
                 for command in commands {
@@ -169,14 +185,25 @@ impl State {
                 self.check_coupling(coupling)?;
                 self.attach(&key, &item)
             }
-            SubagentCommand::StartOrderProcess { attempt, order, default_arguments } => {
+            SubagentCommand::StartOrderProcess {
+                attempt,
+                order,
+                default_arguments,
+            } => {
                 self.check_coupling(coupling)?;
                 self.start(attempt, order, default_arguments, effects)
             }
-            SubagentCommand::KillProcess { attempt, immediately } => {
+            SubagentCommand::KillProcess {
+                attempt,
+                immediately,
+            } => {
                 self.check_coupling(coupling)?;
                 if self.attempts.get(&attempt) == Some(&Phase::Running) {
-                    effects.push(Effect::Kill { attempt, immediately, cause: EndCause::Killed });
+                    effects.push(Effect::Kill {
+                        attempt,
+                        immediately,
+                        cause: EndCause::Killed,
+                    });
                 }
                 Ok(SubagentAnswer::Accepted)
             }
@@ -195,7 +222,10 @@ impl State {
 
     /// The attempt has ended.
     pub fn on_ended(&mut self, attempt: &Attempt, outcome: Outcome, effects: &mut Vec<Effect>) {
-        let reported = self.report.push(SubagentEvent::OrderProcessed { attempt: attempt.clone(), outcome });
+        let reported = self.report.push(SubagentEvent::OrderProcessed {
+            attempt: attempt.clone(),
+            outcome,
+        });
         if let Some(phase) = self.attempts.get_mut(attempt) {
             *phase = Phase::Ended { reported };
             self.running -= 1;
@@ -205,7 +235,9 @@ impl State {
 
     fn dedicate(&mut self, asked: Dedication) -> Result<SubagentAnswer, Problem> {
         if let Some(known) = &self.dedication
-            && (known.agent_path != asked.agent_path || known.agent_run_id != asked.agent_run_id || known.subagent_id != asked.subagent_id)
+            && (known.agent_path != asked.agent_path
+                || known.agent_run_id != asked.agent_run_id
+                || known.subagent_id != asked.subagent_id)
         {
             return Err(Problem::new(
                 "SubagentAlreadyDedicated",
@@ -223,19 +255,37 @@ impl State {
         })
     }
 
-    fn couple(&mut self, subagent_id: &SubagentId, run_id: &RunId, after: EventId) -> Result<SubagentAnswer, Problem> {
+    fn couple(
+        &mut self,
+        subagent_id: &SubagentId,
+        run_id: &RunId,
+        after: EventId,
+    ) -> Result<SubagentAnswer, Problem> {
         let Some(known) = &self.dedication else {
-            return Err(Problem::new("SubagentNotDedicated", "this Subagent has been restarted and belongs to no Agent yet"));
+            return Err(Problem::new(
+                "SubagentNotDedicated",
+                "this Subagent has been restarted and belongs to no Agent yet",
+            ));
         };
         if known.subagent_id != *subagent_id {
-            let message = format!("this is Subagent {}, not {subagent_id}; check the uri of both", known.subagent_id);
+            let message = format!(
+                "this is Subagent {}, not {subagent_id}; check the uri of both",
+                known.subagent_id
+            );
             return Err(Problem::new("SubagentIdMismatch", message));
         }
         if self.run_id != *run_id {
-            return Err(Problem::new("SubagentRunIdMismatch", "this Subagent has been restarted in between"));
+            return Err(Problem::new(
+                "SubagentRunIdMismatch",
+                "this Subagent has been restarted in between",
+            ));
         }
         if after < self.report.torn() || after > self.report.last() {
-            let message = format!("the event {after} is not known here, kept are {} to {}", self.report.torn(), self.report.last());
+            let message = format!(
+                "the event {after} is not known here, kept are {} to {}",
+                self.report.torn(),
+                self.report.last()
+            );
             return Err(Problem::new("UnknownEventId", message));
         }
         self.coupling += 1;
@@ -249,7 +299,10 @@ impl State {
         if coupling == self.coupling && coupling > 0 {
             return Ok(());
         }
-        Err(Problem::new("SubagentNotCoupled", "the Director has coupled anew since this command was sent"))
+        Err(Problem::new(
+            "SubagentNotCoupled",
+            "the Director has coupled anew since this command was sent",
+        ))
     }
 
     fn attach(&mut self, key: &ItemKey, item: &SignedText) -> Result<SubagentAnswer, Problem> {
@@ -261,7 +314,10 @@ impl State {
             ItemBody::JobResource(resource) => {
                 self.job_resources.insert(resource.path.clone(), resource);
             }
-            ItemBody::Agent(_) | ItemBody::Subagent(_) | ItemBody::Bundle(_) | ItemBody::Kept(_) => {}
+            ItemBody::Agent(_)
+            | ItemBody::Subagent(_)
+            | ItemBody::Bundle(_)
+            | ItemBody::Kept(_) => {}
         }
         Ok(SubagentAnswer::Accepted)
     }
@@ -277,18 +333,26 @@ impl State {
             return Ok(SubagentAnswer::Accepted); // already so
         }
         if self.closing.is_some() {
-            return Err(Problem::new("SubagentIsShuttingDown", "this Subagent is being shut down and starts no more jobs"));
+            return Err(Problem::new(
+                "SubagentIsShuttingDown",
+                "this Subagent is being shut down and starts no more jobs",
+            ));
         }
         self.attempts.insert(attempt.clone(), Phase::Running);
         self.running += 1;
-        effects.push(Effect::Start { attempt, order, default_arguments });
+        effects.push(Effect::Start {
+            attempt,
+            order,
+            default_arguments,
+        });
         Ok(SubagentAnswer::Accepted)
     }
 
     fn release(&mut self, until: EventId) {
         self.report.release(until);
         let torn = self.report.torn();
-        self.attempts.retain(|_, phase| !matches!(phase, Phase::Ended { reported } if *reported <= torn));
+        self.attempts
+            .retain(|_, phase| !matches!(phase, Phase::Ended { reported } if *reported <= torn));
     }
 
     fn shut_down(
@@ -302,16 +366,23 @@ impl State {
             Some("SIGTERM") => Some(false),
             Some("SIGKILL") => Some(true),
             Some(other) => {
-                let message = format!("unknown processSignal {other:?}, expected SIGTERM or SIGKILL");
+                let message =
+                    format!("unknown processSignal {other:?}, expected SIGTERM or SIGKILL");
                 return Err(Problem::new("UnknownProcessSignal", message));
             }
         };
         if self.closing.is_none() {
             self.report.push(SubagentEvent::SubagentShutdownStarted);
-            self.closing = Some(Closing { restart, announced: false });
+            self.closing = Some(Closing {
+                restart,
+                announced: false,
+            });
         }
         if let Some(immediately) = immediately {
-            let running = self.attempts.iter().filter(|(_, phase)| **phase == Phase::Running);
+            let running = self
+                .attempts
+                .iter()
+                .filter(|(_, phase)| **phase == Phase::Running);
             effects.extend(running.map(|(attempt, _)| Effect::Kill {
                 attempt: attempt.clone(),
                 immediately,
@@ -323,11 +394,15 @@ impl State {
     }
 
     fn close_if_done(&mut self, effects: &mut Vec<Effect>) {
-        let Some(closing) = &mut self.closing else { return };
+        let Some(closing) = &mut self.closing else {
+            return;
+        };
         if self.running == 0 && !closing.announced {
             closing.announced = true;
             self.report.push(SubagentEvent::SubagentShutdown);
-            effects.push(Effect::End { restart: closing.restart });
+            effects.push(Effect::End {
+                restart: closing.restart,
+            });
         }
     }
 }

@@ -46,32 +46,57 @@ impl JobEnd {
         if !killed {
             match &self.values {
                 Ok(values) => {
-                    let text = |(name, value): &(String, String)| (name.as_str().into(), Value::String(value.as_str().into()));
+                    let text = |(name, value): &(String, String)| {
+                        (name.as_str().into(), Value::String(value.as_str().into()))
+                    };
                     named_values.extend(values.iter().map(text));
                 }
                 Err(message) => {
                     named_values.insert("returnCode".into(), Value::Number(Number::from(code)));
                     let message = Some(message.as_str().into());
-                    return Outcome::Failed { message, named_values, uncatchable: false };
+                    return Outcome::Failed {
+                        message,
+                        named_values,
+                        uncatchable: false,
+                    };
                 }
             }
         }
         named_values.insert("returnCode".into(), Value::Number(Number::from(code)));
         let outcome = if !job.executable.return_code_meaning.is_success(code) {
-            Outcome::Failed { message: None, named_values, uncatchable: false }
-        } else if let Some(line) = self.last_error_line.as_ref().filter(|_| job.fail_on_err_written && !killed) {
+            Outcome::Failed {
+                message: None,
+                named_values,
+                uncatchable: false,
+            }
+        } else if let Some(line) = self
+            .last_error_line
+            .as_ref()
+            .filter(|_| job.fail_on_err_written && !killed)
+        {
             let message = Some(format!("The job's error channel: {line}").into());
-            Outcome::Failed { message, named_values, uncatchable: false }
+            Outcome::Failed {
+                message,
+                named_values,
+                uncatchable: false,
+            }
         } else {
             Outcome::Succeeded { named_values }
         };
         match self.cause {
             EndCause::ByItself => outcome,
-            EndCause::Killed => Outcome::Killed { outcome: Box::new(outcome) },
-            EndCause::TimedOut => Outcome::TimedOut { outcome: Box::new(outcome) },
+            EndCause::Killed => Outcome::Killed {
+                outcome: Box::new(outcome),
+            },
+            EndCause::TimedOut => Outcome::TimedOut {
+                outcome: Box::new(outcome),
+            },
             EndCause::Shutdown => Outcome::process_lost(
-                Problem::new("ProcessKilledDueToSubagentShutdown", "the job was killed because its Subagent was shut down")
-                    .with("outcome", outcome),
+                Problem::new(
+                    "ProcessKilledDueToSubagentShutdown",
+                    "the job was killed because its Subagent was shut down",
+                )
+                .with("outcome", outcome),
             ),
         }
     }

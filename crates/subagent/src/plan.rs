@@ -5,7 +5,8 @@
 use engine::scope::{OrderScope, job_resource_value};
 use expr::{Answer, Chain, EvalError, Expr, Scope, Symbol, Value};
 use model::{
-    Attempt, ControllerId, Executable, ExecutableKind, Job, JobResource, JobResourcePath, Order, Problem, Timestamp, Workflow,
+    Attempt, ControllerId, Executable, ExecutableKind, Job, JobResource, JobResourcePath, Order,
+    Problem, Timestamp, Workflow,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -88,11 +89,25 @@ pub fn plan(
         let message = format!("there is no job at {}:{}", workflow.id, order.position);
         return Err(Problem::new("UnknownPosition", message));
     };
-    let known = Known { controller_id, around };
-    let files = Files { dir: &around.temp_dir, attempt, written: RefCell::default() };
+    let known = Known {
+        controller_id,
+        around,
+    };
+    let files = Files {
+        dir: &around.temp_dir,
+        attempt,
+        written: RefCell::default(),
+    };
     let order_scope = OrderScope::new(&known, workflow, order, around.now).in_job();
-    let resource_scope = ResourceScope { order: &order_scope, files: &files };
-    let place = Place { known: &known, files: &files, resources: &resource_scope };
+    let resource_scope = ResourceScope {
+        order: &order_scope,
+        files: &files,
+    };
+    let place = Place {
+        known: &known,
+        files: &files,
+        resources: &resource_scope,
+    };
     let scope = Chain(&[&place, &order_scope]);
 
     let mut env = BTreeMap::new();
@@ -100,7 +115,10 @@ pub fn plan(
         // As JobScheduler 1 passed them; what has no text form is left out.
         for (name, value) in order_scope.all_values().map_err(problem)? {
             if let Ok(Some(text)) = text_of(&name, &value) {
-                env.insert(format!("SCHEDULER_PARAM_{}", name.to_uppercase()), Some(text));
+                env.insert(
+                    format!("SCHEDULER_PARAM_{}", name.to_uppercase()),
+                    Some(text),
+                );
             }
         }
     }
@@ -108,7 +126,10 @@ pub fn plan(
     let mut resources = Vec::new();
     for path in job.job_resources.iter().chain(&workflow.job_resources) {
         let Some(resource) = around.job_resources.get(path) else {
-            return Err(Problem::new("UnknownKey", format!("unknown key JobResource:{path}")));
+            return Err(Problem::new(
+                "UnknownKey",
+                format!("unknown key JobResource:{path}"),
+            ));
         };
         resources.push(resource);
     }
@@ -122,12 +143,18 @@ pub fn plan(
         env,
         files: files.written.into_inner(),
         return_values_variables: if job.executable.v1_compatible {
-            &["MAINSPRING_RETURN_VALUES", "JS7_RETURN_VALUES", "SCHEDULER_RETURN_VALUES"]
+            &[
+                "MAINSPRING_RETURN_VALUES",
+                "JS7_RETURN_VALUES",
+                "SCHEDULER_RETURN_VALUES",
+            ]
         } else {
             &["MAINSPRING_RETURN_VALUES", "JS7_RETURN_VALUES"]
         },
         timeout: job.timeout.map(|timeout| timeout.0),
-        grace: job.grace_timeout.map_or(around.grace_default, |grace| grace.0),
+        grace: job
+            .grace_timeout
+            .map_or(around.grace_default, |grace| grace.0),
         job: job.clone(),
     })
 }
@@ -136,7 +163,9 @@ fn program(executable: &Executable, scope: &dyn Scope) -> Result<PlannedProgram,
     Ok(match &executable.kind {
         ExecutableKind::Script(script) => PlannedProgram::Script(script.clone()),
         ExecutableKind::Path(path) => PlannedProgram::File(PathBuf::from(&**path)),
-        ExecutableKind::CommandLine(line) => PlannedProgram::Command(line.words(scope).map_err(problem)?),
+        ExecutableKind::CommandLine(line) => {
+            PlannedProgram::Command(line.words(scope).map_err(problem)?)
+        }
     })
 }
 
@@ -159,9 +188,9 @@ fn evaluate_env(
 fn text_of(name: &str, value: &Value) -> Result<Option<String>, Problem> {
     match value {
         Value::Missing => Ok(None),
-        Value::String(text) if text.contains('\0') => {
-            Err(Problem::plain(format!("the environment variable {name} must not contain a NUL character")))
-        }
+        Value::String(text) if text.contains('\0') => Err(Problem::plain(format!(
+            "the environment variable {name} must not contain a NUL character"
+        ))),
         Value::String(text) => Ok(Some(text.to_string())),
         Value::Number(number) => Ok(Some(number.to_string())),
         Value::Boolean(flag) => Ok(Some(flag.to_string())),
@@ -182,12 +211,19 @@ struct Files<'a> {
 impl Files<'_> {
     fn add(&self, content: &str, pattern: &str) -> Result<Value, EvalError> {
         if pattern.contains('/') || pattern.contains('\0') || !pattern.contains('*') {
-            let message = format!("toFile needs a file name with a '*' and without '/', not {pattern:?}");
+            let message =
+                format!("toFile needs a file name with a '*' and without '/', not {pattern:?}");
             return Err(EvalError::new(message));
         }
         let mut written = self.written.borrow_mut();
-        let order: String =
-            self.attempt.order_id.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(60).collect();
+        let order: String = self
+            .attempt
+            .order_id
+            .as_str()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .take(60)
+            .collect();
         let unique = format!("{order}-{}-{}", self.attempt.number, written.len());
         let path = self.dir.join(pattern.replacen('*', &unique, 1));
         let text = Value::String(path.to_string_lossy().as_ref().into());
@@ -208,7 +244,12 @@ impl Scope for Place<'_> {
         Some(self.files.add(content, pattern))
     }
     fn job_resource(&self, path: &str, variable: Option<&str>) -> Answer {
-        Some(job_resource_value(self.known, path, variable, self.resources))
+        Some(job_resource_value(
+            self.known,
+            path,
+            variable,
+            self.resources,
+        ))
     }
 }
 
@@ -221,7 +262,11 @@ struct ResourceScope<'a> {
 impl Scope for ResourceScope<'_> {
     fn named_value(&self, name: &str) -> Answer {
         let is_carried = self.order.order.arguments.contains_key(name);
-        if name.starts_with("js7") && !is_carried { self.order.named_value(name) } else { None }
+        if name.starts_with("js7") && !is_carried {
+            self.order.named_value(name)
+        } else {
+            None
+        }
     }
     fn symbol(&self, symbol: Symbol) -> Answer {
         self.order.symbol(symbol)

@@ -20,7 +20,8 @@ pub struct Report {
 fn size_of(event: &SubagentEvent) -> usize {
     OVERHEAD
         + match event {
-            SubagentEvent::OrderStdoutWritten { chunk, .. } | SubagentEvent::OrderStderrWritten { chunk, .. } => chunk.len(),
+            SubagentEvent::OrderStdoutWritten { chunk, .. }
+            | SubagentEvent::OrderStderrWritten { chunk, .. } => chunk.len(),
             SubagentEvent::OrderProcessed { .. }
             | SubagentEvent::SubagentShutdownStarted
             | SubagentEvent::SubagentShutdown => 0,
@@ -32,7 +33,10 @@ impl Report {
     pub fn push(&mut self, event: SubagentEvent) -> EventId {
         self.last = EventId(self.last.0 + 1);
         self.bytes += size_of(&event);
-        self.events.push_back(Arc::new(SubagentStamped { event_id: self.last, event }));
+        self.events.push_back(Arc::new(SubagentStamped {
+            event_id: self.last,
+            event,
+        }));
         self.last
     }
 
@@ -53,7 +57,9 @@ impl Report {
 
     /// The number of the newest event that has been forgotten.
     pub fn torn(&self) -> EventId {
-        self.events.front().map_or(self.last, |first| EventId(first.event_id.0 - 1))
+        self.events
+            .front()
+            .map_or(self.last, |first| EventId(first.event_id.0 - 1))
     }
 
     /// The events behind `after`, about `limit` bytes of them but at least one.
@@ -65,12 +71,21 @@ impl Report {
             bytes += size_of(&stamped.event);
             is_first || bytes <= limit
         };
-        self.events.iter().skip(skip).take_while(fits).cloned().collect()
+        self.events
+            .iter()
+            .skip(skip)
+            .take_while(fits)
+            .cloned()
+            .collect()
     }
 
     /// Forgets everything up to `until`.
     pub fn release(&mut self, until: EventId) {
-        while self.events.front().is_some_and(|first| first.event_id <= until) {
+        while self
+            .events
+            .front()
+            .is_some_and(|first| first.event_id <= until)
+        {
             if let Some(first) = self.events.pop_front() {
                 self.bytes -= size_of(&first.event);
             }
@@ -96,7 +111,11 @@ mod tests {
         assert_eq!(report.after(EventId(0), usize::MAX).len(), 5);
         report.release(EventId(2));
         assert_eq!(report.torn(), EventId(2));
-        let ids: Vec<u64> = report.after(EventId(2), usize::MAX).iter().map(|stamped| stamped.event_id.0).collect();
+        let ids: Vec<u64> = report
+            .after(EventId(2), usize::MAX)
+            .iter()
+            .map(|stamped| stamped.event_id.0)
+            .collect();
         assert_eq!(ids, [3, 4, 5]);
         assert_eq!(report.after(EventId(4), usize::MAX).len(), 1);
         report.release(EventId(5));

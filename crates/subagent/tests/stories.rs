@@ -1,0 +1,506 @@
+//! A Subagent's decisions in the words of an operator.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that cannot be set up fails at that line"
+)]
+
+use expr::Value;
+use model::{
+    AgentPath, Attempt, ControllerId, EventId, ItemKey, Job, Order, Outcome, PlatformInfo, RunId,
+    SignedText, SubagentAnswer, SubagentCommand, SubagentEvent, WorkflowId,
+};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use subagent::{Effect, EndCause, JobEnd, PlannedProgram, State, Surroundings, plan};
+
+struct World {
+    state: State,
+    coupling: u64,
+    effects: Vec<Effect>,
+}
+
+fn subagent() -> World {
+    let platform = PlatformInfo {
+        version: "1".into(),
+        hostname: "host".into(),
+        system: "linux".into(),
+    };
+    let mut world = World {
+        state: State::new(RunId::new("life-1"), platform),
+        coupling: 0,
+        effects: Vec::new(),
+    };
+    world.dedicate("ALFA").unwrap();
+    world.couple().unwrap();
+    world
+}
+
+impl World {
+    fn dedicate(&mut self, agent: &str) -> Result<SubagentAnswer, model::Problem> {
+        let command = SubagentCommand::DedicateSubagent {
+            subagent_id: "S".into(),
+            agent_path: AgentPath::new(agent),
+            agent_run_id: RunId::new("agent-life"),
+            controller_id: "C".into(),
+        };
+        self.state.command(0, command, &mut self.effects)
+    }
+
+    fn couple(&mut self) -> Result<(), model::Problem> {
+        let command = SubagentCommand::CoupleDirector {
+            subagent_id: "S".into(),
+            subagent_run_id: self.state.run_id().clone(),
+            event_id: self.state.report().torn(),
+        };
+        self.state.command(0, command, &mut self.effects)?;
+        self.coupling = self.state.coupling();
+        Ok(())
+    }
+
+    fn ask(&mut self, command: SubagentCommand) -> Result<SubagentAnswer, model::Problem> {
+        self.state
+            .command(self.coupling, command, &mut self.effects)
+    }
+
+    fn start(&mut self, number: u32) -> Result<SubagentAnswer, model::Problem> {
+        self.ask(start(number))
+    }
+}
+
+fn attempt(number: u32) -> Attempt {
+    Attempt {
+        order_id: "A".into(),
+        number,
+    }
+}
+
+fn start(number: u32) -> SubagentCommand {
+    SubagentCommand::StartOrderProcess {
+        attempt: attempt(number),
+        order: Box::new(order("{}")),
+        default_arguments: BTreeMap::new(),
+    }
+}
+
+fn order(arguments: &str) -> Order {
+    let text = format!(
+        r#"{{"TYPE":"Order","id":"A","workflowId":{{"path":"w","versionId":"1"}},"position":[0],"state":{{"TYPE":"Ready"}},"arguments":{arguments}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+fn starts(effects: &[Effect]) -> usize {
+    effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Start { .. }))
+        .count()
+}
+
+#[test]
+fn an_attempt_is_started_at_most_once_however_often_it_is_asked_for() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    world.start(1).unwrap();
+    assert_eq!(starts(&world.effects), 1);
+    let mut effects = Vec::new();
+    world
+        .state
+        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut effects);
+    world.start(1).unwrap();
+    assert_eq!(
+        starts(&world.effects),
+        1,
+        "its end has not been confirmed, so it is still known"
+    );
+    assert_eq!(world.state.running(), 0);
+}
+
+#[test]
+fn a_late_message_of_an_earlier_connection_orders_nothing() {
+    let mut world = subagent();
+    let earlier = world.coupling;
+    world.start(1).unwrap();
+    world
+        .state
+        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
+    world.couple().unwrap();
+    world
+        .ask(SubagentCommand::ReleaseEvents {
+            until_event_id: EventId(1),
+        })
+        .unwrap();
+    // The attempt has been confirmed and forgotten: only the fence keeps a late repetition from starting it again.
+    let late = world.state.command(earlier, start(1), &mut world.effects);
+    assert!(late.unwrap_err().is("SubagentNotCoupled"));
+    assert_eq!(starts(&world.effects), 1);
+}
+
+#[test]
+fn s43_an_end_is_kept_until_the_director_has_confirmed_it() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    world.state.on_output(SubagentEvent::OrderStdoutWritten {
+        attempt: attempt(1),
+        chunk: "hello\n".into(),
+    });
+    world
+        .state
+        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
+    world.couple().unwrap();
+    assert_eq!(world.state.report().after(EventId(0), usize::MAX).len(), 2);
+    world
+        .ask(SubagentCommand::ReleaseEvents {
+            until_event_id: EventId(2),
+        })
+        .unwrap();
+    assert!(world.state.report().is_empty());
+}
+
+#[test]
+fn another_agent_does_not_take_a_subagent_that_belongs_to_one() {
+    let mut world = subagent();
+    assert!(
+        world
+            .dedicate("BRAVO")
+            .unwrap_err()
+            .is("SubagentAlreadyDedicated")
+    );
+    world.dedicate("ALFA").unwrap();
+}
+
+#[test]
+fn a_restarted_subagent_says_that_it_belongs_to_nobody() {
+    let platform = PlatformInfo {
+        version: "1".into(),
+        hostname: "host".into(),
+        system: "linux".into(),
+    };
+    let mut state = State::new(RunId::new("life-2"), platform);
+    let command = SubagentCommand::CoupleDirector {
+        subagent_id: "S".into(),
+        subagent_run_id: RunId::new("life-1"),
+        event_id: EventId(7),
+    };
+    assert!(
+        state
+            .command(0, command, &mut Vec::new())
+            .unwrap_err()
+            .is("SubagentNotDedicated")
+    );
+}
+
+#[test]
+fn s141_a_kill_goes_to_the_running_attempt_and_to_no_other() {
+    let mut world = subagent();
+    world.start(2).unwrap();
+    world
+        .ask(SubagentCommand::KillProcess {
+            attempt: attempt(1),
+            immediately: true,
+        })
+        .unwrap();
+    world
+        .ask(SubagentCommand::KillProcess {
+            attempt: attempt(2),
+            immediately: false,
+        })
+        .unwrap();
+    let kills: Vec<&Effect> = world
+        .effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Kill { .. }))
+        .collect();
+    assert_eq!(
+        kills,
+        [&Effect::Kill {
+            attempt: attempt(2),
+            immediately: false,
+            cause: EndCause::Killed
+        }]
+    );
+}
+
+#[test]
+fn a_shutdown_without_signal_waits_for_the_jobs_and_takes_no_more() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    world
+        .ask(SubagentCommand::ShutDown {
+            process_signal: None,
+            restart: true,
+        })
+        .unwrap();
+    assert!(world.start(2).unwrap_err().is("SubagentIsShuttingDown"));
+    assert!(!world.effects.contains(&Effect::End { restart: true }));
+    let mut effects = Vec::new();
+    world
+        .state
+        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut effects);
+    assert_eq!(effects, [Effect::End { restart: true }]);
+    let events = world.state.report().after(EventId(0), usize::MAX);
+    let names: Vec<&str> = events
+        .iter()
+        .map(|stamped| stamped.event.type_name())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "SubagentShutdownStarted",
+            "OrderProcessed",
+            "SubagentShutdown"
+        ]
+    );
+}
+
+#[test]
+fn a_shutdown_with_sigkill_kills_what_runs() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    let signal = Some("SIGKILL".into());
+    world
+        .ask(SubagentCommand::ShutDown {
+            process_signal: signal,
+            restart: false,
+        })
+        .unwrap();
+    let kill = Effect::Kill {
+        attempt: attempt(1),
+        immediately: true,
+        cause: EndCause::Shutdown,
+    };
+    assert!(world.effects.contains(&kill));
+    let unknown = SubagentCommand::ShutDown {
+        process_signal: Some("SIGHUP".into()),
+        restart: false,
+    };
+    assert!(world.ask(unknown).unwrap_err().is("UnknownProcessSignal"));
+}
+
+#[test]
+fn a_batch_stops_at_the_first_refusal() {
+    let mut world = subagent();
+    let bad = SubagentCommand::AttachItem {
+        item: SignedText {
+            string: "{".into(),
+            signature: None,
+        },
+        key: ItemKey::workflow(&WorkflowId {
+            path: "w".into(),
+            version_id: "1".into(),
+        }),
+        item_revision: None,
+    };
+    let batch = SubagentCommand::Batch {
+        commands: vec![bad, start(1)],
+    };
+    let SubagentAnswer::Batch { responses } = world.ask(batch).unwrap() else {
+        panic!()
+    };
+    assert_eq!(responses.len(), 1);
+    assert_eq!(starts(&world.effects), 0);
+}
+
+fn job(json: &str) -> (Arc<model::Workflow>, Arc<Job>) {
+    let text = format!(
+        r#"{{"TYPE":"Workflow","path":"w","versionId":"1","instructions":[{{"TYPE":"Execute.Anonymous","job":{json}}}]}}"#
+    );
+    let key = ItemKey::workflow(&WorkflowId {
+        path: "w".into(),
+        version_id: "1".into(),
+    });
+    let model::ItemBody::Workflow(workflow) = model::stored_item(&key, &text).unwrap().body else {
+        panic!()
+    };
+    let job = workflow.job(&model::Position::top(0)).unwrap().1.clone();
+    (workflow, job)
+}
+
+const SIMPLE: &str =
+    r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":"}}"#;
+
+fn end(code: i32) -> JobEnd {
+    JobEnd {
+        code: Some(code),
+        signal: None,
+        cause: EndCause::ByItself,
+        values: Ok(Vec::new()),
+        last_error_line: None,
+    }
+}
+
+#[test]
+fn a_return_code_decides_between_success_and_failure() {
+    let (_, job) = job(SIMPLE);
+    assert!(end(0).outcome(&job).is_succeeded());
+    let failed = end(7).outcome(&job);
+    assert!(matches!(&failed, Outcome::Failed { .. }), "{failed:?}");
+    assert_eq!(failed.named_values()["returnCode"], Value::from(7));
+    let lenient = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","returnCodeMeaning":{"success":"0,5..9"}}}"#;
+    let (_, lenient) = self::job(lenient);
+    assert!(end(7).outcome(&lenient).is_succeeded());
+    assert!(!end(4).outcome(&lenient).is_succeeded());
+}
+
+#[test]
+fn a_process_ended_by_a_signal_has_the_code_that_a_shell_shows() {
+    let (_, job) = job(SIMPLE);
+    let killed = JobEnd {
+        code: None,
+        signal: Some(9),
+        cause: EndCause::Killed,
+        values: Ok(vec![("A".into(), "1".into())]),
+        last_error_line: None,
+    };
+    let outcome = killed.outcome(&job);
+    assert_eq!(outcome.named_values()["returnCode"], Value::from(137));
+    assert!(
+        !outcome.named_values().contains_key("A"),
+        "values of a killed process are dropped"
+    );
+    assert!(matches!(outcome, Outcome::Killed { .. }));
+}
+
+#[test]
+fn error_output_is_a_failure_where_the_job_says_so() {
+    let strict = r#"{"agentPath":"ALFA","failOnErrWritten":true,"executable":{"TYPE":"ShellScriptExecutable","script":":"}}"#;
+    let (_, strict) = job(strict);
+    let written = JobEnd {
+        last_error_line: Some("last".into()),
+        ..end(0)
+    };
+    let Outcome::Failed {
+        message: Some(message),
+        ..
+    } = written.outcome(&strict)
+    else {
+        panic!()
+    };
+    assert_eq!(&*message, "The job's error channel: last");
+    let (_, easy) = job(SIMPLE);
+    assert!(written.outcome(&easy).is_succeeded());
+}
+
+#[test]
+fn a_bad_line_of_return_values_fails_the_job_and_says_which() {
+    let (_, job) = job(SIMPLE);
+    let bad = JobEnd {
+        values: Err("line 3 has no '='".into()),
+        ..end(0)
+    };
+    let Outcome::Failed {
+        message: Some(message),
+        named_values,
+        ..
+    } = bad.outcome(&job)
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (&*message, &named_values["returnCode"]),
+        ("line 3 has no '='", &Value::from(0))
+    );
+}
+
+fn planned(
+    job_json: &str,
+    arguments: &str,
+    resources: &[&str],
+) -> Result<subagent::JobPlan, model::Problem> {
+    let (workflow, _) = job(job_json);
+    let mut job_resources = BTreeMap::new();
+    for text in resources {
+        let origin = model::read::Origin::default();
+        let item = model::read::item(text, model::read::Format::Json, &origin).unwrap();
+        let model::ItemBody::JobResource(resource) = item.body else {
+            panic!()
+        };
+        job_resources.insert(resource.path.clone(), resource);
+    }
+    let env = BTreeMap::from([
+        ("LANG".to_owned(), "C".to_owned()),
+        ("HOME".to_owned(), "/root".to_owned()),
+    ]);
+    let around = Surroundings {
+        now: model::Timestamp::from_millis(1_700_000_000_000),
+        env: &env,
+        temp_dir: PathBuf::from("/tmp/values"),
+        job_resources: &job_resources,
+        grace_default: Duration::from_secs(15),
+    };
+    plan(
+        &attempt(1),
+        &order(arguments),
+        &workflow,
+        &ControllerId::new("C"),
+        &around,
+    )
+}
+
+#[test]
+fn the_environment_comes_from_expressions_and_a_missing_value_removes_a_variable() {
+    let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":"env","env":{"A":"orderId","B":"$n + 1","LANG":"missing","E":"env('HOME')","C":"controllerId"}}}"#;
+    let plan = planned(json, r#"{"n":41}"#, &[]).unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        plan.env,
+        BTreeMap::from([
+            ("A".to_owned(), text("A")),
+            ("B".to_owned(), text("42")),
+            ("C".to_owned(), text("C")),
+            ("E".to_owned(), text("/root")),
+            ("LANG".to_owned(), None),
+        ])
+    );
+    assert_eq!(plan.grace, Duration::from_secs(15));
+}
+
+#[test]
+fn an_unknown_name_in_the_environment_is_named_and_nothing_is_started() {
+    let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"X":"$nobody"}}}"#;
+    assert_eq!(
+        planned(json, "{}", &[]).unwrap_err().message,
+        "No such named value: nobody"
+    );
+}
+
+#[test]
+fn a_job_resource_sees_the_machine_but_not_what_the_order_carries() {
+    let json = r#"{"agentPath":"ALFA","jobResourcePaths":["R"],"executable":{"TYPE":"ShellScriptExecutable","script":":"}}"#;
+    let good = r#"{"TYPE":"JobResource","path":"R","variables":{},"env":{"H":"env('HOME')","O":"$js7OrderId"}}"#;
+    let plan = planned(json, "{}", &[good]).unwrap();
+    assert_eq!(plan.env["H"].as_deref(), Some("/root"));
+    assert_eq!(plan.env["O"].as_deref(), Some("A"));
+    let nosy = r#"{"TYPE":"JobResource","path":"R","variables":{},"env":{"H":"$secret"}}"#;
+    assert!(planned(json, r#"{"secret":"x"}"#, &[nosy]).is_err());
+    assert!(
+        planned(json, "{}", &[])
+            .unwrap_err()
+            .message
+            .contains("JobResource:R")
+    );
+}
+
+#[test]
+fn to_file_names_a_file_of_its_own_for_each_use() {
+    let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"F":"toFile('content', 'list-*.txt')","G":"toFile('other', '*.txt')"}}}"#;
+    let plan = planned(json, "{}", &[]).unwrap();
+    assert_eq!(plan.files.len(), 2);
+    assert_eq!(plan.files[0].1, "content");
+    assert_eq!(plan.env["F"].as_deref(), plan.files[0].0.to_str());
+    assert_ne!(plan.files[0].0, plan.files[1].0);
+    assert!(plan.files[0].0.starts_with("/tmp/values"));
+    let escaping = json.replace("list-*.txt", "../*.txt");
+    assert!(planned(&escaping, "{}", &[]).is_err());
+}
+
+#[test]
+fn a_command_line_is_split_into_words_with_variables() {
+    let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"CommandLineExecutable","command":"'/bin/echo' x 'y y' \"z\" $WORD"}}"#;
+    let plan = planned(json, r#"{"WORD":"last"}"#, &[]).unwrap();
+    let words = ["/bin/echo", "x", "y y", "z", "last"]
+        .map(str::to_owned)
+        .to_vec();
+    assert_eq!(plan.program, PlannedProgram::Command(words));
+}
