@@ -1,1 +1,24 @@
-//! To be furnished.
+//! A Controller as a running thing: its log, its connections to Agents, its answers over HTTP.
+//!
+//! Always: what it decides is decided by `controller`; nothing is answered before it is committed; whoever asks has shown who
+//! he is and has the named permission. Never here: rules. See [`run`].
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod api;
+mod driver;
+mod drivers;
+mod machine;
+mod metrics;
+mod permission;
+mod private_file;
+mod run;
+mod sessions;
+mod settings;
+mod users;
+
+pub use machine::{ControllerMachine, Input, Reply};
+pub use permission::Permission;
+pub use private_file::PrivateFileError;
+pub use run::{Exit, RunError, run};
+pub use settings::{ControllerSettings, UserSettings};

@@ -24,6 +24,6 @@ mod state;
 pub use agent::{AgentState, Coupling, SubagentState};
 pub use attachment::Attachment;
 pub use deploy::Fresh;
-pub use outbox::Thing;
+pub use outbox::{Cursor, Thing};
 pub use record::{Batch, NotApplicable, Recorder};
 pub use state::{ItemRecord, State};

@@ -41,6 +41,23 @@ impl State {
         Ok(())
     }
 
+    /// An Agent's line cannot be read as an event: it is put down and passed over.
+    pub fn agent_event_unreadable(
+        &mut self,
+        path: &AgentPath,
+        event_id: EventId,
+        problem: Problem,
+        out: &mut dyn Recorder,
+    ) -> Result<(), NotApplicable> {
+        match self.agents.get(path) {
+            Some(agent) if agent.event_id < event_id => {
+                let event = AgentEvent::AgentEventRejected { event_id, event: "?".into(), problem };
+                out.record(self, None, Event::Agent(path.clone(), event))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// What an Agent's event means here; nothing if it is the Agent's own affair.
     fn mirrored(&self, path: &AgentPath, event: &Event) -> Option<Event> {
         match event {

@@ -6,6 +6,7 @@
 use crate::{Attachment, State};
 use imbl::{OrdMap, OrdSet};
 use model::{AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderId, SignedText};
+use std::ops::Bound;
 
 /// Something to be sent. Detaching goes first, since it makes room and lets orders go on; items go before the orders that need
 /// them; an Agent's own item goes last when it is taken back.
@@ -43,6 +44,30 @@ impl Thing {
     }
 }
 
+const RANKS: u8 = 5;
+
+/// How far an outbox has been sent over one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    last: [Option<(EventId, Thing)>; RANKS as usize],
+}
+
+impl Cursor {
+    /// Everything up to this thing has been sent.
+    pub fn pass(&mut self, thing: &Thing, since: EventId) {
+        self.last[usize::from(thing.rank())] = Some((since, thing.clone()));
+    }
+
+    fn begin(&self, rank: u8) -> (u8, Bound<(u8, EventId, Thing)>) {
+        let bound = match &self.last[usize::from(rank)] {
+            Some((since, thing)) => Bound::Excluded((rank, *since, thing.clone())),
+            // Smaller than every thing of this rank.
+            None => Bound::Included((rank, EventId::BEFORE_FIRST, Thing::DetachOrder(OrderId::from("")))),
+        };
+        (rank, bound)
+    }
+}
+
 /// The things for one Agent: by rank, then first come first served.
 #[derive(Clone, Debug, Default)]
 struct Queue {
@@ -77,8 +102,18 @@ impl Outbox {
         self.queues.remove(agent);
     }
 
-    fn of(&self, agent: &AgentPath) -> impl Iterator<Item = (&Thing, EventId)> {
-        self.queues.get(agent).into_iter().flat_map(|queue| queue.things.iter().map(|(_, since, thing)| (thing, *since)))
+    fn after(&self, agent: &AgentPath, cursor: &Cursor) -> impl Iterator<Item = (&Thing, EventId)> {
+        let begins: Vec<_> = (0..RANKS).map(|rank| cursor.begin(rank)).collect();
+        let queue = self.queues.get(agent);
+        begins.into_iter().flat_map(move |(rank, begin)| {
+            let range = queue.map(|queue| queue.things.range((begin, Bound::Unbounded)));
+            let of_rank = range.into_iter().flatten().take_while(move |(r, _, _)| *r == rank);
+            of_rank.map(|(_, since, thing)| (thing, *since))
+        })
+    }
+
+    fn len(&self, agent: &AgentPath) -> usize {
+        self.queues.get(agent).map_or(0, |queue| queue.things.len())
     }
 
     fn since(&self, agent: &AgentPath, thing: &Thing) -> Option<EventId> {
@@ -96,10 +131,15 @@ pub(crate) fn thing_of(order: &Order) -> Option<(&AgentPath, Thing)> {
 }
 
 impl State {
-    /// What is to be sent to the Agent, in order, each with the event since which it is to be sent: a thing with a newer
-    /// event is a new one.
-    pub fn outbox(&self, agent: &AgentPath) -> impl Iterator<Item = (&Thing, EventId)> {
-        self.outbox.of(agent)
+    /// What is to be sent to the Agent behind what the cursor has passed, in order, each with the event since which it is to be
+    /// sent: a thing with a newer event is a new one.
+    pub fn outbox(&self, agent: &AgentPath, cursor: &Cursor) -> impl Iterator<Item = (&Thing, EventId)> {
+        self.outbox.after(agent, cursor)
+    }
+
+    /// How many things wait for the Agent's confirmation, sent or not.
+    pub fn outbox_len(&self, agent: &AgentPath) -> usize {
+        self.outbox.len(agent)
     }
 
     /// Since when a thing is to be sent, if it still is.

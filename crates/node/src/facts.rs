@@ -52,10 +52,20 @@ impl Facts {
     }
 
     fn stamp<M: Machine>(&mut self, machine: &mut M, at: Option<Timestamp>, event: Event) -> Result<(), NotApplicable> {
+        self.record_with(at, event, |stamped| machine.evolve(stamped))
+    }
+
+    /// The same for a machine inside of the node's own: `evolve` makes the event true. Generic over its error.
+    pub fn record_with<E>(
+        &mut self,
+        at: Option<Timestamp>,
+        event: Event,
+        evolve: impl FnOnce(&Stamped) -> Result<(), E>,
+    ) -> Result<(), E> {
         let event_id = self.last.next(self.now);
         let timestamp = at.filter(|at| *at != event_id.timestamp());
         let stamped = Stamped { event_id, timestamp, event };
-        machine.evolve(&stamped)?;
+        evolve(&stamped)?;
         stamped.write_line(&mut self.lines);
         self.last = event_id;
         self.count += 1;
@@ -63,15 +73,17 @@ impl Facts {
     }
 
     /// Time goes on within a long batch; it never goes back.
-    pub(crate) fn set_now(&mut self, now: Timestamp) {
+    pub fn set_now(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// The size of the lines.
+    pub fn bytes(&self) -> usize {
         self.lines.len()
     }
 
-    pub(crate) fn into_lines(self) -> String {
+    /// The events as lines.
+    pub fn into_lines(self) -> String {
         self.lines
     }
 }

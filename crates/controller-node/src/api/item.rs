@@ -1,0 +1,103 @@
+//! `/controller/api/item`: change items, look at them.
+
+use super::{Api, refusal, stopped};
+use crate::machine::{ControllerMachine, Input, Reply};
+use crate::permission::Route;
+use crate::users::User;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use controller::{Attachment, ItemRecord};
+use model::{AgentPath, ItemKey, ItemOperation};
+use net::{Problem, RawBody, Refusal};
+use serde_json::{Value, json};
+
+pub(super) async fn change(State(api): State<Api>, user: User, RawBody(body): RawBody) -> Result<Json<Value>, Refusal> {
+    user.may_use(Route::ChangeItems)?;
+    let operations = operations(&body)?;
+    match api.0.handle.ask(Input::Items(operations)).await.map_err(stopped)? {
+        Reply::Items(Err(problem)) => Err(refusal(problem)),
+        _ => Ok(Json(json!({}))),
+    }
+}
+
+/// One operation per line. All lines that cannot be read are told.
+fn operations(body: &[u8]) -> Result<Vec<ItemOperation>, Refusal> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| Problem::new("InvalidJson", format!("the items are no text: {error}")))?;
+    let mut operations = Vec::new();
+    let mut faults = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match ItemOperation::from_json(line) {
+            Ok(operation) => operations.push(operation),
+            Err(error) => faults.push(format!("line {}: {error}", number + 1)),
+        }
+    }
+    if faults.is_empty() { Ok(operations) } else { Err(Problem::new("InvalidJson", faults.join("\n")).into()) }
+}
+
+pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
+    user.may_use(Route::Item)?;
+    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
+    let items: Vec<Value> = machine.state.items().map(|record| summary(&machine, record)).collect();
+    Ok(Json(json!({ "eventId": machine.last_event_id, "items": items })))
+}
+
+pub(super) async fn single(
+    State(api): State<Api>,
+    user: User,
+    Path(key): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    user.may_use(Route::Item)?;
+    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
+    let Some(record) = find(&machine, &key) else {
+        let problem = Problem::new("UnknownItem", format!("there is no {key}; keys look like Lock:L or Workflow:w"));
+        return Err(problem.with("key", key).status(StatusCode::NOT_FOUND));
+    };
+    let mut item = summary(&machine, record);
+    item["signed"] = json!({ "string": record.item.text, "signature": record.signature });
+    Ok(Json(item))
+}
+
+/// By its key; a workflow also by its path alone.
+fn find<'m>(machine: &'m ControllerMachine, key: &str) -> Option<&'m ItemRecord> {
+    let exact = machine.state.items().find(|record| record.item.key.as_str() == key);
+    if let Some(record) = exact {
+        return Some(record);
+    }
+    let current = machine.state.current_version(&model::WorkflowPath::from(key.strip_prefix("Workflow:")?))?;
+    machine.state.item(&ItemKey::workflow(current)).map(AsRef::as_ref)
+}
+
+fn summary(machine: &ControllerMachine, record: &ItemRecord) -> Value {
+    let state = &machine.state;
+    let key = &record.item.key;
+    let attached: serde_json::Map<String, Value> =
+        state.attachments(key).into_iter().map(|(agent, attachment)| attached(&agent, &attachment)).collect();
+    let mut summary = json!({
+        "key": key,
+        "TYPE": record.item.body.item_type().type_name(),
+        "attachedToAgents": attached,
+    });
+    if let Some(revision) = record.item.revision {
+        summary["itemRevision"] = json!(revision);
+    }
+    if let Some(id) = key.as_workflow() {
+        let is_current = state.current_version(&id.path).is_some_and(|current| **current == id);
+        summary["versionId"] = json!(id.version_id);
+        summary["isCurrent"] = json!(is_current);
+    }
+    if state.is_deletion_marked(key) {
+        summary["isDeletionMarked"] = json!(true);
+    }
+    summary
+}
+
+fn attached(agent: &AgentPath, attachment: &Attachment) -> (String, Value) {
+    let word = match attachment {
+        Attachment::Attachable => "Attachable",
+        Attachment::Attached(_) => "Attached",
+        Attachment::Detachable => "Detachable",
+    };
+    (agent.to_string(), json!(word))
+}

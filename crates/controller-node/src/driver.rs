@@ -1,0 +1,398 @@
+//! The connection to one Agent: dial, dedicate, couple, follow its events, send what is to be sent; for ever.
+//!
+//! Always: dialled from here, never by the Agent; tried again at once, soon, then every ten seconds for as long as it takes; events
+//! are confirmed to the Agent only after our own commit. Never here: what a message means. See `controller`.
+
+use crate::drivers::{Link, Port, Sending, Target};
+use crate::machine::{ControllerMachine, Input, Reply};
+use bytes::Bytes;
+use controller::Cursor;
+use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
+use net::{Backoff, Client, ClientError, ClientSettings, Credentials, NdjsonStream, Secret, TlsClient};
+use node::{Handle, Stopped};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Without line or heartbeat for so long, the Agent counts as lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Lines of an Agent that become one commit.
+const LINES_MAX: usize = 1000;
+/// Bytes of an Agent's lines that become one commit.
+const BYTES_MAX: usize = 1 << 20;
+/// Bytes of one request.
+const REQUEST_BYTES: usize = 8 << 20;
+/// The longest line of an event stream: an order with its arguments.
+const ANSWER_LIMIT: usize = 64 << 20;
+/// How often an Agent is told that its events may go.
+const RELEASE_PERIOD: Duration = Duration::from_secs(1);
+/// When something that was refused is sent again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a driver needs.
+pub(crate) struct Driver {
+    pub(crate) handle: Handle<ControllerMachine>,
+    pub(crate) link: Link,
+    pub(crate) tls: Option<TlsClient>,
+    pub(crate) token: Option<Secret>,
+}
+
+/// Why a connection has ended.
+enum Ending {
+    /// It broke, or the Agent refuses.
+    Failed(Problem),
+    /// The Agent is to be found elsewhere.
+    Moved,
+    /// This node ends.
+    Stopped,
+}
+
+impl From<Stopped> for Ending {
+    fn from(_: Stopped) -> Ending {
+        Ending::Stopped
+    }
+}
+
+impl From<ClientError> for Ending {
+    fn from(error: ClientError) -> Ending {
+        Ending::Failed(problem_of(&error))
+    }
+}
+
+fn problem_of(error: &ClientError) -> Problem {
+    if let ClientError::Refused { problem, status, .. } = error {
+        let code = problem.code.as_ref().map_or_else(|| format!("Http{}", status.as_u16()), ToString::to_string);
+        return Problem::new(&code, format!("HTTP {}: {}", status.as_u16(), problem.message));
+    }
+    let code = match error {
+        ClientError::Untrusted { .. } => "Untrusted",
+        ClientError::Unreachable { .. } => "Unreachable",
+        ClientError::Refused { .. } | ClientError::Broken { .. } | ClientError::Misused { .. } => "AgentConnectionFailed",
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// Drives until the Agent is deleted (then the task is aborted) or the node ends.
+pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
+    let begin = Instant::now();
+    let mut backoff = Backoff::new();
+    loop {
+        let to = target.borrow_and_update().clone();
+        let ending = tokio::select! {
+            ending = connect(&driver, &to, || backoff.connected(begin.elapsed())) => ending,
+            changed = target.changed() => if changed.is_ok() { Ending::Moved } else { Ending::Stopped },
+        };
+        driver.link.set(None);
+        match ending {
+            Ending::Stopped => return,
+            Ending::Moved => {
+                tracing::info!(agent = %to.path, "the Agent is to be found elsewhere");
+                backoff = Backoff::new();
+                continue;
+            }
+            Ending::Failed(problem) => {
+                tracing::debug!(agent = %to.path, %problem, "not coupled");
+                let input = Input::AgentCouplingFailed { agent: to.path.clone(), problem };
+                if driver.handle.ask(input).await.is_err() {
+                    return;
+                }
+            }
+        }
+        let pause = backoff.failed(begin.elapsed(), jitter());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = target.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                backoff = Backoff::new();
+            }
+        }
+    }
+}
+
+fn jitter() -> f64 {
+    rand::random::<f64>()
+}
+
+/// An Agent that is coupled.
+struct Coupled {
+    client: Client,
+    /// Its newest event that we have.
+    observed: EventId,
+    /// Gets what is to be sent.
+    batches: mpsc::Receiver<Vec<Sending>>,
+}
+
+async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> Ending {
+    let coupled = match couple(driver, target).await {
+        Ok(coupled) => coupled,
+        Err(ending) => return ending,
+    };
+    connected();
+    let Coupled { client, observed, batches } = coupled;
+    tracing::info!(agent = %target.path, peer = client.peer(), %observed, "coupled");
+    let (confirm, confirmed) = watch::channel(observed);
+    let sending = Sender { handle: driver.handle.clone(), target: target.clone(), client: client.clone(), refused: VecDeque::new() };
+    // In a task of its own: reading a mass of events must not delay what is to be sent.
+    let mut sending = AbortOnDropHandle::new(tokio::spawn(sending.run(batches)));
+    driver.handle.nudge();
+    tokio::select! {
+        ending = follow(driver, target, &client, observed, &confirm) => ending,
+        ending = release(&client, confirmed) => ending,
+        ending = &mut sending => ending.unwrap_or_else(|panic| Ending::Failed(Problem::plain(panic.to_string()))),
+    }
+}
+
+/// Makes sure that both sides mean the same, and opens the slot for what is to be sent.
+async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
+    let mut settings = ClientSettings::new(&*target.uri);
+    settings.tls.clone_from(&driver.tls);
+    settings.answer_limit = ANSWER_LIMIT;
+    if let Some(token) = &driver.token {
+        settings.credentials = Credentials::Bearer(token.clone());
+    }
+    let client = Client::new(settings)?;
+    let path = target.path.clone();
+    let known = driver.handle.read(move |machine| {
+        let agent = machine.state.agent(&path).cloned().unwrap_or_default();
+        (agent, machine.run_id(), machine.state.controller_id().clone())
+    });
+    let (agent, controller_run_id, controller_id) = known.await?;
+    let (agent_run_id, observed) = if let Some(run_id) = agent.agent_run_id {
+        (run_id, agent.event_id)
+    } else {
+        let command = AgentCommand::DedicateAgentDirector {
+            agent_path: target.path.clone(),
+            directors: target.directors.clone(),
+            controller_id,
+            controller_run_id: controller_run_id.clone(),
+        };
+        dedicate(driver, target, &client, &command).await?
+    };
+    let command = AgentCommand::CoupleController {
+        agent_path: target.path.clone(),
+        agent_run_id,
+        event_id: observed,
+        controller_run_id,
+    };
+    let AgentAnswer::Coupled { order_ids } = ask(&client, &command).await? else { return Err(nonsense(&command)) };
+    driver.handle.ask(Input::AgentCoupled { agent: target.path.clone() }).await?;
+    let (slot, batches) = mpsc::channel(1);
+    driver.link.set(Some(Port { slot, cursor: Cursor::default(), held: order_ids.into_iter().collect() }));
+    Ok(Coupled { client, observed, batches })
+}
+
+async fn dedicate(
+    driver: &Driver,
+    target: &Target,
+    client: &Client,
+    command: &AgentCommand,
+) -> Result<(RunId, EventId), Ending> {
+    let AgentAnswer::Dedicated { agent_run_id, agent_event_id } = ask(client, command).await? else {
+        return Err(nonsense(command));
+    };
+    let (agent, run_id, event_id) = (target.path.clone(), agent_run_id.clone(), agent_event_id);
+    driver.handle.ask(Input::AgentDedicated { agent, run_id, event_id }).await?;
+    Ok((agent_run_id, agent_event_id))
+}
+
+async fn ask(client: &Client, command: &AgentCommand) -> Result<AgentAnswer, Ending> {
+    let answer: AgentAnswer = client.post_json("/agent/api/command", command).await?;
+    match answer {
+        AgentAnswer::Problem { code, message, arguments } => Err(Ending::Failed(Problem { code, message, arguments })),
+        answer => Ok(answer),
+    }
+}
+
+fn nonsense(command: &AgentCommand) -> Ending {
+    Ending::Failed(Problem::plain(format!("the Agent's answer to {} makes no sense", command.type_name())))
+}
+
+/// Takes over the Agent's events until the stream ends.
+async fn follow(
+    driver: &Driver,
+    target: &Target,
+    client: &Client,
+    observed: EventId,
+    confirm: &watch::Sender<EventId>,
+) -> Ending {
+    let stream = client.get_stream(&format!("/agent/api/event?after={observed}&heartbeat=1"), PATIENCE).await;
+    let mut stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => return error.into(),
+    };
+    loop {
+        let Ok(lines) = next_lines(&mut stream).await else {
+            return Ending::Failed(Problem::new("AgentConnectionLost", "the Agent's event stream broke"));
+        };
+        if lines.is_empty() {
+            return Ending::Failed(Problem::new("AgentConnectionLost", "the Agent has ended its event stream"));
+        }
+        let mut lines = VecDeque::from(lines);
+        while !lines.is_empty() {
+            let events = cut(&mut lines).iter().map(read).collect();
+            match driver.handle.ask(Input::AgentEvents { agent: target.path.clone(), events }).await {
+                Ok(Reply::Observed(observed)) => drop(confirm.send_replace(observed)),
+                Ok(_) => {}
+                Err(stopped) => return stopped.into(),
+            }
+        }
+    }
+}
+
+/// All lines that have come; none at the end.
+async fn next_lines(stream: &mut NdjsonStream) -> Result<Vec<Bytes>, ClientError> {
+    Ok(stream.next_lines().await?.map(Vec::from).unwrap_or_default())
+}
+
+/// As many lines as become one commit.
+fn cut(lines: &mut VecDeque<Bytes>) -> Vec<Bytes> {
+    let mut taken = Vec::new();
+    let mut bytes = 0;
+    while taken.len() < LINES_MAX
+        && bytes < BYTES_MAX
+        && let Some(line) = lines.pop_front()
+    {
+        bytes += line.len();
+        taken.push(line);
+    }
+    taken
+}
+
+fn read(line: &Bytes) -> Result<Stamped, (EventId, Problem)> {
+    let read = std::str::from_utf8(line).map_err(|error| error.to_string());
+    let read = read.and_then(|text| Stamped::from_json(text).map_err(|error| error.to_string()));
+    read.map_err(|what| {
+        let digits = line.strip_prefix(b"{\"eventId\":").unwrap_or_default();
+        let id = digits.iter().take_while(|byte| byte.is_ascii_digit()).fold(0_u64, |id, digit| {
+            id.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+        });
+        (EventId(id), Problem::new("AgentEventIsUnreadable", what))
+    })
+}
+
+/// Tells the Agent which of its events may go.
+async fn release(client: &Client, mut confirmed: watch::Receiver<EventId>) -> Ending {
+    loop {
+        if confirmed.changed().await.is_err() {
+            return Ending::Stopped;
+        }
+        tokio::time::sleep(RELEASE_PERIOD).await;
+        let until_event_id = *confirmed.borrow_and_update();
+        if let Err(ending) = ask(client, &AgentCommand::ReleaseEvents { until_event_id }).await {
+            return ending;
+        }
+    }
+}
+
+/// Sends what the commit loop puts into the slot, one request after another.
+struct Sender {
+    handle: Handle<ControllerMachine>,
+    target: Target,
+    client: Client,
+    refused: VecDeque<(Instant, Sending)>,
+}
+
+impl Sender {
+    async fn run(mut self, mut batches: mpsc::Receiver<Vec<Sending>>) -> Ending {
+        loop {
+            let again = self.refused.front().map(|(at, _)| *at);
+            let retry = async {
+                match again {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let batch = tokio::select! {
+                batch = batches.recv() => {
+                    let Some(batch) = batch else { return Ending::Stopped };
+                    // There is room for the next one while this one is under way.
+                    self.handle.nudge();
+                    batch
+                }
+                () = retry => match self.refused_again().await {
+                    Ok(batch) => batch,
+                    Err(stopped) => return stopped.into(),
+                },
+            };
+            if let Err(ending) = self.send(batch).await {
+                return ending;
+            }
+        }
+    }
+
+    /// What was refused and is still to be sent, as it is by now.
+    async fn refused_again(&mut self) -> Result<Vec<Sending>, Stopped> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        while let Some((_, sending)) = self.refused.pop_front_if(|(at, _)| *at <= now) {
+            due.push(sending);
+        }
+        let path = self.target.path.clone();
+        let look = self.handle.read(move |machine| {
+            let is_wanted = |sending: &Sending| machine.state.outbox_since(&path, &sending.thing) == Some(sending.since);
+            let mut again: Vec<Sending> = due.into_iter().filter(is_wanted).collect();
+            for sending in &mut again {
+                if let Some(command) = machine.state.agent_command(&sending.thing) {
+                    sending.command = command;
+                }
+            }
+            again
+        });
+        look.await
+    }
+
+    async fn send(&mut self, batch: Vec<Sending>) -> Result<(), Ending> {
+        let mut request = Request::default();
+        for sending in batch {
+            let json = serde_json::to_string(&sending.command).expect("a command always has a JSON form");
+            if request.json.len() + json.len() > REQUEST_BYTES && !request.sendings.is_empty() {
+                self.post(std::mem::take(&mut request)).await?;
+            }
+            request.push(sending, &json);
+        }
+        if request.sendings.is_empty() { Ok(()) } else { self.post(request).await }
+    }
+
+    async fn post(&mut self, request: Request) -> Result<(), Ending> {
+        let Request { sendings, mut json } = request;
+        json.push_str("]}");
+        let answer: AgentAnswer =
+            self.client.post_bytes("/agent/api/command", "application/json", json.into()).await?;
+        let responses = match answer {
+            AgentAnswer::Batch { responses } if responses.len() == sendings.len() => responses,
+            AgentAnswer::Problem { code, message, arguments } => {
+                return Err(Ending::Failed(Problem { code, message, arguments }));
+            }
+            _ => return Err(Ending::Failed(Problem::plain("the Agent's answer to Batch makes no sense"))),
+        };
+        for (sending, response) in sendings.into_iter().zip(responses) {
+            let AgentAnswer::Problem { code, message, arguments } = response else { continue };
+            let problem = Problem { code, message, arguments };
+            let (agent, thing) = (self.target.path.clone(), sending.thing.clone());
+            tracing::warn!(%agent, ?thing, %problem, "the Agent refuses a command; it is sent again later");
+            self.handle.ask(Input::AgentRefused { agent, thing, problem }).await?;
+            self.refused.push_back((Instant::now() + REFUSED_PAUSE, sending));
+        }
+        Ok(())
+    }
+}
+
+/// A batch on its way into JSON.
+#[derive(Default)]
+struct Request {
+    sendings: Vec<Sending>,
+    json: String,
+}
+
+impl Request {
+    fn push(&mut self, sending: Sending, json: &str) {
+        let before = if self.sendings.is_empty() { "{\"TYPE\":\"Batch\",\"commands\":[" } else { "," };
+        let _infallible = write!(self.json, "{before}{json}");
+        self.sendings.push(sending);
+    }
+}

@@ -1,0 +1,208 @@
+//! The Controller's machine as the commit loop sees it.
+
+use controller::{Fresh, NotApplicable as Misfit, Recorder, State, Thing};
+use model::{
+    AgentPath, ControllerAnswer, ControllerCommand, ControllerEvent, Event, EventId, ItemOperation, Problem, RunId,
+    Stamped, Timestamp, UserId,
+};
+use node::{Facts, Machine, NotApplicable};
+use std::sync::Arc;
+
+/// The Controller's state in the commit loop.
+#[derive(Clone)]
+pub struct ControllerMachine {
+    /// The state.
+    pub state: State,
+    /// The newest event in it.
+    pub last_event_id: EventId,
+    timezone: Arc<str>,
+}
+
+/// What comes to a Controller.
+pub enum Input {
+    /// Somebody asks.
+    Command {
+        /// Who.
+        user: UserId,
+        /// What. Neither a batch nor a command to the node itself.
+        command: Box<ControllerCommand>,
+    },
+    /// Somebody changes items.
+    Items(Vec<ItemOperation>),
+    /// The Agent belongs to us.
+    AgentDedicated {
+        /// Which.
+        agent: AgentPath,
+        /// The life of its log.
+        run_id: RunId,
+        /// Where its events begin.
+        event_id: EventId,
+    },
+    /// The Agent is connected.
+    AgentCoupled {
+        /// Which.
+        agent: AgentPath,
+    },
+    /// The Agent is not connected.
+    AgentCouplingFailed {
+        /// Which.
+        agent: AgentPath,
+        /// Why.
+        problem: Problem,
+    },
+    /// The Agent reports.
+    AgentEvents {
+        /// Which.
+        agent: AgentPath,
+        /// What, in order. A line that is no event stands with its id and what is wrong.
+        events: Vec<Result<Stamped, (EventId, Problem)>>,
+    },
+    /// The Agent refuses what was sent.
+    AgentRefused {
+        /// Which.
+        agent: AgentPath,
+        /// What was sent.
+        thing: Thing,
+        /// Why.
+        problem: Problem,
+    },
+}
+
+/// What an input is answered with.
+#[derive(Debug)]
+pub enum Reply {
+    /// To a command.
+    Answer(ControllerAnswer),
+    /// To a change of items.
+    Items(Result<(), Problem>),
+    /// To what an Agent reports: its newest event that is taken over.
+    Observed(EventId),
+    /// To everything else.
+    Done,
+}
+
+impl ControllerMachine {
+    /// An empty one.
+    pub fn new(state: State) -> ControllerMachine {
+        let timezone = std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).map_or_else(|| "UTC".into(), Into::into);
+        ControllerMachine { state, last_event_id: EventId::BEFORE_FIRST, timezone }
+    }
+
+    /// The identity of this log, by which Agents know their Controller: the same after each restart.
+    pub fn run_id(&self) -> RunId {
+        let begun = self.state.initially_started_at().unwrap_or_default();
+        RunId::from(format!("{}~{}", self.state.controller_id(), begun.millis()))
+    }
+
+    fn take_from_agent(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, Misfit> {
+        let mut out = Out { facts, last: &mut self.last_event_id };
+        let state = &mut self.state;
+        match input {
+            Input::AgentDedicated { agent, run_id, event_id } => {
+                state.agent_dedicated(&agent, run_id, event_id, &mut out)?;
+            }
+            Input::AgentCoupled { agent } => state.agent_coupled(&agent, &mut out)?,
+            Input::AgentCouplingFailed { agent, problem } => state.agent_coupling_failed(&agent, problem, &mut out)?,
+            Input::AgentRefused { agent, thing, problem } => state.agent_refused(&agent, &thing, problem, &mut out)?,
+            Input::AgentEvents { agent, events } => {
+                let mut readable = Vec::with_capacity(events.len());
+                for event in events {
+                    match event {
+                        Ok(stamped) => readable.push(stamped),
+                        Err((event_id, problem)) => {
+                            state.agent_events(&agent, &readable, &mut out)?;
+                            readable.clear();
+                            state.agent_event_unreadable(&agent, event_id, problem, &mut out)?;
+                        }
+                    }
+                }
+                state.agent_events(&agent, &readable, &mut out)?;
+                return Ok(Reply::Observed(state.agent(&agent).map(|agent| agent.event_id).unwrap_or_default()));
+            }
+            Input::Command { .. } | Input::Items(_) => {}
+        }
+        Ok(Reply::Done)
+    }
+}
+
+/// Lets the machine record into the batch of the commit loop.
+struct Out<'a> {
+    facts: &'a mut Facts,
+    last: &'a mut EventId,
+}
+
+impl Recorder for Out<'_> {
+    fn now(&self) -> Timestamp {
+        self.facts.now()
+    }
+
+    fn last_event_id(&self) -> EventId {
+        self.facts.last_event_id()
+    }
+
+    fn record(&mut self, state: &mut State, at: Option<Timestamp>, event: Event) -> Result<(), Misfit> {
+        self.facts.record_with(at, event, |stamped| state.evolve(stamped))?;
+        *self.last = self.facts.last_event_id();
+        Ok(())
+    }
+}
+
+impl Machine for ControllerMachine {
+    type Input = Input;
+    type Reply = Reply;
+
+    fn take(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, NotApplicable> {
+        let mut out = Out { facts, last: &mut self.last_event_id };
+        match input {
+            Input::Command { user, command } => {
+                self.state.execute(&command, &user, &mut out).map(Reply::Answer).map_err(NotApplicable::new)
+            }
+            Input::Items(operations) => {
+                let fresh = Fresh::at(out.now());
+                self.state.change_items(&operations, &fresh, &mut out).map(Reply::Items).map_err(NotApplicable::new)
+            }
+            input => self.take_from_agent(input, facts).map_err(NotApplicable::new),
+        }
+    }
+
+    fn advance(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        let mut out = Out { facts, last: &mut self.last_event_id };
+        self.state.advance(&mut out).map_err(NotApplicable::new)
+    }
+
+    fn evolve(&mut self, stamped: &Stamped) -> Result<(), NotApplicable> {
+        self.state.evolve(stamped).map_err(NotApplicable::new)?;
+        self.last_event_id = stamped.event_id;
+        Ok(())
+    }
+
+    fn next_wakeup(&self) -> Option<Timestamp> {
+        self.state.next_wakeup()
+    }
+
+    fn started(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        if self.state.initially_started_at().is_none() {
+            let controller_id = self.state.controller_id().clone();
+            let event = ControllerEvent::ControllerInitialized { controller_id, initially_started_at: facts.now() };
+            facts.record(self, Event::Controller(event))?;
+        }
+        let timezone = Some(Arc::clone(&self.timezone));
+        facts.record(self, Event::Controller(ControllerEvent::ControllerReady { timezone }))
+    }
+
+    fn closing(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        facts.record(self, Event::Controller(ControllerEvent::ControllerShutDown))
+    }
+
+    fn snapshot(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        Box::new(self.state.snapshot())
+    }
+
+    fn restore(&mut self, line: &str) -> Result<(), NotApplicable> {
+        self.state.restore(line).map_err(NotApplicable::new)
+    }
+
+    fn released(&self) -> EventId {
+        self.state.released()
+    }
+}

@@ -1,0 +1,75 @@
+//! What an operator can set for a Controller.
+
+use crate::Permission;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A Controller.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ControllerSettings {
+    /// The Controller's id. Its data directory belongs to it, and its Agents are dedicated to it. Since 0.1.
+    pub id: String,
+    /// Where it is reached. Without certificates only on the loopback. Since 0.1.
+    pub listen: SocketAddr,
+    /// Its directory: log, temporary files, tokens. Since 0.1.
+    pub data: PathBuf,
+    /// Certificates, for its own port and towards Agents. Since 0.1.
+    pub tls: Option<net::TlsFiles>,
+    /// Who may do what, besides `admin`, whose token is in `private/admin-token` of the data directory. Since 0.1.
+    pub users: BTreeMap<String, UserSettings>,
+    /// Users whose `ReleaseEvents` is waited for before events may go. With none, events go when a snapshot covers them.
+    /// Since 0.1.
+    pub release_events_users: Vec<String>,
+    /// The file with the token that Agents demand, if they do not know the Controller by its certificate. Since 0.1.
+    pub agent_token_file: Option<PathBuf>,
+    /// The same for single Agents: path of the Agent to file. Since 0.1.
+    pub agent_token_files: BTreeMap<String, PathBuf>,
+    /// The greatest command. Since 0.1.
+    pub command_size_max: settings::ByteSize,
+    /// The greatest body with items or orders. Since 0.1.
+    pub stream_size_max: settings::ByteSize,
+    /// How long a login is good for. Since 0.1.
+    pub session_lifetime: settings::Duration,
+    /// Size of a segment of the log. Since 0.1.
+    pub segment: settings::ByteSize,
+    /// Bytes of log after which a snapshot is written. Since 0.1.
+    pub snapshot_size: settings::ByteSize,
+    /// Time after which a snapshot is written if anything has happened. Since 0.1.
+    pub snapshot_period: settings::Duration,
+}
+
+impl Default for ControllerSettings {
+    fn default() -> Self {
+        ControllerSettings {
+            id: "Controller".to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 4444)),
+            data: PathBuf::from("data/controller"),
+            tls: None,
+            users: BTreeMap::new(),
+            release_events_users: Vec::new(),
+            agent_token_file: None,
+            agent_token_files: BTreeMap::new(),
+            command_size_max: settings::ByteSize::mebibytes(8),
+            stream_size_max: settings::ByteSize::mebibytes(128),
+            session_lifetime: settings::Duration::from_secs(3600),
+            segment: settings::ByteSize::mebibytes(64),
+            snapshot_size: settings::ByteSize::mebibytes(64),
+            snapshot_period: settings::Duration::from_secs(3600),
+        }
+    }
+}
+
+/// A user. Without password and token he can come with a certificate only, whose common name is his id.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UserSettings {
+    /// The hash of his password: `mainspring password-hash`. Since 0.1.
+    pub password_hash: Option<String>,
+    /// The SHA-256 hashes of his tokens, in hexadecimal. Since 0.1.
+    pub token_hashes: Vec<String>,
+    /// What he may do. Since 0.1.
+    pub permissions: Vec<Permission>,
+}
