@@ -8,7 +8,7 @@ mod block;
 mod fault;
 mod fields;
 mod instruction;
-mod item_fields;
+mod item;
 mod job;
 mod json;
 mod kept;
@@ -19,6 +19,7 @@ pub mod print;
 mod reading;
 mod reference;
 mod return_code;
+mod simple;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -70,7 +71,7 @@ pub struct Origin<'a> {
 pub fn item(text: &str, format: Format, origin: &Origin<'_>) -> Result<Item, Faults> {
     let mut reading = Reading::new(text);
     let item = tree(&mut reading, format).and_then(|root| {
-        let (key, body) = kept::item(&mut reading, &root, origin)?;
+        let (key, body) = item::item(&mut reading, &root, origin)?;
         let text = match format {
             Format::Json => text.into(),
             Format::Yaml => json_of(&root).into(),
@@ -94,8 +95,8 @@ pub fn with_names(
 ) -> Result<String, Faults> {
     let mut reading = Reading::new(text);
     let named = tree(&mut reading, format).and_then(|root| {
-        let kind = kept::item_type_of(&root).or(kind);
-        let fields = kept::missing_names(&root, kind, origin);
+        let kind = item::item_type_of(&root).or(kind);
+        let fields = item::missing_names(&root, kind, origin);
         let json = match format {
             Format::Json => text.trim().to_owned(),
             Format::Yaml => json_of(&root),
@@ -128,7 +129,7 @@ pub fn with_names(
 
 /// Which type of item a file holds, by its name: `a.workflow.json`, `b.lock.yaml`.
 pub fn item_type_of_file(path: &Path) -> Option<ItemType> {
-    kept::item_type_of_file_name(path.file_name()?.to_str()?)
+    item::item_type_of_file_name(path.file_name()?.to_str()?)
 }
 
 fn tree<'t>(reading: &mut Reading<'t>, format: Format) -> Option<Node<'t>> {

@@ -80,6 +80,9 @@ impl<'n> Around<'n> {
         if self.jobs.iter().any(|jobs| jobs.contains(name)) {
             return;
         }
+        if reading.only_counts() {
+            return;
+        }
         let known = self.jobs.iter().flatten().copied();
         let hint = nearest(name, known.take(1_000)).map(|name| format!("did you mean {name:?}?"));
         reading.fault_with_hint(
@@ -97,6 +100,9 @@ impl<'n> Around<'n> {
         span: &Range<usize>,
     ) -> Option<Label> {
         if let Some(first) = self.labels.get(name) {
+            if reading.only_counts() {
+                return None;
+            }
             let hint = Some(format!(
                 "it stands first in line {}",
                 reading.line_of(*first)

@@ -132,7 +132,8 @@ impl Fault {
             .find('\n')
             .map_or(text.len(), |length| start + length);
         let end = text.floor_char_boundary(self.span.end.clamp(start, line_end));
-        let (shown_start, shown_end) = if line_end - line_start <= LINE_MAX {
+        let is_short = line_end - line_start <= LINE_MAX;
+        let (shown_start, shown_end) = if is_short {
             (line_start, line_end)
         } else {
             let from = text
@@ -145,14 +146,22 @@ impl Fault {
         let snippet = Snippet::source(&text[shown_start..shown_end])
             .line_start(self.line)
             .annotation(mark);
-        let place = if self.path.is_empty() {
-            String::new()
-        } else {
-            format!(" at {}", self.path)
-        };
-        let origin = Origin::path(format!("{origin}:{}:{}{place}", self.line, self.column));
         let title = Level::ERROR.primary_title(&self.message);
-        let mut group: Group<'_> = title.element(origin).element(snippet);
+        let mut group: Group<'_> = if is_short {
+            title.element(snippet.path(origin))
+        } else {
+            // The column counts from the begin of the line, not of the part that is shown.
+            title
+                .element(
+                    Origin::path(origin)
+                        .line(self.line)
+                        .char_column(self.column),
+                )
+                .element(snippet)
+        };
+        if !self.path.is_empty() {
+            group = group.element(Level::NOTE.message(format!("at {}", self.path)));
+        }
         if let Some(hint) = &self.hint {
             group = group.element(Level::HELP.message(hint));
         }

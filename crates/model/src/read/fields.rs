@@ -12,7 +12,10 @@ use std::ops::Range;
 pub(super) struct Fields<'n, 't> {
     entries: &'n [Entry<'t>],
     span: Range<usize>,
+    /// Every name that was asked for.
     known: Vec<&'static str>,
+    /// The author's name of each, to be told.
+    told: Vec<&'static str>,
 }
 
 impl<'n, 't> Fields<'n, 't> {
@@ -35,6 +38,7 @@ impl<'n, 't> Fields<'n, 't> {
             entries,
             span,
             known: Vec::new(),
+            told: Vec::new(),
         })
     }
 
@@ -43,8 +47,24 @@ impl<'n, 't> Fields<'n, 't> {
         &self.span
     }
 
+    fn ask(&mut self, names: &[&'static str]) {
+        if let Some(first) = names.first().filter(|first| !self.told.contains(first)) {
+            self.told.push(first);
+        }
+    }
+
     /// The field that goes by one of `names`.
     pub(super) fn find(
+        &mut self,
+        reading: &mut Reading<'_>,
+        names: &[&'static str],
+    ) -> Option<&'n Entry<'t>> {
+        self.ask(names);
+        self.find_untold(reading, names)
+    }
+
+    /// The same for a field that nobody should be told about.
+    pub(super) fn find_untold(
         &mut self,
         reading: &mut Reading<'_>,
         names: &[&'static str],
@@ -67,6 +87,7 @@ impl<'n, 't> Fields<'n, 't> {
 
     /// Whether a field of one of these names stands there, null or not; it counts as known.
     pub(super) fn has(&mut self, names: &[&'static str]) -> bool {
+        self.ask(names);
         self.known.extend(names);
         self.entries
             .iter()
@@ -127,9 +148,12 @@ impl<'n, 't> Fields<'n, 't> {
             .iter()
             .filter(|entry| !self.known.iter().any(|known| *known == entry.name))
         {
+            if reading.only_counts() {
+                continue;
+            }
             let hint = nearest(&entry.name, self.known.iter().copied())
                 .map(|name| format!("did you mean {name:?}?"))
-                .or_else(|| Some(format!("known here: {}", self.known.join(", "))));
+                .or_else(|| Some(format!("known here: {}", self.told.join(", "))));
             let message = format!("unknown field {:?}", glimpse(&entry.name));
             reading.at(&glimpse(&entry.name), |reading| {
                 reading.fault_with_hint(&entry.name_span, message, hint);

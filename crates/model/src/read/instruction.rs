@@ -80,6 +80,9 @@ pub(super) fn instruction<'n, 't>(
         if SUPPORTED.contains(&tag) {
             return Some(tag);
         }
+        if reading.only_counts() {
+            return None;
+        }
         if UNSUPPORTED.contains(&tag) {
             reading.fault(
                 &node.span,

@@ -355,6 +355,9 @@ impl Names {
     /// Notes a name; a second one is a fault.
     pub(super) fn see(&mut self, reading: &mut Reading<'_>, name: &str, span: &Range<usize>) {
         if let Some(first) = self.0.get(name) {
+            if reading.only_counts() {
+                return;
+            }
             let line = reading.line_of(*first);
             let message = format!("the field {:?} is given twice", super::node::glimpse(name));
             let hint = Some(format!("it was given first in line {line}"));

@@ -131,8 +131,7 @@ pub(super) fn place_inside(
     let find = |at: usize| match raw.as_bytes().first() {
         Some(b'"') => quoted_offset(raw, at),
         Some(b'\'') => single_quoted_offset(raw, at),
-        Some(b'|') => literal_offset(raw, value, at),
-        _ => raw.starts_with(value).then_some(at),
+        _ => lines_offset(raw, value, at),
     };
     match (find(inner.start), find(inner.end)) {
         (Some(start), Some(end)) if start <= end => span.start + start..span.start + end,
@@ -190,17 +189,17 @@ fn single_quoted_offset(raw: &str, at: usize) -> Option<usize> {
     Some(offset)
 }
 
-/// The same in a block of lines behind `|`, each indented alike.
-fn literal_offset(raw: &str, value: &str, at: usize) -> Option<usize> {
+/// The same in lines that stand as they are but for their indentation.
+fn lines_offset(raw: &str, value: &str, at: usize) -> Option<usize> {
     let before = value.get(..at)?;
     let number = before.matches('\n').count();
-    let column = at - before.rfind('\n').map_or(0, |newline| newline + 1);
-    let first = value.lines().find(|line| !line.trim().is_empty())?;
-    let written = raw.lines().skip(1).find(|line| !line.trim().is_empty())?;
-    let indent = written.len().checked_sub(first.len())?;
-    let mut start = raw.find('\n')? + 1;
+    let value_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = value[value_start..].lines().next().unwrap_or_default();
+    let mut start = 0;
     for _ in 0..number {
         start += raw.get(start..)?.find('\n')? + 1;
     }
-    Some((start + indent + column).min(raw.len()))
+    let written = raw.get(start..)?.lines().next().unwrap_or_default();
+    let indent = written.strip_suffix(line)?;
+    Some(start + indent.len() + (at - value_start))
 }

@@ -93,6 +93,13 @@ impl<'t> Reading<'t> {
         });
     }
 
+    /// Whether enough faults have been told: a further one is only counted, so its hint need not be looked for.
+    pub(super) fn only_counts(&mut self) -> bool {
+        let is_full = self.faults.len() == Faults::COUNT_MAX;
+        self.omitted += usize::from(is_full);
+        is_full
+    }
+
     /// A fault inside of the text that `node` holds.
     pub(super) fn fault_inside(
         &mut self,
@@ -107,9 +114,6 @@ impl<'t> Reading<'t> {
 
     /// The line of a byte, counted from 1. Costs its distance from the start: for faults only.
     pub(super) fn line_of(&self, at: usize) -> usize {
-        if self.faults.len() == Faults::COUNT_MAX {
-            return 0;
-        }
         self.text[..at].matches('\n').count() + 1
     }
 

@@ -6,7 +6,7 @@
 use super::json::Names;
 use super::node::{DEPTH_MAX, Entry, Node, Shape};
 use super::reading::Reading;
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -71,8 +71,13 @@ impl<'t> Builder<'_, 't> {
                     .unwrap_or(self.length)
                     .min(self.length);
                 let span = at..self.length.min(at + 1);
+                let message = if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
+                    format!("values are nested deeper than {DEPTH_MAX} levels")
+                } else {
+                    format!("not YAML: {}", error.info())
+                };
                 Err(Broken {
-                    message: format!("not YAML: {}", error.info()),
+                    message,
                     hint: None,
                     span,
                 })

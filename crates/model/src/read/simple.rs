@@ -1,4 +1,4 @@
-//! The small items whose content is used: job resources, Agents, Subagents, Subagent Clusters.
+//! The simple items whose content is used: job resources, Agents, Subagents, Subagent Clusters.
 
 use super::fields::Fields;
 use super::job::env;
