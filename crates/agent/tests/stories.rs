@@ -1,0 +1,531 @@
+//! An Agent's decisions in the words of an operator: which job runs when, and where.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that cannot be set up fails at that line"
+)]
+
+use agent::{Coupling, Standing, State, Work};
+use model::{
+    AgentAnswer, AgentCommand, AgentPath, AttachedState, Attempt, CancellationMode, Event, EventId,
+    ItemKey, Kill, Mark, Order, OrderEvent, OrderState, Outcome, Problem, RunId, SignedText,
+    Stamped, SubagentEvent, SubagentId, SubagentStamped, Timestamp, UserId,
+};
+use std::sync::Arc;
+
+struct World {
+    state: State,
+    last: EventId,
+    events: Vec<Event>,
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn agent() -> World {
+    let mut world = World {
+        state: State::new(Arc::default()),
+        last: EventId::BEFORE_FIRST,
+        events: Vec::new(),
+    };
+    world.ask(AgentCommand::DedicateAgentDirector {
+        agent_path: AgentPath::new("ALFA"),
+        directors: vec!["ALFA-0".into()],
+        controller_id: "C".into(),
+        controller_run_id: RunId::new("c-1"),
+    });
+    world.item(
+        "Agent:ALFA",
+        r#"{"TYPE":"AgentRef","path":"ALFA","directors":["ALFA-0"],"processLimit":3}"#,
+    );
+    for id in ["ALFA-0", "S-A", "S-B"] {
+        world.subagent(id, false);
+        world.couple(id);
+    }
+    world
+}
+
+impl World {
+    fn record(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            self.last = self.last.next(NOW);
+            let stamped = Stamped {
+                event_id: self.last,
+                timestamp: None,
+                event,
+            };
+            // What is written must be readable, or a restart would lose it.
+            let read = Stamped::from_json(&stamped.to_json()).unwrap();
+            assert_eq!(read, stamped);
+            self.state.evolve(&stamped).unwrap();
+            self.events.push(stamped.event);
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(events) = self.state.step(NOW) {
+            self.record(events);
+        }
+    }
+
+    fn try_ask(&mut self, command: AgentCommand) -> Result<AgentAnswer, Problem> {
+        let standing = Standing {
+            run_id: RunId::new("a-1"),
+            last: self.last,
+            torn: EventId::BEFORE_FIRST,
+        };
+        let (events, answer) = self.state.decide(&command, &UserId::new("C"), &standing)?;
+        self.record(events);
+        self.settle();
+        Ok(answer)
+    }
+
+    fn ask(&mut self, command: AgentCommand) -> AgentAnswer {
+        self.try_ask(command).unwrap()
+    }
+
+    fn item(&mut self, key: &str, text: &str) {
+        let key: ItemKey =
+            serde_json::from_value(serde_json::Value::String(key.to_owned())).unwrap();
+        let item = SignedText {
+            string: text.into(),
+            signature: None,
+        };
+        self.ask(AgentCommand::AttachItem {
+            item,
+            key,
+            item_revision: None,
+        });
+    }
+
+    fn subagent(&mut self, id: &str, disabled: bool) {
+        let text = format!(
+            r#"{{"TYPE":"SubagentItem","id":"{id}","agentPath":"ALFA","uri":"http://127.0.0.1:1","disabled":{disabled}}}"#
+        );
+        self.item(&format!("Subagent:{id}"), &text);
+    }
+
+    fn couple(&mut self, id: &str) {
+        let id = SubagentId::new(id);
+        let events =
+            self.state
+                .on_subagent_dedicated(&id, &RunId::new(format!("{id}-life-1")), None);
+        self.record(events);
+        let event = self.state.on_subagent_coupled(&id);
+        self.record(event);
+        self.settle();
+    }
+
+    /// A workflow with one job, and `extra` fields of the job.
+    fn workflow(&mut self, extra: &str) {
+        let text = format!(
+            r#"{{"TYPE":"Workflow","path":"w","versionId":"1","instructions":[{{"TYPE":"Execute.Anonymous","job":{{"agentPath":"ALFA",{extra}"executable":{{"TYPE":"ShellScriptExecutable","script":":"}}}}}}]}}"#
+        );
+        self.item("Workflow:w~1", &text);
+    }
+
+    fn order(&mut self, id: &str, priority: i64) {
+        let text = format!(
+            r#"{{"TYPE":"Order","id":"{id}","workflowId":{{"path":"w","versionId":"1"}},"position":[0],"state":{{"TYPE":"Fresh"}},"priority":{priority}}}"#
+        );
+        let mut order: Order = serde_json::from_str(&text).unwrap();
+        order.attached_state = Some(AttachedState::Attaching {
+            agent_path: AgentPath::new("ALFA"),
+        });
+        self.ask(AgentCommand::AttachOrder {
+            order: Box::new(order),
+        });
+    }
+
+    /// Where each job was started, in order: `order@subagent`.
+    fn starts(&self) -> Vec<String> {
+        let start = |event: &Event| match event {
+            Event::Order(
+                id,
+                OrderEvent::OrderProcessingStarted {
+                    subagent_id: Some(subagent),
+                    ..
+                },
+            ) => Some(format!("{id}@{subagent}")),
+            _ => None,
+        };
+        self.events.iter().filter_map(start).collect()
+    }
+
+    fn end(&mut self, order: &str, subagent: &str, number: u64, outcome: Outcome) {
+        let attempts = self.state.engine.order(&order.into()).unwrap().attempts;
+        let attempt = Attempt {
+            order_id: order.into(),
+            number: attempts,
+        };
+        let stamped = SubagentStamped {
+            event_id: EventId(number),
+            event: SubagentEvent::OrderProcessed { attempt, outcome },
+        };
+        self.report(subagent, &stamped);
+    }
+
+    fn report(&mut self, subagent: &str, stamped: &SubagentStamped) {
+        let id = SubagentId::new(subagent);
+        let events = self.state.on_subagent_event(&id, stamped);
+        self.record(events);
+        let observed = self.state.on_subagent_observed(&id, stamped.event_id);
+        self.record(observed);
+        self.settle();
+    }
+
+    fn state_of(&self, order: &str) -> &OrderState {
+        &self.state.engine.order(&order.into()).unwrap().state
+    }
+
+    /// The same Agent after a crash: the fold of a snapshot.
+    fn restarted(&self) -> World {
+        let mut state = State::new(Arc::default());
+        for line in self.state.snapshot() {
+            state.restore(&line).unwrap();
+        }
+        let lines = |state: &State| state.snapshot().collect::<Vec<_>>();
+        assert_eq!(
+            lines(&state),
+            lines(&self.state),
+            "a snapshot of the restored state is the same"
+        );
+        World {
+            state,
+            last: self.last,
+            events: Vec::new(),
+        }
+    }
+}
+
+#[test]
+fn jobs_go_to_all_available_subagents_in_turn() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":100,"#);
+    for id in ["1", "2", "3"] {
+        world.order(id, 0);
+    }
+    assert_eq!(world.starts(), ["1@ALFA-0", "2@S-A", "3@S-B"]);
+}
+
+#[test]
+fn the_agents_process_limit_holds_and_a_free_process_goes_to_the_next_in_line() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":100,"#);
+    for id in ["1", "2", "3", "4"] {
+        world.order(id, 0);
+    }
+    assert_eq!((world.state.running(), world.state.waiting()), (3, 1));
+    world.end("1", "ALFA-0", 1, Outcome::SUCCEEDED);
+    assert_eq!(world.starts().last().unwrap(), "4@ALFA-0");
+}
+
+#[test]
+fn a_jobs_parallelism_holds_and_a_higher_priority_goes_first() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":1,"#);
+    world.order("first", 0);
+    world.order("low", -1);
+    world.order("high", 5);
+    assert_eq!(world.starts(), ["first@ALFA-0"]);
+    world.end("first", "ALFA-0", 1, Outcome::SUCCEEDED);
+    assert_eq!(world.starts()[1..], ["high@S-A"]);
+}
+
+#[test]
+fn a_disabled_subagent_is_not_chosen_and_comes_back_when_it_is_enabled() {
+    let mut world = agent();
+    for id in ["ALFA-0", "S-A", "S-B"] {
+        world.subagent(id, true);
+    }
+    world.workflow(r#""parallelism":9,"#);
+    world.order("1", 0);
+    assert!(world.starts().is_empty());
+    world.subagent("S-B", false);
+    assert_eq!(world.starts(), ["1@S-B"]);
+}
+
+#[test]
+fn a_named_subagent_is_used_even_while_it_is_hidden_from_selection() {
+    let mut world = agent();
+    world.subagent("S-A", true);
+    world.workflow(r#""subagentBundleIdExpr":"'S-A'","#);
+    world.order("1", 0);
+    assert_eq!(world.starts(), ["1@S-A"]);
+}
+
+#[test]
+fn a_cluster_takes_the_highest_priority_that_is_available() {
+    let mut world = agent();
+    world.item(
+        "SubagentBundle:B",
+        r#"{"TYPE":"SubagentBundle","id":"B","subagentToPriority":{"ALFA-0":"1","S-A":"2","S-B":"2"}}"#,
+    );
+    world.workflow(r#""subagentBundleIdExpr":"'B'","parallelism":9,"#);
+    for id in ["1", "2", "3"] {
+        world.order(id, 0);
+    }
+    assert_eq!(world.starts(), ["1@S-A", "2@S-B", "3@S-A"]);
+}
+
+#[test]
+fn a_job_for_a_subagent_that_does_not_exist_fails_and_says_so() {
+    let mut world = agent();
+    world.workflow(r#""subagentBundleIdExpr":"'NOWHERE'","#);
+    world.order("1", 0);
+    let failure = world.events.iter().find_map(|event| match event {
+        Event::Order(_, OrderEvent::OrderOutcomeAdded { outcome }) => Some(outcome.to_string()),
+        _ => None,
+    });
+    assert!(failure.unwrap().contains("SubagentBundle:NOWHERE"));
+}
+
+#[test]
+fn the_jobs_of_a_restarted_subagent_are_lost_and_repeated() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":9,"#);
+    world.order("1", 0);
+    assert_eq!(world.starts(), ["1@ALFA-0"]);
+    let events =
+        world
+            .state
+            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
+    world.record(events);
+    world.settle();
+    assert_eq!(world.starts(), ["1@ALFA-0", "1@S-A"]);
+    assert_eq!(world.state.engine.order(&"1".into()).unwrap().attempts, 2);
+}
+
+#[test]
+fn a_job_that_must_not_be_repeated_is_not_repeated_after_a_loss() {
+    let mut world = agent();
+    world.workflow(r#""isNotRestartable":true,"#);
+    world.order("1", 0);
+    let events =
+        world
+            .state
+            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
+    world.record(events);
+    world.settle();
+    assert_eq!(world.starts().len(), 1);
+    let order = world.state.engine.order(&"1".into()).unwrap();
+    assert!(
+        matches!(order.attached_state, Some(AttachedState::Detaching { .. })),
+        "{order:?}"
+    );
+}
+
+#[test]
+fn s42_a_report_that_comes_twice_is_taken_over_once() {
+    let mut world = agent();
+    world.workflow("");
+    world.order("1", 0);
+    let attempt = Attempt {
+        order_id: "1".into(),
+        number: 1,
+    };
+    let hello = SubagentStamped {
+        event_id: EventId(1),
+        event: SubagentEvent::OrderStdoutWritten {
+            attempt,
+            chunk: "hello".into(),
+        },
+    };
+    world.report("ALFA-0", &hello);
+    world.report("ALFA-0", &hello);
+    let chunks = world
+        .events
+        .iter()
+        .filter(|event| event.type_name() == "OrderStdoutWritten")
+        .count();
+    assert_eq!(chunks, 1);
+}
+
+#[test]
+fn a_report_of_an_earlier_attempt_changes_nothing() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":9,"#);
+    world.order("1", 0);
+    let events =
+        world
+            .state
+            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
+    world.record(events);
+    world.settle();
+    let late = SubagentStamped {
+        event_id: EventId(1),
+        event: SubagentEvent::OrderProcessed {
+            attempt: Attempt {
+                order_id: "1".into(),
+                number: 1,
+            },
+            outcome: Outcome::SUCCEEDED,
+        },
+    };
+    world.report("ALFA-0", &late);
+    assert!(matches!(world.state_of("1"), OrderState::Processing { .. }));
+}
+
+#[test]
+fn work_is_found_by_what_is_new_and_offered_again_from_the_start_after_a_reconnection() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":9,"subagentBundleIdExpr":"'S-A'","#);
+    world.order("1", 0);
+    world.order("2", 0);
+    let id = SubagentId::new("S-A");
+    let all: Vec<(u64, Work)> = world.state.work_after(&id, 0).collect();
+    assert_eq!(all.len(), 2);
+    let cursor = all.last().unwrap().0;
+    assert_eq!(world.state.work_after(&id, cursor).count(), 0);
+    let kill = CancellationMode::FreshOrStarted {
+        kill: Some(Kill {
+            immediately: true,
+            workflow_position: None,
+        }),
+    };
+    world.ask(AgentCommand::MarkOrder {
+        order_id: "1".into(),
+        mark: Mark::Cancelling { mode: kill },
+    });
+    let new: Vec<Work> = world
+        .state
+        .work_after(&id, cursor)
+        .map(|(_, work)| work)
+        .collect();
+    assert!(
+        matches!(&new[..], [Work::Kill { attempt, immediately: true }] if attempt.order_id.as_str() == "1")
+    );
+    assert_eq!(world.state.work_after(&id, 0).count(), 3);
+    world.end(
+        "1",
+        "S-A",
+        1,
+        Outcome::Killed {
+            outcome: Box::new(Outcome::failed("")),
+        },
+    );
+    assert_eq!(world.state.work_after(&id, 0).count(), 1);
+}
+
+#[test]
+fn s53_a_restarted_agent_offers_the_running_jobs_again_and_forgets_nothing() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":9,"#);
+    for id in ["1", "2", "3", "4"] {
+        world.order(id, 0);
+    }
+    let mut after = world.restarted();
+    assert_eq!(after.state.running(), 3);
+    assert_eq!(after.state.work_after(&"S-A".into(), 0).count(), 1);
+    after.settle();
+    assert!(
+        after.starts().is_empty(),
+        "nothing starts before a Subagent is coupled"
+    );
+    assert_eq!(after.state.waiting(), 1);
+}
+
+#[test]
+fn a_repeated_command_is_answered_as_done() {
+    let mut world = agent();
+    world.workflow("");
+    world.order("1", 0);
+    let events = world.events.len();
+    world.order("1", 0);
+    world.workflow("");
+    world.ask(AgentCommand::DetachOrder {
+        order_id: "unknown".into(),
+    });
+    world.ask(AgentCommand::MarkOrder {
+        order_id: "unknown".into(),
+        mark: Mark::Cancelling {
+            mode: CancellationMode::FreshOnly,
+        },
+    });
+    assert_eq!(world.events.len(), events);
+}
+
+#[test]
+fn a_subagent_that_is_removed_goes_when_its_jobs_have_ended() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":9,"subagentBundleIdExpr":"'S-A'","#);
+    world.order("1", 0);
+    let key: ItemKey = serde_json::from_value("Subagent:S-A".into()).unwrap();
+    world.ask(AgentCommand::DetachItem { key: key.clone() });
+    assert!(world.state.subagents().contains_key("S-A"));
+    world.order("2", 0);
+    assert_eq!(world.starts(), ["1@S-A"], "it takes no more jobs");
+    world.end("1", "S-A", 1, Outcome::SUCCEEDED);
+    assert!(!world.state.subagents().contains_key("S-A"));
+    let detached = world.events.iter().any(|event| matches!(event, Event::Item(model::ItemEvent::ItemDetached { key: gone, .. }) if *gone == key));
+    assert!(detached);
+}
+
+#[test]
+fn an_agent_is_not_taken_by_another_controller_or_another_life_of_its_own() {
+    let mut world = agent();
+    let ask = |controller: &str, run: &str| AgentCommand::DedicateAgentDirector {
+        agent_path: AgentPath::new("ALFA"),
+        directors: vec!["ALFA-0".into()],
+        controller_id: controller.into(),
+        controller_run_id: RunId::new(run),
+    };
+    assert!(matches!(
+        world.try_ask(ask("C", "c-1")),
+        Ok(AgentAnswer::Dedicated { .. })
+    ));
+    assert!(
+        world
+            .try_ask(ask("D", "c-1"))
+            .unwrap_err()
+            .is("AgentWrongController")
+    );
+    assert!(
+        world
+            .try_ask(ask("C", "c-2"))
+            .unwrap_err()
+            .is("AgentAlreadyDedicated")
+    );
+}
+
+#[test]
+fn coupling_fails_when_the_agents_log_is_not_the_known_one() {
+    let mut world = agent();
+    let couple = |run: &str, event_id: EventId| AgentCommand::CoupleController {
+        agent_path: AgentPath::new("ALFA"),
+        agent_run_id: RunId::new(run),
+        event_id,
+        controller_run_id: RunId::new("c-1"),
+    };
+    let last = world.last;
+    assert!(matches!(
+        world.try_ask(couple("a-1", last)),
+        Ok(AgentAnswer::Coupled { .. })
+    ));
+    assert!(
+        world
+            .try_ask(couple("a-2", last))
+            .unwrap_err()
+            .is("AgentRunIdMismatch")
+    );
+    assert!(
+        world
+            .try_ask(couple("a-1", EventId(last.0 + 1)))
+            .unwrap_err()
+            .is("UnknownEventId")
+    );
+}
+
+#[test]
+fn one_problem_of_a_subagent_is_told_once() {
+    let world = agent();
+    let problem = Problem::new("SubagentUnreachable", "connection refused");
+    let id = SubagentId::new("S-A");
+    let mut world = world;
+    let event = world.state.on_subagent_failed(&id, problem.clone());
+    assert!(event.is_some());
+    world.record(event);
+    assert_eq!(
+        world.state.subagents()["S-A"].coupling,
+        Coupling::Failed(problem.clone())
+    );
+    assert!(world.state.on_subagent_failed(&id, problem).is_none());
+}
