@@ -1,0 +1,3 @@
+//! The kill test.
+
+pub mod markers;

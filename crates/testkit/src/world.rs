@@ -1,0 +1,27 @@
+//! A Controller, Agents and Subagents as real processes on this machine, with proxies in between if wanted.
+//!
+//! Always: all of it lives in one temporary directory; dropping the world ends every process that came out of it, jobs included,
+//! and removes the directory, unless the test is failing: then it stays and its place is told.
+//! Never here: what a test expects.
+
+mod binary;
+mod client;
+mod follower;
+mod history;
+mod node;
+mod plan;
+mod ports;
+mod proxy;
+mod stage;
+mod wreckage;
+
+pub use binary::mainspring;
+pub use client::{Api, Refused};
+pub use follower::Follower;
+pub use history::{History, Seen};
+pub use node::{Node, Part};
+pub use plan::{AgentPlan, Plan};
+pub use ports::free_port;
+pub use proxy::{Mode, Proxy};
+pub use stage::World;
+pub use wreckage::{WORLD_VARIABLE, processes_of};

@@ -1,0 +1,279 @@
+//! One `mainspring` process with a directory and a port of its own, through all of its lives.
+//!
+//! Always: a further start uses the same directory, port and arguments; its log lines are appended to the same file.
+
+use std::fs::OpenOptions;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use net::{Client, ClientSettings};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::binary::mainspring;
+use super::ports::free_port;
+use super::wreckage::WORLD_VARIABLE;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The Controller.
+    Controller,
+    /// An Agent with its own Subagent.
+    Agent,
+    /// A Subagent.
+    Subagent,
+}
+
+impl Part {
+    fn command(self) -> &'static str {
+        match self {
+            Part::Controller => "controller",
+            Part::Agent => "agent",
+            Part::Subagent => "subagent",
+        }
+    }
+}
+
+/// A process that is started, killed and started again.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub part: Part,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What else stands on its command line.
+    pub arguments: Vec<String>,
+    /// Variables of its environment besides those of the test.
+    pub environment: Vec<(String, String)>,
+    log: PathBuf,
+    mark: String,
+    child: Option<Child>,
+    is_stopped: bool,
+    starts: u32,
+}
+
+impl Node {
+    /// A process that has not been started, with a directory in `world` and a free port.
+    pub fn new(part: Part, name: &str, world: &Path, mark: &str) -> Result<Node> {
+        Ok(Node {
+            name: name.to_owned(),
+            part,
+            data: world.join(name),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            log: world.join(format!("{name}.log")),
+            mark: mark.to_owned(),
+            child: None,
+            is_stopped: false,
+            starts: 0,
+        })
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How often it has been started.
+    pub fn starts(&self) -> u32 {
+        self.starts
+    }
+
+    /// Its process, if it runs.
+    pub fn pid(&self) -> Option<i32> {
+        let child = self.child.as_ref()?;
+        i32::try_from(child.id()).ok()
+    }
+
+    /// Whether it has been stopped by a signal and not continued.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// Starts it; does not wait until it answers.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is started here is the program under test"
+    )]
+    pub fn start(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            bail!("{} runs already", self.name);
+        }
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("the log {} cannot be opened", self.log.display()))?;
+        let mut command = std::process::Command::new(mainspring()?);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("MAINSPRING_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .arg(self.part.command())
+            .arg("--data")
+            .arg(&self.data)
+            .arg("--listen")
+            .arg(self.address.to_string())
+            .args(&self.arguments)
+            .env(WORLD_VARIABLE, &self.mark)
+            .env("NO_COLOR", "1")
+            .envs(
+                self.environment
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            )
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = command
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.name))?;
+        self.child = Some(child);
+        self.starts += 1;
+        Ok(())
+    }
+
+    /// Waits until it answers its health check.
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        let mut settings = ClientSettings::new(self.url());
+        settings.request_timeout = Duration::from_secs(2);
+        let client = Client::new(settings)?;
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if client.get_bytes("/health").await.is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.try_wait()? {
+                bail!(
+                    "{} has ended with {status} instead of becoming ready:\n{}",
+                    self.name,
+                    self.log_tail(30)
+                );
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} is not ready after {READY_WITHIN:?}:\n{}",
+                    self.name,
+                    self.log_tail(30)
+                );
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Starts it and waits until it answers.
+    pub async fn start_ready(&mut self) -> Result<()> {
+        self.start()?;
+        self.wait_ready().await
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        if let Some(mut child) = self.child.take() {
+            child.wait()?;
+        }
+        self.is_stopped = false;
+        Ok(())
+    }
+
+    /// SIGSTOP: it hangs until it is continued.
+    pub fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        self.is_stopped = true;
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub fn cont(&mut self) -> Result<()> {
+        self.signal(Signal::SIGCONT)?;
+        self.is_stopped = false;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the orderly end.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait_end(Duration::from_secs(40)).await
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn wait_end(&mut self, within: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} has not ended within {within:?}:\n{}",
+                    self.name,
+                    self.log_tail(30)
+                );
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(child) = &mut self.child else {
+            bail!("{} has not been started", self.name);
+        };
+        let ended = child.try_wait()?;
+        if ended.is_some() {
+            self.child = None;
+            self.is_stopped = false;
+        }
+        Ok(ended)
+    }
+
+    /// All that it has logged, in all lives.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self, lines: usize) -> String {
+        let log = self.log();
+        let all: Vec<&str> = log.lines().collect();
+        let tail = &all[all.len().saturating_sub(lines)..];
+        tail.iter()
+            .map(|line| format!("  {} | {line}\n", self.name))
+            .collect()
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let Some(pid) = self.pid() else {
+            bail!("{} does not run", self.name);
+        };
+        kill(Pid::from_raw(pid), signal)
+            .with_context(|| format!("{} cannot be sent {signal}", self.name))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; a stopped process, too, obeys SIGKILL.
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}

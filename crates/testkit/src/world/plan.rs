@@ -1,0 +1,43 @@
+//! What a world is to consist of.
+
+/// Agents with their Subagents; there is always one Controller.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The Agents.
+    pub agents: Vec<AgentPlan>,
+    /// Put a proxy before each Agent and each Subagent.
+    pub proxied: bool,
+    /// Further settings of the Controller, as `--set` takes them.
+    pub controller_settings: Vec<(String, String)>,
+}
+
+/// An Agent with its Subagents.
+#[derive(Clone, Debug, Default)]
+pub struct AgentPlan {
+    /// Its name. Its own Subagent is `<name>-0`.
+    pub name: String,
+    /// Its own Subagent takes no jobs.
+    pub is_local_disabled: bool,
+    /// Subagents in processes of their own.
+    pub subagents: Vec<String>,
+}
+
+impl Plan {
+    /// A Controller and these Agents, each with its own Subagent only.
+    pub fn of(agents: &[&str]) -> Plan {
+        Plan {
+            agents: agents.iter().map(|name| AgentPlan::named(name)).collect(),
+            ..Plan::default()
+        }
+    }
+}
+
+impl AgentPlan {
+    /// An Agent with its own Subagent only.
+    pub fn named(name: &str) -> AgentPlan {
+        AgentPlan {
+            name: name.to_owned(),
+            ..AgentPlan::default()
+        }
+    }
+}
