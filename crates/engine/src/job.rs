@@ -70,3 +70,50 @@ impl fmt::Display for JobKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::read::{self, Format, Origin};
+
+    #[test]
+    fn a_job_is_told_by_the_block_that_defines_it_op_13() {
+        let text = "
+TYPE: Workflow
+path: w
+instructions:
+- {TYPE: Execute.Named, jobName: a}
+- TYPE: Try
+  try:
+    instructions: [{TYPE: Execute.Named, jobName: a}, {TYPE: Execute.Named, jobName: b}]
+    jobs: {a: {agentPath: ALFA, executable: {TYPE: ShellScriptExecutable, script: inner}}}
+  catch: {instructions: [{TYPE: Execute.Anonymous, job: {agentPath: ALFA, executable: {TYPE: ShellScriptExecutable, script: c}}}]}
+jobs:
+  a: {agentPath: ALFA, executable: {TYPE: ShellScriptExecutable, script: outer}}
+  b: {agentPath: ALFA, executable: {TYPE: ShellScriptExecutable, script: b}}
+";
+        let version = model::VersionId::from("1");
+        let origin = Origin {
+            name: None,
+            version: Some(&version),
+        };
+        let item = read::item(text, Format::Yaml, &origin).expect("a workflow");
+        let model::ItemBody::Workflow(workflow) = item.body else {
+            panic!("a workflow")
+        };
+        let key = |position: &str| {
+            let position = position.parse().expect("a position");
+            JobKey::at(&workflow, &position).map(|(key, _)| key.to_string())
+        };
+        assert_eq!(key("0").as_deref(), Some("w~1:a"));
+        assert_eq!(key("1/try+0:0").as_deref(), Some("w~1:1/try:0:a"));
+        assert_eq!(
+            key("1/try+3:0"),
+            key("1/try+0:0"),
+            "a retried job is the same job"
+        );
+        assert_eq!(key("1/try+0:1").as_deref(), Some("w~1:b"));
+        assert_eq!(key("1/catch+0:0").as_deref(), Some("w~1:1/catch:0"));
+        assert_eq!(key("1"), None);
+    }
+}

@@ -243,3 +243,206 @@ pub(crate) fn place(order: &Order, event: &E) -> Result<(), &'static str> {
     };
     if holds { Ok(()) } else { Err(rule) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ForkChild, Outcome, Position, SleepCause, Timestamp};
+    use std::collections::BTreeSet;
+
+    fn states() -> Vec<S> {
+        let until = Timestamp::default();
+        vec![
+            S::Fresh,
+            S::Ready,
+            S::Processing {
+                subagent_id: None,
+                subagent_bundle_id: None,
+            },
+            S::Processed,
+            S::ProcessingKilled,
+            S::DelayingRetry { until },
+            S::Sleeping {
+                until,
+                cause: SleepCause::SleepInstruction,
+            },
+            S::Forked {
+                children: Vec::new(),
+            },
+            S::Broken { problem: None },
+            S::Failed,
+            S::FailedWhileFresh,
+            S::FailedInFork,
+            S::Stopped,
+            S::StoppedWhileFresh,
+            S::Finished,
+            S::Cancelled,
+            S::Deleted,
+        ]
+    }
+
+    fn events() -> Vec<E> {
+        let until = Timestamp::default();
+        let (agent_path, position) = (model::AgentPath::from("A"), Position::default());
+        let moved_to = position.clone();
+        let outcome = Outcome::SUCCEEDED;
+        let resumed = |as_succeeded| E::OrderResumed {
+            position: None,
+            history_operations: Vec::new(),
+            as_succeeded,
+            restart_killed_job: false,
+        };
+        vec![
+            E::OrderStarted,
+            E::OrderFinished { outcome: None },
+            E::OrderCancelled,
+            E::OrderDeletionMarked,
+            E::OrderDeleted,
+            E::OrderBroken { problem: None },
+            E::OrderMoved {
+                to: position,
+                reason: None,
+            },
+            E::OrderAwoke,
+            E::OrderForked {
+                children: Vec::<ForkChild>::new(),
+            },
+            E::OrderJoined {
+                outcome: outcome.clone(),
+            },
+            E::OrderRetrying {
+                delayed_until: None,
+            },
+            E::OrderRetrying {
+                delayed_until: Some(until),
+            },
+            E::OrderSleeping {
+                until,
+                cause: SleepCause::SleepInstruction,
+            },
+            E::OrderProcessingStarted {
+                subagent_id: None,
+                subagent_bundle_id: None,
+                stick: false,
+            },
+            E::OrderStdoutWritten { chunk: "".into() },
+            E::OrderStderrWritten { chunk: "".into() },
+            E::OrderProcessed {
+                outcome: outcome.clone(),
+            },
+            E::OrderProcessingKilled,
+            E::OrderOutcomeAdded { outcome },
+            E::OrderFailed {
+                moved_to: moved_to.clone(),
+            },
+            E::OrderFailedInFork {
+                moved_to: moved_to.clone(),
+            },
+            E::OrderCaught { moved_to },
+            E::OrderStopped,
+            E::OrderAttachable {
+                agent_path: agent_path.clone(),
+            },
+            E::OrderAttached { agent_path },
+            E::OrderDetachable,
+            E::OrderDetached,
+            E::OrderCancellationMarked {
+                mode: model::CancellationMode::FreshOnly,
+            },
+            E::OrderCancellationMarkedOnAgent,
+            E::OrderStateReset,
+            E::OrderSuspensionMarked {
+                mode: model::SuspensionMode::default(),
+            },
+            E::OrderSuspensionMarkedOnAgent,
+            E::OrderSuspended,
+            E::OrderResumptionMarked {
+                position: None,
+                history_operations: Vec::new(),
+                as_succeeded: false,
+                restart_killed_job: false,
+            },
+            resumed(false),
+            resumed(true),
+            E::OrderSaid {
+                value: expr::Value::Missing,
+            },
+            E::OrderAgentProblem {
+                problem: model::Problem::plain(""),
+            },
+        ]
+    }
+
+    /// The rows of the table in this file's header: state, event, state after it.
+    fn told() -> BTreeSet<(String, String, String)> {
+        let header = include_str!("life.rs")
+            .lines()
+            .take_while(|line| line.starts_with("//!"));
+        let table = header.skip_while(|line| !line.contains("```text")).skip(1);
+        let mut rows = BTreeSet::new();
+        let (mut state, mut everywhere) = (String::new(), false);
+        for line in table.take_while(|line| !line.contains("```")) {
+            let text = line.trim_start_matches("//!").trim_start_matches(' ');
+            let mut words = text.split_whitespace().peekable();
+            if let Some(rest) = text.strip_prefix("every state but Deleted, unchanged:") {
+                everywhere = true;
+                words = rest.split_whitespace().peekable();
+            } else if line.starts_with("//! ") && !line.starts_with("//!  ") && !everywhere {
+                state = words.next().expect("a state").to_owned();
+            }
+            for word in words {
+                if everywhere {
+                    let living = states().into_iter().filter(|state| *state != S::Deleted);
+                    rows.extend(living.map(|state| {
+                        (
+                            state.type_name().to_owned(),
+                            format!("Order{word}"),
+                            state.type_name().to_owned(),
+                        )
+                    }));
+                } else {
+                    let (event, after) = word
+                        .split_once('→')
+                        .expect("an event and the state after it");
+                    rows.insert((state.clone(), format!("Order{event}"), after.to_owned()));
+                }
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_table_in_the_header_is_what_happens() {
+        assert_eq!(states().len(), S::TYPES.len(), "every state is tried");
+        let tried: BTreeSet<_> = events().iter().map(E::type_name).collect();
+        let known: BTreeSet<_> = E::TYPES
+            .iter()
+            .copied()
+            .filter(|name| !["OrderAdded", "OrderAttachedToAgent"].contains(name))
+            .collect();
+        assert_eq!(tried, known, "every event of an existing order is tried");
+        let mut happens = BTreeSet::new();
+        for state in states() {
+            for event in events() {
+                if let Some(next) = after(&state, &event) {
+                    happens.insert((
+                        state.type_name().to_owned(),
+                        event.type_name().to_owned(),
+                        next.type_name().to_owned(),
+                    ));
+                }
+            }
+        }
+        let told = told();
+        assert_eq!(
+            happens.difference(&told).collect::<Vec<_>>(),
+            Vec::<&_>::new(),
+            "happens, but is not in the table"
+        );
+        assert_eq!(
+            told.difference(&happens).collect::<Vec<_>>(),
+            Vec::<&_>::new(),
+            "is in the table, but does not happen"
+        );
+    }
+}

@@ -167,7 +167,14 @@ fn fresh(here: &Here<'_>) -> Decision {
     let order = here.order;
     let is_due = order.scheduled_for.is_none_or(|at| at <= here.now);
     if has_failed(order) {
-        return failed(here);
+        let is_caught =
+            !order.last_outcome().is_uncatchable() && failure::caught_at(here).is_some();
+        return match (is_caught, is_due) {
+            (false, _) => failed(here),
+            // Only a started order can be caught.
+            (true, true) => OrderEvent::OrderStarted.into(),
+            (true, false) => Decision::Rest,
+        };
     }
     let (position, doing) = ahead::ahead(here, order.position.clone());
     let goes = (position != order.position).then(|| OrderEvent::OrderMoved {

@@ -1,0 +1,21 @@
+//! Stories of orders, told as events: a Controller and its Agents in one small world, without clock, network or processes.
+//! The sequences are those that users of JS7 know; a case's name stands in the test that shows it.
+
+#[path = "stories/autonomy.rs"]
+mod autonomy;
+#[path = "stories/branches.rs"]
+mod branches;
+#[path = "stories/control.rs"]
+mod control;
+#[path = "stories/failures.rs"]
+mod failures;
+#[path = "stories/forks.rs"]
+mod forks;
+#[path = "stories/laws.rs"]
+mod laws;
+#[path = "stories/preparing.rs"]
+mod preparing;
+#[path = "stories/steps.rs"]
+mod steps;
+#[path = "stories/world.rs"]
+mod world;
