@@ -36,6 +36,13 @@ pub(crate) struct Api {
     pub(crate) metrics: Option<Metrics>,
 }
 
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandQuery {
+    /// The number that the Controller was given when it coupled.
+    coupling: Option<u64>,
+}
+
 pub(crate) fn router(api: Api, gate: &Gate) -> Router {
     let routes = Router::new()
         .route("/health", get(|| async { "ok\n" }))
@@ -95,6 +102,7 @@ async fn overview(State(api): State<Api>) -> Response {
 async fn command(
     State(api): State<Api>,
     Extension(peer): Extension<PeerIdentity>,
+    Query(query): Query<CommandQuery>,
     JsonBody(command): JsonBody<AgentCommand>,
 ) -> Response {
     // Which receiver confirms events: the Controller, by the name in its certificate if it has one.
@@ -129,6 +137,7 @@ async fn command(
                     user,
                     command,
                     torn,
+                    coupling: query.coupling,
                 })
                 .await
             {

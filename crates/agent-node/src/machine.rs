@@ -6,6 +6,7 @@ use model::{
     Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The Agent's state in the commit loop.
@@ -16,6 +17,8 @@ pub struct AgentMachine {
     run_id: RunId,
     platform: PlatformInfo,
     timezone: Arc<str>,
+    /// The number of the Controller's newest coupling: only its commands are followed.
+    coupling: u64,
 }
 
 /// What comes to an Agent.
@@ -29,6 +32,8 @@ pub enum Input {
         command: AgentCommand,
         /// Where the log begins.
         torn: EventId,
+        /// Under which coupling, if any.
+        coupling: Option<u64>,
     },
     /// A Subagent answered with this life.
     SubagentDedicated {
@@ -89,11 +94,22 @@ impl AgentMachine {
             ))
         };
         let environment = std::env::vars_os().filter_map(text).collect();
+        AgentMachine::in_surroundings(run_id, environment, timezone, subagent_node::platform_info())
+    }
+
+    /// The same in a process with this environment, in this zone, on this machine.
+    pub fn in_surroundings(
+        run_id: RunId,
+        environment: BTreeMap<Arc<str>, Arc<str>>,
+        timezone: Arc<str>,
+        platform: PlatformInfo,
+    ) -> AgentMachine {
         AgentMachine {
             state: State::new(Arc::new(environment)),
             run_id,
-            platform: subagent_node::platform_info(),
+            platform,
             timezone,
+            coupling: 0,
         }
     }
 
@@ -131,14 +147,37 @@ impl AgentMachine {
             run_id,
             last: facts.last_event_id(),
             torn,
+            // Event ids rise over restarts, so a number of an earlier life is never given again.
+            coupling: facts.last_event_id().0.max(self.coupling) + 1,
         };
         match self.state.decide(&command, user, &standing) {
             Ok((events, answer)) => {
                 self.record_all(facts, events)?;
+                if let AgentAnswer::Coupled { coupling, .. } = &answer {
+                    self.coupling = *coupling;
+                }
                 Ok(answer)
             }
             Err(problem) => Ok(AgentAnswer::from(problem)),
         }
+    }
+}
+
+/// Whether a late repetition of the command could do harm: it could attach an order that has come, run and gone.
+fn needs_coupling(command: &AgentCommand) -> bool {
+    match command {
+        AgentCommand::Batch { commands } => commands.iter().any(needs_coupling),
+        AgentCommand::AttachItem { .. }
+        | AgentCommand::DetachItem { .. }
+        | AgentCommand::AttachOrder { .. }
+        | AgentCommand::DetachOrder { .. }
+        | AgentCommand::MarkOrder { .. }
+        | AgentCommand::ReleaseEvents { .. } => true,
+        AgentCommand::DedicateAgentDirector { .. }
+        | AgentCommand::CoupleController { .. }
+        | AgentCommand::TakeSnapshot
+        | AgentCommand::ShutDown { .. }
+        | AgentCommand::NoOperation => false,
     }
 }
 
@@ -168,7 +207,13 @@ impl Machine for AgentMachine {
                 user,
                 command,
                 torn,
+                coupling,
             } => {
+                if needs_coupling(&command) && coupling != Some(self.coupling) {
+                    let message = "the Controller has coupled anew, or not at all, since this command was sent";
+                    let problem = Problem::new("AgentNotCoupled", message);
+                    return Ok(Reply::Answer(AgentAnswer::from(problem)));
+                }
                 return self.command(&user, command, torn, facts).map(Reply::Answer);
             }
             Input::SubagentDedicated {

@@ -9,7 +9,7 @@
 
 use agent_node::AgentSettings;
 use model::{
-    AgentAnswer, AgentCommand, AgentPath, AttachedState, ItemKey, Order, OrderState, Position,
+    AgentAnswer, AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderState, Position,
     RunId, SignedText, Stamped, Timestamp, WorkflowId,
 };
 use net::{Client, ClientSettings, Credentials, Secret};
@@ -57,12 +57,42 @@ impl Agent {
         }
     }
 
+    async fn ask(&self, coupling: Option<u64>, command: &AgentCommand) -> AgentAnswer {
+        let path = coupling.map_or_else(
+            || "/agent/api/command".to_owned(),
+            |coupling| format!("/agent/api/command?coupling={coupling}"),
+        );
+        self.client.post_json(&path, command).await.unwrap()
+    }
+
+    /// Couples anew; answers the coupling's number.
+    async fn couple(&self) -> u64 {
+        let dedicated = AgentCommand::DedicateAgentDirector {
+            agent_path: AgentPath::new("ALFA"),
+            directors: vec!["ALFA-0".into()],
+            controller_id: "C".into(),
+            controller_run_id: RunId::new("run-of-c"),
+        };
+        let answer = self.ask(None, &dedicated).await;
+        let AgentAnswer::Dedicated { agent_run_id, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        let couple = AgentCommand::CoupleController {
+            agent_path: AgentPath::new("ALFA"),
+            agent_run_id,
+            event_id: EventId::BEFORE_FIRST,
+            controller_run_id: RunId::new("run-of-c"),
+        };
+        let answer = self.ask(None, &couple).await;
+        let AgentAnswer::Coupled { coupling, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        coupling
+    }
+
     async fn send(&self, commands: Vec<AgentCommand>) {
-        let answer: AgentAnswer = self
-            .client
-            .post_json("/agent/api/command", &AgentCommand::Batch { commands })
-            .await
-            .unwrap();
+        let coupling = self.couple().await;
+        let answer = self.ask(Some(coupling), &AgentCommand::Batch { commands }).await;
         let AgentAnswer::Batch { responses } = answer else {
             panic!("{answer:?}")
         };
@@ -77,13 +107,10 @@ impl Agent {
     /// The Controller's only visit: it takes the Agent and hands over a workflow.
     async fn hand_over(&self, workflow: &str) {
         self.send(vec![
-            AgentCommand::DedicateAgentDirector {
-                agent_path: AgentPath::new("ALFA"),
-                directors: vec!["ALFA-0".into()],
-                controller_id: "C".into(),
-                controller_run_id: RunId::new("run-of-c"),
-            },
-            item("Agent:ALFA", r#"{"TYPE":"AgentRef","path":"ALFA","directors":["ALFA-0"]}"#),
+            item(
+                "Agent:ALFA",
+                r#"{"TYPE":"AgentRef","path":"ALFA","directors":["ALFA-0"]}"#,
+            ),
             item(
                 "Subagent:ALFA-0",
                 r#"{"TYPE":"SubagentItem","id":"ALFA-0","agentPath":"ALFA","uri":"http://127.0.0.1:1"}"#,
@@ -417,5 +444,23 @@ async fn s16_what_happened_alone_survives_the_agents_own_restart() {
     agent.stop().await;
     let agent = Agent::start(data.path()).await;
     assert_eq!(agent.story_of("A", "OrderDetachable").await, before);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_command_of_an_earlier_connection_does_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let agent = Agent::start(data.path()).await;
+    agent.hand_over(&workflow(&job(":"))).await;
+    let earlier = agent.couple().await;
+    agent.couple().await;
+    let late = AgentCommand::AttachOrder { order: Box::new(order("A")) };
+    for coupling in [Some(earlier), None] {
+        let answer = agent.ask(coupling, &late).await;
+        assert!(
+            matches!(&answer, AgentAnswer::Problem { code: Some(code), .. } if code == "AgentNotCoupled"),
+            "{answer:?}"
+        );
+    }
     agent.stop().await;
 }

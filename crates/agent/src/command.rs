@@ -18,6 +18,8 @@ pub struct Standing {
     pub last: EventId,
     /// Events up to here are gone.
     pub torn: EventId,
+    /// The number that a coupling gets now.
+    pub coupling: u64,
 }
 
 type Decision = Result<(Vec<Event>, AgentAnswer), Problem>;
@@ -85,7 +87,10 @@ impl State {
                     return Err(Problem::new("UnknownEventId", message).with("eventId", event_id));
                 }
                 let order_ids = self.engine.orders().map(|order| order.id.clone()).collect();
-                Ok((Vec::new(), AgentAnswer::Coupled { order_ids }))
+                Ok((Vec::new(), AgentAnswer::Coupled {
+                    order_ids,
+                    coupling: standing.coupling,
+                }))
             }
             AgentCommand::AttachItem {
                 item,

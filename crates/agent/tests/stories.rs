@@ -71,6 +71,7 @@ impl World {
             run_id: RunId::new("a-1"),
             last: self.last,
             torn: EventId::BEFORE_FIRST,
+            coupling: 1,
         };
         let (events, answer) = self.state.decide(&command, &UserId::new("C"), &standing)?;
         self.record(events);

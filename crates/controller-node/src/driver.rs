@@ -121,6 +121,8 @@ fn jitter() -> f64 {
 /// An Agent that is coupled.
 struct Coupled {
     client: Client,
+    /// The number that every command carries, so that one of an earlier connection that comes late does nothing.
+    coupling: u64,
     /// Its newest event that we have.
     observed: EventId,
     /// Gets what is to be sent.
@@ -133,16 +135,16 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
         Err(ending) => return ending,
     };
     connected();
-    let Coupled { client, observed, batches } = coupled;
+    let Coupled { client, coupling, observed, batches } = coupled;
     tracing::info!(agent = %target.path, peer = client.peer(), %observed, "coupled");
     let (confirm, confirmed) = watch::channel(observed);
-    let sending = Sender { handle: driver.handle.clone(), target: target.clone(), client: client.clone(), refused: VecDeque::new() };
+    let sending = Sender { handle: driver.handle.clone(), target: target.clone(), client: client.clone(), coupling, refused: VecDeque::new() };
     // In a task of its own: reading a mass of events must not delay what is to be sent.
     let mut sending = AbortOnDropHandle::new(tokio::spawn(sending.run(batches)));
     driver.handle.nudge();
     tokio::select! {
         ending = follow(driver, target, &client, observed, &confirm) => ending,
-        ending = release(&client, confirmed) => ending,
+        ending = release(&client, coupling, confirmed) => ending,
         ending = &mut sending => ending.unwrap_or_else(|panic| Ending::Failed(Problem::plain(panic.to_string()))),
     }
 }
@@ -179,11 +181,13 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
         event_id: observed,
         controller_run_id,
     };
-    let AgentAnswer::Coupled { order_ids } = ask(&client, &command).await? else { return Err(nonsense(&command)) };
+    let AgentAnswer::Coupled { order_ids, coupling } = ask(&client, &command).await? else {
+        return Err(nonsense(&command));
+    };
     driver.handle.ask(Input::AgentCoupled { agent: target.path.clone() }).await?;
     let (slot, batches) = mpsc::channel(1);
     driver.link.set(Some(Port { slot, cursor: Cursor::default(), held: order_ids.into_iter().collect() }));
-    Ok(Coupled { client, observed, batches })
+    Ok(Coupled { client, coupling, observed, batches })
 }
 
 async fn dedicate(
@@ -200,8 +204,16 @@ async fn dedicate(
     Ok((agent_run_id, agent_event_id))
 }
 
+fn command_path(coupling: u64) -> String {
+    format!("/agent/api/command?coupling={coupling}")
+}
+
 async fn ask(client: &Client, command: &AgentCommand) -> Result<AgentAnswer, Ending> {
-    let answer: AgentAnswer = client.post_json("/agent/api/command", command).await?;
+    ask_at(client, "/agent/api/command", command).await
+}
+
+async fn ask_at(client: &Client, path: &str, command: &AgentCommand) -> Result<AgentAnswer, Ending> {
+    let answer: AgentAnswer = client.post_json(path, command).await?;
     match answer {
         AgentAnswer::Problem { code, message, arguments } => Err(Ending::Failed(Problem { code, message, arguments })),
         answer => Ok(answer),
@@ -276,14 +288,15 @@ fn read(line: &Bytes) -> Result<Stamped, (EventId, Problem)> {
 }
 
 /// Tells the Agent which of its events may go.
-async fn release(client: &Client, mut confirmed: watch::Receiver<EventId>) -> Ending {
+async fn release(client: &Client, coupling: u64, mut confirmed: watch::Receiver<EventId>) -> Ending {
     loop {
         if confirmed.changed().await.is_err() {
             return Ending::Stopped;
         }
         tokio::time::sleep(RELEASE_PERIOD).await;
         let until_event_id = *confirmed.borrow_and_update();
-        if let Err(ending) = ask(client, &AgentCommand::ReleaseEvents { until_event_id }).await {
+        let command = AgentCommand::ReleaseEvents { until_event_id };
+        if let Err(ending) = ask_at(client, &command_path(coupling), &command).await {
             return ending;
         }
     }
@@ -294,6 +307,7 @@ struct Sender {
     handle: Handle<ControllerMachine>,
     target: Target,
     client: Client,
+    coupling: u64,
     refused: VecDeque<(Instant, Sending)>,
 }
 
@@ -362,7 +376,7 @@ impl Sender {
         let Request { sendings, mut json } = request;
         json.push_str("]}");
         let answer: AgentAnswer =
-            self.client.post_bytes("/agent/api/command", "application/json", json.into()).await?;
+            self.client.post_bytes(&command_path(self.coupling), "application/json", json.into()).await?;
         let responses = match answer {
             AgentAnswer::Batch { responses } if responses.len() == sendings.len() => responses,
             AgentAnswer::Problem { code, message, arguments } => {

@@ -182,9 +182,10 @@ tagged! {
         Accepted,
         #[tag("DedicateAgentDirector.Response")]
         Dedicated { agent_run_id: RunId, agent_event_id: EventId },
-        /// All orders that the Agent has.
+        /// All orders that the Agent has, and the number under which it takes commands from now on: those of an earlier coupling
+        /// that come late are refused.
         #[tag("CoupleController.Response")]
-        Coupled { order_ids: Vec<OrderId> },
+        Coupled { order_ids: Vec<OrderId>, coupling: u64 },
         #[tag("Batch.Response")]
         Batch { responses: Vec<AgentAnswer> },
         Problem {
