@@ -1,2 +1,67 @@
-//! To be furnished.
-fn main() {}
+//! `mainspring`: one program for the parts (Controller, Agent, Subagent, or all as one) and for the operator's commands.
+//!
+//! Always: a part ends with the exit codes of `exit`, a command with those too; what a command knows of a Controller it was told
+//! over HTTP, like everybody else. Never here: rules; what an order may do is decided by the Controller.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod exit;
+mod part;
+
+mod call;
+mod screen;
+
+mod certificates;
+mod completions;
+mod deploy;
+mod events;
+mod items;
+mod journals;
+mod order;
+mod status;
+mod users;
+
+mod moment;
+mod stage;
+mod table;
+mod telling;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{AgentCommand, Arguments, Command};
+use exit::Exit;
+use screen::Screen;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let screen = Screen::new(arguments.json);
+    match run(arguments, &screen) {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::tell(&error, &screen).into(),
+    }
+}
+
+fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
+    let access = arguments.access;
+    match arguments.command {
+        Command::Standalone(args) => part::standalone(&args, &access),
+        Command::Controller(args) => part::controller(&args, &access),
+        Command::Agent(args) => match args.command {
+            Some(AgentCommand::List) => call::talk(status::agents(&access, screen)),
+            None => part::agent(&args, &access),
+        },
+        Command::Subagent(args) => part::subagent(&args, &access),
+        Command::Deploy(args) => call::talk(deploy::deploy(args, &access, screen)),
+        Command::Undeploy(args) => call::talk(deploy::undeploy(args, &access, screen)),
+        Command::Order(command) => call::talk(order::run(command, &access, screen)),
+        Command::Events(args) => call::talk(events::run(args, &access, screen)),
+        Command::Item(command) => call::talk(items::run(command, &access, screen)),
+        Command::Status => call::talk(status::status(&access, screen)),
+        Command::Journal(command) => journals::run(command, screen),
+        Command::Certs(command) => certificates::run(command, screen),
+        Command::User(command) => users::run(command, screen),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

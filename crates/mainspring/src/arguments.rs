@@ -1,0 +1,541 @@
+//! The command line as clap reads it.
+//!
+//! Always: whatever says where data, certificates and tokens are is written the same way for parts and for operator's commands.
+//! Never here: what the commands do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit;
+
+/// Runs jobs on time, in order, on the machines where they belong, and through every crash.
+#[derive(Debug, Parser)]
+#[command(name = "mainspring", version, after_help = exit::HELP, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Answer in JSON, for programs
+    #[arg(long, global = true, help_heading = "Access")]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the Controller is, who asks, and where things are on disk.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct Access {
+    /// The Controller to ask; default: the one whose data directory is found
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "MAINSPRING_CONTROLLER_URL"
+    )]
+    pub(crate) controller: Option<String>,
+    /// The data directory: of the part to run, or of the local Controller to ask [default: ./data]
+    #[arg(long, global = true, value_name = "DIR", env = "MAINSPRING_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// File with the token to show or, for an Agent or Subagent, to demand (a command takes `MAINSPRING_TOKEN`, too)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MAINSPRING_TOKEN_FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificate of the CA, for https
+    #[arg(long, global = true, value_name = "FILE", env = "MAINSPRING_TLS__CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Own certificate
+    #[arg(long, global = true, value_name = "FILE", env = "MAINSPRING_TLS__CERTIFICATE", requires_all = ["key", "ca"])]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Key of the own certificate
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "MAINSPRING_TLS__KEY",
+        requires = "certificate"
+    )]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run Controller, Agent and Subagent as one process
+    Standalone(StandaloneArgs),
+    /// Run a Controller
+    Controller(ControllerArgs),
+    /// Run an Agent with its own Subagent, or look at the Agents (`agent list`)
+    Agent(AgentArgs),
+    /// Run a Subagent
+    Subagent(SubagentArgs),
+    /// Deploy workflows and other items from files and folders
+    Deploy(DeployArgs),
+    /// Remove items
+    Undeploy(UndeployArgs),
+    /// Add orders and look after them
+    #[command(subcommand)]
+    Order(OrderCommand),
+    /// Show what happens, as it happens
+    Events(EventsArgs),
+    /// Show Controller, Agents, Subagents, counts of orders and the journal
+    Status,
+    /// Look at deployed items
+    #[command(subcommand)]
+    Item(ItemCommand),
+    /// Look into a journal directory; needs no running part
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Make a private CA, and certificates for nodes and users
+    #[command(subcommand)]
+    Certs(CertsCommand),
+    /// Prepare users
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What every part takes.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PartArgs {
+    /// Settings as TOML; environment (`MAINSPRING_…`) and flags are laid over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Any other setting, such as `jobs.grace-timeout=5s`
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) settings: Vec<(String, String)>,
+    /// How log lines look on standard error
+    #[arg(long, value_name = "FORMAT", env = "MAINSPRING_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub(crate) log_format: String,
+    /// Which log lines: error, warn, info, debug, trace, or per part such as info,net=debug [default: info]
+    #[arg(long, value_name = "FILTER", env = "MAINSPRING_LOG_LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Append the log to a file instead
+    #[arg(long, value_name = "FILE", env = "MAINSPRING_LOG_FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControllerArgs {
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Name of the Controller
+    #[arg(long, visible_alias = "name", value_name = "NAME")]
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct AgentArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<AgentCommand>,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Name of the Agent: its data directory belongs to it
+    #[arg(long, visible_alias = "id", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// List the Agents of the Controller with their connections
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubagentArgs {
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Name for the log; a Subagent is told its id by its Agent
+    #[arg(long, visible_alias = "id", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StandaloneArgs {
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Name of the Agent in it
+    #[arg(long, visible_alias = "id", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Where the Agent in it listens; port 0 takes a free one and keeps it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) agent_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    /// JSON or YAML files, and folders to search for them
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Also remove these items, such as Workflow:NAME or just NAME for a workflow
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove: Vec<String>,
+    /// The version of new workflows [default: made by the Controller]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) version_id: Option<String>,
+    /// Check and say what would change, but change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndeployArgs {
+    /// Items to remove, such as Workflow:NAME or just NAME for a workflow
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+    /// Say what would change, but change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrderCommand {
+    /// Add one or many orders to a workflow
+    Add(AddArgs),
+    /// List orders
+    List(ListArgs),
+    /// Show an order: where it stands, why it waits, what happened
+    Show {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Cancel orders; a running job ends first, unless it is killed
+    Cancel(CancelArgs),
+    /// Suspend orders: they stand still until they are resumed
+    Suspend(SuspendArgs),
+    /// Let suspended, stopped, failed or broken orders go on
+    Resume(ResumeArgs),
+    /// Forget orders as soon as they have ended
+    Delete {
+        /// Their ids
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+    },
+    /// Show what the jobs of an order wrote to stdout and stderr
+    Log(LogArgs),
+    /// Follow orders live; all orders if none is named
+    Watch(WatchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// Name of the workflow
+    #[arg(value_name = "WORKFLOW")]
+    pub(crate) workflow: String,
+    /// Id of the order [default: made from workflow and time]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// An argument: a JSON value or, if it is none, a text
+    #[arg(long = "arg", short = 'a', value_name = "NAME=VALUE", value_parser = key_and_value)]
+    pub(crate) arguments: Vec<(String, String)>,
+    /// When it starts: 2027-01-31T18:00, 18:00, +90s, +5m, +2h [default: at once]
+    #[arg(long, value_name = "TIME|+DURATION", allow_hyphen_values = true)]
+    pub(crate) at: Option<String>,
+    /// Where it starts: a label or a position such as 0/then:1
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) start: Option<String>,
+    /// Where it ends early: labels or positions
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) stop: Vec<String>,
+    /// Orders with a higher one go first
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) priority: Option<i64>,
+    /// Forget the order when it has ended
+    #[arg(long)]
+    pub(crate) delete_when_terminated: bool,
+    /// How many orders; their ids get -1, -2, …
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
+    /// Wait until all have ended; exit code 4 if one has not ended well
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Wait no longer than this; exit code 4
+    #[arg(long, value_name = "DURATION", requires = "wait")]
+    pub(crate) timeout: Option<settings::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only orders in this state, such as Failed, or `ended`, `open`
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// Only orders of this workflow
+    #[arg(long, value_name = "WORKFLOW")]
+    pub(crate) workflow: Option<String>,
+    /// Only orders whose id begins so
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// Their ids
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Kill the running job: SIGTERM and, after its grace time, SIGKILL
+    #[arg(long)]
+    pub(crate) kill: bool,
+    /// SIGKILL at once
+    #[arg(long, requires = "kill")]
+    pub(crate) immediately: bool,
+    /// Refuse if an order has been started
+    #[arg(long, conflicts_with = "kill")]
+    pub(crate) fresh_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuspendArgs {
+    /// Their ids
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Kill the running job: SIGTERM and, after its grace time, SIGKILL
+    #[arg(long)]
+    pub(crate) kill: bool,
+    /// SIGKILL at once
+    #[arg(long, requires = "kill")]
+    pub(crate) immediately: bool,
+    /// Give up what the order waits for
+    #[arg(long)]
+    pub(crate) reset_state: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// Their ids
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Go on from this position, such as 2 or 0/then:1 (one order only)
+    #[arg(long, value_name = "POSITION", conflicts_with = "as_succeeded")]
+    pub(crate) position: Option<String>,
+    /// Go on as if the failed instruction had succeeded
+    #[arg(long)]
+    pub(crate) as_succeeded: bool,
+    /// Run the killed job again
+    #[arg(long)]
+    pub(crate) restart_killed_job: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Its id
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Go on as more is written, until the order has ended
+    #[arg(long, short = 'f')]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Their ids; their children belong to them
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// From this event on, `0` for the oldest kept [default: with ids from the oldest, else from now]
+    #[arg(long, value_name = "EVENT-ID")]
+    pub(crate) after: Option<u64>,
+    /// End when all of the named orders have ended; exit code 4 if one has not ended well
+    #[arg(long, requires = "ids")]
+    pub(crate) until_ended: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// From this event on, `0` for the oldest kept [default: from now]
+    #[arg(long, value_name = "EVENT-ID")]
+    pub(crate) after: Option<u64>,
+    /// Only these types, such as OrderFailed or the group OrderEvent; comma-separated
+    #[arg(long = "return", value_name = "TYPES")]
+    pub(crate) types: Option<String>,
+    /// End after so many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Show what there is and end
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ItemCommand {
+    /// List the items
+    List {
+        /// Only of this type, such as Workflow
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+    },
+    /// Print an item's text
+    Show {
+        /// Such as Workflow:NAME or just NAME for a workflow
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Print the events, one line each
+    Cat {
+        /// The journal, such as data/controller/state
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Only events after this one
+        #[arg(long, value_name = "EVENT-ID", default_value_t = 0)]
+        after: u64,
+    },
+    /// Check every checksum; exit code 1 if something is damaged
+    Verify {
+        /// The journal, such as data/controller/state
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Show whose it is, its segments and snapshots
+    Info {
+        /// The journal, such as data/controller/state
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Make a private CA: DIR/ca.pem for everybody, DIR/ca.key to lock away
+    Ca {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Its name
+        #[arg(long, default_value = "Mainspring CA")]
+        name: String,
+    },
+    /// Issue a certificate for a node or a user
+    Issue {
+        /// The directory of the CA
+        #[arg(value_name = "CA-DIR")]
+        ca_dir: PathBuf,
+        /// Name of the node or user
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What part it plays
+        #[arg(long, value_parser = ["controller", "agent", "subagent", "user"])]
+        role: String,
+        /// Host names and addresses under which it is reached
+        #[arg(long = "for", value_name = "HOST|IP", value_delimiter = ',')]
+        addresses: Vec<String>,
+        /// Where to
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Read a password from standard input and print its hash for the settings
+    HashPassword,
+    /// Print a new token and its hash for the settings
+    NewToken,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not of the form NAME=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn agent_runs_the_part_and_agent_list_asks_the_controller() {
+        let Command::Agent(args) = parse("mainspring agent --name A --listen 127.0.0.1:0")
+            .unwrap()
+            .command
+        else {
+            panic!("not the part")
+        };
+        assert_eq!(
+            (args.name.as_deref(), args.command.is_none()),
+            (Some("A"), true)
+        );
+        let Command::Agent(args) = parse("mainspring agent list --json").unwrap().command else {
+            panic!("not agent")
+        };
+        assert!(matches!(args.command, Some(AgentCommand::List)));
+    }
+
+    #[test]
+    fn access_can_be_told_before_and_behind_the_command() {
+        for line in [
+            "mainspring --data D order list",
+            "mainspring order list --data D",
+        ] {
+            assert_eq!(
+                parse(line).unwrap().access.data,
+                Some(PathBuf::from("D")),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_argument_may_hold_further_equal_signs() {
+        let Command::Order(OrderCommand::Add(args)) =
+            parse("mainspring order add w --arg a=b=c -a n=1")
+                .unwrap()
+                .command
+        else {
+            panic!("not order add")
+        };
+        assert_eq!(
+            args.arguments,
+            [
+                ("a".to_owned(), "b=c".to_owned()),
+                ("n".to_owned(), "1".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_as_usage() {
+        for line in [
+            "mainspring order add w --arg novalue",
+            "mainspring order add w --count 0",
+            "mainspring order cancel",
+            "mainspring order cancel A --immediately",
+            "mainspring order watch --until-ended",
+            "mainspring controller --listen nowhere",
+            "mainspring certs issue ca name --role king",
+            "mainspring frobnicate",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

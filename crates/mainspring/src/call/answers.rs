@@ -1,0 +1,252 @@
+//! What a Controller answers to questions: the forms of its `GET` routes, as far as commands use them.
+//!
+//! Always: fields that a command does not need are let be, so that a newer Controller can be asked by an older program.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use model::{ItemBody, ItemKey, Order, PlatformInfo, SignedText, Timestamp, Workflow, WorkflowId};
+use net::ClientError;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Controller, segment};
+
+/// An order with the reasons why it waits.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderSeen {
+    pub(crate) order: Order,
+    pub(crate) waiting: Waiting,
+}
+
+/// Why an order waits.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waiting {
+    /// In sentences.
+    #[serde(default)]
+    pub(crate) obstacles: Vec<String>,
+    /// Why its Agent does not take it.
+    #[serde(default)]
+    pub(crate) agent_problem: Option<model::Problem>,
+}
+
+#[derive(Deserialize)]
+struct Orders {
+    orders: Vec<Order>,
+}
+
+/// A deployed item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemSeen {
+    pub(crate) key: ItemKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) item_revision: Option<u64>,
+    /// Of a workflow: whether new orders get this version.
+    #[serde(default = "yes")]
+    pub(crate) is_current: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+struct Items {
+    items: Vec<ItemSeen>,
+}
+
+#[derive(Deserialize)]
+struct WithText {
+    signed: SignedText,
+}
+
+/// An Agent as the Controller sees it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AgentSeen {
+    pub(crate) agent_path: String,
+    #[serde(default)]
+    pub(crate) coupling_state: String,
+    #[serde(default)]
+    pub(crate) problem: Option<model::Problem>,
+    #[serde(default)]
+    pub(crate) platform_info: Option<PlatformInfo>,
+    #[serde(default)]
+    pub(crate) order_count: u64,
+    /// When it has last told something.
+    #[serde(default)]
+    pub(crate) last_event_at: Option<Timestamp>,
+    /// What is to be sent to it.
+    #[serde(default)]
+    pub(crate) pending_command_count: u64,
+    #[serde(default)]
+    pub(crate) subagents: Vec<SubagentSeen>,
+}
+
+/// A Subagent as its Agent has told the Controller.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SubagentSeen {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) coupling_state: String,
+    #[serde(default)]
+    pub(crate) uri: Option<String>,
+    #[serde(default)]
+    pub(crate) problem: Option<model::Problem>,
+    #[serde(default)]
+    pub(crate) platform_info: Option<PlatformInfo>,
+}
+
+/// The Controller itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Overview {
+    pub(crate) id: String,
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) started_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) order_count: u64,
+    /// How many orders are in which state.
+    #[serde(default)]
+    pub(crate) order_count_by_state: BTreeMap<String, u64>,
+    /// Told to users only.
+    #[serde(default)]
+    pub(crate) last_event_id: Option<u64>,
+    #[serde(default)]
+    pub(crate) journal: Option<JournalSeen>,
+}
+
+/// Where the log stands.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JournalSeen {
+    pub(crate) segments: u64,
+    pub(crate) bytes: u64,
+    pub(crate) torn_event_id: u64,
+    pub(crate) committed_event_id: u64,
+    pub(crate) snapshot_event_id: u64,
+}
+
+#[derive(Deserialize)]
+struct Agents {
+    agents: Vec<AgentSeen>,
+}
+
+/// Which orders to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OrderQuery {
+    pub(crate) prefix: Option<String>,
+    pub(crate) workflow: Option<String>,
+    pub(crate) states: Option<&'static str>,
+    pub(crate) limit: Option<usize>,
+}
+
+impl OrderQuery {
+    fn path(&self) -> String {
+        let limit = self.limit.map(|limit| limit.to_string());
+        let parameters = [
+            ("prefix", self.prefix.as_deref()),
+            ("workflowPath", self.workflow.as_deref()),
+            ("state", self.states),
+            ("limit", limit.as_deref()),
+        ];
+        let given = parameters
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", segment(value?))));
+        format!(
+            "/controller/api/order?{}",
+            given.collect::<Vec<_>>().join("&")
+        )
+    }
+}
+
+impl Controller {
+    pub(crate) async fn last_event_id(&self) -> Result<u64, ClientError> {
+        match self.overview().await?.last_event_id {
+            Some(id) => Ok(id),
+            // It is told to users only: a route that demands one says what is missing.
+            None => self.agents().await.map(|_| 0),
+        }
+    }
+
+    pub(crate) async fn overview(&self) -> Result<Overview, ClientError> {
+        self.get("/controller/api").await
+    }
+
+    pub(crate) async fn overview_as_told(&self) -> Result<Value, ClientError> {
+        self.get("/controller/api").await
+    }
+
+    pub(crate) async fn agents(&self) -> Result<Vec<AgentSeen>, ClientError> {
+        let answer: Agents = self.get("/controller/api/agent").await?;
+        Ok(answer.agents)
+    }
+
+    pub(crate) async fn agents_as_told(&self) -> Result<Value, ClientError> {
+        self.get("/controller/api/agent").await
+    }
+
+    pub(crate) async fn orders(&self, query: &OrderQuery) -> Result<Vec<Order>, ClientError> {
+        let answer: Orders = self.get(&query.path()).await?;
+        Ok(answer.orders)
+    }
+
+    pub(crate) async fn order(&self, id: &str) -> anyhow::Result<OrderSeen> {
+        let bytes = self
+            .client
+            .get_bytes(&format!("/controller/api/order/{}", segment(id)))
+            .await?;
+        OrderSeen::read(&bytes)
+    }
+
+    pub(crate) async fn order_as_told(&self, id: &str) -> Result<Value, ClientError> {
+        self.get(&format!("/controller/api/order/{}", segment(id)))
+            .await
+    }
+
+    /// What its jobs and those of its children have written.
+    pub(crate) async fn order_log(&self, id: &str) -> Result<bytes::Bytes, ClientError> {
+        self.client
+            .get_bytes(&format!("/controller/api/order/{}/log", segment(id)))
+            .await
+    }
+
+    pub(crate) async fn items(&self) -> Result<Vec<ItemSeen>, ClientError> {
+        let answer: Items = self.get("/controller/api/item").await?;
+        Ok(answer.items)
+    }
+
+    /// The exact text of an item.
+    pub(crate) async fn item_text(&self, key: &ItemKey) -> Result<Arc<str>, ClientError> {
+        let answer: WithText = self
+            .get(&format!("/controller/api/item/{}", segment(key.as_str())))
+            .await?;
+        Ok(answer.signed.string)
+    }
+
+    /// A version of a workflow.
+    pub(crate) async fn workflow(&self, id: &WorkflowId) -> anyhow::Result<Arc<Workflow>> {
+        let key = ItemKey::workflow(id);
+        let item = model::stored_item(&key, &self.item_text(&key).await?)?;
+        match item.body {
+            ItemBody::Workflow(workflow) => Some(workflow),
+            _ => None,
+        }
+        .context("the Controller answers with an item that is no workflow")
+    }
+}
+
+impl OrderSeen {
+    /// The order's own fields and the reasons stand side by side.
+    pub(crate) fn read(json: &[u8]) -> anyhow::Result<OrderSeen> {
+        Ok(OrderSeen {
+            order: serde_json::from_slice(json)?,
+            waiting: serde_json::from_slice(json)?,
+        })
+    }
+}

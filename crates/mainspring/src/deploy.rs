@@ -1,0 +1,360 @@
+//! `deploy` and `undeploy`: from files to a change of items, and what has become of each.
+//!
+//! Always: all files are read and checked before anything is sent, and the change is sent as one: all of it or nothing.
+//! Never here: the rules for items beyond one file; the Controller judges them.
+
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use model::read::references;
+use model::{ItemBody, ItemKey, ItemType, WorkflowPath};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::arguments::{Access, DeployArgs, UndeployArgs};
+use crate::call::{Controller, ItemSeen};
+use crate::exit::{Drawn, Exit, Misuse};
+use crate::screen::{Screen, Tone};
+use crate::table::{Cell, Table};
+use source::Source;
+
+pub(crate) async fn deploy(
+    args: DeployArgs,
+    access: &Access,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    if args.paths.is_empty() && args.remove.is_empty() {
+        return Err(
+            Misuse("name files or folders to deploy, or items to --remove".to_owned()).into(),
+        );
+    }
+    let removed = args
+        .remove
+        .iter()
+        .map(|name| target(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let sources = source::read_all(&args.paths, screen)?;
+    if sources.is_empty() && removed.is_empty() {
+        return Err(Misuse("there is no .json, .yaml or .yml file".to_owned()).into());
+    }
+    let controller = Controller::of(access)?;
+    let known = controller.items().await?;
+    let mut rows = Vec::new();
+    let bar = screen.progress(sources.len() as u64, "comparing");
+    for source in &sources {
+        rows.push(Row::of_source(source, &known, &controller).await?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    rows.extend(removed.iter().map(|target| Row::of_removal(target, &known)));
+    if args.dry_run {
+        check_references(&sources, &known)?;
+    }
+    let lines = lines(&sources, &rows, &removed, args.version_id.as_deref())?;
+    if !args.dry_run && !lines.is_empty() {
+        let spinner = screen.spinner(format!("sending {} items", rows.len()));
+        let answer = controller.change_items(lines).await;
+        spinner.finish_and_clear();
+        answer?;
+    }
+    show(&rows, args.dry_run, screen)
+}
+
+pub(crate) async fn undeploy(
+    args: UndeployArgs,
+    access: &Access,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let args = DeployArgs {
+        paths: Vec::new(),
+        remove: args.names,
+        version_id: None,
+        dry_run: args.dry_run,
+    };
+    deploy(args, access, screen).await
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Workflow(WorkflowPath),
+    Simple(ItemKey),
+}
+
+/// Reads `NAME`, `Workflow:NAME`, `Agent:A`, `AgentRef:A`.
+pub(crate) fn target(name: &str) -> Result<Target, Misuse> {
+    let Some((kind, path)) = name.split_once(':') else {
+        return Ok(Target::Workflow(name.into()));
+    };
+    let known = ItemType::ALL
+        .into_iter()
+        .find(|known| known.type_name() == kind || known.key_name() == kind);
+    match known {
+        Some(ItemType::Workflow) => Ok(Target::Workflow(path.into())),
+        Some(known) => Ok(Target::Simple(ItemKey::simple(known, path))),
+        None => {
+            let names: Vec<&str> = ItemType::ALL.into_iter().map(ItemType::type_name).collect();
+            Err(Misuse(format!(
+                "no such type of item: {kind}; known are {}",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+impl Target {
+    fn title(&self) -> String {
+        match self {
+            Target::Workflow(path) => format!("Workflow:{path}"),
+            Target::Simple(key) => key.to_string(),
+        }
+    }
+
+    /// The deployed item that is meant; of a workflow the current version.
+    pub(crate) fn find<'a>(&self, known: &'a [ItemSeen]) -> Option<&'a ItemSeen> {
+        known.iter().find(|item| match self {
+            Target::Workflow(path) => {
+                item.is_current && item.key.as_workflow().is_some_and(|id| id.path == *path)
+            }
+            Target::Simple(key) => item.key == *key,
+        })
+    }
+}
+
+/// What becomes of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Fate {
+    Added,
+    Changed,
+    Unchanged,
+    Removed,
+    Absent,
+}
+
+impl Fate {
+    fn told(self, is_plan: bool) -> (Tone, &'static str) {
+        match (self, is_plan) {
+            (Fate::Added, false) => (Tone::Good, "added"),
+            (Fate::Added, true) => (Tone::Good, "would be added"),
+            (Fate::Changed, false) => (Tone::Waiting, "changed"),
+            (Fate::Changed, true) => (Tone::Waiting, "would change"),
+            (Fate::Unchanged, _) => (Tone::Faint, "unchanged"),
+            (Fate::Removed, false) => (Tone::Bad, "removed"),
+            (Fate::Removed, true) => (Tone::Bad, "would be removed"),
+            (Fate::Absent, _) => (Tone::Faint, "not there"),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    change: Fate,
+    item: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl Row {
+    async fn of_source(
+        source: &Source,
+        known: &[ItemSeen],
+        controller: &Controller,
+    ) -> anyhow::Result<Row> {
+        let target = source.target();
+        let change = match target.find(known) {
+            None => Fate::Added,
+            Some(item)
+                if is_same_content(&controller.item_text(&item.key).await?, &source.json) =>
+            {
+                Fate::Unchanged
+            }
+            Some(_) => Fate::Changed,
+        };
+        Ok(Row {
+            change,
+            item: target.title(),
+            file: Some(source.path.display().to_string()),
+        })
+    }
+
+    fn of_removal(target: &Target, known: &[ItemSeen]) -> Row {
+        let change = if target.find(known).is_some() {
+            Fate::Removed
+        } else {
+            Fate::Absent
+        };
+        Row {
+            change,
+            item: target.title(),
+            file: None,
+        }
+    }
+}
+
+/// Whether two texts say the same; blanks and a version that the Controller has given do not count.
+fn is_same_content(deployed: &str, new: &str) -> bool {
+    let content = |text: &str| {
+        let mut value: Value = serde_json::from_str(text).ok()?;
+        if let Some(object) = value.as_object_mut() {
+            object.remove("versionId");
+            object.remove("itemRevision");
+        }
+        Some(value)
+    };
+    content(deployed).is_some_and(|deployed| content(new) == Some(deployed))
+}
+
+/// The change as JSON lines; only what is new.
+fn lines(
+    sources: &[Source],
+    rows: &[Row],
+    removed: &[Target],
+    version: Option<&str>,
+) -> anyhow::Result<String> {
+    let mut lines = String::new();
+    let mut has_workflow = false;
+    for (source, row) in sources.iter().zip(rows) {
+        if row.change != Fate::Unchanged {
+            has_workflow |= matches!(source.body, ItemBody::Workflow(_));
+            // The Controller keeps the exact text; a line must not hold line ends, and none of JSON's blanks means anything.
+            let text = source.json.replace(['\n', '\r'], " ");
+            lines += &format!("{{\"TYPE\":\"AddOrChangeSimple\",\"item\":{text}}}\n");
+        }
+    }
+    if let (Some(version), true) = (version, has_workflow) {
+        lines.insert_str(
+            0,
+            &format!(
+                "{}\n",
+                serde_json::json!({"TYPE": "AddVersion", "versionId": version})
+            ),
+        );
+    }
+    for (target, row) in removed.iter().zip(&rows[sources.len()..]) {
+        if row.change == Fate::Removed {
+            let line = match target {
+                Target::Workflow(path) => {
+                    serde_json::json!({"TYPE": "RemoveVersioned", "path": path})
+                }
+                Target::Simple(key) => serde_json::json!({"TYPE": "DeleteSimple", "key": key}),
+            };
+            lines += &format!("{line}\n");
+        }
+    }
+    Ok(lines)
+}
+
+/// What the Controller would say of missing items; asked only when nothing is sent.
+fn check_references(sources: &[Source], known: &[ItemSeen]) -> Result<(), Drawn> {
+    let new: Vec<ItemKey> = sources
+        .iter()
+        .map(|source| source.item.key.clone())
+        .collect();
+    let mut missing = Vec::new();
+    for source in sources {
+        for reference in references(&source.item) {
+            let exists = if reference.is_workflow() {
+                let target = Target::Workflow(reference.path.to_string().into());
+                target.find(known).is_some() || sources.iter().any(|other| other.target() == target)
+            } else {
+                reference
+                    .keys()
+                    .iter()
+                    .any(|key| new.contains(key) || known.iter().any(|item| item.key == *key))
+            };
+            if !exists {
+                missing.push(format!(
+                    "error: {}: {reference} is neither deployed nor among the files",
+                    source.path.display()
+                ));
+            }
+        }
+    }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Drawn(missing.join("\n")))
+    }
+}
+
+fn show(rows: &[Row], is_plan: bool, screen: &Screen) -> anyhow::Result<Exit> {
+    if screen.json {
+        screen.say_json(&serde_json::json!({"dryRun": is_plan, "items": rows}))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["CHANGE", "ITEM", "FILE"]);
+    for row in rows {
+        let (tone, told) = row.change.told(is_plan);
+        table.row([
+            Cell::toned(tone, told),
+            row.item.clone().into(),
+            row.file.clone().unwrap_or_default().into(),
+        ]);
+    }
+    screen.say(&table.draw(screen.paint))?;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row.change.told(is_plan).1).or_default() += 1;
+    }
+    let told: Vec<String> = counts
+        .iter()
+        .map(|(change, count)| format!("{count} {change}"))
+        .collect();
+    screen.remark(&told.join(", "));
+    Ok(Exit::Done)
+}
+
+/// A file's name without what is not the item's name: `a/nightly.workflow.yaml` is `nightly`.
+fn name_of_file(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    let name = match (model::read::item_type_of_file(path), stem.rsplit_once('.')) {
+        (Some(_), Some((name, _kind))) => name,
+        _ => stem,
+    };
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_items_name_comes_from_its_file() {
+        for (file, name) in [
+            ("x/nightly.workflow.yaml", "nightly"),
+            ("nightly.json", "nightly"),
+            ("a.b.yml", "a.b"),
+        ] {
+            assert_eq!(
+                name_of_file(Path::new(file)).as_deref(),
+                Some(name),
+                "{file}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_removed_can_be_named_by_either_name_of_its_type() {
+        assert_eq!(target("w").unwrap(), Target::Workflow("w".into()));
+        assert_eq!(target("Workflow:w").unwrap(), Target::Workflow("w".into()));
+        assert_eq!(target("AgentRef:A").unwrap(), target("Agent:A").unwrap());
+        assert!(
+            target("Wurkflow:w")
+                .unwrap_err()
+                .to_string()
+                .contains("known are Workflow")
+        );
+    }
+
+    #[test]
+    fn a_version_given_by_the_controller_and_blanks_are_no_change() {
+        assert!(is_same_content(
+            r#"{"TYPE":"Workflow","path":"w","versionId":"7"}"#,
+            "{ \"TYPE\":\"Workflow\",\n\"path\":\"w\"}"
+        ));
+        assert!(!is_same_content(r#"{"path":"w"}"#, r#"{"path":"v"}"#));
+    }
+}

@@ -1,0 +1,200 @@
+//! How the program ends, and what it says when it does not end well.
+//!
+//! Always: the numbers are a promise to scripts and service managers; `docs/operating.md` lists them.
+
+use std::io;
+use std::process::ExitCode;
+
+use net::{ClientError, Outage};
+
+use crate::screen::Screen;
+
+/// The same table as in `docs/operating.md`.
+pub(crate) const HELP: &str = "\
+Exit codes of the parts (standalone, controller, agent, subagent):
+   0  ended in order                 2  wrong usage or settings
+  97  asked to be started again     98  the log failed or another emergency: start me again
+   1  could not start, or ended by anything else
+
+Exit codes of the commands:
+   0  done                           2  wrong usage
+   1  refused or failed              3  the Controller cannot be reached
+   4  with --wait or --until-ended: an order has not ended well, or not in time
+
+Times are shown in the local zone. Colours obey NO_COLOR.";
+
+/// An exit code with its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done,
+    Failed,
+    Usage,
+    Unreachable,
+    OrderFailed,
+    Restart,
+    Emergency,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Unreachable => 3,
+            Exit::OrderFailed => 4,
+            Exit::Restart => 97,
+            Exit::Emergency => 98,
+        })
+    }
+}
+
+/// The command line or the settings are wrong; what they say cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misuse(pub(crate) String);
+
+/// A text for people that is whole by itself, such as a drawing of faults.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Drawn(pub(crate) String);
+
+/// What a part could not survive; the code tells the service manager what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("emergency: {0:#}")]
+pub(crate) struct Emergency(pub(crate) anyhow::Error);
+
+/// Says what went wrong, once, and which code follows from it.
+pub(crate) fn tell(error: &anyhow::Error, screen: &Screen) -> Exit {
+    // Whoever reads us has seen enough: `mainspring events | head`.
+    if error.chain().any(is_broken_pipe) {
+        return Exit::Done;
+    }
+    let exit = exit_of(error);
+    screen.error(&with_causes(error), hint_of(error), problem_code_of(error));
+    exit
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if cause.is::<Misuse>() || cause.is::<settings::SettingsError>() {
+            return Exit::Usage;
+        }
+        if cause.is::<Emergency>() {
+            return Exit::Emergency;
+        }
+        match cause.downcast_ref::<ClientError>() {
+            Some(ClientError::Unreachable { .. } | ClientError::Untrusted { .. }) => {
+                return Exit::Unreachable;
+            }
+            Some(ClientError::Misused { .. }) => return Exit::Usage,
+            Some(ClientError::Refused { .. } | ClientError::Broken { .. }) | None => {}
+        }
+    }
+    Exit::Failed
+}
+
+fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The message with its causes, each once: some errors repeat their source in their own text.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = match error.downcast_ref::<ClientError>() {
+        // Who refused and where stands in the command line; the reason is what counts.
+        Some(ClientError::Refused { problem, .. }) => problem.to_string(),
+        _ => error.to_string(),
+    };
+    let first: &(dyn std::error::Error + 'static) = error.as_ref();
+    let mut source = first.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn problem_code_of(error: &anyhow::Error) -> Option<String> {
+    let problem = error.downcast_ref::<ClientError>()?.problem()?;
+    problem.code.as_deref().map(str::to_owned)
+}
+
+fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
+    for cause in error.chain() {
+        match cause.downcast_ref::<ClientError>() {
+            Some(ClientError::Unreachable {
+                outage: Outage::Connect(_),
+                ..
+            }) => {
+                return Some("is the Controller running? Start one with: mainspring standalone");
+            }
+            Some(ClientError::Refused { status, .. }) if status.as_u16() == 401 => {
+                return Some(
+                    "show a token: --token-file FILE, MAINSPRING_TOKEN, or --data DIR of the Controller",
+                );
+            }
+            _ => {}
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            match error.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    return Some(
+                        "the file system is mounted read-only; choose another --data DIR or remount it",
+                    );
+                }
+                io::ErrorKind::PermissionDenied => {
+                    return Some(
+                        "this user may not write there; choose another --data DIR or change its owner",
+                    );
+                }
+                io::ErrorKind::StorageFull => {
+                    return Some("the disk is full; make room and start again: nothing is lost");
+                }
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_settings_are_usage_an_absent_controller_is_unreachable_the_rest_is_failure() {
+        assert_eq!(
+            exit_of(&anyhow::Error::new(Misuse("x".to_owned()))),
+            Exit::Usage
+        );
+        let unreachable = ClientError::Unreachable {
+            peer: "http://127.0.0.1:1".into(),
+            outage: Outage::RequestTimeout(std::time::Duration::from_secs(1)),
+        };
+        assert_eq!(
+            exit_of(&anyhow::Error::new(unreachable).context("asking")),
+            Exit::Unreachable
+        );
+        assert_eq!(exit_of(&anyhow::anyhow!("something else")), Exit::Failed);
+        assert_eq!(
+            exit_of(&anyhow::Error::new(Emergency(anyhow::anyhow!("log")))),
+            Exit::Emergency
+        );
+    }
+
+    #[test]
+    fn a_cause_that_is_told_already_is_not_told_twice() {
+        let disk = io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "read-only file system");
+        let error = anyhow::Error::new(disk).context("cannot write /x: read-only file system");
+        assert_eq!(
+            with_causes(&error),
+            "cannot write /x: read-only file system"
+        );
+        assert!(hint_of(&error).unwrap().contains("read-only"));
+    }
+}

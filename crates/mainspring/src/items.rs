@@ -1,0 +1,94 @@
+//! `item list|show`: what is deployed.
+
+use model::ItemBody;
+
+use crate::arguments::{Access, ItemCommand};
+use crate::call::{Controller, ItemSeen};
+use crate::deploy::target;
+use crate::exit::{Exit, Misuse};
+use crate::screen::Screen;
+use crate::stage;
+use crate::table::Table;
+
+pub(crate) async fn run(
+    command: ItemCommand,
+    access: &Access,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let controller = Controller::of(access)?;
+    let items = controller.items().await?;
+    match command {
+        ItemCommand::List { kind } => list(&items, kind.as_deref(), screen),
+        ItemCommand::Show { name } => show(&controller, &items, &name, screen).await,
+    }
+}
+
+fn list(items: &[ItemSeen], kind: Option<&str>, screen: &Screen) -> anyhow::Result<Exit> {
+    let wanted: Vec<&ItemSeen> = items
+        .iter()
+        .filter(|item| kind.is_none_or(|kind| is_of_kind(item, kind)))
+        .collect();
+    if screen.json {
+        screen.say_json(&wanted)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["TYPE", "NAME", "VERSION"]);
+    for item in wanted {
+        let (kind, name) = item.key.split();
+        let (name, version) = match item.key.as_workflow() {
+            Some(id) if item.is_current => (id.path.to_string(), id.version_id.to_string()),
+            Some(id) => (
+                id.path.to_string(),
+                format!("{} (old, still used)", id.version_id),
+            ),
+            None => (
+                name.to_owned(),
+                item.item_revision
+                    .map_or(String::new(), |n| format!("revision {n}")),
+            ),
+        };
+        table.row([kind.into(), name.into(), version.into()]);
+    }
+    if table.is_empty() {
+        screen.remark("no items; deploy some with: mainspring deploy FILE…");
+        return Ok(Exit::Done);
+    }
+    screen.say(&table.draw(screen.paint))?;
+    Ok(Exit::Done)
+}
+
+fn is_of_kind(item: &ItemSeen, kind: &str) -> bool {
+    item.key
+        .split()
+        .0
+        .eq_ignore_ascii_case(kind.trim_end_matches("Ref").trim_end_matches("Item"))
+        || item.key.split().0.eq_ignore_ascii_case(kind)
+}
+
+async fn show(
+    controller: &Controller,
+    items: &[ItemSeen],
+    name: &str,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let target = target(name)?;
+    let item = target
+        .find(items)
+        .or_else(|| items.iter().find(|item| item.key.as_str() == name));
+    let Some(item) = item else {
+        return Err(Misuse(format!("there is no item {name}; see mainspring item list")).into());
+    };
+    // The text itself is the answer; the drawing is for people.
+    let text = controller.item_text(&item.key).await?;
+    screen.say(&text)?;
+    if !screen.json
+        && let Ok(stored) = model::stored_item(&item.key, &text)
+        && let ItemBody::Workflow(workflow) = stored.body
+    {
+        screen.remark(&format!(
+            "\n{}",
+            stage::draw(&workflow, None, screen.paint).trim_end()
+        ));
+    }
+    Ok(Exit::Done)
+}

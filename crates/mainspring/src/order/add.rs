@@ -1,0 +1,381 @@
+//! `order add`: one order or many, and waiting for them.
+//!
+//! Always: what cannot be meant is refused before anything is sent; an id that exists already is told, and is no failure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use expr::{NamedValues, Number, Value};
+use model::{
+    ControllerAnswer, ControllerCommand, Event, FreshOrder, OrderId, Place, Position, Timestamp,
+    WorkflowPath,
+};
+
+use super::end::End;
+use crate::arguments::AddArgs;
+use crate::call::{Controller, Followed, Following};
+use crate::exit::{Exit, Misuse};
+use crate::moment;
+use crate::screen::{Screen, Tone};
+
+/// So many orders are sent at once: an answer comes within a moment, and progress shows.
+const ORDERS_PER_COMMAND: usize = 500;
+
+/// The events that end an order.
+const ENDS: &str = "OrderFinished,OrderCancelled,OrderFailed,OrderStopped,OrderBroken,OrderDeleted";
+
+pub(crate) async fn run(
+    args: AddArgs,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let orders = orders(&args, moment::now())?;
+    // The stream begins before the orders are added, so that none can end unseen.
+    let followed = Followed {
+        types: Some(ENDS.to_owned()),
+        ..Followed::default()
+    };
+    let following = if args.wait {
+        Some(Following::open(controller, screen, followed).await?)
+    } else {
+        None
+    };
+    let ids: Vec<OrderId> = orders.iter().map(|order| order.id.clone()).collect();
+    let duplicate = send(orders, controller, screen).await?;
+    if duplicate {
+        screen.warn(&format!(
+            "there is an order {} already; nothing was added",
+            ids[0]
+        ));
+    }
+    let Some(following) = following else {
+        if screen.json {
+            screen.say_json(
+                &serde_json::json!({"orderIds": ids, "ignoredBecauseDuplicate": duplicate}),
+            )?;
+        } else if !duplicate {
+            let told: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
+            screen.say(&told.join("\n"))?;
+            if ids.len() > told.len() {
+                screen.remark(&format!("and {} more", ids.len() - told.len()));
+            }
+            screen.remark(&format!(
+                "follow it with: mainspring order watch {}",
+                quoted(&ids[0])
+            ));
+        }
+        return Ok(Exit::Done);
+    };
+    wait(
+        ids,
+        following,
+        args.timeout.map(Duration::from),
+        controller,
+        screen,
+    )
+    .await
+}
+
+fn orders(args: &AddArgs, now: Timestamp) -> Result<Vec<FreshOrder>, Misuse> {
+    let misuse = |what: &dyn std::fmt::Display| Misuse(what.to_string());
+    let path = WorkflowPath::checked(&args.workflow).map_err(|error| misuse(&error))?;
+    let mut order = FreshOrder::new(OrderId::new("unnamed"), path);
+    order.arguments = arguments(&args.arguments)?;
+    order.scheduled_for = args
+        .at
+        .as_deref()
+        .map(|at| moment::parse(at, now).map_err(Misuse))
+        .transpose()?;
+    order.start_position = args.start.as_deref().map(place);
+    order.stop_positions = args.stop.iter().map(|stop| place(stop)).collect();
+    order.priority = Number::from(args.priority.unwrap_or_default());
+    order.delete_when_terminated = args.delete_when_terminated;
+    let base = args
+        .id
+        .clone()
+        .unwrap_or_else(|| default_id(&args.workflow, now));
+    (1..=args.count)
+        .map(|n| {
+            let id = if args.count == 1 {
+                base.clone()
+            } else {
+                format!("{base}-{n}")
+            };
+            let id = OrderId::checked(&id).map_err(|error| misuse(&error))?;
+            Ok(FreshOrder {
+                id,
+                ..order.clone()
+            })
+        })
+        .collect()
+}
+
+/// A JSON value is one, anything else is a text.
+fn arguments(given: &[(String, String)]) -> Result<NamedValues, Misuse> {
+    let mut arguments = NamedValues::new();
+    for (name, text) in given {
+        let value = serde_json::from_str::<Value>(text)
+            .unwrap_or_else(|_no_json| Value::from(text.as_str()));
+        if arguments.insert(name.as_str().into(), value).is_some() {
+            return Err(Misuse(format!("the argument {name} is given twice")));
+        }
+    }
+    Ok(arguments)
+}
+
+/// A position begins with a digit, a label is anything else.
+fn place(text: &str) -> Place {
+    match text.parse::<Position>() {
+        Ok(position) if text.starts_with(|c: char| c.is_ascii_digit()) => Place::Position(position),
+        _ => Place::Label(text.into()),
+    }
+}
+
+/// Unique to the millisecond, and people see from it what and when.
+fn default_id(workflow: &str, now: Timestamp) -> String {
+    let digits: String = moment::full(now)
+        .chars()
+        .take(23)
+        .filter(char::is_ascii_digit)
+        .collect();
+    let (date, time) = digits.split_at(8);
+    format!(
+        "{}-{date}-{time}",
+        workflow.rsplit('/').next().unwrap_or(workflow)
+    )
+}
+
+async fn send(
+    orders: Vec<FreshOrder>,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<bool> {
+    if let [order] = orders.as_slice() {
+        let answer = controller
+            .command(&ControllerCommand::AddOrder {
+                order: order.clone(),
+            })
+            .await?;
+        return Ok(matches!(
+            answer,
+            ControllerAnswer::OrderAdded {
+                ignored_because_duplicate: true
+            }
+        ));
+    }
+    let bar = screen.progress(orders.len() as u64, "adding orders");
+    for (n, some) in orders.chunks(ORDERS_PER_COMMAND).enumerate() {
+        let command = ControllerCommand::AddOrders {
+            orders: some.to_vec(),
+        };
+        controller
+            .command(&command)
+            .await
+            .with_context(|| format!("after {} orders", n * ORDERS_PER_COMMAND))?;
+        bar.inc(some.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(false)
+}
+
+async fn wait(
+    ids: Vec<OrderId>,
+    mut following: Following<'_>,
+    timeout: Option<Duration>,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let mut open: BTreeSet<OrderId> = ids.into_iter().collect();
+    let spinner = screen.spinner(format!("waiting for {} orders", open.len()));
+    let mut exit = Exit::Done;
+    // A duplicate may have ended long ago.
+    for id in open.clone() {
+        if open.len() > ORDERS_PER_COMMAND {
+            break;
+        }
+        let ended = controller
+            .order(id.as_str())
+            .await
+            .ok()
+            .and_then(|seen| End::of_order(&seen.order));
+        if let Some(end) = ended {
+            open.remove(&id);
+            report(&id, &end, &mut exit, screen)?;
+        }
+    }
+    let waiting = async {
+        while !open.is_empty() {
+            let Some(stamped) = following.next().await? else {
+                break;
+            };
+            let Event::Order(id, event) = &stamped.event else {
+                continue;
+            };
+            if let Some(end) = End::of_event(event)
+                && open.remove(id)
+            {
+                spinner.set_message(format!("waiting for {} orders", open.len()));
+                spinner.suspend(|| report(id, &end, &mut exit, screen))?;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let is_late = match timeout {
+        Some(timeout) => match tokio::time::timeout(timeout, waiting).await {
+            Ok(ended) => ended.map(|()| false)?,
+            Err(_elapsed) => true,
+        },
+        None => waiting.await.map(|()| false)?,
+    };
+    spinner.finish_and_clear();
+    if is_late {
+        let first = open.first().map(ToString::to_string).unwrap_or_default();
+        screen.warn(&format!(
+            "{} orders have not ended in time; the first is {first}",
+            open.len()
+        ));
+        exit = Exit::OrderFailed;
+    }
+    Ok(exit)
+}
+
+fn report(id: &OrderId, end: &End, exit: &mut Exit, screen: &Screen) -> anyhow::Result<()> {
+    if *end != End::Well {
+        *exit = Exit::OrderFailed;
+    }
+    if screen.json {
+        return screen.say_json(
+            &serde_json::json!({"orderId": id, "ended": end.told(), "isWell": *end == End::Well}),
+        );
+    }
+    let tone = if *end == End::Well {
+        Tone::Good
+    } else {
+        Tone::Bad
+    };
+    Ok(screen.say(&format!("{id}  {}", screen.paint.put(tone, end.told())))?)
+}
+
+/// For a shell.
+fn quoted(id: &OrderId) -> String {
+    let is_plain = id
+        .as_str()
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+    if is_plain {
+        id.to_string()
+    } else {
+        format!("'{}'", id.as_str().replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> AddArgs {
+        AddArgs {
+            workflow: "reports/daily".to_owned(),
+            id: None,
+            arguments: Vec::new(),
+            at: None,
+            start: None,
+            stop: Vec::new(),
+            priority: None,
+            delete_when_terminated: false,
+            count: 1,
+            wait: false,
+            timeout: None,
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_123);
+
+    #[test]
+    fn an_argument_is_a_json_value_or_else_a_text() {
+        let given = [
+            ("n", "3"),
+            ("s", "three"),
+            ("q", "\"3\""),
+            ("l", "[1,2]"),
+            ("b", "true"),
+            ("d", "2026-11-21"),
+        ];
+        let given: Vec<_> = given
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let arguments = arguments(&given).unwrap();
+        let json = serde_json::to_string(&arguments).unwrap();
+        assert_eq!(
+            json,
+            r#"{"b":true,"d":"2026-11-21","l":[1,2],"n":3,"q":"3","s":"three"}"#
+        );
+        assert!(
+            super::arguments(&[given[0].clone(), given[0].clone()])
+                .unwrap_err()
+                .to_string()
+                .contains("n is given twice")
+        );
+    }
+
+    #[test]
+    fn ids_are_made_from_workflow_and_time_and_numbered_when_there_are_many() {
+        let one = orders(&args(), NOW).unwrap();
+        let id = one[0].id.as_str();
+        assert!(
+            id.starts_with("daily-202701") && id.ends_with("00123"),
+            "{id}"
+        );
+        let many = orders(
+            &AddArgs {
+                id: Some("A".to_owned()),
+                count: 3,
+                ..args()
+            },
+            NOW,
+        )
+        .unwrap();
+        assert_eq!(
+            many.iter()
+                .map(|order| order.id.as_str())
+                .collect::<Vec<_>>(),
+            ["A-1", "A-2", "A-3"]
+        );
+    }
+
+    #[test]
+    fn a_start_is_a_position_or_a_label() {
+        assert_eq!(
+            place("0/then:1"),
+            Place::Position("0/then:1".parse().unwrap())
+        );
+        assert_eq!(place("2"), Place::Position(Position::top(2)));
+        assert_eq!(place("load"), Place::Label("load".into()));
+    }
+
+    #[test]
+    fn a_bad_id_or_time_is_refused_before_anything_is_sent() {
+        assert!(
+            orders(
+                &AddArgs {
+                    id: Some("a|b".to_owned()),
+                    ..args()
+                },
+                NOW
+            )
+            .is_err()
+        );
+        assert!(
+            orders(
+                &AddArgs {
+                    at: Some("soon".to_owned()),
+                    ..args()
+                },
+                NOW
+            )
+            .is_err()
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! `order log`: what the jobs of an order and its children wrote, as they wrote it.
+
+use model::{Event, OrderEvent};
+
+use super::end::End;
+use crate::arguments::LogArgs;
+use crate::call::{Controller, Followed, Following};
+use crate::exit::Exit;
+use crate::screen::{Screen, Tone};
+
+const TYPES: &str = "OrderStdoutWritten,OrderStderrWritten,OrderFinished,OrderCancelled,OrderFailed,OrderStopped,OrderBroken,OrderDeleted";
+
+pub(crate) async fn run(
+    args: LogArgs,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    if !args.follow && !screen.json {
+        let log = controller.order_log(&args.id).await?;
+        screen.pass(&log)?;
+        return Ok(Exit::Done);
+    }
+    // A typing error must not wait for ever.
+    let is_ended = End::of_order(&controller.order(&args.id).await?.order).is_some();
+    let is_bounded = is_ended || !args.follow;
+    let followed = Followed {
+        from_oldest: true,
+        types: Some(TYPES.to_owned()),
+        is_bounded,
+        after: None,
+    };
+    let mut following = Following::open(controller, screen, followed).await?;
+    while let Some(stamped) = following.next().await? {
+        let Event::Order(id, event) = &stamped.event else {
+            continue;
+        };
+        if id.root() != args.id && id.as_str() != args.id {
+            continue;
+        }
+        match event {
+            OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. }
+                if screen.json =>
+            {
+                screen.say(&stamped.to_json())?;
+            }
+            OrderEvent::OrderStdoutWritten { chunk } => screen.pass(chunk.as_bytes())?,
+            OrderEvent::OrderStderrWritten { chunk } => {
+                screen.pass(screen.paint.put(Tone::Waiting, chunk).as_bytes())?
+            }
+            event => {
+                if id.as_str() == args.id && !is_bounded && End::of_event(event).is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,164 @@
+//! `order show`: where an order stands, why it waits, what happened.
+
+use model::{Mark, Order, OrderState};
+
+use super::list;
+use crate::call::{Controller, OrderSeen};
+use crate::exit::Exit;
+use crate::moment;
+use crate::screen::{Paint, Screen, Tone};
+use crate::stage;
+use crate::telling::harmless;
+
+pub(crate) async fn run(
+    id: &str,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    if screen.json {
+        screen.say_json(&controller.order_as_told(id).await?)?;
+        return Ok(Exit::Done);
+    }
+    let seen = controller.order(id).await?;
+    let mut text = head(&seen, screen.paint);
+    match controller.workflow(&seen.order.workflow_id).await {
+        Ok(workflow) => {
+            text += &format!(
+                "\n{}",
+                stage::draw(&workflow, Some(&seen.order), screen.paint)
+            )
+        }
+        Err(error) => screen.warn(&format!("the workflow cannot be drawn: {error:#}")),
+    }
+    screen.say(&text)?;
+    if let Some(next) = next_step(&seen.order) {
+        screen.remark(&next);
+    }
+    Ok(Exit::Done)
+}
+
+fn head(seen: &OrderSeen, paint: Paint) -> String {
+    let order = &seen.order;
+    let mut text = String::new();
+    let mut field = |name: &str, value: String| {
+        text += &format!(
+            "{} {value}\n",
+            paint.put(Tone::Faint, &format!("{name:10}"))
+        )
+    };
+    field("order", paint.put(Tone::Strong, order.id.as_str()));
+    field(
+        "workflow",
+        format!(
+            "{} {}",
+            order.workflow_id.path,
+            paint.put(
+                Tone::Faint,
+                &format!("version {}", order.workflow_id.version_id)
+            )
+        ),
+    );
+    field(
+        "state",
+        paint.put(stage::tone_of_state(order), &list::state(order)),
+    );
+    field("position", order.position.to_string());
+    if let Some(attached) = &order.attached_state {
+        field(
+            "agent",
+            format!(
+                "{} ({})",
+                attached.agent_path(),
+                attached.type_name().to_lowercase()
+            ),
+        );
+    }
+    if let Some(at) = order.scheduled_for {
+        field("scheduled", moment::full(at));
+    }
+    if let OrderState::Broken {
+        problem: Some(problem),
+    } = &order.state
+    {
+        field("broken", problem.to_string());
+    }
+    for obstacle in &seen.waiting.obstacles {
+        field("now", paint.put(Tone::Waiting, &harmless(obstacle)));
+    }
+    if let Some(problem) = &seen.waiting.agent_problem {
+        field("refused", paint.put(Tone::Bad, &problem.to_string()));
+    }
+    if let Some(mark) = &order.mark {
+        let told = match **mark {
+            Mark::Cancelling { .. } => "to be cancelled",
+            Mark::Suspending { .. } => "to be suspended",
+            Mark::Resuming { .. } => "to be resumed",
+            Mark::Go { .. } => "to go on at once",
+        };
+        field("marked", told.to_owned());
+    }
+    if let OrderState::Forked { children } = &order.state {
+        for child in children {
+            field("child", child.order_id.to_string());
+        }
+    }
+    for (name, value) in &order.arguments {
+        field("argument", harmless(&format!("{name} = {value}")));
+    }
+    let results = order
+        .historic_outcomes
+        .iter()
+        .rev()
+        .flat_map(|entry| entry.outcome.named_values());
+    let mut told = Vec::new();
+    for (name, value) in results {
+        // The newest value of a name is the one that counts.
+        if !told.contains(&name) {
+            field("variable", harmless(&format!("{name} = {value}")));
+            told.push(name);
+        }
+    }
+    text
+}
+
+fn next_step(order: &Order) -> Option<String> {
+    let id = &order.id;
+    match &order.state {
+        _ if order.is_suspended => Some(format!("go on with: mainspring order resume {id}")),
+        OrderState::Failed | OrderState::Stopped | OrderState::Broken { .. } => Some(format!(
+            "see why with: mainspring order log {id}\ngo on with:   mainspring order resume {id}   (or cancel it)"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_shows_why_it_waits_and_what_it_knows() {
+        let seen = OrderSeen::read(
+            br#"{"id":"O","workflowId":{"path":"w","versionId":"1"},"position":[1],"state":{"TYPE":"Ready"},
+              "attachedState":{"TYPE":"Attached","agentPath":"A"},"arguments":{"day":"monday"},
+              "historicOutcomes":[{"position":[0],"outcome":{"TYPE":"Succeeded","namedValues":{"rows":1}}},
+                {"position":[0],"outcome":{"TYPE":"Succeeded","namedValues":{"rows":2}}}],
+              "obstacles":["is at Agent A"],"agentProblem":{"message":"too many"}}"#,
+        )
+        .unwrap();
+        let text = head(&seen, Paint { is_on: false });
+        for expected in [
+            "A (attached)",
+            "now        is at Agent A",
+            "too many",
+            "day = 'monday'",
+            "rows = 2",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+        assert!(
+            !text.contains("rows = 1"),
+            "an older value of the same name does not count\n{text}"
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Running a part: settings, log, signals, and how it ended.
+//!
+//! Always: the first SIGTERM or SIGINT ends in order, the second one at once; trouble is told with what to do about it.
+//! Never here: what the parts do; each has a crate.
+
+mod agent;
+mod controller;
+mod standalone;
+mod subagent;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use anyhow::Context as _;
+use serde::de::DeserializeOwned;
+use telemetry::{LogFormat, LogTarget, Logging};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::{Access, PartArgs};
+use crate::exit::{Exit, Misuse};
+
+pub(crate) use agent::agent;
+pub(crate) use controller::controller;
+pub(crate) use standalone::standalone;
+pub(crate) use subagent::subagent;
+
+/// Settings that stand in flags, as dotted keys.
+struct Flags(Vec<(String, String)>);
+
+impl Flags {
+    /// What all parts share.
+    fn of(part: &PartArgs, access: &Access) -> Flags {
+        let mut flags = Flags(Vec::new());
+        flags.put("listen", part.listen);
+        flags.put_path("data", access.data.as_deref());
+        flags.put_path("tls.ca", access.ca.as_deref());
+        flags.put_path("tls.certificate", access.certificate.as_deref());
+        flags.put_path("tls.key", access.key.as_deref());
+        flags
+    }
+
+    fn put(&mut self, key: &str, value: Option<impl ToString>) {
+        self.0
+            .extend(value.map(|value| (key.to_owned(), value.to_string())));
+    }
+
+    fn put_path(&mut self, key: &str, value: Option<&Path>) {
+        self.put(key, value.map(Path::display));
+    }
+
+    /// File, environment and flags as one; `--set` has the last word.
+    fn load<T: DeserializeOwned>(mut self, part: &PartArgs) -> anyhow::Result<T> {
+        self.0.extend(part.settings.iter().cloned());
+        let flags: Vec<(&str, String)> = self
+            .0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone()))
+            .collect();
+        Ok(settings::load(
+            part.config.as_deref(),
+            "MAINSPRING_",
+            &flags,
+        )?)
+    }
+}
+
+/// Sets up the log and runs a part until it ends or is told to.
+fn run<F>(part: &PartArgs, body: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = anyhow::Result<Exit>>,
+{
+    let logging = Logging {
+        format: LogFormat::from_str(&part.log_format).map_err(Misuse)?,
+        filter: log_filter(part.log_level.as_deref()),
+        target: part
+            .log_file
+            .clone()
+            .map_or(LogTarget::Stderr, LogTarget::File),
+    };
+    telemetry::init(&logging).map_err(|error| Misuse(format!("{error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let exit = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+        let mut body = Box::pin(body(stop.clone()));
+        let name = tokio::select! {
+            exit = &mut body => return exit,
+            name = either(&mut terminate, &mut interrupt) => name,
+        };
+        tracing::info!(signal = name, "ending in order; the same signal again ends at once");
+        stop.cancel();
+        tokio::select! {
+            exit = &mut body => exit,
+            name = either(&mut terminate, &mut interrupt) => {
+                tracing::warn!(signal = name, "ending at once; the next start repairs what was left in the middle");
+                Ok(Exit::Failed)
+            }
+        }
+    });
+    // Threads that wait for a disk or a process must not hold up an end that has been told.
+    runtime.shutdown_background();
+    exit
+}
+
+/// The consensus library talks about its inner life at info; who wants that names it.
+fn log_filter(wanted: Option<&str>) -> String {
+    let wanted = wanted.unwrap_or("info");
+    if wanted.contains("openraft") || matches!(wanted, "off" | "error") {
+        return wanted.to_owned();
+    }
+    format!("{wanted},openraft=warn")
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Notes the URL in the data directory, so that commands find the part.
+fn note_url(data: &Path, url: &str) -> anyhow::Result<()> {
+    let file = data.join(crate::call::URL_FILE);
+    let write = || {
+        if let Some(dir) = file.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        fs::write(&file, format!("{url}\n"))
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The URL that the part has noted at its last start.
+fn noted_url(data: &Path) -> Option<String> {
+    fs::read_to_string(data.join(crate::call::URL_FILE))
+        .ok()
+        .map(|text| text.trim().to_owned())
+}
+
+/// Tells whoever started the part; the log goes elsewhere.
+fn announce(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// The data directory that a standalone uses if nothing is said.
+fn default_data() -> PathBuf {
+    PathBuf::from("data")
+}

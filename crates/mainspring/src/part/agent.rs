@@ -1,0 +1,36 @@
+//! `mainspring agent`.
+
+use agent_node::AgentSettings;
+
+use super::{Flags, announce, note_url, run};
+use crate::arguments::{Access, AgentArgs};
+use crate::exit::{Emergency, Exit};
+
+pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
+    let mut flags = Flags::of(&args.part, access);
+    flags.put("name", args.name.as_ref());
+    flags.put_path("token-file", access.token_file.as_deref());
+    let settings: AgentSettings = flags.load(&args.part)?;
+    let metrics = telemetry::install_metrics()?;
+    run(&args.part, |stop| async move {
+        let (data, name) = (settings.data.clone(), settings.name.clone());
+        let ready = move |url: &str| {
+            if let Err(error) = note_url(&data, url)
+                .and_then(|()| Ok(announce(&format!("Agent {name} listens on {url}"))?))
+            {
+                tracing::warn!(%error, "the start could not be announced");
+            }
+        };
+        of(agent_node::run(settings, Some(metrics), stop, ready).await)
+    })
+}
+
+/// What the process makes of an Agent's end.
+pub(super) fn of(ended: Result<agent_node::Exit, agent_node::RunError>) -> anyhow::Result<Exit> {
+    match ended {
+        Ok(exit) if exit.restart => Ok(Exit::Restart),
+        Ok(_) => Ok(Exit::Done),
+        Err(error) if error.is_fault() => Err(Emergency(error.into()).into()),
+        Err(error) => Err(error.into()),
+    }
+}

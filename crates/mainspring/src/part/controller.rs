@@ -1,0 +1,42 @@
+//! `mainspring controller`.
+
+use controller_node::ControllerSettings;
+
+use super::{Flags, announce, note_url, run};
+use crate::arguments::{Access, ControllerArgs};
+use crate::call::ADMIN_TOKEN_FILE;
+use crate::exit::{Emergency, Exit};
+
+pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Result<Exit> {
+    let mut flags = Flags::of(&args.part, access);
+    flags.put("id", args.id.as_ref());
+    flags.put_path("agent-token-file", access.token_file.as_deref());
+    let settings: ControllerSettings = flags.load(&args.part)?;
+    let metrics = telemetry::install_metrics()?;
+    run(&args.part, |stop| async move {
+        let (data, id) = (settings.data.clone(), settings.id.clone());
+        let ready = move |url: &str| {
+            let token = data.join(ADMIN_TOKEN_FILE);
+            let told = format!(
+                "Controller {id} listens on {url}; the token of user admin is in {}",
+                token.display()
+            );
+            if let Err(error) = note_url(&data, url).and_then(|()| Ok(announce(&told)?)) {
+                tracing::warn!(%error, "the start could not be announced");
+            }
+        };
+        of(controller_node::run(settings, Some(metrics), stop, ready).await)
+    })
+}
+
+/// What the process makes of a Controller's end.
+pub(super) fn of(
+    ended: Result<controller_node::Exit, controller_node::RunError>,
+) -> anyhow::Result<Exit> {
+    match ended {
+        Ok(exit) if exit.restart => Ok(Exit::Restart),
+        Ok(_) => Ok(Exit::Done),
+        Err(error) if error.is_fault() => Err(Emergency(error.into()).into()),
+        Err(error) => Err(error.into()),
+    }
+}

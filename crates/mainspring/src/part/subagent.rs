@@ -1,0 +1,33 @@
+//! `mainspring subagent`.
+
+use subagent_node::SubagentSettings;
+
+use super::{Flags, announce, note_url, run};
+use crate::arguments::{Access, SubagentArgs};
+use crate::exit::Exit;
+
+pub(crate) fn subagent(args: &SubagentArgs, access: &Access) -> anyhow::Result<Exit> {
+    let mut flags = Flags::of(&args.part, access);
+    flags.put_path("token-file", access.token_file.as_deref());
+    let settings: SubagentSettings = flags.load(&args.part)?;
+    let name = args
+        .name
+        .as_ref()
+        .map_or_else(|| "Subagent".to_owned(), |name| format!("Subagent {name}"));
+    run(&args.part, |stop| async move {
+        let data = settings.data.clone();
+        let ready = move |url: &str| {
+            if let Err(error) = note_url(&data, url)
+                .and_then(|()| Ok(announce(&format!("{name} listens on {url}"))?))
+            {
+                tracing::warn!(%error, "the start could not be announced");
+            }
+        };
+        let exit = subagent_node::run(settings, stop, ready).await?;
+        Ok(if exit.restart {
+            Exit::Restart
+        } else {
+            Exit::Done
+        })
+    })
+}
