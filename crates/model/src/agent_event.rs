@@ -37,7 +37,13 @@ tagged! {
         /// The Agent has been shut down in order.
         AgentShutDown,
         /// An event of the Agent did not fit and was left out; the others were taken over.
-        AgentEventRejected { event_id: EventId, event: Arc<str>, problem: Problem },
+        AgentEventRejected {
+            /// The Agent's number of it; `eventId` is the line's own.
+            #[serde(rename = "agentEventId")]
+            event_id: EventId,
+            event: Arc<str>,
+            problem: Problem,
+        },
     }
 }
 
