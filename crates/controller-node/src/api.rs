@@ -60,10 +60,22 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
     let routes = Router::new()
         .route("/controller/api", get(overview::overview))
         .route("/controller/api/command", post(command::command))
-        .route("/controller/api/session", post(session::session).get(session::list))
-        .route("/controller/api/item", get(item::list).post(item::change).layer(wide()))
-        .route("/controller/api/order", get(order::list).post(order::add).layer(wide()))
-        .route("/controller/api/order/DeleteOrdersWhenTerminated", post(order::delete_when_terminated).layer(wide()))
+        .route(
+            "/controller/api/session",
+            post(session::session).get(session::list),
+        )
+        .route(
+            "/controller/api/item",
+            get(item::list).post(item::change).layer(wide()),
+        )
+        .route(
+            "/controller/api/order",
+            get(order::list).post(order::add).layer(wide()),
+        )
+        .route(
+            "/controller/api/order/DeleteOrdersWhenTerminated",
+            post(order::delete_when_terminated).layer(wide()),
+        )
         .route("/controller/api/item/{*key}", get(item::single))
         .route("/controller/api/order/{id}", get(order::single))
         .route("/controller/api/order/{id}/log", get(order_log::log))
@@ -79,14 +91,26 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
 
 /// The loop takes nothing any more.
 fn stopped(_: Stopped) -> Refusal {
-    net::Problem::new("ControllerIsShuttingDown", "the Controller is shutting down; try again when it is back")
-        .status(StatusCode::SERVICE_UNAVAILABLE)
+    net::Problem::new(
+        "ControllerIsShuttingDown",
+        "the Controller is shutting down; try again when it is back",
+    )
+    .status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// A refusal of the machine as an answer over HTTP.
 fn refusal(problem: model::Problem) -> Refusal {
-    let model::Problem { code, message, arguments } = problem;
-    net::Problem { code: code.map(Into::into), message, arguments }.into()
+    let model::Problem {
+        code,
+        message,
+        arguments,
+    } = problem;
+    net::Problem {
+        code: code.map(Into::into),
+        message,
+        arguments,
+    }
+    .into()
 }
 
 async fn events(
@@ -101,10 +125,31 @@ async fn events(
 
 async fn metrics(State(api): State<Api>, user: User) -> Result<Response, Refusal> {
     user.may_use(Route::Metrics)?;
-    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
-    let failed_logins = api.0.users.failed_logins.load(std::sync::atomic::Ordering::Relaxed);
+    let machine = api
+        .0
+        .handle
+        .read(ControllerMachine::clone)
+        .await
+        .map_err(stopped)?;
+    let failed_logins = api
+        .0
+        .users
+        .failed_logins
+        .load(std::sync::atomic::Ordering::Relaxed);
     let mut text = crate::metrics::render(&machine, &api.0.log.status(), failed_logins);
-    text.push_str(&api.0.metrics.as_ref().map(Metrics::render).unwrap_or_default());
-    Ok(([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+    text.push_str(
+        &api.0
+            .metrics
+            .as_ref()
+            .map(Metrics::render)
+            .unwrap_or_default(),
+    );
+    Ok((
+        [(
+            axum::http::header::CONTENT_TYPE,
+            "text/plain; version=0.0.4",
+        )],
+        text,
+    )
+        .into_response())
 }
-

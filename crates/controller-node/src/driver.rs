@@ -8,7 +8,9 @@ use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
 use controller::Cursor;
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
-use net::{Backoff, Client, ClientError, ClientSettings, Credentials, NdjsonStream, Secret, TlsClient};
+use net::{
+    Backoff, Client, ClientError, ClientSettings, Credentials, NdjsonStream, Secret, TlsClient,
+};
 use node::{Handle, Stopped};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -63,14 +65,25 @@ impl From<ClientError> for Ending {
 }
 
 fn problem_of(error: &ClientError) -> Problem {
-    if let ClientError::Refused { problem, status, .. } = error {
-        let code = problem.code.as_ref().map_or_else(|| format!("Http{}", status.as_u16()), ToString::to_string);
-        return Problem::new(&code, format!("HTTP {}: {}", status.as_u16(), problem.message));
+    if let ClientError::Refused {
+        problem, status, ..
+    } = error
+    {
+        let code = problem
+            .code
+            .as_ref()
+            .map_or_else(|| format!("Http{}", status.as_u16()), ToString::to_string);
+        return Problem::new(
+            &code,
+            format!("HTTP {}: {}", status.as_u16(), problem.message),
+        );
     }
     let code = match error {
         ClientError::Untrusted { .. } => "Untrusted",
         ClientError::Unreachable { .. } => "Unreachable",
-        ClientError::Refused { .. } | ClientError::Broken { .. } | ClientError::Misused { .. } => "AgentConnectionFailed",
+        ClientError::Refused { .. } | ClientError::Broken { .. } | ClientError::Misused { .. } => {
+            "AgentConnectionFailed"
+        }
     };
     Problem::new(code, error.to_string())
 }
@@ -95,7 +108,10 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
             }
             Ending::Failed(problem) => {
                 tracing::debug!(agent = %to.path, %problem, "not coupled");
-                let input = Input::AgentCouplingFailed { agent: to.path.clone(), problem };
+                let input = Input::AgentCouplingFailed {
+                    agent: to.path.clone(),
+                    problem,
+                };
                 if driver.handle.ask(input).await.is_err() {
                     return;
                 }
@@ -135,10 +151,21 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
         Err(ending) => return ending,
     };
     connected();
-    let Coupled { client, coupling, observed, batches } = coupled;
+    let Coupled {
+        client,
+        coupling,
+        observed,
+        batches,
+    } = coupled;
     tracing::info!(agent = %target.path, peer = client.peer(), %observed, "coupled");
     let (confirm, confirmed) = watch::channel(observed);
-    let sending = Sender { handle: driver.handle.clone(), target: target.clone(), client: client.clone(), coupling, refused: VecDeque::new() };
+    let sending = Sender {
+        handle: driver.handle.clone(),
+        target: target.clone(),
+        client: client.clone(),
+        coupling,
+        refused: VecDeque::new(),
+    };
     // In a task of its own: reading a mass of events must not delay what is to be sent.
     let mut sending = AbortOnDropHandle::new(tokio::spawn(sending.run(batches)));
     driver.handle.nudge();
@@ -161,7 +188,11 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
     let path = target.path.clone();
     let known = driver.handle.read(move |machine| {
         let agent = machine.state.agent(&path).cloned().unwrap_or_default();
-        (agent, machine.run_id(), machine.state.controller_id().clone())
+        (
+            agent,
+            machine.run_id(),
+            machine.state.controller_id().clone(),
+        )
     });
     let (agent, controller_run_id, controller_id) = known.await?;
     let (agent_run_id, observed) = if let Some(run_id) = agent.agent_run_id {
@@ -181,13 +212,31 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
         event_id: observed,
         controller_run_id,
     };
-    let AgentAnswer::Coupled { order_ids, coupling } = ask(&client, &command).await? else {
+    let AgentAnswer::Coupled {
+        order_ids,
+        coupling,
+    } = ask(&client, &command).await?
+    else {
         return Err(nonsense(&command));
     };
-    driver.handle.ask(Input::AgentCoupled { agent: target.path.clone() }).await?;
+    driver
+        .handle
+        .ask(Input::AgentCoupled {
+            agent: target.path.clone(),
+        })
+        .await?;
     let (slot, batches) = mpsc::channel(1);
-    driver.link.set(Some(Port { slot, cursor: Cursor::default(), held: order_ids.into_iter().collect() }));
-    Ok(Coupled { client, coupling, observed, batches })
+    driver.link.set(Some(Port {
+        slot,
+        cursor: Cursor::default(),
+        held: order_ids.into_iter().collect(),
+    }));
+    Ok(Coupled {
+        client,
+        coupling,
+        observed,
+        batches,
+    })
 }
 
 async fn dedicate(
@@ -196,11 +245,22 @@ async fn dedicate(
     client: &Client,
     command: &AgentCommand,
 ) -> Result<(RunId, EventId), Ending> {
-    let AgentAnswer::Dedicated { agent_run_id, agent_event_id } = ask(client, command).await? else {
+    let AgentAnswer::Dedicated {
+        agent_run_id,
+        agent_event_id,
+    } = ask(client, command).await?
+    else {
         return Err(nonsense(command));
     };
     let (agent, run_id, event_id) = (target.path.clone(), agent_run_id.clone(), agent_event_id);
-    driver.handle.ask(Input::AgentDedicated { agent, run_id, event_id }).await?;
+    driver
+        .handle
+        .ask(Input::AgentDedicated {
+            agent,
+            run_id,
+            event_id,
+        })
+        .await?;
     Ok((agent_run_id, agent_event_id))
 }
 
@@ -212,16 +272,31 @@ async fn ask(client: &Client, command: &AgentCommand) -> Result<AgentAnswer, End
     ask_at(client, "/agent/api/command", command).await
 }
 
-async fn ask_at(client: &Client, path: &str, command: &AgentCommand) -> Result<AgentAnswer, Ending> {
+async fn ask_at(
+    client: &Client,
+    path: &str,
+    command: &AgentCommand,
+) -> Result<AgentAnswer, Ending> {
     let answer: AgentAnswer = client.post_json(path, command).await?;
     match answer {
-        AgentAnswer::Problem { code, message, arguments } => Err(Ending::Failed(Problem { code, message, arguments })),
+        AgentAnswer::Problem {
+            code,
+            message,
+            arguments,
+        } => Err(Ending::Failed(Problem {
+            code,
+            message,
+            arguments,
+        })),
         answer => Ok(answer),
     }
 }
 
 fn nonsense(command: &AgentCommand) -> Ending {
-    Ending::Failed(Problem::plain(format!("the Agent's answer to {} makes no sense", command.type_name())))
+    Ending::Failed(Problem::plain(format!(
+        "the Agent's answer to {} makes no sense",
+        command.type_name()
+    )))
 }
 
 /// Takes over the Agent's events until the stream ends.
@@ -232,22 +307,40 @@ async fn follow(
     observed: EventId,
     confirm: &watch::Sender<EventId>,
 ) -> Ending {
-    let stream = client.get_stream(&format!("/agent/api/event?after={observed}&heartbeat=1"), PATIENCE).await;
+    let stream = client
+        .get_stream(
+            &format!("/agent/api/event?after={observed}&heartbeat=1"),
+            PATIENCE,
+        )
+        .await;
     let mut stream = match stream {
         Ok(stream) => stream,
         Err(error) => return error.into(),
     };
     loop {
         let Ok(lines) = next_lines(&mut stream).await else {
-            return Ending::Failed(Problem::new("AgentConnectionLost", "the Agent's event stream broke"));
+            return Ending::Failed(Problem::new(
+                "AgentConnectionLost",
+                "the Agent's event stream broke",
+            ));
         };
         if lines.is_empty() {
-            return Ending::Failed(Problem::new("AgentConnectionLost", "the Agent has ended its event stream"));
+            return Ending::Failed(Problem::new(
+                "AgentConnectionLost",
+                "the Agent has ended its event stream",
+            ));
         }
         let mut lines = VecDeque::from(lines);
         while !lines.is_empty() {
             let events = cut(&mut lines).iter().map(read).collect();
-            match driver.handle.ask(Input::AgentEvents { agent: target.path.clone(), events }).await {
+            match driver
+                .handle
+                .ask(Input::AgentEvents {
+                    agent: target.path.clone(),
+                    events,
+                })
+                .await
+            {
                 Ok(Reply::Observed(observed)) => drop(confirm.send_replace(observed)),
                 Ok(_) => {}
                 Err(stopped) => return stopped.into(),
@@ -258,7 +351,11 @@ async fn follow(
 
 /// All lines that have come; none at the end.
 async fn next_lines(stream: &mut NdjsonStream) -> Result<Vec<Bytes>, ClientError> {
-    Ok(stream.next_lines().await?.map(Vec::from).unwrap_or_default())
+    Ok(stream
+        .next_lines()
+        .await?
+        .map(Vec::from)
+        .unwrap_or_default())
 }
 
 /// As many lines as become one commit.
@@ -280,15 +377,23 @@ fn read(line: &Bytes) -> Result<Stamped, (EventId, Problem)> {
     let read = read.and_then(|text| Stamped::from_json(text).map_err(|error| error.to_string()));
     read.map_err(|what| {
         let digits = line.strip_prefix(b"{\"eventId\":").unwrap_or_default();
-        let id = digits.iter().take_while(|byte| byte.is_ascii_digit()).fold(0_u64, |id, digit| {
-            id.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-        });
+        let id = digits
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .fold(0_u64, |id, digit| {
+                id.saturating_mul(10)
+                    .saturating_add(u64::from(digit - b'0'))
+            });
         (EventId(id), Problem::new("AgentEventIsUnreadable", what))
     })
 }
 
 /// Tells the Agent which of its events may go.
-async fn release(client: &Client, coupling: u64, mut confirmed: watch::Receiver<EventId>) -> Ending {
+async fn release(
+    client: &Client,
+    coupling: u64,
+    mut confirmed: watch::Receiver<EventId>,
+) -> Ending {
     loop {
         if confirmed.changed().await.is_err() {
             return Ending::Stopped;
@@ -348,7 +453,9 @@ impl Sender {
         }
         let path = self.target.path.clone();
         let look = self.handle.read(move |machine| {
-            let is_wanted = |sending: &Sending| machine.state.outbox_since(&path, &sending.thing) == Some(sending.since);
+            let is_wanted = |sending: &Sending| {
+                machine.state.outbox_since(&path, &sending.thing) == Some(sending.since)
+            };
             let mut again: Vec<Sending> = due.into_iter().filter(is_wanted).collect();
             for sending in &mut again {
                 if let Some(command) = machine.state.agent_command(&sending.thing) {
@@ -363,34 +470,75 @@ impl Sender {
     async fn send(&mut self, batch: Vec<Sending>) -> Result<(), Ending> {
         let mut request = Request::default();
         for sending in batch {
-            let json = serde_json::to_string(&sending.command).expect("a command always has a JSON form");
+            let json =
+                serde_json::to_string(&sending.command).expect("a command always has a JSON form");
             if request.json.len() + json.len() > REQUEST_BYTES && !request.sendings.is_empty() {
                 self.post(std::mem::take(&mut request)).await?;
             }
             request.push(sending, &json);
         }
-        if request.sendings.is_empty() { Ok(()) } else { self.post(request).await }
+        if request.sendings.is_empty() {
+            Ok(())
+        } else {
+            self.post(request).await
+        }
     }
 
     async fn post(&mut self, request: Request) -> Result<(), Ending> {
         let Request { sendings, mut json } = request;
         json.push_str("]}");
-        let answer: AgentAnswer =
-            self.client.post_bytes(&command_path(self.coupling), "application/json", json.into()).await?;
+        let answer: AgentAnswer = self
+            .client
+            .post_bytes(
+                &command_path(self.coupling),
+                "application/json",
+                json.into(),
+            )
+            .await?;
         let responses = match answer {
             AgentAnswer::Batch { responses } if responses.len() == sendings.len() => responses,
-            AgentAnswer::Problem { code, message, arguments } => {
-                return Err(Ending::Failed(Problem { code, message, arguments }));
+            AgentAnswer::Problem {
+                code,
+                message,
+                arguments,
+            } => {
+                return Err(Ending::Failed(Problem {
+                    code,
+                    message,
+                    arguments,
+                }));
             }
-            _ => return Err(Ending::Failed(Problem::plain("the Agent's answer to Batch makes no sense"))),
+            _ => {
+                return Err(Ending::Failed(Problem::plain(
+                    "the Agent's answer to Batch makes no sense",
+                )));
+            }
         };
         for (sending, response) in sendings.into_iter().zip(responses) {
-            let AgentAnswer::Problem { code, message, arguments } = response else { continue };
-            let problem = Problem { code, message, arguments };
+            let AgentAnswer::Problem {
+                code,
+                message,
+                arguments,
+            } = response
+            else {
+                continue;
+            };
+            let problem = Problem {
+                code,
+                message,
+                arguments,
+            };
             let (agent, thing) = (self.target.path.clone(), sending.thing.clone());
             tracing::warn!(%agent, ?thing, %problem, "the Agent refuses a command; it is sent again later");
-            self.handle.ask(Input::AgentRefused { agent, thing, problem }).await?;
-            self.refused.push_back((Instant::now() + REFUSED_PAUSE, sending));
+            self.handle
+                .ask(Input::AgentRefused {
+                    agent,
+                    thing,
+                    problem,
+                })
+                .await?;
+            self.refused
+                .push_back((Instant::now() + REFUSED_PAUSE, sending));
         }
         Ok(())
     }
@@ -405,7 +553,11 @@ struct Request {
 
 impl Request {
     fn push(&mut self, sending: Sending, json: &str) {
-        let before = if self.sendings.is_empty() { "{\"TYPE\":\"Batch\",\"commands\":[" } else { "," };
+        let before = if self.sendings.is_empty() {
+            "{\"TYPE\":\"Batch\",\"commands\":["
+        } else {
+            ","
+        };
         let _infallible = write!(self.json, "{before}{json}");
         self.sendings.push(sending);
     }

@@ -74,27 +74,52 @@ pub(crate) struct Drivers {
 
 impl Drivers {
     /// `handle` is set as soon as the loop runs.
-    pub(crate) fn new(handle: Arc<OnceLock<Handle<ControllerMachine>>>, dialling: Dialling) -> Drivers {
-        Drivers { handle, dialling, slots: BTreeMap::new() }
+    pub(crate) fn new(
+        handle: Arc<OnceLock<Handle<ControllerMachine>>>,
+        dialling: Dialling,
+    ) -> Drivers {
+        Drivers {
+            handle,
+            dialling,
+            slots: BTreeMap::new(),
+        }
     }
 
     fn start(&self, target: Target, handle: Handle<ControllerMachine>) -> Slot {
         let link = Link::default();
-        let token = self.dialling.tokens.get(target.path.as_str()).or(self.dialling.token.as_ref()).cloned();
+        let token = self
+            .dialling
+            .tokens
+            .get(target.path.as_str())
+            .or(self.dialling.token.as_ref())
+            .cloned();
         let (target, watcher) = watch::channel(target);
-        let driver = Driver { handle, link: link.clone(), tls: self.dialling.tls.clone(), token };
+        let driver = Driver {
+            handle,
+            link: link.clone(),
+            tls: self.dialling.tls.clone(),
+            token,
+        };
         let task = AbortOnDropHandle::new(tokio::spawn(driver::drive(driver, watcher)));
-        Slot { target, link, _task: task }
+        Slot {
+            target,
+            link,
+            _task: task,
+        }
     }
 }
 
 impl Outside<ControllerMachine> for Drivers {
     fn release(&mut self, machine: &ControllerMachine, _committed: EventId) {
-        let Some(handle) = self.handle.get() else { return };
+        let Some(handle) = self.handle.get() else {
+            return;
+        };
         let state = &machine.state;
         self.slots.retain(|path, _| state.agent(path).is_some());
         for (path, _) in state.agents() {
-            let Some(target) = target_of(state, path) else { continue };
+            let Some(target) = target_of(state, path) else {
+                continue;
+            };
             match self.slots.get(path) {
                 None => {
                     let slot = self.start(target, handle.clone());
@@ -115,11 +140,19 @@ impl Outside<ControllerMachine> for Drivers {
 
 fn target_of(state: &controller::State, path: &AgentPath) -> Option<Target> {
     let record = state.item(&ItemKey::simple(ItemType::AgentRef, path.as_str()))?;
-    let ItemBody::Agent(agent) = &record.item.body else { return None };
+    let ItemBody::Agent(agent) = &record.item.body else {
+        return None;
+    };
     let director = agent.directors.first()?;
     let record = state.item(&ItemKey::simple(ItemType::SubagentItem, director.as_str()))?;
-    let ItemBody::Subagent(subagent) = &record.item.body else { return None };
-    Some(Target { path: path.clone(), directors: agent.directors.clone(), uri: Arc::clone(&subagent.uri) })
+    let ItemBody::Subagent(subagent) = &record.item.body else {
+        return None;
+    };
+    Some(Target {
+        path: path.clone(),
+        directors: agent.directors.clone(),
+        uri: Arc::clone(&subagent.uri),
+    })
 }
 
 /// Hands over what is new, as far as there is room.
@@ -139,7 +172,11 @@ fn fill(slot: &Slot, state: &controller::State, path: &AgentPath) {
                 continue;
             }
             if let Some(command) = state.agent_command(thing) {
-                batch.push(Sending { thing: thing.clone(), since, command });
+                batch.push(Sending {
+                    thing: thing.clone(),
+                    since,
+                    command,
+                });
             }
         }
         port.cursor = passed;

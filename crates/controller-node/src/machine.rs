@@ -2,8 +2,8 @@
 
 use controller::{Fresh, NotApplicable as Misfit, Recorder, State, Thing};
 use model::{
-    AgentPath, ControllerAnswer, ControllerCommand, ControllerEvent, Event, EventId, ItemOperation, Problem, RunId,
-    Stamped, Timestamp, UserId,
+    AgentPath, ControllerAnswer, ControllerCommand, ControllerEvent, Event, EventId, ItemOperation,
+    Problem, RunId, Stamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::sync::Arc;
@@ -84,8 +84,15 @@ pub enum Reply {
 impl ControllerMachine {
     /// An empty one.
     pub fn new(state: State) -> ControllerMachine {
-        let timezone = std::env::var("TZ").ok().filter(|zone| !zone.is_empty()).map_or_else(|| "UTC".into(), Into::into);
-        ControllerMachine { state, last_event_id: EventId::BEFORE_FIRST, timezone }
+        let timezone = std::env::var("TZ")
+            .ok()
+            .filter(|zone| !zone.is_empty())
+            .map_or_else(|| "UTC".into(), Into::into);
+        ControllerMachine {
+            state,
+            last_event_id: EventId::BEFORE_FIRST,
+            timezone,
+        }
     }
 
     /// The identity of this log, by which Agents know their Controller: the same after each restart.
@@ -95,15 +102,28 @@ impl ControllerMachine {
     }
 
     fn take_from_agent(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, Misfit> {
-        let mut out = Out { facts, last: &mut self.last_event_id };
+        let mut out = Out {
+            facts,
+            last: &mut self.last_event_id,
+        };
         let state = &mut self.state;
         match input {
-            Input::AgentDedicated { agent, run_id, event_id } => {
+            Input::AgentDedicated {
+                agent,
+                run_id,
+                event_id,
+            } => {
                 state.agent_dedicated(&agent, run_id, event_id, &mut out)?;
             }
             Input::AgentCoupled { agent } => state.agent_coupled(&agent, &mut out)?,
-            Input::AgentCouplingFailed { agent, problem } => state.agent_coupling_failed(&agent, problem, &mut out)?,
-            Input::AgentRefused { agent, thing, problem } => state.agent_refused(&agent, &thing, problem, &mut out)?,
+            Input::AgentCouplingFailed { agent, problem } => {
+                state.agent_coupling_failed(&agent, problem, &mut out)?
+            }
+            Input::AgentRefused {
+                agent,
+                thing,
+                problem,
+            } => state.agent_refused(&agent, &thing, problem, &mut out)?,
             Input::AgentEvents { agent, events } => {
                 let mut readable = Vec::with_capacity(events.len());
                 for event in events {
@@ -117,7 +137,12 @@ impl ControllerMachine {
                     }
                 }
                 state.agent_events(&agent, &readable, &mut out)?;
-                return Ok(Reply::Observed(state.agent(&agent).map(|agent| agent.event_id).unwrap_or_default()));
+                return Ok(Reply::Observed(
+                    state
+                        .agent(&agent)
+                        .map(|agent| agent.event_id)
+                        .unwrap_or_default(),
+                ));
             }
             Input::Command { .. } | Input::Items(_) => {}
         }
@@ -140,8 +165,14 @@ impl Recorder for Out<'_> {
         self.facts.last_event_id()
     }
 
-    fn record(&mut self, state: &mut State, at: Option<Timestamp>, event: Event) -> Result<(), Misfit> {
-        self.facts.record_with(at, event, |stamped| state.evolve(stamped))?;
+    fn record(
+        &mut self,
+        state: &mut State,
+        at: Option<Timestamp>,
+        event: Event,
+    ) -> Result<(), Misfit> {
+        self.facts
+            .record_with(at, event, |stamped| state.evolve(stamped))?;
         *self.last = self.facts.last_event_id();
         Ok(())
     }
@@ -152,21 +183,34 @@ impl Machine for ControllerMachine {
     type Reply = Reply;
 
     fn take(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, NotApplicable> {
-        let mut out = Out { facts, last: &mut self.last_event_id };
+        let mut out = Out {
+            facts,
+            last: &mut self.last_event_id,
+        };
         match input {
-            Input::Command { user, command } => {
-                self.state.execute(&command, &user, &mut out).map(Reply::Answer).map_err(NotApplicable::new)
-            }
+            Input::Command { user, command } => self
+                .state
+                .execute(&command, &user, &mut out)
+                .map(Reply::Answer)
+                .map_err(NotApplicable::new),
             Input::Items(operations) => {
                 let fresh = Fresh::at(out.now());
-                self.state.change_items(&operations, &fresh, &mut out).map(Reply::Items).map_err(NotApplicable::new)
+                self.state
+                    .change_items(&operations, &fresh, &mut out)
+                    .map(Reply::Items)
+                    .map_err(NotApplicable::new)
             }
-            input => self.take_from_agent(input, facts).map_err(NotApplicable::new),
+            input => self
+                .take_from_agent(input, facts)
+                .map_err(NotApplicable::new),
         }
     }
 
     fn advance(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
-        let mut out = Out { facts, last: &mut self.last_event_id };
+        let mut out = Out {
+            facts,
+            last: &mut self.last_event_id,
+        };
         self.state.advance(&mut out).map_err(NotApplicable::new)
     }
 
@@ -183,11 +227,17 @@ impl Machine for ControllerMachine {
     fn started(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
         if self.state.initially_started_at().is_none() {
             let controller_id = self.state.controller_id().clone();
-            let event = ControllerEvent::ControllerInitialized { controller_id, initially_started_at: facts.now() };
+            let event = ControllerEvent::ControllerInitialized {
+                controller_id,
+                initially_started_at: facts.now(),
+            };
             facts.record(self, Event::Controller(event))?;
         }
         let timezone = Some(Arc::clone(&self.timezone));
-        facts.record(self, Event::Controller(ControllerEvent::ControllerReady { timezone }))
+        facts.record(
+            self,
+            Event::Controller(ControllerEvent::ControllerReady { timezone }),
+        )
     }
 
     fn closing(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {

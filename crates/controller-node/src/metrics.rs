@@ -5,7 +5,11 @@ use controller::Coupling;
 use std::fmt::Write as _;
 
 /// The figures of state and log.
-pub(crate) fn render(machine: &ControllerMachine, status: &cluster::Status, failed_logins: u64) -> String {
+pub(crate) fn render(
+    machine: &ControllerMachine,
+    status: &cluster::Status,
+    failed_logins: u64,
+) -> String {
     use telemetry::names;
     let state = &machine.state;
     let node = state.controller_id();
@@ -20,7 +24,11 @@ pub(crate) fn render(machine: &ControllerMachine, status: &cluster::Status, fail
     for (path, agent) in state.agents() {
         let is_up = u8::from(agent.coupling_state == Coupling::Coupled && agent.problem.is_none());
         line(names::LINKS_UP, &format!(",peer=\"Agent:{path}\""), &is_up);
-        line(names::QUEUE_DEPTH, &format!(",queue=\"Agent:{path}\""), &state.outbox_len(path));
+        line(
+            names::QUEUE_DEPTH,
+            &format!(",queue=\"Agent:{path}\""),
+            &state.outbox_len(path),
+        );
     }
     line(names::LAST_EVENT_ID, "", &machine.last_event_id);
     line(names::JOURNAL_BYTES, "", &status.bytes);

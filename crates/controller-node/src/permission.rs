@@ -43,15 +43,23 @@ impl Permission {
     /// What each command needs; nothing means that any user may.
     pub fn for_command(command: &ControllerCommand) -> Vec<Permission> {
         match command {
-            ControllerCommand::Batch { commands } => commands.iter().flat_map(Permission::for_command).collect(),
-            ControllerCommand::AddOrder { .. } | ControllerCommand::AddOrders { .. } => vec![Permission::AddOrder],
+            ControllerCommand::Batch { commands } => {
+                commands.iter().flat_map(Permission::for_command).collect()
+            }
+            ControllerCommand::AddOrder { .. } | ControllerCommand::AddOrders { .. } => {
+                vec![Permission::AddOrder]
+            }
             ControllerCommand::CancelOrders { .. }
             | ControllerCommand::SuspendOrders { .. }
             | ControllerCommand::ResumeOrder { .. }
             | ControllerCommand::ResumeOrders { .. }
-            | ControllerCommand::DeleteOrdersWhenTerminated { .. } => vec![Permission::ControlOrder],
+            | ControllerCommand::DeleteOrdersWhenTerminated { .. } => {
+                vec![Permission::ControlOrder]
+            }
             ControllerCommand::ReleaseEvents { .. } => vec![Permission::ReleaseEvents],
-            ControllerCommand::TakeSnapshot | ControllerCommand::ShutDown { .. } => vec![Permission::Administer],
+            ControllerCommand::TakeSnapshot | ControllerCommand::ShutDown { .. } => {
+                vec![Permission::Administer]
+            }
             ControllerCommand::NoOperation { .. } => Vec::new(),
         }
     }

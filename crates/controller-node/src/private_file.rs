@@ -17,7 +17,10 @@ pub struct PrivateFileError {
 
 /// The token in `path`.
 pub(crate) fn token_in(path: &Path) -> Result<Secret, PrivateFileError> {
-    read(path).map_err(|source| PrivateFileError { path: path.to_owned(), source })
+    read(path).map_err(|source| PrivateFileError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read(path: &Path) -> io::Result<Secret> {
@@ -30,7 +33,10 @@ fn read(path: &Path) -> io::Result<Secret> {
 
 /// The token in `path`; a new one is written where there is none.
 pub(crate) fn token_of(path: &Path) -> Result<Secret, PrivateFileError> {
-    let failed = |source| PrivateFileError { path: path.to_owned(), source };
+    let failed = |source| PrivateFileError {
+        path: path.to_owned(),
+        source,
+    };
     match read(path) {
         Ok(token) => return Ok(token),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -43,11 +49,19 @@ pub(crate) fn token_of(path: &Path) -> Result<Secret, PrivateFileError> {
 
 fn write(path: &Path, token: &Secret) -> io::Result<()> {
     if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
     }
     // Whole or not at all: a crash must not leave an empty token.
     let temporary = path.with_extension("tmp");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(format!("{}\n", token.reveal()).as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)

@@ -71,12 +71,18 @@ pub async fn run(
 ) -> Result<Exit, RunError> {
     let id = ControllerId::checked(&settings.id)?;
     let tls = settings.tls.as_ref();
-    let server_tls = tls.map(|files| TlsServer::load(files, ClientCertificates::Optional)).transpose()?;
+    let server_tls = tls
+        .map(|files| TlsServer::load(files, ClientCertificates::Optional))
+        .transpose()?;
     let client_tls = tls.map(TlsClient::load).transpose()?;
     let server = Server::bind(settings.listen, server_tls).await?;
     let admin_token = token_of(&settings.data.join("private/admin-token"))?;
     let users = Users::new(&settings, &admin_token)?;
-    let token = settings.agent_token_file.as_deref().map(token_in).transpose()?;
+    let token = settings
+        .agent_token_file
+        .as_deref()
+        .map(token_in)
+        .transpose()?;
     let mut tokens = BTreeMap::new();
     for (agent, file) in &settings.agent_token_files {
         tokens.insert(agent.clone(), token_in(file)?);
@@ -84,19 +90,33 @@ pub async fn run(
 
     let mut options = Options::new(settings.data.join("state"), format!("controller:{id}"));
     options.segment_bytes = settings.segment.0;
-    options.in_flight_bytes = options.in_flight_bytes.max(settings.stream_size_max.as_usize() * IN_FLIGHT_FACTOR);
+    options.in_flight_bytes = options
+        .in_flight_bytes
+        .max(settings.stream_size_max.as_usize() * IN_FLIGHT_FACTOR);
     let opened = Log::open(options).await?;
     let log = opened.log.clone();
     let late_handle = Arc::new(OnceLock::new());
-    let drivers = Drivers::new(Arc::clone(&late_handle), Dialling { tls: client_tls, token, tokens });
-    let release_users = settings.release_events_users.iter().map(|user| UserId::from(user.as_str())).collect();
+    let drivers = Drivers::new(
+        Arc::clone(&late_handle),
+        Dialling {
+            tls: client_tls,
+            token,
+            tokens,
+        },
+    );
+    let release_users = settings
+        .release_events_users
+        .iter()
+        .map(|user| UserId::from(user.as_str()))
+        .collect();
     let machine = ControllerMachine::new(controller::State::new(id, release_users));
     let limits = Limits {
         snapshot_bytes: settings.snapshot_size.0,
         snapshot_period: settings.snapshot_period.0,
         ..Limits::default()
     };
-    let (handle, mut task) = Node::start(machine, opened, Arc::new(SystemClock), limits, drivers).await?;
+    let (handle, mut task) =
+        Node::start(machine, opened, Arc::new(SystemClock), limits, drivers).await?;
     let _first = late_handle.set(handle.clone());
     handle.nudge();
 
@@ -109,8 +129,10 @@ pub async fn run(
         metrics,
         shut_down,
     };
-    let limits =
-        BodyLimits { command: settings.command_size_max.as_usize(), stream: settings.stream_size_max.as_usize() };
+    let limits = BodyLimits {
+        command: settings.command_size_max.as_usize(),
+        stream: settings.stream_size_max.as_usize(),
+    };
     let url = server.url();
     let close = CancellationToken::new();
     let serving = tokio::spawn(server.serve(router(Api(Arc::new(shared)), limits), close.clone()));
@@ -136,5 +158,7 @@ pub async fn run(
     }
     log.shutdown().await;
     ended?;
-    Ok(Exit { restart: end.restart })
+    Ok(Exit {
+        restart: end.restart,
+    })
 }

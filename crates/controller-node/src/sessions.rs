@@ -23,7 +23,10 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(lifetime: Duration) -> Sessions {
-        Sessions { lifetime, by_token: Mutex::default() }
+        Sessions {
+            lifetime,
+            by_token: Mutex::default(),
+        }
     }
 
     /// Begins a session.
@@ -35,10 +38,19 @@ impl Sessions {
             sessions.retain(|_, session| session.until > now);
         }
         if sessions.len() >= SESSIONS_MAX {
-            let oldest = sessions.iter().min_by_key(|(_, session)| session.until).map(|(hash, _)| *hash);
+            let oldest = sessions
+                .iter()
+                .min_by_key(|(_, session)| session.until)
+                .map(|(hash, _)| *hash);
             oldest.and_then(|hash| sessions.remove(&hash));
         }
-        sessions.insert(TokenHash::of(&token), Session { user, until: now + self.lifetime });
+        sessions.insert(
+            TokenHash::of(&token),
+            Session {
+                user,
+                until: now + self.lifetime,
+            },
+        );
         token
     }
 
@@ -56,7 +68,10 @@ impl Sessions {
 
     /// Ends a session; one that has ended already makes no difference.
     pub(crate) fn end(&self, token: &Secret) {
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner).remove(&TokenHash::of(token));
+        self.by_token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&TokenHash::of(token));
     }
 
     /// Who is logged in, and for how many more seconds.
@@ -64,6 +79,8 @@ impl Sessions {
         let now = Instant::now();
         let sessions = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = sessions.values().filter(|session| session.until > now);
-        alive.map(|session| (session.user.clone(), (session.until - now).as_secs())).collect()
+        alive
+            .map(|session| (session.user.clone(), (session.until - now).as_secs()))
+            .collect()
     }
 }

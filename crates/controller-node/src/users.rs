@@ -48,18 +48,26 @@ pub(crate) struct User {
 
 impl Users {
     /// The users of the settings, and `admin` with this token.
-    pub(crate) fn new(settings: &ControllerSettings, admin_token: &Secret) -> Result<Users, UserError> {
+    pub(crate) fn new(
+        settings: &ControllerSettings,
+        admin_token: &Secret,
+    ) -> Result<Users, UserError> {
         let mut entries = BTreeMap::new();
         for (name, user) in &settings.users {
-            let wrong = |what: String| UserError { user: name.clone(), what };
+            let wrong = |what: String| UserError {
+                user: name.clone(),
+                what,
+            };
             let id = UserId::checked(name).map_err(|error| wrong(error.to_string()))?;
             entries.insert(id, entry(user).map_err(wrong)?);
         }
-        let admin = entries.entry(UserId::from("admin")).or_insert_with(|| Entry {
-            password_hash: None,
-            tokens: Vec::new(),
-            permissions: BTreeSet::new(),
-        });
+        let admin = entries
+            .entry(UserId::from("admin"))
+            .or_insert_with(|| Entry {
+                password_hash: None,
+                tokens: Vec::new(),
+                permissions: BTreeSet::new(),
+            });
         admin.tokens.push(TokenHash::of(admin_token));
         admin.permissions.extend(Permission::ALL);
         Ok(Users {
@@ -75,13 +83,18 @@ impl Users {
         match Presented::from_headers(&parts.headers)? {
             Some(Presented::Session(token)) => match self.sessions.user(&token) {
                 Some(id) => Ok(self.user(id)),
-                None => Err(Problem::new("InvalidSessionToken", "no such session; log in again").status(StatusCode::FORBIDDEN)),
+                None => Err(
+                    Problem::new("InvalidSessionToken", "no such session; log in again")
+                        .status(StatusCode::FORBIDDEN),
+                ),
             },
             Some(Presented::Bearer(token)) => match self.of_token(&token) {
                 Some(user) => Ok(Some(user)),
                 None => Err(self.refused("the token is not valid")),
             },
-            Some(Presented::Basic { user, password }) => self.log_in(&user, password).await.map(Some),
+            Some(Presented::Basic { user, password }) => {
+                self.log_in(&user, password).await.map(Some)
+            }
             None => Ok(self.of_certificate(parts)),
         }
     }
@@ -89,9 +102,13 @@ impl Users {
     /// Checks a password.
     pub(crate) async fn log_in(&self, user: &str, password: Secret) -> Result<User, Refusal> {
         let id = UserId::from(user);
-        let stored = self.entries.get(&id).and_then(|entry| entry.password_hash.clone());
+        let stored = self
+            .entries
+            .get(&id)
+            .and_then(|entry| entry.password_hash.clone());
         if self.passwords.login(password, stored).await {
-            self.user(id).ok_or_else(|| self.refused("user or password is wrong"))
+            self.user(id)
+                .ok_or_else(|| self.refused("user or password is wrong"))
         } else {
             Err(self.refused("user or password is wrong"))
         }
@@ -130,9 +147,17 @@ impl Users {
 }
 
 fn entry(user: &UserSettings) -> Result<Entry, String> {
-    let tokens = user.token_hashes.iter().map(|hash| TokenHash::from_str(hash)).collect::<Result<_, _>>()?;
+    let tokens = user
+        .token_hashes
+        .iter()
+        .map(|hash| TokenHash::from_str(hash))
+        .collect::<Result<_, _>>()?;
     let permissions = user.permissions.iter().copied().collect();
-    Ok(Entry { password_hash: user.password_hash.clone(), tokens, permissions })
+    Ok(Entry {
+        password_hash: user.password_hash.clone(),
+        tokens,
+        permissions,
+    })
 }
 
 impl User {
@@ -147,14 +172,19 @@ impl User {
     }
 
     fn may(&self, needed: &[Permission]) -> Result<(), Refusal> {
-        let missing: BTreeSet<String> =
-            needed.iter().filter(|needed| !self.permissions.contains(needed)).map(|needed| format!("{needed:?}")).collect();
+        let missing: BTreeSet<String> = needed
+            .iter()
+            .filter(|needed| !self.permissions.contains(needed))
+            .map(|needed| format!("{needed:?}"))
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
         let missing = missing.into_iter().collect::<Vec<_>>().join(", ");
         let message = format!("user {} lacks the permission {missing}", self.id);
-        Err(Problem::new("PermissionDenied", message).with("permission", missing).status(StatusCode::FORBIDDEN))
+        Err(Problem::new("PermissionDenied", message)
+            .with("permission", missing)
+            .status(StatusCode::FORBIDDEN))
     }
 }
 

@@ -18,10 +18,16 @@ impl State {
         while count < EVENTS_PER_ROUND {
             let events = if let Some(unsettled) = self.unsettled.get_min().cloned() {
                 self.unsettled.remove(&unsettled);
-                self.settle(&unsettled).into_iter().map(Event::Item).collect()
+                self.settle(&unsettled)
+                    .into_iter()
+                    .map(Event::Item)
+                    .collect()
             } else if let Some(id) = self.engine.pop_restless() {
                 match self.engine.next(&id, out.now()) {
-                    Next::Events(events) => events.into_iter().map(|(id, event)| Event::Order(id, event)).collect(),
+                    Next::Events(events) => events
+                        .into_iter()
+                        .map(|(id, event)| Event::Order(id, event))
+                        .collect(),
                     Next::Rest | Next::Job(_) => Vec::new(),
                 }
             } else {
@@ -44,15 +50,27 @@ impl State {
 
     /// What an order at the Agent needs: its workflow version and the job resources it refers to.
     fn hand_over(&self, agent: &AgentPath, workflow: &ItemKey) -> Vec<ItemEvent> {
-        let Some(record) = self.items.get(workflow) else { return Vec::new() };
-        let resources = record.references.iter().filter(|reference| reference.kind == ItemType::JobResource);
-        let needed = resources.flat_map(model::read::Reference::keys).chain([workflow.clone()]);
-        needed.filter(|key| self.lacks(agent, key)).map(|key| attachable(&key, agent)).collect()
+        let Some(record) = self.items.get(workflow) else {
+            return Vec::new();
+        };
+        let resources = record
+            .references
+            .iter()
+            .filter(|reference| reference.kind == ItemType::JobResource);
+        let needed = resources
+            .flat_map(model::read::Reference::keys)
+            .chain([workflow.clone()]);
+        needed
+            .filter(|key| self.lacks(agent, key))
+            .map(|key| attachable(&key, agent))
+            .collect()
     }
 
     /// Whether the Agent is to get the item, and nobody has said so yet.
     fn lacks(&self, agent: &AgentPath, key: &ItemKey) -> bool {
-        let Some(record) = self.items.get(key) else { return false };
+        let Some(record) = self.items.get(key) else {
+            return false;
+        };
         match self.attachments.get(key, agent) {
             None | Some(Attachment::Detachable) => true,
             Some(Attachment::Attachable) => false,
@@ -61,28 +79,47 @@ impl State {
     }
 
     fn settle_item(&self, key: &ItemKey) -> Vec<ItemEvent> {
-        let Some(record) = self.items.get(key) else { return Vec::new() };
+        let Some(record) = self.items.get(key) else {
+            return Vec::new();
+        };
         if self.is_to_go(key, &record.item.body) {
             return self.take_back(key);
         }
         let mut agents: Vec<AgentPath> = match &record.item.body {
             ItemBody::Agent(agent) => vec![agent.path.clone()],
             ItemBody::Subagent(subagent) => vec![subagent.agent_path.clone()],
-            ItemBody::Bundle(bundle) => bundle.subagent_to_priority.keys().filter_map(|id| self.agent_of(id)).collect(),
+            ItemBody::Bundle(bundle) => bundle
+                .subagent_to_priority
+                .keys()
+                .filter_map(|id| self.agent_of(id))
+                .collect(),
             ItemBody::Workflow(_) | ItemBody::JobResource(_) | ItemBody::Kept(_) => Vec::new(),
         };
         // Who has it in an older revision gets the newer one.
         let attached = self.attachments.of_item(key).into_iter();
-        agents.extend(attached.filter(|(_, at)| matches!(at, Attachment::Attached(_))).map(|(agent, _)| agent));
+        agents.extend(
+            attached
+                .filter(|(_, at)| matches!(at, Attachment::Attached(_)))
+                .map(|(agent, _)| agent),
+        );
         agents.sort();
         agents.dedup();
-        let mut events: Vec<ItemEvent> =
-            agents.iter().filter(|agent| self.lacks(agent, key)).map(|agent| attachable(key, agent)).collect();
+        let mut events: Vec<ItemEvent> = agents
+            .iter()
+            .filter(|agent| self.lacks(agent, key))
+            .map(|agent| attachable(key, agent))
+            .collect();
         if let ItemBody::Subagent(subagent) = &record.item.body {
             // A bundle may have named the Subagent before it belonged to this Agent.
             for bundle in self.referrers.get(key).into_iter().flatten() {
-                let is_bundle = self.items.get(bundle).is_some_and(|item| matches!(item.item.body, ItemBody::Bundle(_)));
-                if is_bundle && !self.deletion_marked.contains(bundle) && self.lacks(&subagent.agent_path, bundle) {
+                let is_bundle = self
+                    .items
+                    .get(bundle)
+                    .is_some_and(|item| matches!(item.item.body, ItemBody::Bundle(_)));
+                if is_bundle
+                    && !self.deletion_marked.contains(bundle)
+                    && self.lacks(&subagent.agent_path, bundle)
+                {
                     events.push(attachable(bundle, &subagent.agent_path));
                 }
             }
@@ -91,7 +128,9 @@ impl State {
     }
 
     fn agent_of(&self, id: &model::SubagentId) -> Option<AgentPath> {
-        let record = self.items.get(&ItemKey::simple(ItemType::SubagentItem, id.as_str()))?;
+        let record = self
+            .items
+            .get(&ItemKey::simple(ItemType::SubagentItem, id.as_str()))?;
         match &record.item.body {
             ItemBody::Subagent(subagent) => Some(subagent.agent_path.clone()),
             _ => None,
@@ -101,13 +140,17 @@ impl State {
     /// Marked for deletion, or an old workflow version that no order uses.
     fn is_to_go(&self, key: &ItemKey, body: &ItemBody) -> bool {
         match body {
-            ItemBody::Workflow(workflow) => !self.is_current(&workflow.id) && !self.uses.contains_key(&workflow.id),
+            ItemBody::Workflow(workflow) => {
+                !self.is_current(&workflow.id) && !self.uses.contains_key(&workflow.id)
+            }
             _ => self.deletion_marked.contains(key),
         }
     }
 
     pub(crate) fn is_current(&self, id: &WorkflowId) -> bool {
-        self.current.get(&id.path).is_some_and(|current| **current == *id)
+        self.current
+            .get(&id.path)
+            .is_some_and(|current| **current == *id)
     }
 
     fn take_back(&self, key: &ItemKey) -> Vec<ItemEvent> {
@@ -117,13 +160,24 @@ impl State {
         }
         let mut events = Vec::new();
         for (agent, attachment) in attachments {
-            let never_dedicated = self.agents.get(&agent).is_none_or(|state| state.agent_run_id.is_none());
+            let never_dedicated = self
+                .agents
+                .get(&agent)
+                .is_none_or(|state| state.agent_run_id.is_none());
             let is_its_own = *key == ItemKey::simple(ItemType::AgentRef, agent.as_str());
             if never_dedicated {
                 // Nothing was ever handed over.
-                events.push(ItemEvent::ItemDetached { key: key.clone(), delegate_id: agent });
-            } else if attachment != Attachment::Detachable && (!is_its_own || self.attachments.count_of_agent(&agent) == 1) {
-                events.push(ItemEvent::ItemDetachable { key: key.clone(), delegate_id: agent });
+                events.push(ItemEvent::ItemDetached {
+                    key: key.clone(),
+                    delegate_id: agent,
+                });
+            } else if attachment != Attachment::Detachable
+                && (!is_its_own || self.attachments.count_of_agent(&agent) == 1)
+            {
+                events.push(ItemEvent::ItemDetachable {
+                    key: key.clone(),
+                    delegate_id: agent,
+                });
             }
         }
         events
@@ -131,5 +185,8 @@ impl State {
 }
 
 fn attachable(key: &ItemKey, agent: &AgentPath) -> ItemEvent {
-    ItemEvent::ItemAttachable { key: key.clone(), delegate_id: agent.clone() }
+    ItemEvent::ItemAttachable {
+        key: key.clone(),
+        delegate_id: agent.clone(),
+    }
 }

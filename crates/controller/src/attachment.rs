@@ -31,7 +31,11 @@ impl Attachments {
     }
 
     pub(crate) fn set(&mut self, key: &ItemKey, agent: &AgentPath, attachment: Attachment) {
-        if self.by_item.insert((key.clone(), agent.clone()), attachment).is_none() {
+        if self
+            .by_item
+            .insert((key.clone(), agent.clone()), attachment)
+            .is_none()
+        {
             *self.counts.entry(agent.clone()).or_insert(0) += 1;
         }
     }
@@ -60,6 +64,8 @@ impl Attachments {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ItemKey, &AgentPath, &Attachment)> {
-        self.by_item.iter().map(|((key, agent), attachment)| (key, agent, attachment))
+        self.by_item
+            .iter()
+            .map(|((key, agent), attachment)| (key, agent, attachment))
     }
 }

@@ -7,8 +7,8 @@ use crate::deploy::combined;
 use crate::{NotApplicable, Recorder, State};
 use expr::Value;
 use model::{
-    ControllerAnswer, ControllerCommand, Event, EventId, FreshOrder, JournalEvent, OrderEvent, OrderId, OrderSelection,
-    Problem, Resumption, UserId,
+    ControllerAnswer, ControllerCommand, Event, EventId, FreshOrder, JournalEvent, OrderEvent,
+    OrderId, OrderSelection, Problem, Resumption, UserId,
 };
 use std::collections::BTreeMap;
 
@@ -33,31 +33,52 @@ impl State {
             ControllerCommand::SuspendOrders { order_ids, mode } => {
                 self.each(order_ids, out, |state, id| state.engine.suspend(id, mode))?
             }
-            ControllerCommand::ResumeOrder { order_id, position, history_operations, as_succeeded, restart_killed_job } => {
+            ControllerCommand::ResumeOrder {
+                order_id,
+                position,
+                history_operations,
+                as_succeeded,
+                restart_killed_job,
+            } => {
                 let resumption = Resumption {
                     position: position.clone(),
                     history_operations: history_operations.clone(),
                     as_succeeded: *as_succeeded,
                     restart_killed_job: *restart_killed_job,
                 };
-                self.each(std::slice::from_ref(order_id), out, |state, id| state.engine.resume(id, &resumption))?
+                self.each(std::slice::from_ref(order_id), out, |state, id| {
+                    state.engine.resume(id, &resumption)
+                })?
             }
-            ControllerCommand::ResumeOrders { order_ids, as_succeeded, restart_killed_job } => {
+            ControllerCommand::ResumeOrders {
+                order_ids,
+                as_succeeded,
+                restart_killed_job,
+            } => {
                 let resumption = Resumption {
                     as_succeeded: *as_succeeded,
                     restart_killed_job: *restart_killed_job,
                     ..Resumption::default()
                 };
-                self.each(order_ids, out, |state, id| state.engine.resume(id, &resumption))?
+                self.each(order_ids, out, |state, id| {
+                    state.engine.resume(id, &resumption)
+                })?
             }
             ControllerCommand::DeleteOrdersWhenTerminated { order_ids } => {
-                self.each(order_ids, out, |state, id| state.engine.delete_when_terminated(id))?
+                self.each(order_ids, out, |state, id| {
+                    state.engine.delete_when_terminated(id)
+                })?
             }
-            ControllerCommand::ReleaseEvents { until_event_id } => self.release_events(user, *until_event_id, out)?,
+            ControllerCommand::ReleaseEvents { until_event_id } => {
+                self.release_events(user, *until_event_id, out)?
+            }
             ControllerCommand::NoOperation { .. } => Ok(()),
-            ControllerCommand::Batch { .. } | ControllerCommand::TakeSnapshot | ControllerCommand::ShutDown { .. } => {
-                Err(Problem::plain(format!("{} is not the machine's to carry out", command.type_name())))
-            }
+            ControllerCommand::Batch { .. }
+            | ControllerCommand::TakeSnapshot
+            | ControllerCommand::ShutDown { .. } => Err(Problem::plain(format!(
+                "{} is not the machine's to carry out",
+                command.type_name()
+            ))),
         };
         Ok(match done {
             Ok(()) => ControllerAnswer::Accepted,
@@ -65,18 +86,30 @@ impl State {
         })
     }
 
-    fn add_order(&mut self, order: &FreshOrder, out: &mut dyn Recorder) -> Result<ControllerAnswer, NotApplicable> {
+    fn add_order(
+        &mut self,
+        order: &FreshOrder,
+        out: &mut dyn Recorder,
+    ) -> Result<ControllerAnswer, NotApplicable> {
         match self.judge_order(order, out) {
             Err(problem) => Ok(problem.into()),
-            Ok(None) => Ok(ControllerAnswer::OrderAdded { ignored_because_duplicate: true }),
+            Ok(None) => Ok(ControllerAnswer::OrderAdded {
+                ignored_because_duplicate: true,
+            }),
             Ok(Some(event)) => {
                 out.record(self, None, Event::Order(order.id.clone(), event))?;
-                Ok(ControllerAnswer::OrderAdded { ignored_because_duplicate: false })
+                Ok(ControllerAnswer::OrderAdded {
+                    ignored_because_duplicate: false,
+                })
             }
         }
     }
 
-    fn add_orders(&mut self, orders: &[FreshOrder], out: &mut dyn Recorder) -> Result<ControllerAnswer, NotApplicable> {
+    fn add_orders(
+        &mut self,
+        orders: &[FreshOrder],
+        out: &mut dyn Recorder,
+    ) -> Result<ControllerAnswer, NotApplicable> {
         if let Err(problem) = unique(orders.iter().map(|order| &order.id)) {
             return Ok(problem.into());
         }
@@ -84,7 +117,9 @@ impl State {
         let mut problems = Vec::new();
         for order in orders {
             match self.judge_order(order, out) {
-                Ok(event) => events.extend(event.map(|event| Event::Order(order.id.clone(), event))),
+                Ok(event) => {
+                    events.extend(event.map(|event| Event::Order(order.id.clone(), event)))
+                }
                 Err(problem) => problems.push(problem),
             }
         }
@@ -95,13 +130,20 @@ impl State {
         for event in events {
             out.record(self, None, event)?;
         }
-        Ok(ControllerAnswer::OrdersAdded { event_id: out.last_event_id() })
+        Ok(ControllerAnswer::OrdersAdded {
+            event_id: out.last_event_id(),
+        })
     }
 
-    fn judge_order(&self, order: &FreshOrder, out: &dyn Recorder) -> Result<Option<OrderEvent>, Problem> {
+    fn judge_order(
+        &self,
+        order: &FreshOrder,
+        out: &dyn Recorder,
+    ) -> Result<Option<OrderEvent>, Problem> {
         if self.removed.contains(&order.workflow_path) && self.engine.order(&order.id).is_none() {
             let message = format!("Workflow:{} has been removed", order.workflow_path);
-            return Err(Problem::new("VersionedItemRemoved", message).with("path", format!("Workflow:{}", order.workflow_path)));
+            return Err(Problem::new("VersionedItemRemoved", message)
+                .with("path", format!("Workflow:{}", order.workflow_path)));
         }
         self.engine.add(order, out.now())
     }
@@ -111,17 +153,25 @@ impl State {
             OrderSelection::Ids(ids) => return Ok(ids.clone()),
             OrderSelection::Predicate(expr) => expr,
         };
-        let failed = |error: expr::EvalError| Problem::new("InvalidPredicate", format!("{expr}: {error}"));
+        let failed =
+            |error: expr::EvalError| Problem::new("InvalidPredicate", format!("{expr}: {error}"));
         let function = expr.eval_function(&expr::Nothing).map_err(failed)?;
         let mut ids = Vec::new();
         for order in self.engine.orders() {
-            let value = function.apply(&[Value::from(order.id.as_str())], &expr::Nothing).map_err(failed)?;
+            let value = function
+                .apply(&[Value::from(order.id.as_str())], &expr::Nothing)
+                .map_err(failed)?;
             match value {
                 // Children end with their parents, terminated orders have ended.
-                Value::Boolean(true) if order.parent.is_none() && !order.is_terminated() => ids.push(order.id.clone()),
+                Value::Boolean(true) if order.parent.is_none() && !order.is_terminated() => {
+                    ids.push(order.id.clone())
+                }
                 Value::Boolean(_) => {}
                 other => {
-                    let message = format!("{expr}: answers {other} for Order:{}, expected true or false", order.id);
+                    let message = format!(
+                        "{expr}: answers {other} for Order:{}, expected true or false",
+                        order.id
+                    );
                     return Err(Problem::new("InvalidPredicate", message));
                 }
             }
@@ -145,7 +195,9 @@ impl State {
         }
         for id in ids {
             // A refusal now means that an order before has taken this one along.
-            let Ok(events) = decide(self, id) else { continue };
+            let Ok(events) = decide(self, id) else {
+                continue;
+            };
             for (id, event) in events {
                 out.record(self, None, Event::Order(id, event))?;
             }
@@ -160,21 +212,38 @@ impl State {
         out: &mut dyn Recorder,
     ) -> Result<Result<(), Problem>, NotApplicable> {
         if !self.release_users.contains(user) {
-            let message = format!("the user {user} is not among those whose release of events is waited for");
-            return Ok(Err(Problem::new("UserIsNotEnabledToReleaseEvents", message).with("userId", user)));
+            let message =
+                format!("the user {user} is not among those whose release of events is waited for");
+            return Ok(Err(Problem::new(
+                "UserIsNotEnabledToReleaseEvents",
+                message,
+            )
+            .with("userId", user)));
         }
         let known = self.released.get(user).copied().unwrap_or_default();
         if until < known {
-            let message = format!("{user} has released events until {known} already, and cannot go back to {until}");
+            let message = format!(
+                "{user} has released events until {known} already, and cannot go back to {until}"
+            );
             let problem = Problem::new("ReverseReleaseEvents", message);
-            return Ok(Err(problem.with("requestedUntilEventId", until).with("currentUntilEventId", known)));
+            return Ok(Err(problem
+                .with("requestedUntilEventId", until)
+                .with("currentUntilEventId", known)));
         }
         if until > out.last_event_id() {
-            let message = format!("there is no event {until} yet; the newest is {}", out.last_event_id());
-            return Ok(Err(Problem::new("UnknownEventId", message).with("eventId", until)));
+            let message = format!(
+                "there is no event {until} yet; the newest is {}",
+                out.last_event_id()
+            );
+            return Ok(Err(
+                Problem::new("UnknownEventId", message).with("eventId", until)
+            ));
         }
         if until > known {
-            let event = JournalEvent::JournalEventsReleased { user_id: user.clone(), until_event_id: until };
+            let event = JournalEvent::JournalEventsReleased {
+                user_id: user.clone(),
+                until_event_id: until,
+            };
             out.record(self, None, Event::Journal(event))?;
         }
         Ok(Ok(()))
@@ -186,10 +255,16 @@ fn unique<'a>(ids: impl Iterator<Item = &'a OrderId>) -> Result<(), Problem> {
     for id in ids {
         *counts.entry(id).or_default() += 1;
     }
-    let twice: Vec<String> =
-        counts.iter().filter(|(_, count)| **count > 1).map(|(id, count)| format!("{count}×Order:{id}")).collect();
+    let twice: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| **count > 1)
+        .map(|(id, count)| format!("{count}×Order:{id}"))
+        .collect();
     if twice.is_empty() {
         return Ok(());
     }
-    Err(Problem::new("DuplicateKey", format!("Unexpected duplicates: {}", twice.join(", "))))
+    Err(Problem::new(
+        "DuplicateKey",
+        format!("Unexpected duplicates: {}", twice.join(", ")),
+    ))
 }

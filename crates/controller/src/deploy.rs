@@ -6,8 +6,8 @@
 use crate::{ItemRecord, NotApplicable, Recorder, State};
 use model::read::{Format, Origin, Reference, references};
 use model::{
-    Event, Item, ItemBody, ItemEvent, ItemKey, ItemOperation, ItemType, Problem, SignedText, Timestamp, VersionId,
-    WorkflowPath,
+    Event, Item, ItemBody, ItemEvent, ItemKey, ItemOperation, ItemType, Problem, SignedText,
+    Timestamp, VersionId, WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,9 @@ pub struct Fresh {
 impl Fresh {
     /// A version after the clock: `#2026-11-21T23:00:00.123Z`.
     pub fn at(now: Timestamp) -> Fresh {
-        Fresh { version_id: VersionId::new(format!("#{now}")) }
+        Fresh {
+            version_id: VersionId::new(format!("#{now}")),
+        }
     }
 }
 
@@ -61,7 +63,11 @@ impl State {
         }
     }
 
-    fn judge_items(&self, operations: &[ItemOperation], fresh: &Fresh) -> Result<Vec<ItemEvent>, Problem> {
+    fn judge_items(
+        &self,
+        operations: &[ItemOperation],
+        fresh: &Fresh,
+    ) -> Result<Vec<ItemEvent>, Problem> {
         let mut change = self.sort(operations, fresh);
         self.drop_unchanged(&mut change);
         self.check_rules(&mut change);
@@ -96,13 +102,19 @@ impl State {
         });
         let given = versions.next();
         if versions.next().is_some() {
-            change.faults.push(Problem::new("DuplicateKey", "a change may have one AddVersion only"));
+            change.faults.push(Problem::new(
+                "DuplicateKey",
+                "a change may have one AddVersion only",
+            ));
         }
         for operation in operations {
             match operation {
                 ItemOperation::AddVersion { .. } => {}
                 ItemOperation::AddOrChangeSimple { item } => {
-                    let text = SignedText { string: item.get().into(), signature: None };
+                    let text = SignedText {
+                        string: item.get().into(),
+                        signature: None,
+                    };
                     self.sort_text(text, given, fresh, &mut change);
                 }
                 ItemOperation::AddOrChangeSigned { signed } => {
@@ -136,12 +148,24 @@ impl State {
         change
     }
 
-    fn sort_text(&self, text: SignedText, given: Option<&VersionId>, fresh: &Fresh, change: &mut Change) {
-        let origin = Origin { version: Some(given.unwrap_or(&fresh.version_id)), ..Origin::default() };
+    fn sort_text(
+        &self,
+        text: SignedText,
+        given: Option<&VersionId>,
+        fresh: &Fresh,
+        change: &mut Change,
+    ) {
+        let origin = Origin {
+            version: Some(given.unwrap_or(&fresh.version_id)),
+            ..Origin::default()
+        };
         let mut item = match model::read::item(&text.string, Format::Json, &origin) {
             Ok(item) => item,
             Err(faults) => {
-                change.faults.push(Problem::new("InvalidItem", format!("{}: {faults}", title(&text.string))));
+                change.faults.push(Problem::new(
+                    "InvalidItem",
+                    format!("{}: {faults}", title(&text.string)),
+                ));
                 return;
             }
         };
@@ -159,14 +183,22 @@ impl State {
             && workflow.id.version_id != *given
         {
             let message = format!("{} must have the version of AddVersion, {given}", item.key);
-            change.faults.push(Problem::new("ItemVersionDoesNotMatch", message));
+            change
+                .faults
+                .push(Problem::new("ItemVersionDoesNotMatch", message));
         }
         let key = item.key.clone();
         let is_first = if let ItemBody::Workflow(workflow) = &item.body {
             let path = workflow.id.path.clone();
-            change.workflows.insert(path, Incoming { item, text }).is_none()
+            change
+                .workflows
+                .insert(path, Incoming { item, text })
+                .is_none()
         } else {
-            change.simple.insert(key.clone(), Incoming { item, text }).is_none()
+            change
+                .simple
+                .insert(key.clone(), Incoming { item, text })
+                .is_none()
         };
         if !is_first {
             change.faults.push(twice(key.as_str()));
@@ -174,32 +206,59 @@ impl State {
     }
 
     fn drop_unchanged(&self, change: &mut Change) {
-        change.simple.retain(|key, incoming| !self.items.get(key).is_some_and(|known| is_same(known, incoming)));
-        change.workflows.retain(|path, incoming| {
-            let is_current = self.current.get(path).is_some_and(|id| ItemKey::workflow(id) == incoming.item.key);
-            !(is_current && self.items.get(&incoming.item.key).is_some_and(|known| is_same(known, incoming)))
+        change.simple.retain(|key, incoming| {
+            !self
+                .items
+                .get(key)
+                .is_some_and(|known| is_same(known, incoming))
         });
-        change.removed.retain(|path| self.current.contains_key(path) || !self.removed.contains(path));
-        change.deleted.retain(|key| !self.deletion_marked.contains(key));
+        change.workflows.retain(|path, incoming| {
+            let is_current = self
+                .current
+                .get(path)
+                .is_some_and(|id| ItemKey::workflow(id) == incoming.item.key);
+            !(is_current
+                && self
+                    .items
+                    .get(&incoming.item.key)
+                    .is_some_and(|known| is_same(known, incoming)))
+        });
+        change
+            .removed
+            .retain(|path| self.current.contains_key(path) || !self.removed.contains(path));
+        change
+            .deleted
+            .retain(|key| !self.deletion_marked.contains(key));
     }
 
     fn check_rules(&self, change: &mut Change) {
         let mut faults = Vec::new();
         for (key, incoming) in &change.simple {
             if self.deletion_marked.contains(key) {
-                let message = format!("{key} is being deleted; add it again when that has been done");
+                let message =
+                    format!("{key} is being deleted; add it again when that has been done");
                 faults.push(Problem::new("ItemIsMarkedForDeletion", message).with("key", key));
             }
             if key.as_str() == "PlanSchema:Global" {
-                faults.push(Problem::new("ItemIsPredefined", "PlanSchema:Global cannot be changed"));
+                faults.push(Problem::new(
+                    "ItemIsPredefined",
+                    "PlanSchema:Global cannot be changed",
+                ));
             }
-            let Some(known) = self.items.get(key) else { continue };
+            let Some(known) = self.items.get(key) else {
+                continue;
+            };
             faults.extend(forbidden_change(key, &known.item, &incoming.item));
         }
         for incoming in change.workflows.values() {
-            let Some(known) = self.items.get(&incoming.item.key) else { continue };
+            let Some(known) = self.items.get(&incoming.item.key) else {
+                continue;
+            };
             if !is_same(known, incoming) {
-                let message = format!("{} exists with another content; give the change another version", incoming.item.key);
+                let message = format!(
+                    "{} exists with another content; give the change another version",
+                    incoming.item.key
+                );
                 faults.push(Problem::new("DuplicateKey", message).with("key", &incoming.item.key));
             }
         }
@@ -228,13 +287,21 @@ impl State {
         let mut faults: Vec<Problem> = missing
             .into_iter()
             .map(|(referenced, by)| {
-                Problem::new("MissingReferencedItem", format!("missing {referenced}, referenced by {by}"))
-                    .with("itemKey", by)
-                    .with("referencedItemKey", referenced)
+                Problem::new(
+                    "MissingReferencedItem",
+                    format!("missing {referenced}, referenced by {by}"),
+                )
+                .with("itemKey", by)
+                .with("referencedItemKey", referenced)
             })
             .collect();
         let gone = change.deleted.iter().cloned();
-        let gone = gone.chain(change.removed.iter().map(|path| ItemKey::simple(ItemType::Workflow, path.as_str())));
+        let gone = gone.chain(
+            change
+                .removed
+                .iter()
+                .map(|path| ItemKey::simple(ItemType::Workflow, path.as_str())),
+        );
         for key in gone {
             for by in self.referrers.get(&key).into_iter().flatten() {
                 if self.still_refers(&key, by, change) {
@@ -261,8 +328,13 @@ impl State {
 
     /// Whether `by` will exist after the change and refer to `key` with nothing else in its place.
     fn still_refers(&self, key: &ItemKey, by: &ItemKey, change: &Change) -> bool {
-        let Some(record) = self.items.get(by) else { return false };
-        if change.deleted.contains(by) || change.simple.contains_key(by) || self.deletion_marked.contains(by) {
+        let Some(record) = self.items.get(by) else {
+            return false;
+        };
+        if change.deleted.contains(by)
+            || change.simple.contains_key(by)
+            || self.deletion_marked.contains(by)
+        {
             // What it says afterwards has been checked with the rest.
             return false;
         }
@@ -275,19 +347,31 @@ impl State {
                 return false;
             }
         }
-        let about = record.references.iter().filter(|reference| reference.keys().contains(key));
-        about.into_iter().any(|reference| !self.will_exist(reference, change))
+        let about = record
+            .references
+            .iter()
+            .filter(|reference| reference.keys().contains(key));
+        about
+            .into_iter()
+            .any(|reference| !self.will_exist(reference, change))
     }
 
     fn still_referenced(&self, key: &ItemKey, by: &ItemKey) -> Problem {
         let mut message = format!("{key} is still referenced by {by}");
-        let is_old = by.as_workflow().is_some_and(|id| self.uses.contains_key(&id));
+        let is_old = by
+            .as_workflow()
+            .is_some_and(|id| self.uses.contains_key(&id));
         if is_old
-            && let Some(order) = self.engine.orders().find(|order| ItemKey::workflow(&order.workflow_id) == *by)
+            && let Some(order) = self
+                .engine
+                .orders()
+                .find(|order| ItemKey::workflow(&order.workflow_id) == *by)
         {
             message.push_str(&format!(" with Order:{}", order.id));
         }
-        Problem::new("ItemIsStillReferenced", message).with("itemKey", key).with("referencingItemKey", by)
+        Problem::new("ItemIsStillReferenced", message)
+            .with("itemKey", key)
+            .with("referencingItemKey", by)
     }
 
     fn simple_event(&self, key: &ItemKey, incoming: Incoming) -> ItemEvent {
@@ -295,18 +379,39 @@ impl State {
         let item_revision = revision.map_or(0, |revision| revision + 1);
         let text = incoming.text;
         match (incoming.item.body.item_type().is_signed(), revision) {
-            (true, None) => ItemEvent::SignedItemAdded { signed: text, item_revision },
-            (true, Some(_)) => ItemEvent::SignedItemChanged { signed: text, item_revision },
-            (false, None) => ItemEvent::UnsignedSimpleItemAdded { item: text, item_revision },
-            (false, Some(_)) => ItemEvent::UnsignedSimpleItemChanged { item: text, item_revision },
+            (true, None) => ItemEvent::SignedItemAdded {
+                signed: text,
+                item_revision,
+            },
+            (true, Some(_)) => ItemEvent::SignedItemChanged {
+                signed: text,
+                item_revision,
+            },
+            (false, None) => ItemEvent::UnsignedSimpleItemAdded {
+                item: text,
+                item_revision,
+            },
+            (false, Some(_)) => ItemEvent::UnsignedSimpleItemChanged {
+                item: text,
+                item_revision,
+            },
         }
     }
 
-    fn workflow_events(&self, workflows: BTreeMap<WorkflowPath, Incoming>, events: &mut Vec<ItemEvent>) {
+    fn workflow_events(
+        &self,
+        workflows: BTreeMap<WorkflowPath, Incoming>,
+        events: &mut Vec<ItemEvent>,
+    ) {
         let mut by_version: BTreeMap<VersionId, Vec<(WorkflowPath, SignedText)>> = BTreeMap::new();
         for (path, incoming) in workflows {
-            let Some(id) = incoming.item.key.as_workflow() else { continue };
-            by_version.entry(id.version_id).or_default().push((path, incoming.text));
+            let Some(id) = incoming.item.key.as_workflow() else {
+                continue;
+            };
+            by_version
+                .entry(id.version_id)
+                .or_default()
+                .push((path, incoming.text));
         }
         for (version_id, workflows) in by_version {
             events.push(ItemEvent::VersionAdded { version_id });
@@ -328,16 +433,24 @@ fn is_same(known: &ItemRecord, incoming: &Incoming) -> bool {
 fn forbidden_change(key: &ItemKey, known: &Item, new: &Item) -> Option<Problem> {
     match (&known.body, &new.body) {
         (ItemBody::Subagent(old), ItemBody::Subagent(new)) if old.agent_path != new.agent_path => {
-            let message = format!("{key} belongs to Agent:{} and cannot move to Agent:{}", old.agent_path, new.agent_path);
+            let message = format!(
+                "{key} belongs to Agent:{} and cannot move to Agent:{}",
+                old.agent_path, new.agent_path
+            );
             Some(Problem::new("SubagentMustNotMove", message))
         }
-        (ItemBody::Agent(old), ItemBody::Agent(new)) if !new.directors.starts_with(&old.directors) => {
+        (ItemBody::Agent(old), ItemBody::Agent(new))
+            if !new.directors.starts_with(&old.directors) =>
+        {
             let message = format!("the directors of {key} may only be extended");
             Some(Problem::new("DirectorsMustNotChange", message))
         }
         (old, new) if old.item_type() != new.item_type() => {
             let (old, new) = (old.item_type().type_name(), new.item_type().type_name());
-            Some(Problem::new("ItemTypeMustNotChange", format!("{key} is a {old} and cannot become a {new}")))
+            Some(Problem::new(
+                "ItemTypeMustNotChange",
+                format!("{key} is a {old} and cannot become a {new}"),
+            ))
         }
         _ => None,
     }
@@ -361,8 +474,14 @@ fn title(text: &str) -> String {
         path: Option<String>,
     }
     match serde_json::from_str::<Name>(text) {
-        Ok(Name { kind: Some(kind), path: Some(path) }) => format!("{kind}:{path}"),
-        Ok(_) | Err(_) => format!("the item that begins {:?}", text.chars().take(60).collect::<String>()),
+        Ok(Name {
+            kind: Some(kind),
+            path: Some(path),
+        }) => format!("{kind}:{path}"),
+        Ok(_) | Err(_) => format!(
+            "the item that begins {:?}",
+            text.chars().take(60).collect::<String>()
+        ),
     }
 }
 
@@ -371,9 +490,25 @@ pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
     if problems.len() <= 1 {
         return problems.pop();
     }
-    let is_one_kind = problems.iter().all(|problem| problem.code == problems[0].code);
-    let code = if is_one_kind { problems[0].code.clone() } else { Some("Combined".to_owned()) };
-    let line = |problem: &Problem| if is_one_kind { problem.message.clone() } else { problem.to_string() };
+    let is_one_kind = problems
+        .iter()
+        .all(|problem| problem.code == problems[0].code);
+    let code = if is_one_kind {
+        problems[0].code.clone()
+    } else {
+        Some("Combined".to_owned())
+    };
+    let line = |problem: &Problem| {
+        if is_one_kind {
+            problem.message.clone()
+        } else {
+            problem.to_string()
+        }
+    };
     let message = problems.iter().map(line).collect::<Vec<_>>().join("\n");
-    Some(Problem { code, message, arguments: BTreeMap::new() })
+    Some(Problem {
+        code,
+        message,
+        arguments: BTreeMap::new(),
+    })
 }

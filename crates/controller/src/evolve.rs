@@ -7,8 +7,9 @@ use crate::state::Unsettled;
 use crate::{AgentState, Attachment, Coupling, ItemRecord, NotApplicable, State, Thing};
 use model::read::{Format, Origin, references};
 use model::{
-    AgentEvent, AgentPath, ControllerEvent, Event, EventId, Item, ItemBody, ItemEvent, ItemKey, JournalEvent, Order,
-    OrderEvent, OrderId, OrderState, SignedText, Stamped, SubagentId, SubagentStateEvent, Timestamp, WorkflowId,
+    AgentEvent, AgentPath, ControllerEvent, Event, EventId, Item, ItemBody, ItemEvent, ItemKey,
+    JournalEvent, Order, OrderEvent, OrderId, OrderState, SignedText, Stamped, SubagentId,
+    SubagentStateEvent, Timestamp, WorkflowId,
 };
 use std::sync::Arc;
 
@@ -24,23 +25,37 @@ impl State {
                 self.evolve_subagent(subagent_id, event);
                 Ok(())
             }
-            Event::Controller(ControllerEvent::ControllerInitialized { controller_id, initially_started_at }) => {
+            Event::Controller(ControllerEvent::ControllerInitialized {
+                controller_id,
+                initially_started_at,
+            }) => {
                 if *controller_id != self.controller_id {
                     return Err(NotApplicable::new(
                         "ControllerInitialized",
-                        format!("the log belongs to {controller_id}, but this is {}", self.controller_id),
+                        format!(
+                            "the log belongs to {controller_id}, but this is {}",
+                            self.controller_id
+                        ),
                     ));
                 }
                 self.initially_started_at = Some(*initially_started_at);
                 Ok(())
             }
-            Event::Controller(ControllerEvent::ControllerReady { .. } | ControllerEvent::ControllerShutDown)
+            Event::Controller(
+                ControllerEvent::ControllerReady { .. } | ControllerEvent::ControllerShutDown,
+            )
             | Event::Journal(JournalEvent::SnapshotTaken) => Ok(()),
-            Event::Journal(JournalEvent::JournalEventsReleased { user_id, until_event_id }) => {
+            Event::Journal(JournalEvent::JournalEventsReleased {
+                user_id,
+                until_event_id,
+            }) => {
                 self.released.insert(user_id.clone(), *until_event_id);
                 Ok(())
             }
-            Event::AgentOwn(event) => Err(NotApplicable::new(event.type_name(), "it belongs into an Agent's log")),
+            Event::AgentOwn(event) => Err(NotApplicable::new(
+                event.type_name(),
+                "it belongs into an Agent's log",
+            )),
         }
     }
 
@@ -51,11 +66,17 @@ impl State {
         at: Timestamp,
         event_id: EventId,
     ) -> Result<(), NotApplicable> {
-        if let OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } = event {
-            return self.engine.evolve(id, event, at).map_err(|error| not_applicable(event, &error));
+        if let OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } = event
+        {
+            return self
+                .engine
+                .evolve(id, event, at)
+                .map_err(|error| not_applicable(event, &error));
         }
         let before = self.engine.order(id).cloned();
-        self.engine.evolve(id, event, at).map_err(|error| not_applicable(event, &error))?;
+        self.engine
+            .evolve(id, event, at)
+            .map_err(|error| not_applicable(event, &error))?;
         let after = self.engine.order(id).cloned();
         self.count_uses(event, before.as_deref(), after.as_deref());
         self.index_order(id, event, before.as_deref(), after.as_deref(), event_id);
@@ -70,7 +91,9 @@ impl State {
             (Some(before), Some(after)) => {
                 if let OrderEvent::OrderForked { children } = event {
                     self.use_workflow(&after.workflow_id, children.len());
-                } else if let (OrderEvent::OrderJoined { .. }, OrderState::Forked { children }) = (event, &before.state) {
+                } else if let (OrderEvent::OrderJoined { .. }, OrderState::Forked { children }) =
+                    (event, &before.state)
+                {
                     self.unuse_workflow(&after.workflow_id, children.len());
                 }
             }
@@ -85,11 +108,14 @@ impl State {
     }
 
     fn unuse_workflow(&mut self, id: &Arc<WorkflowId>, count: usize) {
-        let Some(left) = self.uses.get_mut(id) else { return };
+        let Some(left) = self.uses.get_mut(id) else {
+            return;
+        };
         *left = left.saturating_sub(count);
         if *left == 0 {
             self.uses.remove(id);
-            self.unsettled.insert(Unsettled::Item(ItemKey::workflow(id)));
+            self.unsettled
+                .insert(Unsettled::Item(ItemKey::workflow(id)));
         }
     }
 
@@ -102,16 +128,28 @@ impl State {
         after: Option<&Order>,
         at: EventId,
     ) {
-        let agent_of = |order: &Order| order.attached_state.as_ref().map(|state| state.agent_path().clone());
-        let thing_before = before.and_then(thing_of).map(|(agent, thing)| (agent.clone(), thing));
-        let thing_after = after.and_then(thing_of).map(|(agent, thing)| (agent.clone(), thing));
+        let agent_of = |order: &Order| {
+            order
+                .attached_state
+                .as_ref()
+                .map(|state| state.agent_path().clone())
+        };
+        let thing_before = before
+            .and_then(thing_of)
+            .map(|(agent, thing)| (agent.clone(), thing));
+        let thing_after = after
+            .and_then(thing_of)
+            .map(|(agent, thing)| (agent.clone(), thing));
         if thing_before != thing_after {
             if let Some((agent, thing)) = thing_before {
                 self.done(&agent, thing);
             }
             if let Some((agent, thing)) = thing_after {
                 if let (Thing::AttachOrder(_), Some(order)) = (&thing, after) {
-                    self.unsettled.insert(Unsettled::Needed(agent.clone(), ItemKey::workflow(&order.workflow_id)));
+                    self.unsettled.insert(Unsettled::Needed(
+                        agent.clone(),
+                        ItemKey::workflow(&order.workflow_id),
+                    ));
                 }
                 self.outbox.insert(&agent, thing, at);
             }
@@ -129,7 +167,11 @@ impl State {
                     self.outbox.insert(&agent, mark, at);
                 }
             }
-            (OrderEvent::OrderCancellationMarkedOnAgent | OrderEvent::OrderSuspensionMarkedOnAgent, Some(order)) => {
+            (
+                OrderEvent::OrderCancellationMarkedOnAgent
+                | OrderEvent::OrderSuspensionMarkedOnAgent,
+                Some(order),
+            ) => {
                 if let Some(agent) = agent_of(order) {
                     self.done(&agent, mark);
                 }
@@ -153,7 +195,8 @@ impl State {
         if let (OrderEvent::OrderAgentProblem { problem }, Some(order)) = (event, after)
             && let Some(agent) = agent_of(order)
         {
-            let thing = thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
+            let thing =
+                thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
             self.refusals.insert((agent, thing), problem.clone());
         }
     }
@@ -165,11 +208,17 @@ impl State {
 
     fn evolve_item(&mut self, event: &ItemEvent, at: EventId) -> Result<(), NotApplicable> {
         match event {
-            ItemEvent::VersionAdded { version_id } => self.adding_version = Some(version_id.clone()),
-            ItemEvent::VersionedItemAdded { signed } | ItemEvent::VersionedItemChanged { signed } => {
+            ItemEvent::VersionAdded { version_id } => {
+                self.adding_version = Some(version_id.clone())
+            }
+            ItemEvent::VersionedItemAdded { signed }
+            | ItemEvent::VersionedItemChanged { signed } => {
                 let item = self.read(event, signed, None)?;
                 let ItemBody::Workflow(workflow) = &item.body else {
-                    return Err(NotApplicable::new(event.type_name(), format!("{} is no workflow", item.key)));
+                    return Err(NotApplicable::new(
+                        event.type_name(),
+                        format!("{} is no workflow", item.key),
+                    ));
                 };
                 let workflow = Arc::clone(workflow);
                 let path = workflow.id.path.clone();
@@ -177,22 +226,39 @@ impl State {
                 self.engine.set_workflow(Arc::clone(&workflow));
                 let previous = self.current.insert(path, Arc::clone(&workflow.id));
                 if let Some(previous) = previous.filter(|previous| *previous != workflow.id) {
-                    self.unsettled.insert(Unsettled::Item(ItemKey::workflow(&previous)));
+                    self.unsettled
+                        .insert(Unsettled::Item(ItemKey::workflow(&previous)));
                 }
                 self.put_item(item, signed, at);
             }
             ItemEvent::VersionedItemRemoved { path } => {
                 let Some(id) = self.current.remove(path) else {
-                    return Err(NotApplicable::new(event.type_name(), format!("there is no Workflow:{path}")));
+                    return Err(NotApplicable::new(
+                        event.type_name(),
+                        format!("there is no Workflow:{path}"),
+                    ));
                 };
                 self.engine.retire_workflow(path);
                 self.removed.insert(path.clone());
-                self.unsettled.insert(Unsettled::Item(ItemKey::workflow(&id)));
+                self.unsettled
+                    .insert(Unsettled::Item(ItemKey::workflow(&id)));
             }
-            ItemEvent::UnsignedSimpleItemAdded { item: text, item_revision }
-            | ItemEvent::UnsignedSimpleItemChanged { item: text, item_revision }
-            | ItemEvent::SignedItemAdded { signed: text, item_revision }
-            | ItemEvent::SignedItemChanged { signed: text, item_revision } => {
+            ItemEvent::UnsignedSimpleItemAdded {
+                item: text,
+                item_revision,
+            }
+            | ItemEvent::UnsignedSimpleItemChanged {
+                item: text,
+                item_revision,
+            }
+            | ItemEvent::SignedItemAdded {
+                signed: text,
+                item_revision,
+            }
+            | ItemEvent::SignedItemChanged {
+                signed: text,
+                item_revision,
+            } => {
                 let item = self.read(event, text, Some(*item_revision))?;
                 self.put_simple(item, text, at);
             }
@@ -209,10 +275,15 @@ impl State {
                 self.known(event, key)?;
                 self.attach(key, delegate_id, Attachment::Attachable, at);
             }
-            ItemEvent::ItemAttached { key, item_revision, delegate_id } => {
+            ItemEvent::ItemAttached {
+                key,
+                item_revision,
+                delegate_id,
+            } => {
                 self.known(event, key)?;
                 self.attach(key, delegate_id, Attachment::Attached(*item_revision), at);
-                self.refusals.remove(&(delegate_id.clone(), Thing::AttachItem(key.clone())));
+                self.refusals
+                    .remove(&(delegate_id.clone(), Thing::AttachItem(key.clone())));
                 self.unsettled.insert(Unsettled::Item(key.clone()));
             }
             ItemEvent::ItemDetachable { key, delegate_id } => {
@@ -222,21 +293,35 @@ impl State {
             ItemEvent::ItemDetached { key, delegate_id } => {
                 self.attachments.remove(key, delegate_id);
                 self.index_attachment(key, delegate_id, at);
-                self.refusals.remove(&(delegate_id.clone(), Thing::DetachItem(key.clone())));
+                self.refusals
+                    .remove(&(delegate_id.clone(), Thing::DetachItem(key.clone())));
                 self.unsettled.insert(Unsettled::Item(key.clone()));
                 // The Agent's own item goes when it is the last one.
-                self.unsettled.insert(Unsettled::Item(ItemKey::simple(model::ItemType::AgentRef, delegate_id.as_str())));
+                self.unsettled.insert(Unsettled::Item(ItemKey::simple(
+                    model::ItemType::AgentRef,
+                    delegate_id.as_str(),
+                )));
             }
-            ItemEvent::ItemAgentProblem { key, delegate_id, problem } => {
+            ItemEvent::ItemAgentProblem {
+                key,
+                delegate_id,
+                problem,
+            } => {
                 self.known(event, key)?;
                 let thing = match self.attachments.get(key, delegate_id) {
                     Some(Attachment::Detachable) => Thing::DetachItem(key.clone()),
-                    Some(Attachment::Attachable | Attachment::Attached(_)) | None => Thing::AttachItem(key.clone()),
+                    Some(Attachment::Attachable | Attachment::Attached(_)) | None => {
+                        Thing::AttachItem(key.clone())
+                    }
                 };
-                self.refusals.insert((delegate_id.clone(), thing), problem.clone());
+                self.refusals
+                    .insert((delegate_id.clone(), thing), problem.clone());
             }
             ItemEvent::ItemAttachedToMe { .. } | ItemEvent::ItemDetachingFromMe { .. } => {
-                return Err(NotApplicable::new(event.type_name(), "it belongs into an Agent's log"));
+                return Err(NotApplicable::new(
+                    event.type_name(),
+                    "it belongs into an Agent's log",
+                ));
             }
         }
         Ok(())
@@ -251,11 +336,22 @@ impl State {
         if self.items.contains_key(key) {
             return Ok(());
         }
-        Err(NotApplicable::new(event.type_name(), format!("there is no {key}")))
+        Err(NotApplicable::new(
+            event.type_name(),
+            format!("there is no {key}"),
+        ))
     }
 
-    fn read(&self, event: &ItemEvent, text: &SignedText, revision: Option<u64>) -> Result<Item, NotApplicable> {
-        let origin = Origin { version: self.adding_version.as_ref(), ..Origin::default() };
+    fn read(
+        &self,
+        event: &ItemEvent,
+        text: &SignedText,
+        revision: Option<u64>,
+    ) -> Result<Item, NotApplicable> {
+        let origin = Origin {
+            version: self.adding_version.as_ref(),
+            ..Origin::default()
+        };
         match model::read::item(&text.string, Format::Json, &origin) {
             Ok(item) => Ok(Item { revision, ..item }),
             Err(faults) => Err(NotApplicable::new(event.type_name(), faults.to_string())),
@@ -265,7 +361,9 @@ impl State {
     fn put_simple(&mut self, item: Item, text: &SignedText, at: EventId) {
         match &item.body {
             ItemBody::Agent(agent) => {
-                self.agents.entry(agent.path.clone()).or_insert_with(AgentState::default);
+                self.agents
+                    .entry(agent.path.clone())
+                    .or_insert_with(AgentState::default);
             }
             ItemBody::Subagent(subagent) => {
                 let state = self.subagents.entry(subagent.id.clone()).or_default();
@@ -282,15 +380,25 @@ impl State {
         self.drop_references(&key);
         let references = Arc::new(references(&item));
         for referred in references.iter().flat_map(model::read::Reference::keys) {
-            self.referrers.entry(referred).or_default().insert(key.clone());
+            self.referrers
+                .entry(referred)
+                .or_default()
+                .insert(key.clone());
         }
-        let record = ItemRecord { item, signature: text.signature.clone(), references, since: at };
+        let record = ItemRecord {
+            item,
+            signature: text.signature.clone(),
+            references,
+            since: at,
+        };
         self.items.insert(key.clone(), Arc::new(record));
         self.unsettled.insert(Unsettled::Item(key));
     }
 
     fn drop_references(&mut self, key: &ItemKey) {
-        let Some(record) = self.items.get(key) else { return };
+        let Some(record) = self.items.get(key) else {
+            return;
+        };
         let references = Arc::clone(&record.references);
         for referred in references.iter().flat_map(model::read::Reference::keys) {
             if let Some(referrers) = self.referrers.get_mut(&referred) {
@@ -305,7 +413,9 @@ impl State {
     fn drop_item(&mut self, key: &ItemKey) {
         self.drop_references(key);
         self.deletion_marked.remove(key);
-        let Some(record) = self.items.remove(key) else { return };
+        let Some(record) = self.items.remove(key) else {
+            return;
+        };
         match &record.item.body {
             ItemBody::Workflow(workflow) => self.engine.remove_workflow(&workflow.id),
             ItemBody::JobResource(resource) => self.engine.remove_job_resource(&resource.path),
@@ -322,12 +432,25 @@ impl State {
 
     fn evolve_agent(&mut self, path: &AgentPath, event: &AgentEvent) -> Result<(), NotApplicable> {
         let Some(agent) = self.agents.get_mut(path) else {
-            return Err(NotApplicable::new(event.type_name(), format!("there is no Agent:{path}")));
+            return Err(NotApplicable::new(
+                event.type_name(),
+                format!("there is no Agent:{path}"),
+            ));
         };
         match event {
-            AgentEvent::AgentDedicated { agent_run_id, agent_event_id } => {
-                if agent.agent_run_id.as_ref().is_some_and(|known| known != agent_run_id) {
-                    return Err(NotApplicable::new("AgentDedicated", "the Agent is dedicated with another run id"));
+            AgentEvent::AgentDedicated {
+                agent_run_id,
+                agent_event_id,
+            } => {
+                if agent
+                    .agent_run_id
+                    .as_ref()
+                    .is_some_and(|known| known != agent_run_id)
+                {
+                    return Err(NotApplicable::new(
+                        "AgentDedicated",
+                        "the Agent is dedicated with another run id",
+                    ));
                 }
                 agent.agent_run_id = Some(agent_run_id.clone());
                 agent.event_id = agent.event_id.max(*agent_event_id);
@@ -342,22 +465,32 @@ impl State {
                 }
                 agent.problem = Some(problem.clone());
             }
-            AgentEvent::AgentReady { timezone, platform_info } => {
+            AgentEvent::AgentReady {
+                timezone,
+                platform_info,
+            } => {
                 agent.timezone.clone_from(timezone);
                 agent.platform_info.clone_from(platform_info);
             }
             AgentEvent::AgentEventsObserved { until_event_id } => agent.event_id = *until_event_id,
             AgentEvent::AgentShutDown => agent.coupling_state = Coupling::ShutDown,
-            AgentEvent::AgentEventRejected { event_id, .. } => agent.event_id = agent.event_id.max(*event_id),
+            AgentEvent::AgentEventRejected { event_id, .. } => {
+                agent.event_id = agent.event_id.max(*event_id)
+            }
         }
         Ok(())
     }
 
     fn evolve_subagent(&mut self, id: &SubagentId, event: &SubagentStateEvent) {
         // An Agent may still tell of a Subagent that has been deleted here.
-        let Some(subagent) = self.subagents.get_mut(id) else { return };
+        let Some(subagent) = self.subagents.get_mut(id) else {
+            return;
+        };
         match event {
-            SubagentStateEvent::SubagentDedicated { subagent_run_id, platform_info } => {
+            SubagentStateEvent::SubagentDedicated {
+                subagent_run_id,
+                platform_info,
+            } => {
                 subagent.subagent_run_id = Some(subagent_run_id.clone());
                 subagent.platform_info.clone_from(platform_info);
             }

@@ -5,8 +5,8 @@
 
 use crate::{Attachment, Coupling, NotApplicable, Recorder, State, Thing};
 use model::{
-    AgentEvent, AgentOwnEvent, AgentPath, Event, EventId, ItemEvent, OrderEvent, Problem, RunId, Stamped,
-    SubagentStateEvent,
+    AgentEvent, AgentOwnEvent, AgentPath, Event, EventId, ItemEvent, OrderEvent, Problem, RunId,
+    Stamped, SubagentStateEvent,
 };
 
 impl State {
@@ -23,12 +23,18 @@ impl State {
         };
         let mut last = None;
         for stamped in events.iter().filter(|stamped| stamped.event_id > observed) {
-            let Some(event) = self.mirrored(path, &stamped.event) else { continue };
+            let Some(event) = self.mirrored(path, &stamped.event) else {
+                continue;
+            };
             last = Some(stamped.event_id);
             let tag = stamped.event.type_name();
             if let Err(error) = out.record(self, Some(stamped.at()), event) {
                 let problem = Problem::new("AgentEventDoesNotFit", error.to_string());
-                let event = AgentEvent::AgentEventRejected { event_id: stamped.event_id, event: tag.into(), problem };
+                let event = AgentEvent::AgentEventRejected {
+                    event_id: stamped.event_id,
+                    event: tag.into(),
+                    problem,
+                };
                 out.record(self, None, Event::Agent(path.clone(), event))?;
             }
         }
@@ -36,7 +42,14 @@ impl State {
         if let Some(until_event_id) = last
             && self.agents.contains_key(path)
         {
-            out.record(self, None, Event::Agent(path.clone(), AgentEvent::AgentEventsObserved { until_event_id }))?;
+            out.record(
+                self,
+                None,
+                Event::Agent(
+                    path.clone(),
+                    AgentEvent::AgentEventsObserved { until_event_id },
+                ),
+            )?;
         }
         Ok(())
     }
@@ -51,7 +64,11 @@ impl State {
     ) -> Result<(), NotApplicable> {
         match self.agents.get(path) {
             Some(agent) if agent.event_id < event_id => {
-                let event = AgentEvent::AgentEventRejected { event_id, event: "?".into(), problem };
+                let event = AgentEvent::AgentEventRejected {
+                    event_id,
+                    event: "?".into(),
+                    problem,
+                };
                 out.record(self, None, Event::Agent(path.clone(), event))
             }
             Some(_) | None => Ok(()),
@@ -61,26 +78,58 @@ impl State {
     /// What an Agent's event means here; nothing if it is the Agent's own affair.
     fn mirrored(&self, path: &AgentPath, event: &Event) -> Option<Event> {
         match event {
-            Event::Order(id, event) => Some(Event::Order(id.clone(), mirrored_order_event(path, event)?)),
-            Event::Item(ItemEvent::ItemAttachedToMe { key, item_revision, .. }) => {
+            Event::Order(id, event) => {
+                Some(Event::Order(id.clone(), mirrored_order_event(path, event)?))
+            }
+            Event::Item(ItemEvent::ItemAttachedToMe {
+                key, item_revision, ..
+            }) => {
                 // The answer to an offer that has been taken back or renewed meanwhile says nothing.
-                let is_wanted = matches!(self.attachments.get(key, path), Some(Attachment::Attachable));
-                let is_current = self.items.get(key).is_some_and(|record| record.item.revision == *item_revision);
+                let is_wanted = matches!(
+                    self.attachments.get(key, path),
+                    Some(Attachment::Attachable)
+                );
+                let is_current = self
+                    .items
+                    .get(key)
+                    .is_some_and(|record| record.item.revision == *item_revision);
                 (is_wanted && is_current).then(|| {
                     let (item_revision, delegate_id) = (*item_revision, path.clone());
-                    Event::Item(ItemEvent::ItemAttached { key: key.clone(), item_revision, delegate_id })
+                    Event::Item(ItemEvent::ItemAttached {
+                        key: key.clone(),
+                        item_revision,
+                        delegate_id,
+                    })
                 })
             }
             Event::Item(ItemEvent::ItemDetached { key, .. }) => {
-                let is_wanted = matches!(self.attachments.get(key, path), Some(Attachment::Detachable));
-                is_wanted
-                    .then(|| Event::Item(ItemEvent::ItemDetached { key: key.clone(), delegate_id: path.clone() }))
+                let is_wanted = matches!(
+                    self.attachments.get(key, path),
+                    Some(Attachment::Detachable)
+                );
+                is_wanted.then(|| {
+                    Event::Item(ItemEvent::ItemDetached {
+                        key: key.clone(),
+                        delegate_id: path.clone(),
+                    })
+                })
             }
-            Event::AgentOwn(AgentOwnEvent::Ready { timezone, platform_info }) => {
+            Event::AgentOwn(AgentOwnEvent::Ready {
+                timezone,
+                platform_info,
+            }) => {
                 let (timezone, platform_info) = (timezone.clone(), platform_info.clone());
-                Some(Event::Agent(path.clone(), AgentEvent::AgentReady { timezone, platform_info }))
+                Some(Event::Agent(
+                    path.clone(),
+                    AgentEvent::AgentReady {
+                        timezone,
+                        platform_info,
+                    },
+                ))
             }
-            Event::AgentOwn(AgentOwnEvent::ShutDown) => Some(Event::Agent(path.clone(), AgentEvent::AgentShutDown)),
+            Event::AgentOwn(AgentOwnEvent::ShutDown) => {
+                Some(Event::Agent(path.clone(), AgentEvent::AgentShutDown))
+            }
             Event::Subagent(_, SubagentStateEvent::SubagentEventsObserved { .. }) => None,
             Event::Subagent(..) => Some(event.clone()),
             Event::Item(_)
@@ -99,20 +148,35 @@ impl State {
         agent_event_id: EventId,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
-        let Some(agent) = self.agents.get(path) else { return Ok(()) };
+        let Some(agent) = self.agents.get(path) else {
+            return Ok(());
+        };
         if agent.agent_run_id.as_ref() == Some(&agent_run_id) {
             return Ok(());
         }
-        let event = AgentEvent::AgentDedicated { agent_run_id, agent_event_id };
+        let event = AgentEvent::AgentDedicated {
+            agent_run_id,
+            agent_event_id,
+        };
         out.record(self, None, Event::Agent(path.clone(), event))
     }
 
     /// The Agent is connected, and both sides know where they stand.
-    pub fn agent_coupled(&mut self, path: &AgentPath, out: &mut dyn Recorder) -> Result<(), NotApplicable> {
+    pub fn agent_coupled(
+        &mut self,
+        path: &AgentPath,
+        out: &mut dyn Recorder,
+    ) -> Result<(), NotApplicable> {
         match self.agents.get(path) {
             None => Ok(()),
-            Some(agent) if agent.coupling_state == Coupling::Coupled && agent.problem.is_none() => Ok(()),
-            Some(_) => out.record(self, None, Event::Agent(path.clone(), AgentEvent::AgentCoupled)),
+            Some(agent) if agent.coupling_state == Coupling::Coupled && agent.problem.is_none() => {
+                Ok(())
+            }
+            Some(_) => out.record(
+                self,
+                None,
+                Event::Agent(path.clone(), AgentEvent::AgentCoupled),
+            ),
         }
     }
 
@@ -127,8 +191,16 @@ impl State {
             None => Ok(()),
             Some(agent) if agent.problem.as_ref() == Some(&problem) => Ok(()),
             // An Agent that said good-bye is not there; that is no problem.
-            Some(agent) if agent.coupling_state == Coupling::ShutDown && problem.is("Unreachable") => Ok(()),
-            Some(_) => out.record(self, None, Event::Agent(path.clone(), AgentEvent::AgentCouplingFailed { problem })),
+            Some(agent)
+                if agent.coupling_state == Coupling::ShutDown && problem.is("Unreachable") =>
+            {
+                Ok(())
+            }
+            Some(_) => out.record(
+                self,
+                None,
+                Event::Agent(path.clone(), AgentEvent::AgentCouplingFailed { problem }),
+            ),
         }
     }
 
@@ -148,11 +220,13 @@ impl State {
             Thing::AttachOrder(id) | Thing::DetachOrder(id) | Thing::MarkOrder(id) => {
                 Event::Order(id.clone(), OrderEvent::OrderAgentProblem { problem })
             }
-            Thing::AttachItem(key) | Thing::DetachItem(key) => Event::Item(ItemEvent::ItemAgentProblem {
-                key: key.clone(),
-                delegate_id: path.clone(),
-                problem,
-            }),
+            Thing::AttachItem(key) | Thing::DetachItem(key) => {
+                Event::Item(ItemEvent::ItemAgentProblem {
+                    key: key.clone(),
+                    delegate_id: path.clone(),
+                    problem,
+                })
+            }
         };
         out.record(self, None, event)
     }
@@ -160,7 +234,9 @@ impl State {
 
 fn mirrored_order_event(path: &AgentPath, event: &OrderEvent) -> Option<OrderEvent> {
     Some(match event {
-        OrderEvent::OrderAttachedToAgent { .. } => OrderEvent::OrderAttached { agent_path: path.clone() },
+        OrderEvent::OrderAttachedToAgent { .. } => OrderEvent::OrderAttached {
+            agent_path: path.clone(),
+        },
         OrderEvent::OrderCancellationMarked { .. } => OrderEvent::OrderCancellationMarkedOnAgent,
         OrderEvent::OrderSuspensionMarked { .. } => OrderEvent::OrderSuspensionMarkedOnAgent,
         // The Controller has put it down before it sent it.

@@ -62,7 +62,11 @@ impl Cursor {
         let bound = match &self.last[usize::from(rank)] {
             Some((since, thing)) => Bound::Excluded((rank, *since, thing.clone())),
             // Smaller than every thing of this rank.
-            None => Bound::Included((rank, EventId::BEFORE_FIRST, Thing::DetachOrder(OrderId::from("")))),
+            None => Bound::Included((
+                rank,
+                EventId::BEFORE_FIRST,
+                Thing::DetachOrder(OrderId::from("")),
+            )),
         };
         (rank, bound)
     }
@@ -107,7 +111,10 @@ impl Outbox {
         let queue = self.queues.get(agent);
         begins.into_iter().flat_map(move |(rank, begin)| {
             let range = queue.map(|queue| queue.things.range((begin, Bound::Unbounded)));
-            let of_rank = range.into_iter().flatten().take_while(move |(r, _, _)| *r == rank);
+            let of_rank = range
+                .into_iter()
+                .flatten()
+                .take_while(move |(r, _, _)| *r == rank);
             of_rank.map(|(_, since, thing)| (thing, *since))
         })
     }
@@ -124,8 +131,12 @@ impl Outbox {
 /// What an order's state asks to be sent. A mark is judged by the event that makes it, not by the state.
 pub(crate) fn thing_of(order: &Order) -> Option<(&AgentPath, Thing)> {
     match order.attached_state.as_ref()? {
-        AttachedState::Attaching { agent_path } => Some((agent_path, Thing::AttachOrder(order.id.clone()))),
-        AttachedState::Detaching { agent_path } => Some((agent_path, Thing::DetachOrder(order.id.clone()))),
+        AttachedState::Attaching { agent_path } => {
+            Some((agent_path, Thing::AttachOrder(order.id.clone())))
+        }
+        AttachedState::Detaching { agent_path } => {
+            Some((agent_path, Thing::DetachOrder(order.id.clone())))
+        }
         AttachedState::Attached { .. } => None,
     }
 }
@@ -133,7 +144,11 @@ pub(crate) fn thing_of(order: &Order) -> Option<(&AgentPath, Thing)> {
 impl State {
     /// What is to be sent to the Agent behind what the cursor has passed, in order, each with the event since which it is to be
     /// sent: a thing with a newer event is a new one.
-    pub fn outbox(&self, agent: &AgentPath, cursor: &Cursor) -> impl Iterator<Item = (&Thing, EventId)> {
+    pub fn outbox(
+        &self,
+        agent: &AgentPath,
+        cursor: &Cursor,
+    ) -> impl Iterator<Item = (&Thing, EventId)> {
         self.outbox.after(agent, cursor)
     }
 
@@ -150,18 +165,30 @@ impl State {
     /// The command that sends a thing.
     pub fn agent_command(&self, thing: &Thing) -> Option<AgentCommand> {
         Some(match thing {
-            Thing::DetachOrder(id) => AgentCommand::DetachOrder { order_id: id.clone() },
-            Thing::AttachOrder(id) => {
-                AgentCommand::AttachOrder { order: Box::new(Order::clone(self.engine.order(id)?)) }
-            }
+            Thing::DetachOrder(id) => AgentCommand::DetachOrder {
+                order_id: id.clone(),
+            },
+            Thing::AttachOrder(id) => AgentCommand::AttachOrder {
+                order: Box::new(Order::clone(self.engine.order(id)?)),
+            },
             Thing::MarkOrder(id) => {
                 let mark = self.engine.order(id)?.mark.as_deref()?.clone();
-                AgentCommand::MarkOrder { order_id: id.clone(), mark }
+                AgentCommand::MarkOrder {
+                    order_id: id.clone(),
+                    mark,
+                }
             }
             Thing::AttachItem(key) => {
                 let record = self.items.get(key)?;
-                let item = SignedText { string: record.item.text.clone(), signature: record.signature.clone() };
-                AgentCommand::AttachItem { item, key: key.clone(), item_revision: record.item.revision }
+                let item = SignedText {
+                    string: record.item.text.clone(),
+                    signature: record.signature.clone(),
+                };
+                AgentCommand::AttachItem {
+                    item,
+                    key: key.clone(),
+                    item_revision: record.item.revision,
+                }
             }
             Thing::DetachItem(key) => AgentCommand::DetachItem { key: key.clone() },
         })
@@ -169,7 +196,10 @@ impl State {
 
     /// Puts an attachment's thing where it belongs.
     pub(crate) fn index_attachment(&mut self, key: &ItemKey, agent: &AgentPath, at: EventId) {
-        let (attach, detach) = (Thing::AttachItem(key.clone()), Thing::DetachItem(key.clone()));
+        let (attach, detach) = (
+            Thing::AttachItem(key.clone()),
+            Thing::DetachItem(key.clone()),
+        );
         match self.attachments.get(key, agent) {
             Some(Attachment::Attachable) => {
                 self.outbox.remove(agent, &detach);

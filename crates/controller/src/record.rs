@@ -17,7 +17,10 @@ pub struct NotApplicable {
 
 impl NotApplicable {
     pub(crate) fn new(event: &'static str, why: impl Into<String>) -> NotApplicable {
-        NotApplicable { event, why: why.into() }
+        NotApplicable {
+            event,
+            why: why.into(),
+        }
     }
 }
 
@@ -28,7 +31,12 @@ pub trait Recorder {
     /// The newest event.
     fn last_event_id(&self) -> EventId;
     /// Takes `event`; `at` is when it happened if that was elsewhere.
-    fn record(&mut self, state: &mut State, at: Option<Timestamp>, event: Event) -> Result<(), NotApplicable>;
+    fn record(
+        &mut self,
+        state: &mut State,
+        at: Option<Timestamp>,
+        event: Event,
+    ) -> Result<(), NotApplicable>;
 }
 
 /// A batch in memory: for simulation and tests.
@@ -45,7 +53,11 @@ pub struct Batch {
 impl Batch {
     /// An empty batch after the event `last`.
     pub fn new(now: Timestamp, last: EventId) -> Batch {
-        Batch { now, last, events: Vec::new() }
+        Batch {
+            now,
+            last,
+            events: Vec::new(),
+        }
     }
 }
 
@@ -58,10 +70,19 @@ impl Recorder for Batch {
         self.last
     }
 
-    fn record(&mut self, state: &mut State, at: Option<Timestamp>, event: Event) -> Result<(), NotApplicable> {
+    fn record(
+        &mut self,
+        state: &mut State,
+        at: Option<Timestamp>,
+        event: Event,
+    ) -> Result<(), NotApplicable> {
         let event_id = self.last.next(self.now);
         let timestamp = at.filter(|at| *at != event_id.timestamp());
-        let stamped = Stamped { event_id, timestamp, event };
+        let stamped = Stamped {
+            event_id,
+            timestamp,
+            event,
+        };
         state.evolve(&stamped)?;
         self.last = event_id;
         self.events.push(stamped);

@@ -7,8 +7,8 @@ use crate::outbox::thing_of;
 use crate::state::Unsettled;
 use crate::{AgentState, Attachment, NotApplicable, State, SubagentState, Thing};
 use model::{
-    AgentPath, Event, EventId, ItemBody, ItemEvent, ItemKey, Order, OrderId, Problem, SignedText, Stamped, SubagentId,
-    Timestamp, UserId,
+    AgentPath, Event, EventId, ItemBody, ItemEvent, ItemKey, Order, OrderId, Problem, SignedText,
+    Stamped, SubagentId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,12 +17,29 @@ use std::collections::BTreeMap;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 enum Line {
-    ControllerMetaState { controller_id: model::ControllerId, initially_started_at: Option<Timestamp> },
-    JournalState { user_id_to_released_event_id: BTreeMap<UserId, EventId> },
-    AgentRefState { agent_path: AgentPath, state: AgentState },
-    SubagentItemState { subagent_id: SubagentId, state: SubagentState },
-    WorkflowRemoved { path: model::WorkflowPath },
-    Refusal { agent_path: AgentPath, thing: Sent, problem: Problem },
+    ControllerMetaState {
+        controller_id: model::ControllerId,
+        initially_started_at: Option<Timestamp>,
+    },
+    JournalState {
+        user_id_to_released_event_id: BTreeMap<UserId, EventId>,
+    },
+    AgentRefState {
+        agent_path: AgentPath,
+        state: AgentState,
+    },
+    SubagentItemState {
+        subagent_id: SubagentId,
+        state: SubagentState,
+    },
+    WorkflowRemoved {
+        path: model::WorkflowPath,
+    },
+    Refusal {
+        agent_path: AgentPath,
+        thing: Sent,
+        problem: Problem,
+    },
 }
 
 /// A thing as it is written.
@@ -42,22 +59,51 @@ impl State {
             controller_id: self.controller_id.clone(),
             initially_started_at: self.initially_started_at,
         };
-        let released = self.released.iter().map(|(user, id)| (user.clone(), *id)).collect();
-        let journal = Line::JournalState { user_id_to_released_event_id: released };
-        let items = self.item_events().into_iter().map(|(at, event)| event_line(at, Event::Item(event)));
-        let removed = self.removed.iter().map(|path| line(&Line::WorkflowRemoved { path: path.clone() }));
+        let released = self
+            .released
+            .iter()
+            .map(|(user, id)| (user.clone(), *id))
+            .collect();
+        let journal = Line::JournalState {
+            user_id_to_released_event_id: released,
+        };
+        let items = self
+            .item_events()
+            .into_iter()
+            .map(|(at, event)| event_line(at, Event::Item(event)));
+        let removed = self
+            .removed
+            .iter()
+            .map(|path| line(&Line::WorkflowRemoved { path: path.clone() }));
         let agents = self.agents.iter().map(|(path, state)| {
-            line(&Line::AgentRefState { agent_path: path.clone(), state: state.clone() })
+            line(&Line::AgentRefState {
+                agent_path: path.clone(),
+                state: state.clone(),
+            })
         });
         let subagents = self.subagents.iter().map(|(id, state)| {
-            line(&Line::SubagentItemState { subagent_id: id.clone(), state: state.clone() })
+            line(&Line::SubagentItemState {
+                subagent_id: id.clone(),
+                state: state.clone(),
+            })
         });
         let orders = self.engine.orders().map(|order| order_line(order));
         let refusals = self.refusals.iter().map(|((agent_path, thing), problem)| {
             let (agent_path, problem) = (agent_path.clone(), problem.clone());
-            line(&Line::Refusal { agent_path, thing: thing.clone().into(), problem })
+            line(&Line::Refusal {
+                agent_path,
+                thing: thing.clone().into(),
+                problem,
+            })
         });
-        [line(&meta), line(&journal)].into_iter().chain(items).chain(removed).chain(agents).chain(subagents).chain(orders).chain(refusals)
+        [line(&meta), line(&journal)]
+            .into_iter()
+            .chain(items)
+            .chain(removed)
+            .chain(agents)
+            .chain(subagents)
+            .chain(orders)
+            .chain(refusals)
     }
 
     /// The items in the order in which they came, then what holds for them.
@@ -70,15 +116,35 @@ impl State {
         });
         let mut events = Vec::new();
         for record in records {
-            let text = SignedText { string: record.item.text.clone(), signature: record.signature.clone() };
+            let text = SignedText {
+                string: record.item.text.clone(),
+                signature: record.signature.clone(),
+            };
             let item_revision = record.item.revision.unwrap_or(0);
             if let ItemBody::Workflow(workflow) = &record.item.body {
-                events.push((record.since, ItemEvent::VersionAdded { version_id: workflow.id.version_id.clone() }));
+                events.push((
+                    record.since,
+                    ItemEvent::VersionAdded {
+                        version_id: workflow.id.version_id.clone(),
+                    },
+                ));
                 events.push((record.since, ItemEvent::VersionedItemAdded { signed: text }));
             } else if record.item.body.item_type().is_signed() {
-                events.push((record.since, ItemEvent::SignedItemAdded { signed: text, item_revision }));
+                events.push((
+                    record.since,
+                    ItemEvent::SignedItemAdded {
+                        signed: text,
+                        item_revision,
+                    },
+                ));
             } else {
-                events.push((record.since, ItemEvent::UnsignedSimpleItemAdded { item: text, item_revision }));
+                events.push((
+                    record.since,
+                    ItemEvent::UnsignedSimpleItemAdded {
+                        item: text,
+                        item_revision,
+                    },
+                ));
             }
         }
         let at = EventId::BEFORE_FIRST;
@@ -87,16 +153,26 @@ impl State {
         }
         for (key, delegate_id, attachment) in self.attachments.iter() {
             let (key, delegate_id) = (key.clone(), delegate_id.clone());
-            events.push((at, match attachment {
-                Attachment::Attachable => ItemEvent::ItemAttachable { key, delegate_id },
-                Attachment::Attached(item_revision) => {
-                    ItemEvent::ItemAttached { key, item_revision: *item_revision, delegate_id }
-                }
-                Attachment::Detachable => ItemEvent::ItemDetachable { key, delegate_id },
-            }));
+            events.push((
+                at,
+                match attachment {
+                    Attachment::Attachable => ItemEvent::ItemAttachable { key, delegate_id },
+                    Attachment::Attached(item_revision) => ItemEvent::ItemAttached {
+                        key,
+                        item_revision: *item_revision,
+                        delegate_id,
+                    },
+                    Attachment::Detachable => ItemEvent::ItemDetachable { key, delegate_id },
+                },
+            ));
         }
         if let Some(version_id) = &self.adding_version {
-            events.push((at, ItemEvent::VersionAdded { version_id: version_id.clone() }));
+            events.push((
+                at,
+                ItemEvent::VersionAdded {
+                    version_id: version_id.clone(),
+                },
+            ));
         }
         events
     }
@@ -109,31 +185,49 @@ impl State {
             return self.evolve(&stamped);
         }
         if text.starts_with("{\"TYPE\":\"Order\"") {
-            let order: Order = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+            let order: Order =
+                serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
             self.restore_order(order);
             return Ok(());
         }
         let line: Line = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
         match line {
-            Line::ControllerMetaState { controller_id, initially_started_at } => {
+            Line::ControllerMetaState {
+                controller_id,
+                initially_started_at,
+            } => {
                 if controller_id != self.controller_id {
-                    return Err(broken(format!("it is of {controller_id}, but this is {}", self.controller_id)));
+                    return Err(broken(format!(
+                        "it is of {controller_id}, but this is {}",
+                        self.controller_id
+                    )));
                 }
                 self.initially_started_at = initially_started_at;
             }
-            Line::JournalState { user_id_to_released_event_id } => {
+            Line::JournalState {
+                user_id_to_released_event_id,
+            } => {
                 self.released = user_id_to_released_event_id.into_iter().collect();
             }
-            Line::AgentRefState { agent_path, state } => drop(self.agents.insert(agent_path, state)),
-            Line::SubagentItemState { subagent_id, state } => drop(self.subagents.insert(subagent_id, state)),
+            Line::AgentRefState { agent_path, state } => {
+                drop(self.agents.insert(agent_path, state))
+            }
+            Line::SubagentItemState { subagent_id, state } => {
+                drop(self.subagents.insert(subagent_id, state))
+            }
             Line::WorkflowRemoved { path } => {
                 if let Some(id) = self.current.remove(&path) {
-                    self.unsettled.insert(Unsettled::Item(ItemKey::workflow(&id)));
+                    self.unsettled
+                        .insert(Unsettled::Item(ItemKey::workflow(&id)));
                 }
                 self.engine.retire_workflow(&path);
                 self.removed.insert(path);
             }
-            Line::Refusal { agent_path, thing, problem } => {
+            Line::Refusal {
+                agent_path,
+                thing,
+                problem,
+            } => {
                 self.refusals.insert((agent_path, thing.into()), problem);
             }
         }
@@ -143,11 +237,16 @@ impl State {
     fn restore_order(&mut self, order: Order) {
         let id = order.id.clone();
         self.engine.insert_order(order);
-        let Some(order) = self.engine.order(&id).cloned() else { return };
+        let Some(order) = self.engine.order(&id).cloned() else {
+            return;
+        };
         self.use_workflow(&order.workflow_id, 1);
         let at = EventId::BEFORE_FIRST;
         if let Some((agent, thing)) = thing_of(&order) {
-            self.unsettled.insert(Unsettled::Needed(agent.clone(), ItemKey::workflow(&order.workflow_id)));
+            self.unsettled.insert(Unsettled::Needed(
+                agent.clone(),
+                ItemKey::workflow(&order.workflow_id),
+            ));
             self.outbox.insert(agent, thing, at);
         } else if let (Some(agent), Some(_)) = (order.attached_to(), &order.mark) {
             // Whether the Agent has heard of the mark is not kept: telling it twice does no harm.
@@ -161,7 +260,12 @@ fn line(line: &Line) -> String {
 }
 
 fn event_line(event_id: EventId, event: Event) -> String {
-    Stamped { event_id, timestamp: None, event }.to_json()
+    Stamped {
+        event_id,
+        timestamp: None,
+        event,
+    }
+    .to_json()
 }
 
 fn order_line(order: &Order) -> String {

@@ -10,8 +10,8 @@ use crate::{Attachment, Thing};
 use imbl::{OrdMap, OrdSet};
 use model::read::Reference;
 use model::{
-    AgentPath, ControllerId, EventId, Item, ItemKey, OrderId, Problem, SubagentId, Timestamp, UserId, VersionId,
-    WorkflowId, WorkflowPath,
+    AgentPath, ControllerId, EventId, Item, ItemKey, OrderId, Problem, SubagentId, Timestamp,
+    UserId, VersionId, WorkflowId, WorkflowPath,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -153,8 +153,14 @@ impl State {
     /// Why the Agent has refused what was sent for this order.
     pub fn order_refusal(&self, id: &OrderId) -> Option<&Problem> {
         let agent = self.engine.order(id)?.attached_state.as_ref()?.agent_path();
-        let things = [Thing::AttachOrder(id.clone()), Thing::DetachOrder(id.clone()), Thing::MarkOrder(id.clone())];
-        things.into_iter().find_map(|thing| self.refusals.get(&(agent.clone(), thing)))
+        let things = [
+            Thing::AttachOrder(id.clone()),
+            Thing::DetachOrder(id.clone()),
+            Thing::MarkOrder(id.clone()),
+        ];
+        things
+            .into_iter()
+            .find_map(|thing| self.refusals.get(&(agent.clone(), thing)))
     }
 
     /// When [`State::advance`] is due. The past if something waits already.
@@ -168,11 +174,17 @@ impl State {
     /// Events until here may go: what everybody who may release has released; all of them if nobody is named.
     pub fn released(&self) -> EventId {
         let by_user = |user| self.released.get(user).copied().unwrap_or_default();
-        self.release_users.iter().map(by_user).min().unwrap_or(EventId(u64::MAX))
+        self.release_users
+            .iter()
+            .map(by_user)
+            .min()
+            .unwrap_or(EventId(u64::MAX))
     }
 
     /// What each user has released.
     pub fn released_by_user(&self) -> impl Iterator<Item = (&UserId, EventId)> {
-        self.release_users.iter().map(|user| (user, self.released.get(user).copied().unwrap_or_default()))
+        self.release_users
+            .iter()
+            .map(|user| (user, self.released.get(user).copied().unwrap_or_default()))
     }
 }

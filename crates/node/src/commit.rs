@@ -59,12 +59,20 @@ impl Node {
         limits: Limits,
         outside: impl Outside<M>,
     ) -> Result<(Handle<M>, JoinHandle<Result<End, Fault>>), Fault> {
-        let Opened { log, snapshot, replay } = opened;
+        let Opened {
+            log,
+            snapshot,
+            replay,
+        } = opened;
         let recovered = crate::recovery::recover(machine, snapshot, replay).await?;
         let (sender, inbox) = mpsc::channel(limits.inbox);
         let nudge = Arc::new(Notify::new());
         let (committed, watcher) = watch::channel(recovered.last);
-        let handle = Handle { inbox: sender, nudge: Arc::clone(&nudge), committed: watcher };
+        let handle = Handle {
+            inbox: sender,
+            nudge: Arc::clone(&nudge),
+            committed: watcher,
+        };
         let snapshots = Snapshots::new(log.clone(), limits, &recovered);
         let mut commit_loop = CommitLoop {
             machine: recovered.machine,
@@ -127,7 +135,12 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
     async fn begin(&mut self) -> Result<(), Fault> {
         let mut round = self.round();
         let facts = &mut round.facts;
-        facts.record(&mut self.machine, Event::Journal(JournalEvent::SnapshotTaken)).map_err(Fault::Misfit)?;
+        facts
+            .record(
+                &mut self.machine,
+                Event::Journal(JournalEvent::SnapshotTaken),
+            )
+            .map_err(Fault::Misfit)?;
         self.machine.started(facts).map_err(Fault::Misfit)?;
         self.machine.advance(facts).map_err(Fault::Misfit)?;
         self.commit(round).await
@@ -160,9 +173,16 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
 
     fn pause(&self, idle_timer: bool) -> Duration {
         let now = self.clock.now();
-        let by_machine = self.machine.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now));
+        let by_machine = self
+            .machine
+            .next_wakeup()
+            .map_or(SLEEP_MAX, |at| at.since(now));
         let by_snapshot = self.snapshots.due_in();
-        let least = if idle_timer { IDLE_TIMER_PAUSE } else { Duration::ZERO };
+        let least = if idle_timer {
+            IDLE_TIMER_PAUSE
+        } else {
+            Duration::ZERO
+        };
         by_machine.min(by_snapshot).min(SLEEP_MAX).max(least)
     }
 
@@ -170,11 +190,19 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
         match wake {
             Wake::Entry(Some(entry)) => self.take(entry, round)?,
             // Every handle is gone: nobody can ask for anything any more.
-            Wake::Entry(None) => self.end = Some(End { suppress_snapshot: true, ..End::default() }),
+            Wake::Entry(None) => {
+                self.end = Some(End {
+                    suppress_snapshot: true,
+                    ..End::default()
+                })
+            }
             Wake::Snapshot(taken) => {
                 if taken.is_ok() {
                     let event = Event::Journal(JournalEvent::SnapshotTaken);
-                    round.facts.record(&mut self.machine, event).map_err(Fault::Misfit)?;
+                    round
+                        .facts
+                        .record(&mut self.machine, event)
+                        .map_err(Fault::Misfit)?;
                     self.release_log();
                 }
                 self.snapshots.answer(&taken);
@@ -182,11 +210,15 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             Wake::Nudged | Wake::Timer => {}
         }
         while self.end.is_none() && round.has_room(&self.limits) {
-            let Ok(entry) = self.inbox.try_recv() else { break };
+            let Ok(entry) = self.inbox.try_recv() else {
+                break;
+            };
             self.take(entry, round)?;
         }
         round.facts.set_now(self.clock.now());
-        self.machine.advance(&mut round.facts).map_err(Fault::Misfit)
+        self.machine
+            .advance(&mut round.facts)
+            .map_err(Fault::Misfit)
     }
 
     fn take(&mut self, entry: Entry<M>, round: &mut Round<M>) -> Result<(), Fault> {
@@ -195,8 +227,14 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
                 round.facts.set_now(self.clock.now());
                 let mut answers = Vec::with_capacity(inputs.len());
                 for input in inputs {
-                    answers.push(self.machine.take(input, &mut round.facts).map_err(Fault::Misfit)?);
-                    self.machine.advance(&mut round.facts).map_err(Fault::Misfit)?;
+                    answers.push(
+                        self.machine
+                            .take(input, &mut round.facts)
+                            .map_err(Fault::Misfit)?,
+                    );
+                    self.machine
+                        .advance(&mut round.facts)
+                        .map_err(Fault::Misfit)?;
                     round.inputs += 1;
                 }
                 round.replies.push((replies, answers));
@@ -219,12 +257,22 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
 
     /// Makes the batch durable, then tells everybody.
     async fn commit(&mut self, round: Round<M>) -> Result<(), Fault> {
-        let Round { facts, replies, questions, .. } = round;
+        let Round {
+            facts,
+            replies,
+            questions,
+            ..
+        } = round;
         if !facts.is_empty() {
             let (last, count) = (facts.last_event_id(), facts.len());
             let lines = facts.into_lines();
             let bytes = lines.len();
-            self.log.append(Batch { last_event_id: last.0, body: lines.into() }).await?;
+            self.log
+                .append(Batch {
+                    last_event_id: last.0,
+                    body: lines.into(),
+                })
+                .await?;
             self.last = last;
             self.snapshots.grown(bytes, count);
             self.committed.send_replace(last);
@@ -253,9 +301,15 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
     async fn close(&mut self, end: End) -> Result<End, Fault> {
         self.inbox.close();
         let mut round = self.round();
-        self.machine.closing(&mut round.facts).map_err(Fault::Misfit)?;
+        self.machine
+            .closing(&mut round.facts)
+            .map_err(Fault::Misfit)?;
         self.commit(round).await?;
-        if let Err(error) = self.snapshots.finish(&self.machine, self.last, end.suppress_snapshot).await {
+        if let Err(error) = self
+            .snapshots
+            .finish(&self.machine, self.last, end.suppress_snapshot)
+            .await
+        {
             tracing::warn!(%error, "no snapshot was written at the shutdown; the next start replays the log");
         }
         Ok(end)
@@ -263,7 +317,12 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
 
     fn round(&self) -> Round<M> {
         let facts = Facts::new(self.clock.now(), self.last);
-        Round { facts, inputs: 0, replies: Vec::new(), questions: Vec::new() }
+        Round {
+            facts,
+            inputs: 0,
+            replies: Vec::new(),
+            questions: Vec::new(),
+        }
     }
 }
 

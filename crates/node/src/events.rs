@@ -9,7 +9,8 @@ use bytes::Bytes;
 use cluster::{Batch, Log, Reader};
 use futures::stream;
 use model::{
-    AgentEvent, AgentOwnEvent, ControllerEvent, EventId, ItemEvent, JournalEvent, OrderEvent, SubagentStateEvent,
+    AgentEvent, AgentOwnEvent, ControllerEvent, EventId, ItemEvent, JournalEvent, OrderEvent,
+    SubagentStateEvent,
 };
 use net::{Closing, Problem, Refusal, stream_response};
 use serde::Deserialize;
@@ -39,11 +40,19 @@ pub struct EventQuery {
 }
 
 /// Answers with the stream, or says why there is none.
-pub async fn event_stream(log: &Log, query: &EventQuery, closing: Option<&Closing>) -> Result<Response, Refusal> {
-    let after = query.after.map_or_else(|| *log.committed().borrow(), |after| after);
+pub async fn event_stream(
+    log: &Log,
+    query: &EventQuery,
+    closing: Option<&Closing>,
+) -> Result<Response, Refusal> {
+    let after = query
+        .after
+        .map_or_else(|| *log.committed().borrow(), |after| after);
     let begin = position(log, EventId(after)).await?;
     let mut follower = Follower {
-        reader: log.read_after(begin).map_err(|torn| torn_problem(EventId(after), EventId(torn.torn_event_id)))?,
+        reader: log
+            .read_after(begin)
+            .map_err(|torn| torn_problem(EventId(after), EventId(torn.torn_event_id)))?,
         after,
         wanted: Wanted::from_names(query.return_types.as_deref())?,
         left: query.limit.unwrap_or(usize::MAX),
@@ -55,17 +64,30 @@ pub async fn event_stream(log: &Log, query: &EventQuery, closing: Option<&Closin
     let torn_older = seconds("tornOlder", query.torn_older)?;
     if heartbeat.is_none() || torn_older.is_some() {
         // Errors get a status only before the first byte, so the first event is waited for; not where it is only looked at.
-        let patience = if heartbeat.is_some() { Some(Instant::now()) } else { None };
+        let patience = if heartbeat.is_some() {
+            Some(Instant::now())
+        } else {
+            None
+        };
         // Collecting cannot be broken off without losing lines, looking can.
-        let delay = if patience.is_some() { std::mem::take(&mut follower.delay) } else { follower.delay };
+        let delay = if patience.is_some() {
+            std::mem::take(&mut follower.delay)
+        } else {
+            follower.delay
+        };
         follower.first = follower.chunk_until(patience, closing).await;
         follower.delay = delay;
-        if let (Some(age_max), Some(first)) = (torn_older, follower.first.as_deref().and_then(event_id_of)) {
+        if let (Some(age_max), Some(first)) =
+            (torn_older, follower.first.as_deref().and_then(event_id_of))
+        {
             let age = SystemClock.now().since(EventId(first).timestamp());
             if age > age_max {
-                return Err(Problem::new("OldEventId", format!("the first event {first} is {}s old", age.as_secs()))
-                    .with("eventId", first.to_string())
-                    .into());
+                return Err(Problem::new(
+                    "OldEventId",
+                    format!("the first event {first} is {}s old", age.as_secs()),
+                )
+                .with("eventId", first.to_string())
+                .into());
             }
         }
     }
@@ -91,16 +113,22 @@ pub async fn position(log: &Log, after: EventId) -> Result<u64, Refusal> {
         return Ok(after.0);
     }
     if after.0 < committed {
-        let mut reader =
-            log.read_after(after.0 - 1).map_err(|torn| torn_problem(after, EventId(torn.torn_event_id)))?;
+        let mut reader = log
+            .read_after(after.0 - 1)
+            .map_err(|torn| torn_problem(after, EventId(torn.torn_event_id)))?;
         let batch = reader.next().await;
-        if batch.is_some_and(|batch| lines_of(&batch.body).any(|line| event_id_of(line) == Some(after.0))) {
+        if batch.is_some_and(|batch| {
+            lines_of(&batch.body).any(|line| event_id_of(line) == Some(after.0))
+        }) {
             return Ok(after.0);
         }
     }
-    Err(Problem::new("UnknownEventId", format!("there is no event {after} in this log"))
-        .with("eventId", after.to_string())
-        .into())
+    Err(Problem::new(
+        "UnknownEventId",
+        format!("there is no event {after} in this log"),
+    )
+    .with("eventId", after.to_string())
+    .into())
 }
 
 fn torn_problem(after: EventId, torn: EventId) -> Refusal {
@@ -117,7 +145,11 @@ fn seconds(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refusal> 
     let Some(value) = value else { return Ok(None) };
     match Duration::try_from_secs_f64(value) {
         Ok(duration) => Ok(Some(duration)),
-        Err(_range) => Err(Problem::new("InvalidParameter", format!("{name}={value} is not a number of seconds")).into()),
+        Err(_range) => Err(Problem::new(
+            "InvalidParameter",
+            format!("{name}={value} is not a number of seconds"),
+        )
+        .into()),
     }
 }
 
@@ -139,9 +171,15 @@ const GROUPS: [(&str, &[&[&str]]); 7] = [
 
 impl Wanted {
     fn from_names(names: Option<&str>) -> Result<Wanted, Refusal> {
-        let Some(names) = names else { return Ok(Wanted::All) };
+        let Some(names) = names else {
+            return Ok(Wanted::All);
+        };
         let mut wanted = BTreeSet::new();
-        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        for name in names
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
             if name == "Event" {
                 return Ok(Wanted::All);
             }
@@ -149,9 +187,16 @@ impl Wanted {
                 wanted.extend(types.iter().copied().flatten());
                 continue;
             }
-            let known = GROUPS.iter().flat_map(|(_, types)| types.iter().copied().flatten()).find(|known| **known == name);
+            let known = GROUPS
+                .iter()
+                .flat_map(|(_, types)| types.iter().copied().flatten())
+                .find(|known| **known == name);
             let Some(known) = known else {
-                return Err(Problem::new("InvalidParameter", format!("return: no event or group is called {name:?}")).into());
+                return Err(Problem::new(
+                    "InvalidParameter",
+                    format!("return: no event or group is called {name:?}"),
+                )
+                .into());
             };
             wanted.insert(*known);
         }
@@ -178,7 +223,11 @@ struct Follower {
 }
 
 impl Follower {
-    async fn chunk_until(&mut self, patience: Option<Instant>, closing: Option<&Closing>) -> Option<Bytes> {
+    async fn chunk_until(
+        &mut self,
+        patience: Option<Instant>,
+        closing: Option<&Closing>,
+    ) -> Option<Bytes> {
         let closed = async {
             match closing {
                 Some(closing) => closing.0.cancelled().await,
@@ -188,7 +237,9 @@ impl Follower {
         let waited = async {
             match patience {
                 // A moment is enough for what is there already.
-                Some(patience) => tokio::time::sleep_until(patience + Duration::from_millis(100)).await,
+                Some(patience) => {
+                    tokio::time::sleep_until(patience + Duration::from_millis(100)).await
+                }
                 None => std::future::pending().await,
             }
         };
@@ -217,7 +268,10 @@ impl Follower {
     async fn next_batch(&mut self) -> Option<Batch> {
         match self.deadline {
             None => self.reader.next().await,
-            Some(deadline) => tokio::time::timeout_at(deadline, self.reader.next()).await.ok().flatten(),
+            Some(deadline) => tokio::time::timeout_at(deadline, self.reader.next())
+                .await
+                .ok()
+                .flatten(),
         }
     }
 
@@ -246,7 +300,10 @@ impl Follower {
             return rest;
         }
         let mut taken = Vec::new();
-        for line in lines_of(&rest).filter(|line| self.wanted.takes(line)).take(self.left) {
+        for line in lines_of(&rest)
+            .filter(|line| self.wanted.takes(line))
+            .take(self.left)
+        {
             taken.push(line);
         }
         if self.left != usize::MAX {

@@ -18,7 +18,12 @@ pub struct Facts {
 impl Facts {
     /// An empty batch after the event `last`.
     pub fn new(now: Timestamp, last: EventId) -> Facts {
-        Facts { now, last, lines: String::new(), count: 0 }
+        Facts {
+            now,
+            last,
+            lines: String::new(),
+            count: 0,
+        }
     }
 
     /// The time at which the batch is judged.
@@ -42,16 +47,30 @@ impl Facts {
     }
 
     /// Makes `event` true and writes it down.
-    pub fn record<M: Machine>(&mut self, machine: &mut M, event: Event) -> Result<(), NotApplicable> {
+    pub fn record<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        event: Event,
+    ) -> Result<(), NotApplicable> {
         self.stamp(machine, None, event)
     }
 
     /// The same for an event that was taken over from elsewhere, where it happened at `at`.
-    pub fn record_at<M: Machine>(&mut self, machine: &mut M, at: Timestamp, event: Event) -> Result<(), NotApplicable> {
+    pub fn record_at<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        at: Timestamp,
+        event: Event,
+    ) -> Result<(), NotApplicable> {
         self.stamp(machine, Some(at), event)
     }
 
-    fn stamp<M: Machine>(&mut self, machine: &mut M, at: Option<Timestamp>, event: Event) -> Result<(), NotApplicable> {
+    fn stamp<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        at: Option<Timestamp>,
+        event: Event,
+    ) -> Result<(), NotApplicable> {
         self.record_with(at, event, |stamped| machine.evolve(stamped))
     }
 
@@ -64,7 +83,11 @@ impl Facts {
     ) -> Result<(), E> {
         let event_id = self.last.next(self.now);
         let timestamp = at.filter(|at| *at != event_id.timestamp());
-        let stamped = Stamped { event_id, timestamp, event };
+        let stamped = Stamped {
+            event_id,
+            timestamp,
+            event,
+        };
         evolve(&stamped)?;
         stamped.write_line(&mut self.lines);
         self.last = event_id;

@@ -20,7 +20,10 @@ pub struct End {
 pub(crate) type Question<M> = Box<dyn FnOnce(&M) + Send>;
 
 pub(crate) enum Entry<M: Machine> {
-    Inputs { inputs: Vec<M::Input>, replies: oneshot::Sender<Vec<M::Reply>> },
+    Inputs {
+        inputs: Vec<M::Input>,
+        replies: oneshot::Sender<Vec<M::Reply>>,
+    },
     Question(Question<M>),
     TakeSnapshot(oneshot::Sender<Result<(), String>>),
     ShutDown(End),
@@ -35,7 +38,11 @@ pub struct Handle<M: Machine> {
 
 impl<M: Machine> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Handle { inbox: self.inbox.clone(), nudge: Arc::clone(&self.nudge), committed: self.committed.clone() }
+        Handle {
+            inbox: self.inbox.clone(),
+            nudge: Arc::clone(&self.nudge),
+            committed: self.committed.clone(),
+        }
     }
 }
 
@@ -54,7 +61,10 @@ impl<M: Machine> Handle<M> {
     }
 
     /// Looks at the committed state. The loop stands still meanwhile: for long work take a clone (`read(M::clone)`).
-    pub async fn read<R: Send + 'static>(&self, look: impl FnOnce(&M) -> R + Send + 'static) -> Result<R, Stopped> {
+    pub async fn read<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&M) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
         let (reply, answer) = oneshot::channel();
         let question = Box::new(move |machine: &M| {
             // Whoever asked may be gone.

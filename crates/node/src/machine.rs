@@ -30,7 +30,8 @@ pub trait Machine: Clone + Send + Sync + 'static {
 
     /// Judges an input against the settled state and records what follows through [`Facts::record`]. A refusal is a reply. An
     /// error is a bug and ends the node before anything of the batch is written.
-    fn take(&mut self, input: Self::Input, facts: &mut Facts) -> Result<Self::Reply, NotApplicable>;
+    fn take(&mut self, input: Self::Input, facts: &mut Facts)
+    -> Result<Self::Reply, NotApplicable>;
 
     /// Records what follows from the present, until nothing does (due timers, orders that can go on). Called after every input
     /// and when [`Machine::next_wakeup`] has come.

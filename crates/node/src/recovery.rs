@@ -25,10 +25,16 @@ pub(crate) async fn recover<M: Machine>(
     replay: Replay,
 ) -> Result<Recovered<M>, Fault> {
     let reading = tokio::task::spawn_blocking(move || read(machine, snapshot, replay));
-    reading.await.unwrap_or_else(|panic| Err(Fault::Misfit(NotApplicable::new(panic))))
+    reading
+        .await
+        .unwrap_or_else(|panic| Err(Fault::Misfit(NotApplicable::new(panic))))
 }
 
-fn read<M: Machine>(machine: M, snapshot: Option<SnapshotFile>, replay: Replay) -> Result<Recovered<M>, Fault> {
+fn read<M: Machine>(
+    machine: M,
+    snapshot: Option<SnapshotFile>,
+    replay: Replay,
+) -> Result<Recovered<M>, Fault> {
     let mut recovered = Recovered {
         machine,
         last: EventId::BEFORE_FIRST,
@@ -39,7 +45,10 @@ fn read<M: Machine>(machine: M, snapshot: Option<SnapshotFile>, replay: Replay) 
     };
     if let Some(file) = snapshot {
         for (number, line) in file.lines()?.enumerate() {
-            let why = |why: NotApplicable| Fault::Restore { line: number + 1, why: why.0 };
+            let why = |why: NotApplicable| Fault::Restore {
+                line: number + 1,
+                why: why.0,
+            };
             recovered.machine.restore(&line?).map_err(why)?;
         }
         recovered.last = EventId(file.event_id());
@@ -57,13 +66,18 @@ fn read<M: Machine>(machine: M, snapshot: Option<SnapshotFile>, replay: Replay) 
 
 fn replay_batch<M: Machine>(recovered: &mut Recovered<M>, lines: &[u8]) -> Result<(), Fault> {
     let fault = |event_id, why: String| Fault::Replay { event_id, why };
-    let text = std::str::from_utf8(lines).map_err(|error| fault(recovered.last, error.to_string()))?;
+    let text =
+        std::str::from_utf8(lines).map_err(|error| fault(recovered.last, error.to_string()))?;
     for line in text.lines() {
-        let stamped = Stamped::from_json(line).map_err(|error| fault(recovered.last, error.to_string()))?;
+        let stamped =
+            Stamped::from_json(line).map_err(|error| fault(recovered.last, error.to_string()))?;
         if stamped.event_id <= recovered.last {
             continue;
         }
-        recovered.machine.evolve(&stamped).map_err(|why| fault(stamped.event_id, why.0))?;
+        recovered
+            .machine
+            .evolve(&stamped)
+            .map_err(|why| fault(stamped.event_id, why.0))?;
         recovered.last = stamped.event_id;
         recovered.tail_events += 1;
     }

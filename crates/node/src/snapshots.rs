@@ -70,14 +70,17 @@ impl Snapshots {
         if self.grown_events == 0 {
             return Duration::MAX;
         }
-        self.limits.snapshot_period.saturating_sub(self.begun_at.elapsed())
+        self.limits
+            .snapshot_period
+            .saturating_sub(self.begun_at.elapsed())
     }
 
     pub(crate) fn begin_if_due<M: Machine>(&mut self, machine: &M, at: EventId) {
         if self.writing.is_some() {
             return;
         }
-        let by_size = self.grown_bytes > self.limits.snapshot_bytes && self.grown_bytes > 2 * self.newest_bytes;
+        let by_size = self.grown_bytes > self.limits.snapshot_bytes
+            && self.grown_bytes > 2 * self.newest_bytes;
         if by_size || !self.wanted.is_empty() || self.due_in().is_zero() {
             self.begin(machine, at);
         }
@@ -107,13 +110,17 @@ impl Snapshots {
                 written.store(bytes, Ordering::Relaxed);
                 Ok(())
             };
-            log.write_snapshot(at.0, lines).await.map_err(|error| error.to_string())
+            log.write_snapshot(at.0, lines)
+                .await
+                .map_err(|error| error.to_string())
         }));
     }
 
     /// Waits for the end of the one that is being written; for ever if there is none. May be dropped.
     pub(crate) async fn taken(&mut self) -> Taken {
-        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let Some(writing) = &mut self.writing else {
+            return std::future::pending().await;
+        };
         let written = writing.await.unwrap_or_else(|panic| Err(panic.to_string()));
         self.writing = None;
         match written {
@@ -142,7 +149,12 @@ impl Snapshots {
     }
 
     /// Waits for the one that is being written and writes the last one.
-    pub(crate) async fn finish<M: Machine>(&mut self, machine: &M, at: EventId, suppress: bool) -> Taken {
+    pub(crate) async fn finish<M: Machine>(
+        &mut self,
+        machine: &M,
+        at: EventId,
+        suppress: bool,
+    ) -> Taken {
         if self.writing.is_some() {
             let taken = self.taken().await;
             self.answer(&taken);

@@ -3,10 +3,14 @@
 use bytes::Bytes;
 use cluster::{Log, Options};
 use http_body_util::BodyExt as _;
-use model::{ControllerEvent, Event, EventId, JournalEvent, OrderEvent, OrderId, Stamped, Timestamp, UserId};
+use model::{
+    ControllerEvent, Event, EventId, JournalEvent, OrderEvent, OrderId, Stamped, Timestamp, UserId,
+};
 use net::{Problem, Refusal};
 use node::events::{EventQuery, event_stream, position};
-use node::{Clock, End, Facts, Fault, Handle, Limits, Machine, Node, NotApplicable, Outside, SystemClock};
+use node::{
+    Clock, End, Facts, Fault, Handle, Limits, Machine, Node, NotApplicable, Outside, SystemClock,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -41,7 +45,13 @@ impl Machine for Notebook {
             }
             Input::Release(until_event_id) => {
                 let user_id = UserId::from("reader");
-                facts.record(self, Event::Journal(JournalEvent::JournalEventsReleased { user_id, until_event_id }))?;
+                facts.record(
+                    self,
+                    Event::Journal(JournalEvent::JournalEventsReleased {
+                        user_id,
+                        until_event_id,
+                    }),
+                )?;
                 Ok(0)
             }
             Input::Alarm(at) => {
@@ -65,7 +75,10 @@ impl Machine for Notebook {
                 if **chunk == *"boom" {
                     return Err(NotApplicable::new("boom does not fit"));
                 }
-                self.said.entry(to.to_string()).or_default().push(chunk.to_string());
+                self.said
+                    .entry(to.to_string())
+                    .or_default()
+                    .push(chunk.to_string());
             }
             Event::Controller(ControllerEvent::ControllerReady { .. }) => self.starts += 1,
             Event::Journal(JournalEvent::JournalEventsReleased { until_event_id, .. }) => {
@@ -81,7 +94,10 @@ impl Machine for Notebook {
     }
 
     fn started(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
-        facts.record(self, Event::Controller(ControllerEvent::ControllerReady { timezone: None }))
+        facts.record(
+            self,
+            Event::Controller(ControllerEvent::ControllerReady { timezone: None }),
+        )
     }
 
     fn closing(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
@@ -90,18 +106,27 @@ impl Machine for Notebook {
 
     fn snapshot(&self) -> Box<dyn Iterator<Item = String> + '_> {
         let meta = format!("{} {}", self.starts, self.released.unwrap_or_default());
-        let said = self.said.iter().flat_map(|(to, whats)| whats.iter().map(move |what| format!("{to}={what}")));
+        let said = self
+            .said
+            .iter()
+            .flat_map(|(to, whats)| whats.iter().map(move |what| format!("{to}={what}")));
         Box::new(std::iter::once(meta).chain(said))
     }
 
     fn restore(&mut self, line: &str) -> Result<(), NotApplicable> {
         if let Some((to, what)) = line.split_once('=') {
-            self.said.entry(to.to_owned()).or_default().push(what.to_owned());
+            self.said
+                .entry(to.to_owned())
+                .or_default()
+                .push(what.to_owned());
             return Ok(());
         }
-        let (starts, released) = line.split_once(' ').ok_or_else(|| NotApplicable::new("a broken line"))?;
+        let (starts, released) = line
+            .split_once(' ')
+            .ok_or_else(|| NotApplicable::new("a broken line"))?;
         self.starts = starts.parse().map_err(NotApplicable::new)?;
-        self.released = Some(EventId(released.parse().map_err(NotApplicable::new)?)).filter(|id| id.0 > 0);
+        self.released =
+            Some(EventId(released.parse().map_err(NotApplicable::new)?)).filter(|id| id.0 > 0);
         Ok(())
     }
 
@@ -111,7 +136,10 @@ impl Machine for Notebook {
 }
 
 fn said(to: &str, what: &str) -> Event {
-    Event::Order(OrderId::from(to), OrderEvent::OrderStdoutWritten { chunk: what.into() })
+    Event::Order(
+        OrderId::from(to),
+        OrderEvent::OrderStdoutWritten { chunk: what.into() },
+    )
 }
 
 fn say(to: &'static str, what: impl ToString) -> Input {
@@ -140,7 +168,9 @@ impl Running {
         options.segment_bytes = 64 << 10;
         let opened = Log::open(options).await.unwrap();
         let log = opened.log.clone();
-        let (handle, task) = Node::start(Notebook::default(), opened, clock, limits, outside).await.unwrap();
+        let (handle, task) = Node::start(Notebook::default(), opened, clock, limits, outside)
+            .await
+            .unwrap();
         Running { handle, task, log }
     }
 
@@ -165,7 +195,10 @@ impl Running {
 }
 
 fn without_starts(notebook: &Notebook) -> Notebook {
-    Notebook { starts: 0, ..notebook.clone() }
+    Notebook {
+        starts: 0,
+        ..notebook.clone()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +208,10 @@ async fn s53_what_was_answered_is_there_after_a_kill_at_any_point() {
     for round in 0..8_usize {
         let running = Running::start(dir.path()).await;
         let found = running.state().await.said.get("a").map_or(0, Vec::len);
-        assert!(found >= acknowledged, "S53: {acknowledged} were acknowledged, {found} are there");
+        assert!(
+            found >= acknowledged,
+            "S53: {acknowledged} were acknowledged, {found} are there"
+        );
         let counter = Arc::new(AtomicUsize::new(found));
         let (handle, counted) = (running.handle.clone(), Arc::clone(&counter));
         let writer = tokio::spawn(async move {
@@ -194,7 +230,10 @@ async fn s53_what_was_answered_is_there_after_a_kill_at_any_point() {
     let running = Running::start(dir.path()).await;
     let said = running.state().await.said.remove("a").unwrap();
     let expected: Vec<String> = (0..said.len()).map(|n| n.to_string()).collect();
-    assert_eq!(said, expected, "S53: no gap, no repetition over eight kills");
+    assert_eq!(
+        said, expected,
+        "S53: no gap, no repetition over eight kills"
+    );
     assert!(acknowledged > 0);
     running.kill().await;
 }
@@ -223,10 +262,14 @@ async fn those_who_wait_together_share_a_flush() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path()).await;
     let before = running.log.status().counts;
-    let tasks: Vec<_> = (0..500).map(|n| tokio::spawn({
-        let handle = running.handle.clone();
-        async move { handle.ask(say("a", n)).await }
-    })).collect();
+    let tasks: Vec<_> = (0..500)
+        .map(|n| {
+            tokio::spawn({
+                let handle = running.handle.clone();
+                async move { handle.ask(say("a", n)).await }
+            })
+        })
+        .collect();
     for task in tasks {
         task.await.unwrap().unwrap();
     }
@@ -261,24 +304,41 @@ async fn jn05_snapshot_and_tail_give_the_same_state_as_before() {
 async fn an_orderly_end_commits_what_was_asked_and_leaves_a_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path()).await;
-    let asked: Vec<_> = (0..20).map(|n| {
-        let handle = running.handle.clone();
-        tokio::spawn(async move { handle.ask(say("a", n)).await })
-    }).collect();
+    let asked: Vec<_> = (0..20)
+        .map(|n| {
+            let handle = running.handle.clone();
+            tokio::spawn(async move { handle.ask(say("a", n)).await })
+        })
+        .collect();
     tokio::task::yield_now().await;
     let handle = running.handle.clone();
     let log = running.log.clone();
-    let ended = running.end(End { restart: true, suppress_snapshot: false }).await;
+    let ended = running
+        .end(End {
+            restart: true,
+            suppress_snapshot: false,
+        })
+        .await;
     assert!(ended.restart);
     let mut answered = 0;
     for task in asked {
         answered += usize::from(task.await.unwrap().is_ok());
     }
-    assert_eq!(log.status().snapshot_event_id, log.status().committed_event_id, "the snapshot is of the very end");
-    assert!(handle.ask(say("a", "late")).await.is_err(), "nothing is taken any more");
+    assert_eq!(
+        log.status().snapshot_event_id,
+        log.status().committed_event_id,
+        "the snapshot is of the very end"
+    );
+    assert!(
+        handle.ask(say("a", "late")).await.is_err(),
+        "nothing is taken any more"
+    );
     drop(log);
     let running = Running::start(dir.path()).await;
-    assert_eq!(running.state().await.said.get("a").map_or(0, Vec::len), answered);
+    assert_eq!(
+        running.state().await.said.get("a").map_or(0, Vec::len),
+        answered
+    );
     running.kill().await;
 }
 
@@ -287,20 +347,30 @@ async fn an_event_that_does_not_fit_ends_the_node_and_is_never_written() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path()).await;
     running.handle.ask(say("a", "good")).await.unwrap();
-    let answer = running.handle.ask_all(vec![say("a", "before"), say("a", "boom")]).await;
+    let answer = running
+        .handle
+        .ask_all(vec![say("a", "before"), say("a", "boom")])
+        .await;
     assert!(answer.is_err(), "nothing of the batch is acknowledged");
     let fault = running.task.await.unwrap().unwrap_err();
     assert!(fault.to_string().contains("boom does not fit"), "{fault}");
     running.log.shutdown().await;
     let running = Running::start(dir.path()).await;
-    assert_eq!(running.state().await.said["a"], ["good"], "after the restart the guilty input is gone");
+    assert_eq!(
+        running.state().await.said["a"],
+        ["good"],
+        "after the restart the guilty input is gone"
+    );
     running.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_grows_no_further_than_its_snapshots_allow_once_released() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits { snapshot_bytes: 100 << 10, ..Limits::default() };
+    let limits = Limits {
+        snapshot_bytes: 100 << 10,
+        ..Limits::default()
+    };
     let running = Running::start_with(dir.path(), Arc::new(SystemClock), limits, ()).await;
     let text = "x".repeat(1000);
     for _ in 0..600 {
@@ -309,7 +379,11 @@ async fn a_log_grows_no_further_than_its_snapshots_allow_once_released() {
     let grown = running.log.status().segments;
     assert!(grown >= 8, "S43: unreleased events stay, {grown} segments");
     let last = *running.log.committed().borrow();
-    running.handle.ask(Input::Release(EventId(last))).await.unwrap();
+    running
+        .handle
+        .ask(Input::Release(EventId(last)))
+        .await
+        .unwrap();
     running.handle.take_snapshot().await.unwrap().unwrap();
     let mut left = grown;
     for _ in 0..200 {
@@ -319,7 +393,10 @@ async fn a_log_grows_no_further_than_its_snapshots_allow_once_released() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(left <= 2, "S44, S99: after release and snapshot {left} of {grown} segments are left");
+    assert!(
+        left <= 2,
+        "S44, S99: after release and snapshot {left} of {grown} segments are left"
+    );
     running.kill().await;
 }
 
@@ -345,7 +422,10 @@ async fn event_ids_rise_although_the_clock_goes_back() {
     assert!(after > before, "{after} after {before}");
     running.kill().await;
     let running = Running::start_with(dir.path(), clock, Limits::default(), ()).await;
-    assert!(*running.log.committed().borrow() > after, "after a restart too");
+    assert!(
+        *running.log.committed().borrow() > after,
+        "after a restart too"
+    );
     assert_eq!(running.state().await.said["a"], ["1", "2"]);
     running.kill().await;
 }
@@ -358,7 +438,10 @@ async fn a_timer_rings_by_itself() {
     running.handle.ask(Input::Alarm(at)).await.unwrap();
     let mut committed = running.handle.committed();
     committed.borrow_and_update();
-    tokio::time::timeout(Duration::from_secs(5), committed.changed()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), committed.changed())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(running.state().await.said["alarm"], ["rang"]);
     assert!(SystemClock.now() >= at);
     running.kill().await;
@@ -378,13 +461,21 @@ impl Outside<Notebook> for Watcher {
 async fn the_outside_sees_committed_state_and_a_nudge_shows_it_again() {
     let dir = tempfile::tempdir().unwrap();
     let watcher = Watcher::default();
-    let running =
-        Running::start_with(dir.path(), Arc::new(SystemClock), Limits::default(), watcher.clone()).await;
+    let running = Running::start_with(
+        dir.path(),
+        Arc::new(SystemClock),
+        Limits::default(),
+        watcher.clone(),
+    )
+    .await;
     running.handle.ask(say("a", 1)).await.unwrap();
     running.handle.read(|_| ()).await.unwrap();
     let seen = watcher.0.lock().unwrap().clone();
     assert_eq!(seen.first().unwrap().0, 0, "after the recovery");
-    assert_eq!(seen.last().unwrap(), &(1, EventId(*running.log.committed().borrow())));
+    assert_eq!(
+        seen.last().unwrap(),
+        &(1, EventId(*running.log.committed().borrow()))
+    );
     running.handle.nudge();
     for _ in 0..100 {
         if watcher.0.lock().unwrap().len() > seen.len() {
@@ -402,15 +493,24 @@ async fn lines(log: &Log, query: EventQuery) -> Vec<Stamped> {
     let response = event_stream(log, &query, None).await.unwrap();
     let bytes: Bytes = response.into_body().collect().await.unwrap().to_bytes();
     let text = std::str::from_utf8(&bytes).unwrap();
-    text.lines().filter(|line| !line.is_empty()).map(|line| Stamped::from_json(line).unwrap()).collect()
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| Stamped::from_json(line).unwrap())
+        .collect()
 }
 
 fn until_now(after: u64) -> EventQuery {
-    EventQuery { after: Some(after), timeout: Some(0.0), ..EventQuery::default() }
+    EventQuery {
+        after: Some(after),
+        timeout: Some(0.0),
+        ..EventQuery::default()
+    }
 }
 
 async fn refusal(log: &Log, query: EventQuery) -> Problem {
-    let Err(Refusal { problem, .. }) = event_stream(log, &query, None).await else { panic!("a stream was given") };
+    let Err(Refusal { problem, .. }) = event_stream(log, &query, None).await else {
+        panic!("a stream was given")
+    };
     problem
 }
 
@@ -425,24 +525,59 @@ async fn jn03_a_stream_goes_on_behind_any_event_and_tells_what_is_gone() {
     }
     let log = &running.log;
     let all = lines(log, until_now(0)).await;
-    assert_eq!(all.len(), 20, "SnapshotTaken, ControllerReady and eighteen more");
+    assert_eq!(
+        all.len(),
+        20,
+        "SnapshotTaken, ControllerReady and eighteen more"
+    );
     for (at, stamped) in all.iter().enumerate() {
         let id = stamped.event_id.0;
-        assert_eq!(lines(log, until_now(id)).await, all[at + 1..], "JN-03: after {id}");
+        assert_eq!(
+            lines(log, until_now(id)).await,
+            all[at + 1..],
+            "JN-03: after {id}"
+        );
         assert_eq!(position(log, EventId(id)).await.unwrap(), id);
     }
-    let limited = EventQuery { limit: Some(3), ..EventQuery { after: Some(all[4].event_id.0), ..EventQuery::default() } };
+    let limited = EventQuery {
+        limit: Some(3),
+        ..EventQuery {
+            after: Some(all[4].event_id.0),
+            ..EventQuery::default()
+        }
+    };
     assert_eq!(lines(log, limited).await, all[5..8]);
     let newest = all.last().unwrap().event_id.0;
     assert!(lines(log, until_now(newest)).await.is_empty());
-    assert!(refusal(log, until_now(newest + 1)).await.is("UnknownEventId"));
-    assert!(refusal(log, until_now(all[3].event_id.0 - 1_000_000_000)).await.is("UnknownEventId"));
-    let only = EventQuery { return_types: Some("ControllerEvent, SnapshotTaken".into()), ..until_now(0) };
-    let types: Vec<_> = lines(log, only).await.iter().map(|stamped| stamped.event.type_name()).collect();
+    assert!(
+        refusal(log, until_now(newest + 1))
+            .await
+            .is("UnknownEventId")
+    );
+    assert!(
+        refusal(log, until_now(all[3].event_id.0 - 1_000_000_000))
+            .await
+            .is("UnknownEventId")
+    );
+    let only = EventQuery {
+        return_types: Some("ControllerEvent, SnapshotTaken".into()),
+        ..until_now(0)
+    };
+    let types: Vec<_> = lines(log, only)
+        .await
+        .iter()
+        .map(|stamped| stamped.event.type_name())
+        .collect();
     assert_eq!(types, ["SnapshotTaken", "ControllerReady"]);
-    let wrong = EventQuery { return_types: Some("Nonsense".into()), ..until_now(0) };
+    let wrong = EventQuery {
+        return_types: Some("Nonsense".into()),
+        ..until_now(0)
+    };
     assert!(refusal(log, wrong).await.is("InvalidParameter"));
-    let old = EventQuery { torn_older: Some(0.0), ..until_now(0) };
+    let old = EventQuery {
+        torn_older: Some(0.0),
+        ..until_now(0)
+    };
     tokio::time::sleep(Duration::from_millis(5)).await;
     assert!(refusal(log, old).await.is("OldEventId"));
     running.kill().await;
@@ -453,13 +588,25 @@ async fn s74_an_open_stream_brings_each_event_as_it_comes() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path()).await;
     let after = *running.log.committed().borrow();
-    let query = EventQuery { after: Some(after), heartbeat: Some(30.0), limit: Some(3), ..EventQuery::default() };
-    let mut body = event_stream(&running.log, &query, None).await.unwrap().into_body();
+    let query = EventQuery {
+        after: Some(after),
+        heartbeat: Some(30.0),
+        limit: Some(3),
+        ..EventQuery::default()
+    };
+    let mut body = event_stream(&running.log, &query, None)
+        .await
+        .unwrap()
+        .into_body();
     let heartbeat = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(&*heartbeat, b"\n", "a sign of life at once");
     for n in 0..3 {
         running.handle.ask(say("a", n)).await.unwrap();
-        let frame = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.unwrap().unwrap().unwrap();
+        let frame = tokio::time::timeout(Duration::from_secs(5), body.frame())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         let data = frame.into_data().unwrap();
         let stamped = Stamped::from_json(std::str::from_utf8(&data).unwrap().trim_end()).unwrap();
         assert_eq!(stamped.event, said("a", &n.to_string()));
@@ -478,7 +625,11 @@ async fn jn03_released_events_are_told_as_torn() {
     }
     let last = *running.log.committed().borrow();
     running.handle.take_snapshot().await.unwrap().unwrap();
-    running.handle.ask(Input::Release(EventId(last))).await.unwrap();
+    running
+        .handle
+        .ask(Input::Release(EventId(last)))
+        .await
+        .unwrap();
     for _ in 0..200 {
         if running.log.torn_event_id() > 0 {
             break;
@@ -486,10 +637,16 @@ async fn jn03_released_events_are_told_as_torn() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let torn = running.log.torn_event_id();
-    assert!(torn > 0 && torn <= last, "S44: released {last}, torn {torn}");
+    assert!(
+        torn > 0 && torn <= last,
+        "S44: released {last}, torn {torn}"
+    );
     let problem = refusal(&running.log, until_now(0)).await;
     assert!(problem.is("EventSeqTorn"), "{problem}");
     assert_eq!(problem.arguments["tornEventId"], torn.to_string());
-    assert!(!lines(&running.log, until_now(torn)).await.is_empty(), "reading on from where it is torn works");
+    assert!(
+        !lines(&running.log, until_now(torn)).await.is_empty(),
+        "reading on from where it is torn works"
+    );
     running.kill().await;
 }

@@ -19,15 +19,27 @@ pub(super) fn is_coupled(agent: &AgentState) -> bool {
 
 pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::Agent)?;
-    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
+    let machine = api
+        .0
+        .handle
+        .read(ControllerMachine::clone)
+        .await
+        .map_err(stopped)?;
     let state = &machine.state;
-    let agents: Vec<Value> = state.agents().map(|(path, agent)| described(state, path, agent)).collect();
-    Ok(Json(json!({ "eventId": machine.last_event_id, "agents": agents })))
+    let agents: Vec<Value> = state
+        .agents()
+        .map(|(path, agent)| described(state, path, agent))
+        .collect();
+    Ok(Json(
+        json!({ "eventId": machine.last_event_id, "agents": agents }),
+    ))
 }
 
 fn described(state: &ControllerState, path: &AgentPath, agent: &AgentState) -> Value {
     let orders = state.engine().orders();
-    let orders = orders.filter(|order| order.attached_to() == Some(path)).count();
+    let orders = orders
+        .filter(|order| order.attached_to() == Some(path))
+        .count();
     let last_heard = (agent.event_id.0 > 0).then(|| agent.event_id.timestamp());
     let subagents: Vec<Value> = state
         .subagents()
@@ -46,7 +58,8 @@ fn described(state: &ControllerState, path: &AgentPath, agent: &AgentState) -> V
     // How much is to be sent or confirmed, and how old the newest news is.
     json["pendingCommandCount"] = json!(state.outbox_len(path));
     json["lastEventAt"] = json!(last_heard);
-    json["secondsSinceLastEvent"] = json!(last_heard.map(|at| SystemClock.now().since(at).as_secs()));
+    json["secondsSinceLastEvent"] =
+        json!(last_heard.map(|at| SystemClock.now().since(at).as_secs()));
     json["subagents"] = json!(subagents);
     json
 }

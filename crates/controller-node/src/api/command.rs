@@ -14,14 +14,28 @@ use node::End;
 /// How deep batches may stand in one another.
 const BATCH_DEPTH_MAX: usize = 4;
 
-pub(super) async fn command(State(api): State<Api>, user: User, RawBody(body): RawBody) -> Result<Response, Refusal> {
-    let text = std::str::from_utf8(&body)
-        .map_err(|error| net::Problem::new("InvalidJson", format!("the command is no text: {error}")))?;
-    let command = ControllerCommand::from_json(text)
-        .map_err(|error| net::Problem::new("InvalidJson", format!("cannot read the command: {error}")))?;
+pub(super) async fn command(
+    State(api): State<Api>,
+    user: User,
+    RawBody(body): RawBody,
+) -> Result<Response, Refusal> {
+    let text = std::str::from_utf8(&body).map_err(|error| {
+        net::Problem::new("InvalidJson", format!("the command is no text: {error}"))
+    })?;
+    let command = ControllerCommand::from_json(text).map_err(|error| {
+        net::Problem::new("InvalidJson", format!("cannot read the command: {error}"))
+    })?;
     user.may_command(&command)?;
     match run(&api, &user.id, command, 0).await? {
-        ControllerAnswer::Problem { code, message, arguments } => Err(refusal(Problem { code, message, arguments })),
+        ControllerAnswer::Problem {
+            code,
+            message,
+            arguments,
+        } => Err(refusal(Problem {
+            code,
+            message,
+            arguments,
+        })),
         answer => Ok((StatusCode::OK, Json(answer)).into_response()),
     }
 }
@@ -34,9 +48,10 @@ fn run<'a>(
 ) -> BoxFuture<'a, Result<ControllerAnswer, Refusal>> {
     async move {
         match command {
-            ControllerCommand::Batch { .. } if depth >= BATCH_DEPTH_MAX => {
-                Ok(Problem::plain(format!("batches may be nested {BATCH_DEPTH_MAX} times only")).into())
-            }
+            ControllerCommand::Batch { .. } if depth >= BATCH_DEPTH_MAX => Ok(Problem::plain(
+                format!("batches may be nested {BATCH_DEPTH_MAX} times only"),
+            )
+            .into()),
             ControllerCommand::Batch { commands } => {
                 // One after another: each sees what the one before has done.
                 let mut responses = Vec::with_capacity(commands.len());
@@ -45,17 +60,28 @@ fn run<'a>(
                 }
                 Ok(ControllerAnswer::BatchResponse { responses })
             }
-            ControllerCommand::TakeSnapshot => match api.0.handle.take_snapshot().await.map_err(stopped)? {
-                Ok(()) => Ok(ControllerAnswer::Accepted),
-                Err(error) => Ok(Problem::new("SnapshotFailed", error).into()),
-            },
-            ControllerCommand::ShutDown { restart, suppress_snapshot } => {
+            ControllerCommand::TakeSnapshot => {
+                match api.0.handle.take_snapshot().await.map_err(stopped)? {
+                    Ok(()) => Ok(ControllerAnswer::Accepted),
+                    Err(error) => Ok(Problem::new("SnapshotFailed", error).into()),
+                }
+            }
+            ControllerCommand::ShutDown {
+                restart,
+                suppress_snapshot,
+            } => {
                 // A second wish while the first is being followed changes nothing.
-                let _already = api.0.shut_down.try_send(End { restart, suppress_snapshot });
+                let _already = api.0.shut_down.try_send(End {
+                    restart,
+                    suppress_snapshot,
+                });
                 Ok(ControllerAnswer::Accepted)
             }
             command => {
-                if let ControllerCommand::NoOperation { duration: Some(duration) } = &command {
+                if let ControllerCommand::NoOperation {
+                    duration: Some(duration),
+                } = &command
+                {
                     tokio::time::sleep(duration.0.min(std::time::Duration::from_secs(60))).await;
                 }
                 ask(api, user, command).await
@@ -66,8 +92,15 @@ fn run<'a>(
 }
 
 /// Has one command judged by the machine.
-pub(super) async fn ask(api: &Api, user: &UserId, command: ControllerCommand) -> Result<ControllerAnswer, Refusal> {
-    let input = Input::Command { user: user.clone(), command: Box::new(command) };
+pub(super) async fn ask(
+    api: &Api,
+    user: &UserId,
+    command: ControllerCommand,
+) -> Result<ControllerAnswer, Refusal> {
+    let input = Input::Command {
+        user: user.clone(),
+        command: Box::new(command),
+    };
     match api.0.handle.ask(input).await.map_err(stopped)? {
         Reply::Answer(answer) => Ok(answer),
         Reply::Items(_) | Reply::Observed(_) | Reply::Done => Ok(ControllerAnswer::Accepted),

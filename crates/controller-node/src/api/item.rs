@@ -12,10 +12,20 @@ use model::{AgentPath, ItemKey, ItemOperation};
 use net::{Problem, RawBody, Refusal};
 use serde_json::{Value, json};
 
-pub(super) async fn change(State(api): State<Api>, user: User, RawBody(body): RawBody) -> Result<Json<Value>, Refusal> {
+pub(super) async fn change(
+    State(api): State<Api>,
+    user: User,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::ChangeItems)?;
     let operations = operations(&body)?;
-    match api.0.handle.ask(Input::Items(operations)).await.map_err(stopped)? {
+    match api
+        .0
+        .handle
+        .ask(Input::Items(operations))
+        .await
+        .map_err(stopped)?
+    {
         Reply::Items(Err(problem)) => Err(refusal(problem)),
         _ => Ok(Json(json!({}))),
     }
@@ -27,20 +37,39 @@ fn operations(body: &[u8]) -> Result<Vec<ItemOperation>, Refusal> {
         .map_err(|error| Problem::new("InvalidJson", format!("the items are no text: {error}")))?;
     let mut operations = Vec::new();
     let mut faults = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         match ItemOperation::from_json(line) {
             Ok(operation) => operations.push(operation),
             Err(error) => faults.push(format!("line {}: {error}", number + 1)),
         }
     }
-    if faults.is_empty() { Ok(operations) } else { Err(Problem::new("InvalidJson", faults.join("\n")).into()) }
+    if faults.is_empty() {
+        Ok(operations)
+    } else {
+        Err(Problem::new("InvalidJson", faults.join("\n")).into())
+    }
 }
 
 pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::Item)?;
-    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
-    let items: Vec<Value> = machine.state.items().map(|record| summary(&machine, record)).collect();
-    Ok(Json(json!({ "eventId": machine.last_event_id, "items": items })))
+    let machine = api
+        .0
+        .handle
+        .read(ControllerMachine::clone)
+        .await
+        .map_err(stopped)?;
+    let items: Vec<Value> = machine
+        .state
+        .items()
+        .map(|record| summary(&machine, record))
+        .collect();
+    Ok(Json(
+        json!({ "eventId": machine.last_event_id, "items": items }),
+    ))
 }
 
 pub(super) async fn single(
@@ -49,9 +78,17 @@ pub(super) async fn single(
     Path(key): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::Item)?;
-    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
+    let machine = api
+        .0
+        .handle
+        .read(ControllerMachine::clone)
+        .await
+        .map_err(stopped)?;
     let Some(record) = find(&machine, &key) else {
-        let problem = Problem::new("UnknownItem", format!("there is no {key}; keys look like Lock:L or Workflow:w"));
+        let problem = Problem::new(
+            "UnknownItem",
+            format!("there is no {key}; keys look like Lock:L or Workflow:w"),
+        );
         return Err(problem.with("key", key).status(StatusCode::NOT_FOUND));
     };
     let mut item = summary(&machine, record);
@@ -61,19 +98,30 @@ pub(super) async fn single(
 
 /// By its key; a workflow also by its path alone.
 fn find<'m>(machine: &'m ControllerMachine, key: &str) -> Option<&'m ItemRecord> {
-    let exact = machine.state.items().find(|record| record.item.key.as_str() == key);
+    let exact = machine
+        .state
+        .items()
+        .find(|record| record.item.key.as_str() == key);
     if let Some(record) = exact {
         return Some(record);
     }
-    let current = machine.state.current_version(&model::WorkflowPath::from(key.strip_prefix("Workflow:")?))?;
-    machine.state.item(&ItemKey::workflow(current)).map(AsRef::as_ref)
+    let current = machine
+        .state
+        .current_version(&model::WorkflowPath::from(key.strip_prefix("Workflow:")?))?;
+    machine
+        .state
+        .item(&ItemKey::workflow(current))
+        .map(AsRef::as_ref)
 }
 
 fn summary(machine: &ControllerMachine, record: &ItemRecord) -> Value {
     let state = &machine.state;
     let key = &record.item.key;
-    let attached: serde_json::Map<String, Value> =
-        state.attachments(key).into_iter().map(|(agent, attachment)| attached(&agent, &attachment)).collect();
+    let attached: serde_json::Map<String, Value> = state
+        .attachments(key)
+        .into_iter()
+        .map(|(agent, attachment)| attached(&agent, &attachment))
+        .collect();
     let mut summary = json!({
         "key": key,
         "TYPE": record.item.body.item_type().type_name(),
@@ -83,7 +131,9 @@ fn summary(machine: &ControllerMachine, record: &ItemRecord) -> Value {
         summary["itemRevision"] = json!(revision);
     }
     if let Some(id) = key.as_workflow() {
-        let is_current = state.current_version(&id.path).is_some_and(|current| **current == id);
+        let is_current = state
+            .current_version(&id.path)
+            .is_some_and(|current| **current == id);
         summary["versionId"] = json!(id.version_id);
         summary["isCurrent"] = json!(is_current);
     }

@@ -35,7 +35,11 @@ pub(super) async fn add(
         let order = json::<FreshOrder>(&body)?;
         return add_one(&api, &user, order).await;
     }
-    let orders = if is_ndjson { lines(&body)? } else { json::<Vec<FreshOrder>>(&body)? };
+    let orders = if is_ndjson {
+        lines(&body)?
+    } else {
+        json::<Vec<FreshOrder>>(&body)?
+    };
     match command::ask(&api, &user.id, ControllerCommand::AddOrders { orders }).await? {
         ControllerAnswer::OrdersAdded { event_id } => {
             Ok(Json(json!({ "TYPE": "AddOrders.Response", "eventId": event_id })).into_response())
@@ -45,11 +49,22 @@ pub(super) async fn add(
 }
 
 async fn add_one(api: &Api, user: &User, order: FreshOrder) -> Result<Response, Refusal> {
-    let location = [(LOCATION, format!("/controller/api/order/{}", path_segment(order.id.as_str())))];
+    let location = [(
+        LOCATION,
+        format!("/controller/api/order/{}", path_segment(order.id.as_str())),
+    )];
     match command::ask(api, &user.id, ControllerCommand::AddOrder { order }).await? {
-        ControllerAnswer::OrderAdded { ignored_because_duplicate } => {
-            let status = if ignored_because_duplicate { StatusCode::CONFLICT } else { StatusCode::CREATED };
-            let answer = ControllerAnswer::OrderAdded { ignored_because_duplicate };
+        ControllerAnswer::OrderAdded {
+            ignored_because_duplicate,
+        } => {
+            let status = if ignored_because_duplicate {
+                StatusCode::CONFLICT
+            } else {
+                StatusCode::CREATED
+            };
+            let answer = ControllerAnswer::OrderAdded {
+                ignored_because_duplicate,
+            };
             Ok((status, location, Json(answer)).into_response())
         }
         answer => Err(refused(answer)),
@@ -58,9 +73,15 @@ async fn add_one(api: &Api, user: &User, order: FreshOrder) -> Result<Response, 
 
 fn refused(answer: ControllerAnswer) -> Refusal {
     match answer {
-        ControllerAnswer::Problem { code, message, arguments } => {
-            refusal(model::Problem { code, message, arguments })
-        }
+        ControllerAnswer::Problem {
+            code,
+            message,
+            arguments,
+        } => refusal(model::Problem {
+            code,
+            message,
+            arguments,
+        }),
         other => Problem::uncoded(format!("unexpected answer {}", other.type_name())).into(),
     }
 }
@@ -74,7 +95,9 @@ fn path_segment(id: &str) -> String {
         } else {
             segment.push('%');
             segment.extend([byte >> 4, byte & 15].map(|digit| {
-                char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase()
+                char::from_digit(u32::from(digit), 16)
+                    .unwrap_or('0')
+                    .to_ascii_uppercase()
             }));
         }
     }
@@ -82,7 +105,9 @@ fn path_segment(id: &str) -> String {
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Problem::new("InvalidJson", format!("cannot read the body: {error}")).into())
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new("InvalidJson", format!("cannot read the body: {error}")).into()
+    })
 }
 
 fn lines<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Refusal> {
@@ -90,8 +115,9 @@ fn lines<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Refusal> {
     let lines = lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace));
     lines
         .map(|(number, line)| {
-            serde_json::from_slice(line)
-                .map_err(|error| Problem::new("InvalidJson", format!("line {}: {error}", number + 1)).into())
+            serde_json::from_slice(line).map_err(|error| {
+                Problem::new("InvalidJson", format!("line {}: {error}", number + 1)).into()
+            })
         })
         .collect()
 }
@@ -103,11 +129,27 @@ pub(super) async fn delete_when_terminated(
 ) -> Result<Response, Refusal> {
     user.may_use(Route::DeleteOrders)?;
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let order_ids = if is_array { json(&body)? } else { lines(&body)? };
-    match command::ask(&api, &user.id, ControllerCommand::DeleteOrdersWhenTerminated { order_ids }).await? {
-        ControllerAnswer::Problem { code, message, arguments } => {
-            Err(refusal(model::Problem { code, message, arguments }))
-        }
+    let order_ids = if is_array {
+        json(&body)?
+    } else {
+        lines(&body)?
+    };
+    match command::ask(
+        &api,
+        &user.id,
+        ControllerCommand::DeleteOrdersWhenTerminated { order_ids },
+    )
+    .await?
+    {
+        ControllerAnswer::Problem {
+            code,
+            message,
+            arguments,
+        } => Err(refusal(model::Problem {
+            code,
+            message,
+            arguments,
+        })),
         answer => Ok(Json(answer).into_response()),
     }
 }
@@ -135,28 +177,52 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::Order)?;
-    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
+    let machine = api
+        .0
+        .handle
+        .read(ControllerMachine::clone)
+        .await
+        .map_err(stopped)?;
     // A great list must not hold up those who wait for short answers.
     let list = tokio::task::spawn_blocking(move || listed(&machine, &query)).await;
-    list.map(Json).map_err(|error| Problem::uncoded(format!("the orders cannot be listed: {error}")).into())
+    list.map(Json)
+        .map_err(|error| Problem::uncoded(format!("the orders cannot be listed: {error}")).into())
 }
 
 fn listed(machine: &ControllerMachine, query: &ListQuery) -> Value {
     let limit = query.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX);
-    let states: Option<Vec<&str>> = query.state.as_deref().map(|states| states.split(',').map(str::trim).collect());
+    let states: Option<Vec<&str>> = query
+        .state
+        .as_deref()
+        .map(|states| states.split(',').map(str::trim).collect());
     let is_wanted = |order: &Order| {
-        states.as_ref().is_none_or(|states| states.contains(&state_name(order)))
-            && query.workflow_path.as_deref().is_none_or(|path| order.workflow_id.path.as_str() == path)
-            && query.after.as_deref().is_none_or(|after| order.id.as_str() > after)
+        states
+            .as_ref()
+            .is_none_or(|states| states.contains(&state_name(order)))
+            && query
+                .workflow_path
+                .as_deref()
+                .is_none_or(|path| order.workflow_id.path.as_str() == path)
+            && query
+                .after
+                .as_deref()
+                .is_none_or(|after| order.id.as_str() > after)
     };
-    let begin = query.after.as_deref().filter(|after| *after > query.prefix.as_str()).unwrap_or(&query.prefix);
+    let begin = query
+        .after
+        .as_deref()
+        .filter(|after| *after > query.prefix.as_str())
+        .unwrap_or(&query.prefix);
     let begin = OrderId::from(begin);
     let engine = machine.state.engine();
     let matching = engine
         .orders_from(&begin)
         .take_while(|order| order.id.as_str().starts_with(&query.prefix))
         .filter(|order| is_wanted(order));
-    let mut orders: Vec<Value> = matching.take(limit + 1).map(|order| described(machine, order)).collect();
+    let mut orders: Vec<Value> = matching
+        .take(limit + 1)
+        .map(|order| described(machine, order))
+        .collect();
     let has_more = orders.len() > limit;
     orders.truncate(limit);
     json!({ "eventId": machine.last_event_id, "orders": orders, "hasMore": has_more, "count": engine.order_count() })
@@ -185,7 +251,11 @@ pub(super) async fn single(
     user.may_use(Route::Order)?;
     let order_id = OrderId::from(&*id);
     let look = move |machine: &ControllerMachine| {
-        machine.state.engine().order(&order_id).map(|order| described(machine, order))
+        machine
+            .state
+            .engine()
+            .order(&order_id)
+            .map(|order| described(machine, order))
     };
     match api.0.handle.read(look).await.map_err(stopped)? {
         Some(order) => Ok(Json(order)),

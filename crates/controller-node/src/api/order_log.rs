@@ -31,15 +31,31 @@ pub(super) async fn log(
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::Order)?;
-    let begin = query.after.unwrap_or_default().max(api.0.log.torn_event_id());
+    let begin = query
+        .after
+        .unwrap_or_default()
+        .max(api.0.log.torn_event_id());
     let end = *api.0.log.committed().borrow();
-    let reader = api.0.log.read_after(begin).map_err(|torn| Problem::new("EventSeqTorn", torn.to_string()))?;
-    let search = Search { reader, end, begin, is_done: begin >= end, key: id };
+    let reader = api
+        .0
+        .log
+        .read_after(begin)
+        .map_err(|torn| Problem::new("EventSeqTorn", torn.to_string()))?;
+    let search = Search {
+        reader,
+        end,
+        begin,
+        is_done: begin >= end,
+        key: id,
+    };
     let chunks = stream::unfold(search, |mut search| async move {
         let chunk = search.next().await?;
         Some((Ok::<_, Infallible>(chunk), search))
     });
-    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")];
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+    ];
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
@@ -77,14 +93,24 @@ impl Search {
     }
 
     fn take(&self, line: &[u8], text: &mut String) {
-        let Some(stamped) = std::str::from_utf8(line).ok().and_then(|line| Stamped::from_json(line).ok()) else { return };
-        let Event::Order(id, OrderEvent::OrderStdoutWritten { chunk } | OrderEvent::OrderStderrWritten { chunk }) =
-            &stamped.event
+        let Some(stamped) = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| Stamped::from_json(line).ok())
+        else {
+            return;
+        };
+        let Event::Order(
+            id,
+            OrderEvent::OrderStdoutWritten { chunk } | OrderEvent::OrderStderrWritten { chunk },
+        ) = &stamped.event
         else {
             return;
         };
         let is_it = id.as_str() == self.key
-            || id.as_str().strip_prefix(self.key.as_str()).is_some_and(|child| child.starts_with('|'));
+            || id
+                .as_str()
+                .strip_prefix(self.key.as_str())
+                .is_some_and(|child| child.starts_with('|'));
         if is_it && stamped.event_id > EventId(self.begin) {
             text.push_str(chunk);
         }

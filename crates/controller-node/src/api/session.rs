@@ -26,22 +26,36 @@ struct UserAndPassword {
     password: String,
 }
 
-pub(super) async fn session(State(api): State<Api>, request: Request) -> Result<Json<Value>, Refusal> {
+pub(super) async fn session(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
     let (parts, body) = request.into_parts();
     let by_header = parts.clone();
-    let JsonBody(body): JsonBody<Body> = JsonBody::from_request(Request::from_parts(parts, body), &()).await?;
+    let JsonBody(body): JsonBody<Body> =
+        JsonBody::from_request(Request::from_parts(parts, body), &()).await?;
     match body.kind.as_str() {
         "Login" => {
             let user = match body.user_and_password {
-                Some(login) => api.0.users.log_in(&login.user_id, Secret::new(login.password)).await?,
+                Some(login) => {
+                    api.0
+                        .users
+                        .log_in(&login.user_id, Secret::new(login.password))
+                        .await?
+                }
                 None => api.0.users.of_request(&by_header).await?.ok_or_else(|| {
-                    Problem::new("InvalidLogin", "a login needs userAndPassword, or credentials in the header")
-                        .status(StatusCode::UNAUTHORIZED)
+                    Problem::new(
+                        "InvalidLogin",
+                        "a login needs userAndPassword, or credentials in the header",
+                    )
+                    .status(StatusCode::UNAUTHORIZED)
                 })?,
             };
             let token = api.0.users.sessions.begin(user.id);
             let version = env!("CARGO_PKG_VERSION");
-            Ok(Json(json!({ "TYPE": "Login.LoggedIn", "sessionToken": token.reveal(), "version": version })))
+            Ok(Json(
+                json!({ "TYPE": "Login.LoggedIn", "sessionToken": token.reveal(), "version": version }),
+            ))
         }
         "Logout" => {
             if let Some(token) = body.session_token {
@@ -49,13 +63,20 @@ pub(super) async fn session(State(api): State<Api>, request: Request) -> Result<
             }
             Ok(Json(json!({ "TYPE": "Accepted" })))
         }
-        other => Err(Problem::new("InvalidJson", format!("unknown TYPE {other:?}, expected Login or Logout")).into()),
+        other => Err(Problem::new(
+            "InvalidJson",
+            format!("unknown TYPE {other:?}, expected Login or Logout"),
+        )
+        .into()),
     }
 }
 
 pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::Sessions)?;
     let sessions = api.0.users.sessions.list();
-    let sessions: Vec<Value> = sessions.iter().map(|(user, left)| json!({ "userId": user, "secondsLeft": left })).collect();
+    let sessions: Vec<Value> = sessions
+        .iter()
+        .map(|(user, left)| json!({ "userId": user, "secondsLeft": left }))
+        .collect();
     Ok(Json(json!({ "sessions": sessions })))
 }

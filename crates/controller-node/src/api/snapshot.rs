@@ -33,10 +33,23 @@ pub(super) async fn snapshot(
     closing: Closing,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::Snapshot)?;
-    let machine = api.0.handle.read(ControllerMachine::clone).await.map_err(stopped)?;
-    if let Some(wanted) = query.event_id.filter(|wanted| *wanted != machine.last_event_id.0) {
-        let message = format!("there is a snapshot for the newest event {} only, not for {wanted}", machine.last_event_id);
-        return Err(Problem::new("SnapshotForUnknownEventId", message).with("eventId", wanted.to_string()).into());
+    let machine = api
+        .0
+        .handle
+        .read(ControllerMachine::clone)
+        .await
+        .map_err(stopped)?;
+    if let Some(wanted) = query
+        .event_id
+        .filter(|wanted| *wanted != machine.last_event_id.0)
+    {
+        let message = format!(
+            "there is a snapshot for the newest event {} only, not for {wanted}",
+            machine.last_event_id
+        );
+        return Err(Problem::new("SnapshotForUnknownEventId", message)
+            .with("eventId", wanted.to_string())
+            .into());
     }
     let (sender, mut chunks) = mpsc::channel::<Bytes>(4);
     // The lines are made while the reader takes them, never all at once; who goes away stops it.
@@ -46,11 +59,18 @@ pub(super) async fn snapshot(
 }
 
 fn write(machine: &ControllerMachine, sender: &mpsc::Sender<Bytes>) {
-    let mut chunk = format!("{{\"TYPE\":\"SnapshotEventId\",\"eventId\":{}}}\n", machine.last_event_id);
+    let mut chunk = format!(
+        "{{\"TYPE\":\"SnapshotEventId\",\"eventId\":{}}}\n",
+        machine.last_event_id
+    );
     for line in machine.state.snapshot() {
         chunk.push_str(&line);
         chunk.push('\n');
-        if chunk.len() >= CHUNK && sender.blocking_send(std::mem::take(&mut chunk).into()).is_err() {
+        if chunk.len() >= CHUNK
+            && sender
+                .blocking_send(std::mem::take(&mut chunk).into())
+                .is_err()
+        {
             return;
         }
     }
@@ -58,7 +78,10 @@ fn write(machine: &ControllerMachine, sender: &mpsc::Sender<Bytes>) {
     let _gone = sender.blocking_send(chunk.into());
 }
 
-pub(super) async fn journal_info(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
+pub(super) async fn journal_info(
+    State(api): State<Api>,
+    user: User,
+) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::JournalInfo)?;
     let status = api.0.log.status();
     let mut info = json!(status);

@@ -1,0 +1,168 @@
+//! Agents: coupled, lost, refusing, telling nonsense.
+
+use crate::world::{World, jobs, succeeded};
+use controller::Coupling;
+use model::{AgentEvent, AgentOwnEvent, AgentPath, Event, OrderEvent, OrderId, Problem};
+
+fn one_agent() -> World {
+    let mut world = World::new();
+    world.agent("ALFA");
+    world.deploy(&[&jobs("w", &["ALFA"])]);
+    world.run();
+    world
+}
+
+fn failed(world: &mut World, code: &str) {
+    let path = AgentPath::from("ALFA");
+    let mut batch = controller::Batch::new(world.now, world.last);
+    world
+        .state
+        .agent_coupling_failed(&path, Problem::new(code, "no"), &mut batch)
+        .unwrap();
+    world.last = batch.last;
+    world.events.extend(batch.events);
+}
+
+fn agent_story(world: &World) -> Vec<&'static str> {
+    let own = world
+        .events
+        .iter()
+        .filter_map(|stamped| match &stamped.event {
+            Event::Agent(_, event) if event.type_name() != "AgentEventsObserved" => {
+                Some(event.type_name())
+            }
+            _ => None,
+        });
+    own.collect()
+}
+
+#[test]
+fn a_coupling_failure_is_told_once_per_distinct_problem() {
+    let mut world = one_agent();
+    for code in ["A", "A", "A", "B", "B"] {
+        failed(&mut world, code);
+    }
+    let expected = [
+        "AgentDedicated",
+        "AgentCoupled",
+        "AgentReady",
+        "AgentCouplingFailed",
+        "AgentCouplingFailed",
+    ];
+    assert_eq!(agent_story(&world), expected);
+    assert_eq!(
+        world.state.agent(&"ALFA".into()).unwrap().coupling_state,
+        Coupling::Reset
+    );
+    world.replay();
+    world.restart();
+}
+
+#[test]
+fn an_agent_that_was_shut_down_in_order_is_no_trouble() {
+    let mut world = one_agent();
+    world.at_agent("ALFA", vec![Event::AgentOwn(AgentOwnEvent::ShutDown)]);
+    world.run();
+    failed(&mut world, "Unreachable");
+    assert_eq!(agent_story(&world).last(), Some(&"AgentShutDown"));
+}
+
+#[test]
+fn s43_a_refused_order_is_visible_and_never_forgotten() {
+    let mut world = one_agent();
+    world.at("ALFA").refuses = true;
+    world.add("A", "w");
+    world.run();
+    assert_eq!(
+        world.story("A"),
+        ["OrderAdded", "OrderAttachable", "OrderAgentProblem"]
+    );
+    assert!(
+        world
+            .state
+            .order_refusal(&"A".into())
+            .is_some_and(|problem| problem.is("NoRoom"))
+    );
+    world.restart();
+    world.run();
+    assert_eq!(world.story("A").len(), 3, "the same refusal is told once");
+    assert!(
+        world.state.order_refusal(&"A".into()).is_some(),
+        "and remembered"
+    );
+    world.at("ALFA").refuses = false;
+    world.restart();
+    world.run();
+    assert_eq!(
+        world.story("A").last(),
+        Some(&"OrderProcessingStarted"),
+        "it was sent again"
+    );
+    assert!(world.state.order_refusal(&"A".into()).is_none());
+    world.replay();
+}
+
+#[test]
+fn an_event_that_does_not_fit_is_put_down_and_blocks_nobody() {
+    let mut world = one_agent();
+    world.add("A", "w");
+    world.run();
+    let ghost = Event::Order(OrderId::from("GHOST"), OrderEvent::OrderStarted);
+    let last = world.at("ALFA").log.last().unwrap().event_id;
+    let ghost = model::Stamped {
+        event_id: last.next(world.now),
+        timestamp: None,
+        event: ghost,
+    };
+    world.at("ALFA").log.push(ghost);
+    world.end_job("ALFA", "A", succeeded());
+    assert_eq!(
+        world.story("A").last(),
+        Some(&"OrderFinished"),
+        "S42: the others go on"
+    );
+    let rejected = world
+        .events
+        .iter()
+        .find_map(|stamped| match &stamped.event {
+            Event::Agent(_, AgentEvent::AgentEventRejected { problem, event, .. }) => {
+                Some((problem.clone(), event.clone()))
+            }
+            _ => None,
+        });
+    let (problem, event) = rejected.expect("it is put down");
+    assert_eq!(&*event, "OrderStarted");
+    assert!(problem.message.contains("GHOST"), "{problem}");
+    world.replay();
+}
+
+#[test]
+fn s78_an_agent_gets_its_own_items_at_once_and_again_when_they_change() {
+    let mut world = one_agent();
+    let sent = |world: &mut World| {
+        world
+            .at("ALFA")
+            .sent
+            .iter()
+            .map(|thing| format!("{thing:?}"))
+            .collect::<Vec<_>>()
+    };
+    let first = sent(&mut world);
+    assert_eq!(
+        first,
+        ["AttachItem(Agent:ALFA)", "AttachItem(Subagent:ALFA-0)"],
+        "S78, S124"
+    );
+    world.deploy(&[r#"{"TYPE":"AgentRef","path":"ALFA","directors":["ALFA-0"],"processLimit":2}"#]);
+    world.run();
+    assert_eq!(sent(&mut world).len(), 3);
+    let bundle = r#"{"TYPE":"SubagentBundle","id":"B","subagentToPriority":{"ALFA-0":"1"}}"#;
+    world.deploy(&[bundle]);
+    world.run();
+    assert!(
+        sent(&mut world)
+            .last()
+            .unwrap()
+            .contains("SubagentBundle:B")
+    );
+}

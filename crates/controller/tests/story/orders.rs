@@ -1,0 +1,391 @@
+//! Orders: added, handed over, controlled, forgotten.
+
+use crate::world::{World, add, cancel, jobs, order, order_ids, succeeded};
+use model::{
+    CancellationMode, ControllerAnswer, ControllerCommand, EventId, OrderSelection, OrderState,
+    SuspensionMode, Timestamp,
+};
+use std::time::Duration;
+
+fn hopping() -> World {
+    let mut world = World::new();
+    world.agent("ALFA");
+    world.agent("BRAVO");
+    world.deploy(&[&jobs("hop", &["ALFA", "ALFA", "BRAVO"])]);
+    world.run();
+    world
+}
+
+#[test]
+fn wi03_an_order_changes_its_agent_only_where_the_workflow_says_so() {
+    let mut world = hopping();
+    world.add("H1", "hop");
+    world.run();
+    for agent in ["ALFA", "ALFA", "BRAVO"] {
+        world.end_job(agent, "H1", succeeded());
+    }
+    let expected = [
+        "OrderAdded",
+        "OrderAttachable",
+        "OrderAttached",
+        "OrderStarted",
+        "OrderProcessingStarted",
+        "OrderProcessed",
+        "OrderMoved",
+        "OrderProcessingStarted",
+        "OrderProcessed",
+        "OrderMoved",
+        "OrderDetachable",
+        "OrderDetached",
+        "OrderAttachable",
+        "OrderAttached",
+        "OrderProcessingStarted",
+        "OrderProcessed",
+        "OrderMoved",
+        "OrderDetachable",
+        "OrderDetached",
+        "OrderFinished",
+    ];
+    assert_eq!(world.story("H1"), expected, "WI-03");
+    world.replay();
+}
+
+#[test]
+fn s77_an_order_stops_before_a_foreign_agent_while_the_controller_is_away_and_goes_on_by_itself() {
+    let mut world = hopping();
+    world.add("H1", "hop");
+    world.run();
+    world.at("ALFA").is_reachable = false;
+    world.end_job("ALFA", "H1", succeeded());
+    world.end_job("ALFA", "H1", succeeded());
+    let told = world.story("H1").len();
+    world.pass(24 * 3600);
+    assert_eq!(
+        world.story("H1").len(),
+        told,
+        "S14: nothing is invented meanwhile"
+    );
+    world.restart();
+    world.at("ALFA").is_reachable = true;
+    world.run();
+    assert_eq!(
+        world.story("H1").last(),
+        Some(&"OrderProcessingStarted"),
+        "S77: it runs at BRAVO"
+    );
+    let times: Vec<Timestamp> = world
+        .events
+        .iter()
+        .filter(|event| event.event.type_name() == "OrderProcessed")
+        .map(|event| event.at())
+        .collect();
+    assert!(
+        times
+            .iter()
+            .all(|at| at.since(times[0]) < Duration::from_secs(1)),
+        "S98: events keep their own time"
+    );
+}
+
+#[test]
+fn s42_a_repeated_prefix_of_events_changes_nothing() {
+    let mut world = hopping();
+    world.add("H1", "hop");
+    world.run();
+    world.end_job("ALFA", "H1", succeeded());
+    let log = world.at("ALFA").log.clone();
+    let (count, snapshot) = (
+        world.events.len(),
+        world.state.snapshot().collect::<Vec<_>>(),
+    );
+    for end in 0..=log.len() {
+        world.deliver(&"ALFA".into(), &log[..end]);
+    }
+    assert_eq!(world.events.len(), count, "S42: redelivery is idempotent");
+    assert_eq!(world.state.snapshot().collect::<Vec<_>>(), snapshot);
+}
+
+#[test]
+fn an_order_of_a_known_id_is_a_duplicate_and_nothing_happens() {
+    let mut world = hopping();
+    assert_eq!(
+        world.add("A", "hop"),
+        ControllerAnswer::OrderAdded {
+            ignored_because_duplicate: false
+        }
+    );
+    let count = world.events.len();
+    assert_eq!(
+        world.add("A", "hop"),
+        ControllerAnswer::OrderAdded {
+            ignored_because_duplicate: true
+        }
+    );
+    let orders = vec![order("A", "hop")];
+    let answer = world.tell(ControllerCommand::AddOrders { orders });
+    assert!(
+        matches!(answer, ControllerAnswer::OrdersAdded { .. }),
+        "duplicates are skipped silently"
+    );
+    assert_eq!(world.events.len(), count);
+}
+
+#[test]
+fn wa05_orders_are_added_all_or_none() {
+    let mut world = hopping();
+    let orders = vec![order("A", "hop"), order("B", "hop"), order("A", "hop")];
+    let problem = world.refused(ControllerCommand::AddOrders { orders });
+    assert!(
+        problem.message.contains("Unexpected duplicates: 2×Order:A"),
+        "WA-05: {problem}"
+    );
+    let orders = vec![
+        order("A", "hop"),
+        order("B", "missing"),
+        order("C|x", "hop"),
+    ];
+    let problem = world.refused(ControllerCommand::AddOrders { orders });
+    assert!(
+        problem.message.contains("missing") && problem.message.contains("reserved characters"),
+        "both are told: {problem}"
+    );
+    let orders = (0..1000).map(|n| order(&format!("N{n}"), "hop")).collect();
+    world.tell(ControllerCommand::AddOrders { orders });
+    assert_eq!(world.state.engine().order_count(), 1000);
+}
+
+#[test]
+fn oc01_a_fresh_order_at_its_agent_is_cancelled() {
+    let mut world = hopping();
+    let later = Some(world.now + Duration::from_secs(99));
+    for id in ["C", "D", "E"] {
+        let order = model::FreshOrder {
+            scheduled_for: later,
+            ..order(id, "hop")
+        };
+        world.tell(ControllerCommand::AddOrder { order });
+    }
+    world.run();
+    let ids = OrderSelection::Ids(order_ids(&["C", "D", "E"]));
+    let answer = world.tell(ControllerCommand::CancelOrders {
+        order_ids: ids,
+        mode: CancellationMode::FreshOnly,
+    });
+    assert_eq!(answer, ControllerAnswer::Accepted);
+    world.run();
+    for id in ["C", "D", "E"] {
+        let expected = [
+            "OrderAdded",
+            "OrderAttachable",
+            "OrderAttached",
+            "OrderCancellationMarked",
+            "OrderDetachable",
+            "OrderDetached",
+            "OrderCancelled",
+        ];
+        assert_eq!(world.story(id), expected, "OC-01, S125");
+    }
+    world.replay();
+}
+
+#[test]
+fn s37_a_cancel_for_an_agent_that_is_away_arrives_once_after_restarts() {
+    let mut world = hopping();
+    world.add("H1", "hop");
+    world.run();
+    world.at("ALFA").is_reachable = false;
+    assert_eq!(
+        world.tell(cancel(&["H1"])),
+        ControllerAnswer::Accepted,
+        "S87: accepted, not refused"
+    );
+    world.run();
+    world.restart();
+    world.restart();
+    world.at("ALFA").is_reachable = true;
+    world.run();
+    world.restart();
+    world.run();
+    world.end_job("ALFA", "H1", succeeded());
+    let story = world.story("H1");
+    let marked = story
+        .iter()
+        .filter(|name| **name == "OrderCancellationMarkedOnAgent")
+        .count();
+    assert_eq!(marked, 1, "S37: {story:?}");
+    assert_eq!(story.last(), Some(&"OrderCancelled"));
+}
+
+#[test]
+fn oc10_orders_are_cancelled_by_a_predicate_over_their_ids() {
+    let mut world = hopping();
+    for id in ["BATCH-A1", "BATCH-A2", "BATCH-B"] {
+        world.add(id, "hop");
+    }
+    let command = r#"{"TYPE":"CancelOrders","orderIds":"orderId => substring($orderId ++ '        ', 0, 7) == 'BATCH-A'"}"#;
+    world.tell(ControllerCommand::from_json(command).unwrap());
+    world.run();
+    for id in ["BATCH-A1", "BATCH-A2", "BATCH-B"] {
+        let is_marked = world.story(id).contains(&"OrderCancellationMarked")
+            || world.story(id).contains(&"OrderCancelled");
+        assert_eq!(is_marked, id.starts_with("BATCH-A"), "OC-10: {id}");
+    }
+    let wrong = r#"{"TYPE":"CancelOrders","orderIds":"orderId => $orderId ++ 'x'"}"#;
+    let problem = world.refused(ControllerCommand::from_json(wrong).unwrap());
+    assert!(problem.is("InvalidPredicate"), "{problem}");
+}
+
+#[test]
+fn a_command_for_several_orders_does_all_or_nothing_and_tells_all_refusals() {
+    let mut world = hopping();
+    world.add("A", "hop");
+    let problem = world.refused(cancel(&["A", "X", "Y"]));
+    assert!(
+        problem.is("UnknownOrder")
+            && problem.message.contains('X')
+            && problem.message.contains('Y'),
+        "{problem}"
+    );
+    let problem = world.refused(cancel(&["A", "A"]));
+    assert!(problem.message.contains("2×Order:A"), "{problem}");
+}
+
+#[test]
+fn oc15_a_fresh_order_is_suspended_and_resumed_and_a_second_resume_is_refused() {
+    let mut world = hopping();
+    let later = Some(world.now + Duration::from_secs(100));
+    world.tell(ControllerCommand::AddOrder {
+        order: model::FreshOrder {
+            scheduled_for: later,
+            ..order("F", "hop")
+        },
+    });
+    world.run();
+    world.tell(ControllerCommand::SuspendOrders {
+        order_ids: order_ids(&["F"]),
+        mode: SuspensionMode::default(),
+    });
+    world.run();
+    let resume = || ControllerCommand::ResumeOrders {
+        order_ids: order_ids(&["F"]),
+        as_succeeded: false,
+        restart_killed_job: false,
+    };
+    assert_eq!(world.tell(resume()), ControllerAnswer::Accepted);
+    world.run();
+    assert!(world.refused(resume()).is("CannotResumeOrder"), "OC-15");
+    world.pass(101);
+    let expected = [
+        "OrderAdded",
+        "OrderAttachable",
+        "OrderAttached",
+        "OrderSuspensionMarked",
+        "OrderDetachable",
+        "OrderDetached",
+        "OrderSuspended",
+        "OrderResumed",
+        "OrderAttachable",
+        "OrderAttached",
+        "OrderStarted",
+        "OrderProcessingStarted",
+    ];
+    assert_eq!(world.story("F"), expected, "OC-15");
+}
+
+#[test]
+fn oc28_orders_are_forgotten_when_they_have_ended() {
+    let mut world = hopping();
+    world.deploy(&[&jobs("one", &["ALFA"])]);
+    world.add("D", "one");
+    world.run();
+    let forget = ControllerCommand::DeleteOrdersWhenTerminated {
+        order_ids: order_ids(&["D"]),
+    };
+    world.tell(forget);
+    world.end_job("ALFA", "D", succeeded());
+    assert_eq!(world.story("D").last(), Some(&"OrderDeleted"), "OC-28");
+    assert!(world.state.engine().order(&"D".into()).is_none());
+}
+
+#[test]
+fn oc11_a_cancelled_order_is_final() {
+    let mut world = hopping();
+    let order = model::FreshOrder {
+        scheduled_for: Some(world.now + Duration::from_secs(9)),
+        ..order("A", "hop")
+    };
+    world.tell(ControllerCommand::AddOrder { order });
+    world.tell(cancel(&["A"]));
+    world.run();
+    assert_eq!(
+        world.state.engine().order(&"A".into()).unwrap().state,
+        OrderState::Cancelled
+    );
+    let resume =
+        ControllerCommand::from_json(r#"{"TYPE":"ResumeOrder","orderId":"A","asSucceeded":true}"#)
+            .unwrap();
+    assert!(world.refused(resume).is("CannotResumeOrder"), "OC-11");
+}
+
+#[test]
+fn jn01_events_may_go_when_all_registered_users_have_released_them() {
+    let mut world = World::with_releasers(&["A", "B"]);
+    world.deploy(&[r#"{"TYPE":"Lock","path":"L"}"#]);
+    let last = world.last;
+    let release = |until| ControllerCommand::ReleaseEvents {
+        until_event_id: until,
+    };
+    let refused = world.tell_as("X", release(last));
+    assert!(
+        matches!(refused, ControllerAnswer::Problem { code: Some(code), .. } if code == "UserIsNotEnabledToReleaseEvents")
+    );
+    world.tell_as("A", release(last));
+    assert_eq!(
+        world.state.released(),
+        EventId::BEFORE_FIRST,
+        "S44: B has not confirmed"
+    );
+    world.tell_as("B", release(last));
+    assert_eq!(world.state.released(), last);
+    let back = world.tell_as("B", release(EventId(last.0 - 1)));
+    assert!(
+        matches!(back, ControllerAnswer::Problem { code: Some(code), .. } if code == "ReverseReleaseEvents")
+    );
+    let ahead = world.tell_as("B", release(EventId(world.last.0 + 1)));
+    assert!(
+        matches!(ahead, ControllerAnswer::Problem { code: Some(code), .. } if code == "UnknownEventId")
+    );
+    world.restart();
+    assert_eq!(world.state.released(), last, "remembered");
+}
+
+#[test]
+fn a_workflow_without_jobs_ends_at_the_controller() {
+    let mut world = World::new();
+    world
+        .change(&[add(
+            r#"{"TYPE":"Workflow","path":"dock/empty","instructions":[]}"#,
+        )])
+        .unwrap();
+    world.add("E1", "dock/empty");
+    let order = model::FreshOrder {
+        delete_when_terminated: true,
+        ..order("E2", "dock/empty")
+    };
+    world.tell(ControllerCommand::AddOrder { order });
+    assert_eq!(
+        world.story("E1"),
+        ["OrderAdded", "OrderStarted", "OrderFinished"],
+        "WI-01"
+    );
+    assert_eq!(
+        world.story("E2"),
+        [
+            "OrderAdded",
+            "OrderStarted",
+            "OrderFinished",
+            "OrderDeleted"
+        ],
+        "WI-01"
+    );
+}
