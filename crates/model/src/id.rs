@@ -40,7 +40,7 @@ macro_rules! names {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the text as it is; [`Self::checked`] looks at it first.
+            /// Takes the text as it is; where the kind has rules, `checked` looks at it first.
             pub fn new(name: impl Into<Arc<str>>) -> Self { Self(name.into()) }
             /// The text.
             pub fn as_str(&self) -> &str { &self.0 }

@@ -10,6 +10,32 @@ pub(crate) struct TypeOnly<'a> {
     pub(crate) tag: std::borrow::Cow<'a, str>,
 }
 
+/// How deep objects and lists may be nested in a text: values have a smaller bound of their own.
+const NESTING_MAX: usize = 200;
+
+/// Refuses a text that is nested too deeply. Each level of tagged objects is a reading of its own, so that the bound of
+/// the JSON reader does not count, and a hostile text could exhaust the stack.
+pub(crate) fn check_nesting(text: &str) -> Result<(), serde_json::Error> {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                if depth > NESTING_MAX {
+                    let message = format!("nested deeper than {NESTING_MAX} levels");
+                    return Err(serde::de::Error::custom(message));
+                }
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The plain name of a Rust type or variant without `r#`.
 macro_rules! tagged {
     (@tag $variant:ident) => { stringify!($variant) };
@@ -72,6 +98,7 @@ macro_rules! tagged {
 
             /// Reads the variant that the field `TYPE` of `text` names.
             pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+                $crate::tagged::check_nesting(text)?;
                 let tag: $crate::tagged::TypeOnly<'_> = serde_json::from_str(text)?;
                 Self::read_variant(&tag.tag, text).unwrap_or_else(|| {
                     Err(serde::de::Error::custom(format!(
