@@ -76,16 +76,17 @@ fn an_implicit_end_comes_with_answers_and_leaves_no_trace() {
 
 #[test]
 fn a_message_is_an_expression_or_a_plain_text() {
-    let message =
-        |text: &str| match instructions(&format!(r#"{{"TYPE":"Fail","message":{text:?}}}"#))
-            .remove(0)
-        {
-            Instruction::Fail {
-                message: Some(message),
-                ..
-            } => message,
-            other => panic!("{other:?}"),
+    let message = |text: &str| {
+        let read = instructions(&format!(r#"{{"TYPE":"Fail","message":{text:?}}}"#)).remove(0);
+        let Instruction::Fail {
+            message: Some(message),
+            ..
+        } = read
+        else {
+            panic!("{read:?}")
         };
+        message
+    };
     for expression in [
         "'leak'",
         "\"leak at $where\"",
@@ -168,13 +169,13 @@ fn fail_and_finish_leave_values() {
 
 #[test]
 fn a_sleep_lasts_an_expression_a_clock_time_or_a_number() {
-    let duration =
-        |text: &str| match instructions(&format!(r#"{{"TYPE":"Sleep","duration":{text}}}"#))
-            .remove(0)
-        {
-            Instruction::Sleep { duration } => duration,
-            other => panic!("{other:?}"),
+    let duration = |text: &str| {
+        let read = instructions(&format!(r#"{{"TYPE":"Sleep","duration":{text}}}"#)).remove(0);
+        let Instruction::Sleep { duration } = read else {
+            panic!("{read:?}")
         };
+        duration
+    };
     assert_eq!(duration(r#""$n * 60""#), parsed("$n * 60"));
     assert_eq!(duration(r#""01:02:03""#), parsed("3723"));
     assert_eq!(duration("1.5"), parsed("1.5"));

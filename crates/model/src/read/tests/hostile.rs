@@ -92,7 +92,7 @@ fn aliases_cannot_make_a_small_text_huge() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..10 {
         let aliases = vec![format!("*a{}", n - 1); 9].join(",");
-        text += &format!("a{n}: &a{n} [{aliases}]\n");
+        text = format!("{text}a{n}: &a{n} [{aliases}]\n");
     }
     let told = item(&text, Format::Yaml, &Origin::default())
         .unwrap_err()
