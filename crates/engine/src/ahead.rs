@@ -26,7 +26,15 @@ pub(crate) fn ahead(here: &Here<'_>, position: Position) -> (Position, Doing) {
         };
         match instructions::next(instruction, &there) {
             Doing::Goes(to) => position = to,
-            doing => return (position, doing),
+            doing @ (Doing::Happens(_)
+            | Doing::AtController(_)
+            | Doing::AtAgent(_)
+            | Doing::Job(_)
+            | Doing::Joins
+            | Doing::NeedsStart
+            | Doing::Faulty(_)
+            | Doing::Fails(_)
+            | Doing::FailsAgain) => return (position, doing),
         }
     }
     let problem = Problem::plain(format!(

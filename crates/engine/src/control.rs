@@ -1,7 +1,8 @@
 //! What operators ask of orders: cancel, suspend, resume, delete. And how an Agent takes what its Controller passes on.
 //!
-//! Always: everything is checked before the first event; no events mean "already so". An order that an Agent has is only
-//! marked here; the mark is sent there, and followed as soon as the order can.
+//! Commands are the Controller's; an Agent knows marks only. Always: everything is checked before the first event; no
+//! events mean "already so". An order that an Agent has is only marked; the mark is sent there, and followed as soon as
+//! the order can.
 
 use crate::{State, evolve, instructions::Here, mark, next};
 use model::{
@@ -32,7 +33,7 @@ impl State {
             )
             .with("orderId", id));
         }
-        if self.has(order) {
+        if self.is_held(order) {
             let here = self.here(order);
             if let Some(events) = here.as_ref().and_then(|here| mark::cancelled(here, mode)) {
                 return Ok(of(id, events));
@@ -82,7 +83,7 @@ impl State {
             (_, Some(Mark::Suspending { mode: wish })) if wish == mode => return Ok(Vec::new()),
             _ => {}
         }
-        if self.has(order)
+        if self.is_held(order)
             && let Some(events) = mark::suspended(order, mode)
         {
             return Ok(of(id, events));
@@ -188,6 +189,11 @@ impl State {
         self.orders.get(id).map(|order| &**order).ok_or_else(|| {
             Problem::new("UnknownOrder", format!("Unknown Order:{id}")).with("orderId", id)
         })
+    }
+
+    /// Whether the order is at this Controller, so that what is asked can be done at once.
+    fn is_held(&self, order: &Order) -> bool {
+        self.site.is_controller() && self.has(order)
     }
 
     /// Whether the order is here and not on its way.

@@ -96,19 +96,18 @@ pub(crate) fn cancelled(here: &Here<'_>, mode: &CancellationMode) -> Option<Vec<
 
 /// How the order is suspended now, if it can be.
 pub(crate) fn suspended(order: &Order, mode: &SuspensionMode) -> Option<Vec<OrderEvent>> {
-    match order.state {
-        OrderState::Ready if next::has_failed(order) => None,
-        OrderState::Fresh | OrderState::Ready | OrderState::ProcessingKilled => {
-            Some(vec![OrderEvent::OrderSuspended])
-        }
-        OrderState::DelayingRetry { .. } | OrderState::Sleeping { .. } if mode.reset_state => {
-            Some(vec![
-                OrderEvent::OrderStateReset,
-                OrderEvent::OrderSuspended,
-            ])
-        }
-        _ => None,
+    if is_waiting_for_time(order) && mode.reset_state {
+        return Some(vec![
+            OrderEvent::OrderStateReset,
+            OrderEvent::OrderSuspended,
+        ]);
     }
+    let waits = matches!(
+        order.state,
+        OrderState::Fresh | OrderState::ProcessingKilled
+    );
+    let goes_on = order.state == OrderState::Ready && !next::has_failed(order);
+    (waits || goes_on).then(|| vec![OrderEvent::OrderSuspended])
 }
 
 /// Whether the order has not been started.
@@ -121,14 +120,22 @@ pub(crate) fn is_fresh(order: &Order) -> bool {
 
 /// Whether the order stands still so that it can be resumed.
 pub(crate) fn stands_still(order: &Order) -> bool {
-    match order.state {
-        OrderState::Fresh | OrderState::Ready => order.is_suspended,
-        OrderState::Stopped
-        | OrderState::StoppedWhileFresh
-        | OrderState::Failed
-        | OrderState::Broken { .. } => true,
-        _ => false,
-    }
+    let between = matches!(order.state, OrderState::Fresh | OrderState::Ready);
+    (between && order.is_suspended)
+        || matches!(
+            order.state,
+            OrderState::Stopped
+                | OrderState::StoppedWhileFresh
+                | OrderState::Failed
+                | OrderState::Broken { .. }
+        )
+}
+
+fn is_waiting_for_time(order: &Order) -> bool {
+    matches!(
+        order.state,
+        OrderState::DelayingRetry { .. } | OrderState::Sleeping { .. }
+    )
 }
 
 /// Whether the order has nothing before it but its end or its join.

@@ -236,28 +236,32 @@ fn ready(here: &Here<'_>) -> Decision {
 /// Its job or its join has ended.
 fn processed(here: &Here<'_>) -> Decision {
     let order = here.order;
-    match order.last_outcome() {
-        Outcome::Killed { .. } => OrderEvent::OrderProcessingKilled.into(),
-        Outcome::Disrupted {
-            reason: DisruptedReason::ProcessLost { problem },
-            ..
-        } => {
-            let job = here.workflow.job(here.position);
-            if !job.is_some_and(|(_, job)| job.is_not_restartable) {
-                return moved(order.position.clone());
-            }
-            let problem = Problem::new(
-                "JobIsNotRestartable",
-                format!("The process was lost and the job must not be repeated: {problem}"),
-            );
-            OrderEvent::OrderOutcomeAdded {
-                outcome: Outcome::disrupted(problem),
-            }
-            .into()
-        }
-        _ if has_failed(order) => failed(here),
-        _ => moved(ahead::settled(here, order.position.next())),
+    if matches!(order.last_outcome(), Outcome::Killed { .. }) {
+        return OrderEvent::OrderProcessingKilled.into();
     }
+    if let Outcome::Disrupted { reason, .. } = order.last_outcome()
+        && let DisruptedReason::ProcessLost { problem } = reason
+    {
+        return process_lost(here, problem);
+    }
+    if has_failed(order) {
+        return failed(here);
+    }
+    moved(ahead::settled(here, order.position.next()))
+}
+
+/// The job is repeated where it stands, unless it must not be.
+fn process_lost(here: &Here<'_>, problem: &Problem) -> Decision {
+    let job = here.workflow.job(here.position);
+    if !job.is_some_and(|(_, job)| job.is_not_restartable) {
+        return moved(here.position.clone());
+    }
+    let problem = Problem::new(
+        "JobIsNotRestartable",
+        format!("The process was lost and the job must not be repeated: {problem}"),
+    );
+    let outcome = Outcome::disrupted(problem);
+    OrderEvent::OrderOutcomeAdded { outcome }.into()
 }
 
 fn failed(here: &Here<'_>) -> Decision {

@@ -94,25 +94,25 @@ impl State {
             });
             return obstacles;
         };
-        match order.state {
-            OrderState::Fresh => obstacles.extend(
-                order
-                    .scheduled_for
-                    .filter(|at| now < *at)
-                    .map(|until| Obstacle::WaitingForOtherTime { until }),
-            ),
-            OrderState::Processing { .. } => obstacles.push(Obstacle::WaitingForProcess),
-            OrderState::FailedInFork => obstacles.push(Obstacle::WaitingForSiblings),
-            _ => {
-                let here: Here<'_> = next::here(self, workflow, order, now);
-                let instruction = workflow.instruction(&order.position);
-                obstacles.extend(
-                    instruction.and_then(|instruction| instructions::waiting(instruction, &here)),
-                );
-            }
-        }
+        obstacles.extend(waiting(&next::here(self, workflow, order, now)));
         obstacles
     }
+}
+
+/// Why an order that may go on waits, by its state or by its instruction.
+fn waiting(here: &Here<'_>) -> Option<Obstacle> {
+    let order = here.order;
+    if order.state == OrderState::Fresh {
+        let until = order.scheduled_for.filter(|at| here.now < *at)?;
+        return Some(Obstacle::WaitingForOtherTime { until });
+    }
+    if matches!(order.state, OrderState::Processing { .. }) {
+        return Some(Obstacle::WaitingForProcess);
+    }
+    if order.state == OrderState::FailedInFork {
+        return Some(Obstacle::WaitingForSiblings);
+    }
+    instructions::waiting(here.workflow.instruction(here.position)?, here)
 }
 
 impl fmt::Display for Obstacle {

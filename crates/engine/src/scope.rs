@@ -171,10 +171,9 @@ impl<'a> OrderScope<'a> {
     }
 
     fn result(&self, name: &str) -> Answer {
-        let entries = self.order.historic_outcomes.iter().rev();
+        let mut entries = self.order.historic_outcomes.iter().rev();
         entries
-            .filter_map(|entry| entry.outcome.named_values().get(name))
-            .next()
+            .find_map(|entry| entry.outcome.named_values().get(name))
             .cloned()
             .map(Ok)
     }
@@ -413,18 +412,16 @@ pub fn job_resource_value(
     let Some(resource) = surroundings.job_resource(path) else {
         return Err(unknown(path));
     };
-    match variable {
-        Some(name) => match resource.variables.get(name) {
-            Some(value) => value.eval(scope),
-            None => Err(unknown(&format!("{path}:{name}"))),
-        },
-        None => {
-            let fields: Result<NamedValues, EvalError> = resource
-                .variables
-                .iter()
-                .map(|(name, value)| Ok((name.clone(), value.eval(scope)?)))
-                .collect();
-            fields.map(Value::from)
-        }
+    let Some(name) = variable else {
+        let fields: Result<NamedValues, EvalError> = resource
+            .variables
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), value.eval(scope)?)))
+            .collect();
+        return fields.map(Value::from);
+    };
+    match resource.variables.get(name) {
+        Some(value) => value.eval(scope),
+        None => Err(unknown(&format!("{path}:{name}"))),
     }
 }

@@ -168,6 +168,10 @@ impl State {
         event: &OrderEvent,
         _at: Timestamp,
     ) -> Result<(), NotApplicable> {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "only what concerns more than the one order is named"
+        )]
         match event {
             OrderEvent::OrderAdded { .. } => self.add_order(id, event),
             OrderEvent::OrderAttachedToAgent { order } => self.attach_order(id, event, order),
@@ -231,7 +235,7 @@ impl State {
 
     /// Takes over an order from a snapshot.
     pub fn insert_order(&mut self, order: Order) {
-        self.remove(&order.id.clone());
+        self.remove(&order.id);
         self.put(order);
     }
 
@@ -331,6 +335,7 @@ impl State {
             return;
         };
         for child in children {
+            self.remove(&child.order_id);
             self.put(instructions::fork::child_of(&parent, child));
         }
     }
@@ -503,6 +508,10 @@ impl Traits {
         site: &Site,
         workflows: &OrdMap<Arc<WorkflowId>, Arc<Workflow>>,
     ) -> Traits {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the states that wait for a time are named"
+        )]
         let timer = match &order.state {
             OrderState::Fresh if !order.is_suspended => order.scheduled_for,
             OrderState::DelayingRetry { until } | OrderState::Sleeping { until, .. } => {

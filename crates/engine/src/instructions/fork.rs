@@ -105,14 +105,14 @@ pub(crate) fn is_joinable(workflow: &Workflow, order: &Order) -> bool {
     if order.parent.is_none() || !order.is_detached() || order.is_suspended {
         return false;
     }
-    match order.state {
-        OrderState::FailedInFork | OrderState::Cancelled => true,
-        OrderState::Ready => {
-            let suspending = matches!(order.mark.as_deref(), Some(model::Mark::Suspending { .. }));
-            !suspending && is_at_branch_end(workflow, &order.position)
-        }
-        _ => false,
+    if matches!(
+        order.state,
+        OrderState::FailedInFork | OrderState::Cancelled
+    ) {
+        return true;
     }
+    let suspending = matches!(order.mark.as_deref(), Some(model::Mark::Suspending { .. }));
+    order.state == OrderState::Ready && !suspending && is_at_branch_end(workflow, &order.position)
 }
 
 /// Whether `position` is the end of a fork's branch.
@@ -161,19 +161,19 @@ pub(crate) fn child_of(parent: &Order, child: &ForkChild) -> Order {
 
 /// Why the join fails because of this child.
 fn failure_of(child: &Order) -> Option<String> {
-    let outcome = history::last_failure(&child.historic_outcomes);
-    match child.state {
-        OrderState::Cancelled => Some(format!("Order:{} has been cancelled", child.id)),
-        OrderState::FailedInFork => Some(match outcome {
-            Some(outcome) => format!("Order:{} {outcome}", child.id),
-            None => format!("Order:{} Failed", child.id),
-        }),
-        // A Finish with a failed outcome leads to the end of the branch.
-        _ if !child.last_outcome().is_succeeded() => {
-            Some(format!("Order:{} {}", child.id, child.last_outcome()))
-        }
-        _ => None,
+    let id = &child.id;
+    if child.state == OrderState::Cancelled {
+        return Some(format!("Order:{id} has been cancelled"));
     }
+    if child.state == OrderState::FailedInFork {
+        return Some(match history::last_failure(&child.historic_outcomes) {
+            Some(outcome) => format!("Order:{id} {outcome}"),
+            None => format!("Order:{id} Failed"),
+        });
+    }
+    // A Finish with a failed outcome leads to the end of the branch.
+    let outcome = child.last_outcome();
+    (!outcome.is_succeeded()).then(|| format!("Order:{id} {outcome}"))
 }
 
 /// The values that the branches give to the parent.
@@ -241,8 +241,8 @@ fn common_agent(fork: &Fork, here: &Here<'_>) -> Option<AgentPath> {
 /// The Agent at which a branch starts.
 fn first_agent(branch: &ForkBranch, here: &Here<'_>) -> Option<AgentPath> {
     let start = here.position.enter(Branch::Fork(Arc::clone(&branch.id)));
-    match ahead::ahead(here, start).1 {
-        Doing::Job(agent) | Doing::AtAgent(agent) => Some(agent),
-        _ => None,
-    }
+    let (Doing::Job(agent) | Doing::AtAgent(agent)) = ahead::ahead(here, start).1 else {
+        return None;
+    };
+    Some(agent)
 }

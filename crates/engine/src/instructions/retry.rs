@@ -110,7 +110,7 @@ mod tests {
             Timestamp::from_millis(1_010_249)
         );
         assert_eq!(
-            end_of_delay(Timestamp::from_millis(1_000_000), Duration::from_secs(60)),
+            end_of_delay(Timestamp::from_millis(1_000_000), Duration::from_mins(1)),
             Timestamp::from_millis(1_060_000)
         );
     }

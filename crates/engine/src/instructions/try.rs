@@ -25,10 +25,10 @@ pub(crate) fn on_failure(instruction: &Try, branch: &Branch) -> OnFailure {
 
 /// How often the block has been tried in this branch, this time included.
 pub(crate) fn tried(branch: &Branch) -> u32 {
-    match branch {
-        Branch::Try(n) | Branch::Catch(n) => n.unwrap_or(0).saturating_add(1),
-        _ => 0,
-    }
+    let (Branch::Try(n) | Branch::Catch(n)) = branch else {
+        return 0;
+    };
+    n.unwrap_or(0).saturating_add(1)
 }
 
 /// Whether the block may not be tried again.

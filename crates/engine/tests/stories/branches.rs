@@ -1,4 +1,4 @@
-//! If, CaseWhen and what may be decided before an order is started.
+//! If, `CaseWhen` and what may be decided before an order is started.
 
 use crate::world::{START, World, job, returned, workflow};
 

@@ -533,7 +533,7 @@ fn an_order_resumes_elsewhere_with_a_changed_history_oc_23() {
             position: there.clone(),
         },
         HistoryOperation::Append {
-            position: there.clone(),
+            position: there,
             outcome: outcome(1),
         },
     ] {

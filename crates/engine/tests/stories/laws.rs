@@ -27,7 +27,7 @@ fn position() -> impl Strategy<Value = Position> {
         "3",
         "7",
     ])
-    .prop_map(|text| text.parse().unwrap())
+    .prop_map(|text| text.parse().expect("a position"))
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -169,7 +169,7 @@ fn empty(site: Site) -> State {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_events_in_any_order_keep_the_invariants(acts in prop::collection::vec(act(), 0..80), at_agent in any::<bool>()) {

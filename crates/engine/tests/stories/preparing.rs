@@ -25,7 +25,7 @@ fn refused(world: &mut World, arguments: &str) -> (String, String) {
         .try_add(&format!(
             r#"{{"id":"R","workflowPath":"w","arguments":{arguments}}}"#
         ))
-        .unwrap_err();
+        .expect_err("it is refused");
     (problem.code.unwrap_or_default(), problem.message)
 }
 

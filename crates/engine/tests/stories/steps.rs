@@ -6,7 +6,7 @@ use model::{Resumption, Timestamp};
 
 fn at(position: &str) -> Resumption {
     Resumption {
-        position: Some(position.parse().unwrap()),
+        position: Some(position.parse().expect("a position")),
         ..Resumption::default()
     }
 }

@@ -2,6 +2,12 @@
 //!
 //! Always: after each settling every state keeps its invariants, and replaying a log gives the state that wrote it.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::unwrap_in_result,
+    reason = "a story names what it shows and leaves the rest as it is"
+)]
+
 use engine::{Next, Site, State};
 use model::read::{self, Format, Origin};
 use model::{
@@ -123,7 +129,12 @@ impl World {
                 match &item.body {
                     ItemBody::Workflow(workflow) => state.set_workflow(workflow.clone()),
                     ItemBody::JobResource(resource) => state.set_job_resource(resource.clone()),
-                    other => panic!("not needed here: {other:?}"),
+                    ItemBody::Agent(_)
+                    | ItemBody::Subagent(_)
+                    | ItemBody::Bundle(_)
+                    | ItemBody::Kept(_) => {
+                        panic!("not needed here: {}", item.key)
+                    }
                 }
             }
         }
@@ -483,7 +494,7 @@ impl World {
                     lines.push(format!("OrderAttached {agent}"));
                 }
                 ("DETACH", _) => {
-                    lines.extend(["OrderDetachable".to_owned(), "OrderDetached".to_owned()])
+                    lines.extend(["OrderDetachable".to_owned(), "OrderDetached".to_owned()]);
                 }
                 ("JOB", agent) => {
                     lines.push(format!("OrderProcessingStarted {agent}-0"));
