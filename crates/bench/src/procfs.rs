@@ -2,6 +2,7 @@
 //!
 //! Always: CPU counts with the children that have been waited for, because a Subagent's jobs are its children.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -99,19 +100,32 @@ pub(crate) fn proportional_set_size(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// How often the threads of a process have gone to sleep and been woken since they began.
-pub(crate) fn wake_ups(pid: u32) -> Result<u64> {
-    let mut count = 0;
+/// How often each thread of a process has gone to sleep and been woken since it began.
+pub(crate) fn wake_ups(pid: u32) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let Ok(text) = fs::read_to_string(task?.path().join("status")) else {
+        let task = task?;
+        let Ok(text) = fs::read_to_string(task.path().join("status")) else {
             continue;
         };
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        count += line.unwrap_or("0").trim().parse::<u64>()?;
+        let count = line.unwrap_or("0").trim().parse()?;
+        counts.insert(task.file_name().to_string_lossy().into_owned(), count);
     }
-    Ok(count)
+    Ok(counts)
+}
+
+/// How often all of them have been woken between two looks; a thread that has ended in between is left out.
+pub(crate) fn wake_ups_between(
+    before: &BTreeMap<String, u64>,
+    after: &BTreeMap<String, u64>,
+) -> u64 {
+    let since = |(thread, count): (&String, &u64)| {
+        count.saturating_sub(before.get(thread).copied().unwrap_or(0))
+    };
+    after.iter().map(since).sum()
 }
 
 #[cfg(test)]
