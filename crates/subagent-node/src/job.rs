@@ -167,6 +167,8 @@ fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepar
             values.path().to_string_lossy().into_owned(),
         );
     }
+    // Which start of which order this is: what a job writes down elsewhere can be matched with the order's history.
+    env.insert("MAINSPRING_ATTEMPT".to_owned(), attempt.to_string());
     let launch = Launch {
         program: program.path,
         args: program.args,
