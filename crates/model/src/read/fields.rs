@@ -16,6 +16,8 @@ pub(super) struct Fields<'n, 't> {
     known: Vec<&'static str>,
     /// The author's name of each, to be told.
     told: Vec<&'static str>,
+    /// All names of each field that must be there and is not.
+    absent: Vec<Vec<&'static str>>,
 }
 
 impl<'n, 't> Fields<'n, 't> {
@@ -39,6 +41,7 @@ impl<'n, 't> Fields<'n, 't> {
             span,
             known: Vec::new(),
             told: Vec::new(),
+            absent: Vec::new(),
         })
     }
 
@@ -118,46 +121,65 @@ impl<'n, 't> Fields<'n, 't> {
         read: impl FnOnce(&mut Reading<'t>, &'n Node<'t>) -> Option<T>,
     ) -> Option<T> {
         let Some(entry) = self.find(reading, names) else {
-            self.missing(reading, names);
+            self.missing(names);
             return None;
         };
         reading.at(&entry.name, |reading| read(reading, &entry.node))
     }
 
-    /// Says that a field is missing; not where one of the fields is misspelt, for that is told as such.
-    pub(super) fn missing(&self, reading: &mut Reading<'_>, names: &[&'static str]) {
-        let misspelt = |entry: &Entry<'_>| {
-            !self.known.iter().any(|known| *known == entry.name)
-                && nearest(&entry.name, names.iter().copied()).is_some()
-        };
-        if !self.entries.iter().any(misspelt) {
-            reading.fault(
-                &self.span,
-                format!(
-                    "the field {:?} is missing",
-                    names.first().copied().unwrap_or_default()
-                ),
-            );
+    /// Reads the field `TYPE`, on which it depends what the others may be.
+    pub(super) fn tag<T>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        read: impl FnOnce(&mut Reading<'t>, &'n Node<'t>) -> Option<T>,
+    ) -> Option<T> {
+        if let Some(entry) = self.find(reading, &["TYPE"]) {
+            return reading.at(&entry.name, |reading| read(reading, &entry.node));
         }
-    }
-
-    /// Every field that nobody asked for is a fault.
-    pub(super) fn finish(self, reading: &mut Reading<'_>) {
-        for entry in self
+        let misspelt = self
             .entries
             .iter()
-            .filter(|entry| !self.known.iter().any(|known| *known == entry.name))
-        {
+            .find(|entry| nearest(&entry.name, ["TYPE"]).is_some());
+        match misspelt {
+            Some(entry) => unknown(reading, entry, "did you mean \"TYPE\"?".to_owned()),
+            None => reading.fault(&self.span, "the field \"TYPE\" is missing"),
+        }
+        None
+    }
+
+    /// A field that must be there is not; told in the end, and not where it is only misspelt.
+    pub(super) fn missing(&mut self, names: &[&'static str]) {
+        self.absent.push(names.to_vec());
+    }
+
+    /// Every field that nobody asked for is a fault, and every field that is missing.
+    pub(super) fn finish(self, reading: &mut Reading<'_>) {
+        let is_unknown = |entry: &&Entry<'_>| !self.known.iter().any(|known| *known == entry.name);
+        for names in &self.absent {
+            let is_misspelt =
+                |entry: &Entry<'_>| nearest(&entry.name, names.iter().copied()).is_some();
+            if !self.entries.iter().filter(is_unknown).any(is_misspelt) {
+                let name = names.first().copied().unwrap_or_default();
+                reading.fault(&self.span, format!("the field {name:?} is missing"));
+            }
+        }
+        for entry in self.entries.iter().filter(is_unknown) {
             if reading.only_counts() {
                 continue;
             }
-            let hint = nearest(&entry.name, self.known.iter().copied())
-                .map(|name| format!("did you mean {name:?}?"))
-                .or_else(|| Some(format!("known here: {}", self.told.join(", "))));
-            let message = format!("unknown field {:?}", glimpse(&entry.name));
-            reading.at(&glimpse(&entry.name), |reading| {
-                reading.fault_with_hint(&entry.name_span, message, hint);
-            });
+            let hint = nearest(&entry.name, self.known.iter().copied()).map_or_else(
+                || format!("known here: {}", self.told.join(", ")),
+                |name| format!("did you mean {name:?}?"),
+            );
+            unknown(reading, entry, hint);
         }
     }
+}
+
+fn unknown(reading: &mut Reading<'_>, entry: &Entry<'_>, hint: String) {
+    let name = glimpse(&entry.name);
+    let message = format!("unknown field {name:?}");
+    reading.at(&name, |reading| {
+        reading.fault_with_hint(&entry.name_span, message, Some(hint))
+    });
 }

@@ -75,7 +75,7 @@ pub(super) fn instruction<'n, 't>(
     into: &mut Vec<Step>,
 ) -> Option<()> {
     let mut fields = Fields::of(reading, node, "an instruction")?;
-    let tag = fields.required(reading, &["TYPE"], |reading, node| {
+    let tag = fields.tag(reading, |reading, node| {
         let tag = text(reading, node)?;
         if SUPPORTED.contains(&tag) {
             return Some(tag);

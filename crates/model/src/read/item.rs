@@ -176,7 +176,7 @@ fn item_name<'t, T>(
         return fields.optional(reading, names, checked(check));
     }
     let Some(name) = origin.name else {
-        fields.missing(reading, names);
+        fields.missing(names);
         return None;
     };
     let span = fields.span().clone();

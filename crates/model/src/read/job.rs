@@ -178,7 +178,7 @@ fn executable<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Executab
         "InternalExecutable",
     ];
     let mut fields = Fields::of(reading, node, "an executable")?;
-    let tag = fields.required(reading, &["TYPE"], |reading, node| {
+    let tag = fields.tag(reading, |reading, node| {
         let tag = text(reading, node)?;
         let known = match tag {
             "ScriptExecutable" | "ExecutableScript" => "ShellScriptExecutable",

@@ -192,6 +192,14 @@ fn a_misspelt_field_is_not_told_as_missing_too() {
 }
 
 #[test]
+fn a_misspelt_type_is_told_as_such() {
+    assert_eq!(
+        told_of(r#"{"TYP":"Stop","label":"x"}"#),
+        "/instructions/0/TYP: unknown field \"TYP\"; did you mean \"TYPE\"?"
+    );
+}
+
+#[test]
 fn a_missing_field_is_told() {
     assert_eq!(
         told(r#"{"TYPE":"Workflow","path":"w"}"#),
