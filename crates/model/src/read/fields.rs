@@ -180,6 +180,6 @@ fn unknown(reading: &mut Reading<'_>, entry: &Entry<'_>, hint: String) {
     let name = glimpse(&entry.name);
     let message = format!("unknown field {name:?}");
     reading.at(&name, |reading| {
-        reading.fault_with_hint(&entry.name_span, message, Some(hint))
+        reading.fault_with_hint(&entry.name_span, message, Some(hint));
     });
 }
