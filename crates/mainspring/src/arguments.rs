@@ -352,6 +352,9 @@ pub(crate) struct WatchArgs {
     /// End when all of the named orders have ended; exit code 4 if one has not ended well
     #[arg(long, requires = "ids")]
     pub(crate) until_ended: bool,
+    /// At the end, draw what each order did when
+    #[arg(long, requires = "until_ended")]
+    pub(crate) summary: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod end;
 mod list;
 mod log;
 mod show;
+mod summary;
 mod watch;
 
 use crate::arguments::{Access, OrderCommand};

@@ -16,7 +16,10 @@ use crate::telling;
 pub(crate) fn draw(workflow: &Workflow, order: Option<&Order>, paint: Paint) -> String {
     let mut outcomes = BTreeMap::new();
     for entry in order.map_or(&[][..], |order| &order.historic_outcomes) {
-        outcomes.insert(entry.position.normalized(), &entry.outcome);
+        // That a catch block begins clean says nothing about its first step.
+        if entry.outcome != Outcome::Caught {
+            outcomes.insert(entry.position.normalized(), &entry.outcome);
+        }
     }
     let mut drawing = Drawing {
         order,

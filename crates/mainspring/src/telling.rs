@@ -15,6 +15,11 @@ use crate::moment;
 use crate::screen::{Paint, Tone};
 use crate::stage;
 
+/// The column of ids grows up to here; longer ids stick out.
+const WIDTH_MAX: usize = 40;
+/// Room for the name of a fork's branch.
+const BRANCH_WIDTH: usize = 6;
+
 /// Tells events, and remembers where each order stands so that a job can be named.
 pub(crate) struct Teller<'a> {
     controller: &'a Controller,
@@ -34,6 +39,12 @@ impl<'a> Teller<'a> {
             workflows: BTreeMap::new(),
             width: 12,
         }
+    }
+
+    /// The ids that are to come, so that the columns stand still.
+    pub(crate) fn make_room_for(&mut self, ids: &[String]) {
+        let widest = ids.iter().map(|id| id.chars().count() + BRANCH_WIDTH).max();
+        self.width = widest.unwrap_or_default().clamp(self.width, WIDTH_MAX);
     }
 
     /// Learns where an order stands that was added before we looked.
@@ -60,7 +71,7 @@ impl<'a> Teller<'a> {
             }
             other => (key_of(other), (Tone::Faint, other_line(other))),
         };
-        self.width = self.width.max(key.chars().count()).min(40);
+        self.width = self.width.max(key.chars().count()).min(WIDTH_MAX);
         let (tone, text) = told;
         let head = format!(
             "{} {}",

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use model::Event;
 
 use super::end::End;
+use super::summary::Summary;
 use crate::arguments::WatchArgs;
 use crate::call::{Controller, Followed, Following};
 use crate::exit::Exit;
@@ -17,8 +18,10 @@ pub(crate) async fn run(
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
     let mut teller = Teller::new(controller, screen.paint);
+    teller.make_room_for(&args.ids);
     let mut open: BTreeSet<String> = args.ids.iter().cloned().collect();
     let mut exit = Exit::Done;
+    let mut summary = Summary::default();
     let from_oldest = args.after == Some(0) || (args.after.is_none() && !args.ids.is_empty());
     let mut is_told_by_state = BTreeSet::new();
     for id in &args.ids {
@@ -68,6 +71,7 @@ pub(crate) async fn run(
         {
             continue;
         }
+        summary.take(id, event, stamped.at());
         if screen.json {
             screen.say(&stamped.to_json())?;
         } else if let Some(lines) = teller.tell(&stamped).await {
@@ -79,6 +83,9 @@ pub(crate) async fn run(
         {
             exit = Exit::OrderFailed;
         }
+    }
+    if args.summary && !screen.json {
+        screen.say(&format!("\n{}", summary.draw(screen.paint)))?;
     }
     Ok(if args.until_ended { exit } else { Exit::Done })
 }
