@@ -1,0 +1,7 @@
+//! A real Controller over HTTP on the loopback, with real Agents where one is needed.
+
+mod access;
+mod agents;
+mod restart;
+mod web;
+mod world;
