@@ -104,10 +104,8 @@ impl Stack {
     }
 
     pub(crate) fn deploy(&mut self, operations: &[Value]) -> Result<()> {
-        let body: String = operations
-            .iter()
-            .map(|operation| format!("{operation}\n"))
-            .collect();
+        let lines: Vec<String> = operations.iter().map(Value::to_string).collect();
+        let body = lines.join("\n");
         self.api.post(
             "/controller/api/item",
             "application/x-ndjson",

@@ -26,7 +26,6 @@ impl Appender {
     }
 
     /// Seconds that so many groups of so many bytes take.
-    #[expect(clippy::disallowed_methods, reason = "a floor, not a job")]
     pub(crate) fn run(&self, group_bytes: usize, groups: usize) -> Result<f64> {
         let output = Command::new(&self.program)
             .arg(&self.file)
@@ -42,7 +41,6 @@ impl Appender {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the compiler, not a job")]
 fn compile(dir: &Path, name: &str, source: &str) -> Result<PathBuf> {
     let (text, program) = (dir.join(format!("{name}.c")), dir.join(name));
     std::fs::write(&text, source)?;

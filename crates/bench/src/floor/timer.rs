@@ -11,10 +11,6 @@ use rustix::time::{
 };
 
 /// Waits until the moment `at_millis` and starts the clock program; the answer is what it reads, in nanoseconds.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is what `process` is measured against"
-)]
 pub(crate) fn start_on_time(at_millis: i64, program: &Path) -> Result<i64> {
     let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC)?;
     let at = Timespec {

@@ -73,7 +73,7 @@ fn burst(stack: &mut Stack, round: usize, count: usize, extent: &Extent) -> Resu
     stack.follower.await_count(
         "OrderAttached",
         attached + count as u64,
-        Duration::from_secs(60),
+        Duration::from_mins(1),
     )?;
     let ready = now_millis()?;
     if ready > due {
@@ -82,7 +82,7 @@ fn burst(stack: &mut Stack, round: usize, count: usize, extent: &Extent) -> Resu
             ready - due
         );
     }
-    stack.await_finished(finished + count as u64, Duration::from_secs(120))?;
+    stack.await_finished(finished + count as u64, Duration::from_mins(2))?;
     let mut last = 0;
     let mut priority = PRIORITIES;
     let mut started = std::collections::BTreeSet::new();

@@ -16,7 +16,7 @@ use crate::sample::{Sample, ratio, spread_of_ratio};
 use crate::stack::{JOB_SLOTS, Placement, Stack, one_slot, order};
 
 const ROUNDS: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Rates and costs of the rounds with one placement.
 #[derive(Default)]

@@ -18,7 +18,7 @@ use super::on_time::now_millis;
 
 const YEAR_MILLIS: i64 = 365 * 24 * 3600 * 1000;
 /// Adding and handing over this many orders takes a minute or two.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(crate) fn run(extent: &Extent) -> Result<Vec<Figure>> {
     // Snapshots are taken when they are measured, so that the log holds every event until then.
@@ -218,7 +218,7 @@ fn starts(stack: &mut Stack, extent: &Extent) -> Result<Vec<Figure>> {
     );
     let orders = extent.orders;
 
-    let answered = first_start(stack, "after-controller", &[true, false])?;
+    let answered = first_start(stack, "after-controller", Restarted::Controller)?;
     let what = format!(
         "Controller with {orders} waiting orders: SIGKILL, start, to the first new job start"
     );
@@ -229,7 +229,7 @@ fn starts(stack: &mut Stack, extent: &Extent) -> Result<Vec<Figure>> {
         number(answered.answers, "s")
     )));
 
-    let answered = first_start(stack, "after-agent", &[false, true])?;
+    let answered = first_start(stack, "after-agent", Restarted::Agent)?;
     let what =
         format!("Agent with {orders} waiting orders: SIGKILL, start, to the first new job start");
     let figure = Figure::bound("P9", &what, answered.job, "s", AtMost(goal), AtMost(half));
@@ -252,6 +252,13 @@ fn scaled(orders: usize) -> (f64, f64) {
     (3.0 * share, 6.0 * share)
 }
 
+/// Who is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Restarted {
+    Controller,
+    Agent,
+}
+
 struct FirstStart {
     /// Seconds until the part answers.
     answers: f64,
@@ -260,22 +267,17 @@ struct FirstStart {
 }
 
 /// Kills the Controller or the Agent, starts it, and waits for the start of a new order's job.
-fn first_start(
-    stack: &mut Stack,
-    id: &str,
-    &[controller, _agent]: &[bool; 2],
-) -> Result<FirstStart> {
-    let part = if controller {
-        &mut stack.controller
-    } else {
-        &mut stack.agent
+fn first_start(stack: &mut Stack, id: &str, restarted: Restarted) -> Result<FirstStart> {
+    let part = match restarted {
+        Restarted::Controller => &mut stack.controller,
+        Restarted::Agent => &mut stack.agent,
     };
     part.kill()?;
     let (begin, begin_millis) = (Instant::now(), now_millis()?);
     part.start()?;
     part.wait_until_it_answers(PATIENCE)?;
     let answers = begin.elapsed().as_secs_f64();
-    if controller {
+    if restarted == Restarted::Controller {
         stack.reconnect(PATIENCE)?;
         stack.follow_again()?;
     }

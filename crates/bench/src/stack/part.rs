@@ -68,10 +68,6 @@ impl Part {
             .id())
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what is started here is the program to be measured"
-    )]
     pub(crate) fn start(&mut self) -> Result<()> {
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -146,12 +142,10 @@ impl Part {
 
     pub(super) fn log_tail(&self, lines: usize) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().rev().take(lines).collect();
-        lines
-            .iter()
-            .rev()
-            .map(|line| format!("\n  {} | {line}", self.name))
-            .collect()
+        let mut tail: Vec<&str> = log.lines().rev().take(lines).collect();
+        tail.push(self.name);
+        tail.reverse();
+        format!("\n{}", tail.join("\n  | "))
     }
 }
 
