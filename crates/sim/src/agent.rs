@@ -1,0 +1,530 @@
+//! An Agent in the simulated world: the real machine in the simulated commit loop, with the drivers of its Subagents.
+//!
+//! Always: the drivers take the same steps as those of `agent-node`: dedicate, couple, stream from a position, batches of commands,
+//! confirmation after the commit.
+
+use crate::disk::event_id_of;
+use crate::history::History;
+use crate::kernel::{DriverStep, Kernel};
+use crate::line::Line;
+use crate::net::{Ask, ConnId, Packet, Toward};
+use crate::node::{Asker, Committed, Node};
+use crate::place::Place;
+use crate::subagent::json;
+use agent::Work;
+use agent_node::{AgentMachine, Input, Reply};
+use model::{
+    AgentCommand, Attempt, EventId, ItemKey, Problem, RunId, SignedText, SubagentAnswer, SubagentCommand, SubagentId,
+    SubagentStamped, UserId,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As in the real driver.
+const SLOT: usize = 256;
+const BATCH_MAX: usize = 256;
+const RELEASE_DELAY: Duration = Duration::from_millis(500);
+const RELEASE_EVENTS: u64 = 1000;
+
+struct Job {
+    work: Work,
+    items: Vec<(ItemKey, Option<u64>, SignedText)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waits to dial.
+    Resting,
+    Dedicating,
+    /// The machine is told of the dedication.
+    TellingLife,
+    Coupling,
+    OpeningStream,
+    /// The machine is told of the coupling.
+    TellingCoupled,
+    Serving,
+    /// A batch of commands is under way; then everything until here is confirmed.
+    Sending(EventId),
+    /// Reports are being taken over.
+    Taking(EventId),
+    /// The machine is told that a start was refused, then of the failure.
+    TellingRefusal,
+    /// The machine is told of the failure.
+    TellingFailure,
+}
+
+/// The connection to one Subagent.
+struct SubagentDriver {
+    id: SubagentId,
+    uri: Arc<str>,
+    line: Line,
+    stage: Stage,
+    run_id: Option<RunId>,
+    coupling: u64,
+    is_open: bool,
+    cursor: u64,
+    sent: BTreeMap<ItemKey, Option<u64>>,
+    slot: VecDeque<Job>,
+    chunks: VecDeque<Vec<Arc<SubagentStamped>>>,
+    taken_over: EventId,
+    confirmed: EventId,
+    is_confirming: bool,
+    confirm_now: bool,
+    attempts: Vec<Option<Attempt>>,
+    problem: Option<Problem>,
+}
+
+/// A listener to the Agent's events.
+struct Stream {
+    conn: ConnId,
+    after: u64,
+}
+
+/// An Agent.
+pub struct AgentHost {
+    /// Its number.
+    pub index: usize,
+    /// Its node.
+    pub node: Node<AgentMachine>,
+    drivers: BTreeMap<usize, SubagentDriver>,
+    streams: Vec<Stream>,
+}
+
+impl AgentHost {
+    /// One that has not been started.
+    pub fn new(index: usize, machine: AgentMachine) -> AgentHost {
+        let node = Node::new(Place::Agent(index), machine);
+        AgentHost { index, node, drivers: BTreeMap::new(), streams: Vec::new() }
+    }
+
+    /// The process starts.
+    pub fn start(&mut self, k: &mut Kernel, history: &mut History) {
+        self.observe(k, history);
+        self.node.start(k);
+    }
+
+    /// The process is gone.
+    pub fn crash(&mut self, k: &mut Kernel, is_silent: bool) {
+        if self.node.running.is_none() {
+            return;
+        }
+        k.note(format_args!("{} crashes", self.node.place));
+        self.node.crash(k);
+        self.drivers.clear();
+        self.streams.clear();
+        k.end_life(self.node.place, is_silent);
+    }
+
+    fn observe(&mut self, k: &mut Kernel, history: &mut History) {
+        let index = self.index;
+        self.node.observe(k, |k, shadow, observed| history.agent_event(k, index, shadow, observed));
+    }
+
+    /// Goes round as often as there is something to do.
+    pub fn pump(&mut self, k: &mut Kernel) {
+        while k.broken.is_none()
+            && let Some(committed) = self.node.pump(k)
+        {
+            self.committed(k, committed);
+        }
+    }
+
+    /// A batch is on the disk.
+    pub fn synced(&mut self, k: &mut Kernel, history: &mut History, number: u64) {
+        let Some(committed) = self.node.synced(k, number) else { return };
+        self.observe(k, history);
+        self.committed(k, committed);
+        self.pump(k);
+    }
+
+    fn committed(&mut self, k: &mut Kernel, committed: Committed<AgentMachine>) {
+        for (asker, replies) in committed.replies {
+            match asker {
+                Asker::Nobody => {}
+                Asker::Request { conn, number } => {
+                    if let Some(Reply::Answer(answer)) = replies.into_iter().next() {
+                        k.send(conn, Toward::Client, Packet::Response { number, body: Ok(json(&answer)) });
+                    }
+                }
+                Asker::Driver { driver, generation } => self.told(k, driver, generation),
+            }
+        }
+        self.keep_in_step(k);
+        self.hand_out();
+        self.push(k);
+        self.node.release_log();
+        let drivers: Vec<usize> = self.drivers.keys().copied().collect();
+        for driver in drivers {
+            self.serve(k, driver);
+        }
+    }
+
+    /// The Controller's request has arrived.
+    pub fn request(&mut self, k: &mut Kernel, conn: ConnId, number: u64, ask: &Ask) {
+        match ask {
+            Ask::Agent(coupling, text) => match serde_json::from_str::<AgentCommand>(text) {
+                Ok(command) => {
+                    let torn = EventId(self.node.disk.torn);
+                    let input = Input::Command { user: UserId::from("controller"), command, torn, coupling: *coupling };
+                    self.node.ask(Asker::Request { conn, number }, vec![input]);
+                    self.pump(k);
+                }
+                Err(error) => {
+                    let body = Err(json(&Problem::plain(error.to_string())));
+                    k.send(conn, Toward::Client, Packet::Response { number, body });
+                }
+            },
+            Ask::AgentEvents(after) => {
+                if !k.net.conn(conn).is_some_and(|conn| conn.is_open) {
+                    return;
+                }
+                let body = if *after < self.node.disk.torn {
+                    Err(json(&Problem::new("EventSeqTorn", format!("the event {after} is gone"))))
+                } else {
+                    self.streams.push(Stream { conn, after: *after });
+                    Ok(String::new())
+                };
+                k.send(conn, Toward::Client, Packet::Response { number, body });
+                self.push(k);
+            }
+            Ask::Controller(_) | Ask::Subagent(..) | Ask::SubagentEvents(..) => {}
+        }
+    }
+
+    /// Sends what is new to whoever listens.
+    fn push(&mut self, k: &mut Kernel) {
+        self.streams.retain(|stream| k.net.conn(stream.conn).is_some_and(|conn| conn.is_open));
+        for stream in &mut self.streams {
+            let lines = self.node.disk.after(stream.after, 5000);
+            let Some(last) = lines.last() else { continue };
+            stream.after = event_id_of(last);
+            k.send(stream.conn, Toward::Client, Packet::Chunk(lines));
+        }
+    }
+
+    fn keep_in_step(&mut self, k: &mut Kernel) {
+        let Some(machine) = self.node.machine() else { return };
+        let state = &machine.state;
+        if state.meta().is_none() {
+            return;
+        }
+        self.drivers.retain(|_, driver| {
+            let item = state.subagents().get(&driver.id).and_then(|subagent| subagent.item.as_ref());
+            let stays = item.is_some_and(|item| item.uri == driver.uri);
+            if !stays {
+                driver.line.hang_up(k);
+            }
+            stays
+        });
+        let mut new = Vec::new();
+        for (id, subagent) in state.subagents() {
+            let Some(item) = &subagent.item else { continue };
+            let Some(index) = crate::workload::subagent_of(&item.uri) else { continue };
+            if !self.drivers.contains_key(&index) {
+                new.push((index, id.clone(), item.uri.clone(), state.local_subagent() == Some(id)));
+            }
+        }
+        for (index, id, uri, is_local) in new {
+            let line = Line::new(self.node.place, index, Place::Subagent(index), is_local);
+            let driver = SubagentDriver {
+                id,
+                uri,
+                line,
+                stage: Stage::Resting,
+                run_id: None,
+                coupling: 0,
+                is_open: false,
+                cursor: 0,
+                sent: BTreeMap::new(),
+                slot: VecDeque::new(),
+                chunks: VecDeque::new(),
+                taken_over: EventId::BEFORE_FIRST,
+                confirmed: EventId::BEFORE_FIRST,
+                is_confirming: false,
+                confirm_now: false,
+                attempts: Vec::new(),
+                problem: None,
+            };
+            self.drivers.insert(index, driver);
+            self.dial(k, index);
+        }
+    }
+
+    fn hand_out(&mut self) {
+        let Some(running) = &self.node.running else { return };
+        let state = &running.machine.state;
+        for driver in self.drivers.values_mut().filter(|driver| driver.is_open) {
+            for (number, work) in state.work_after(&driver.id, driver.cursor) {
+                if driver.slot.len() >= SLOT {
+                    break;
+                }
+                let mut items = Vec::new();
+                if let Work::Start { order, .. } = &work {
+                    let missing =
+                        state.items_for_job(order).filter(|(key, revision, _)| driver.sent.get(*key) != Some(revision));
+                    items.extend(missing.map(|(key, revision, text)| (key.clone(), revision, text.clone())));
+                }
+                driver.sent.extend(items.iter().map(|(key, revision, _)| (key.clone(), *revision)));
+                driver.slot.push_back(Job { work, items });
+                driver.cursor = number;
+            }
+        }
+    }
+
+    fn dial(&mut self, k: &mut Kernel, index: usize) {
+        let Some(meta) = self.node.machine().and_then(|machine| machine.state.meta()).cloned() else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        driver.line.dial(k);
+        driver.stage = Stage::Dedicating;
+        let command = SubagentCommand::DedicateSubagent {
+            subagent_id: driver.id.clone(),
+            agent_path: meta.agent_path,
+            agent_run_id: meta.agent_run_id,
+            controller_id: meta.controller_id,
+        };
+        driver.line.request(k, Ask::Subagent(0, json(&command)));
+    }
+
+    /// Something for a driver.
+    pub fn driver_step(&mut self, k: &mut Kernel, index: usize, step: DriverStep) {
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        match step {
+            DriverStep::Dial(generation) if driver.line.generation == generation && driver.stage == Stage::Resting => {
+                self.dial(k, index);
+            }
+            DriverStep::TimedOut(number) if driver.line.awaits(number) => {
+                self.fail(k, index, Problem::new("SubagentUnreachable", "the request took too long"));
+            }
+            DriverStep::Listen(generation) if driver.line.generation == generation => {
+                if driver.line.is_silent(k) {
+                    self.fail(k, index, Problem::new("SubagentUnreachable", "the stream is silent"));
+                } else {
+                    driver.line.listen(k);
+                }
+            }
+            DriverStep::Confirm(generation) if driver.line.generation == generation => {
+                driver.is_confirming = false;
+                driver.confirm_now = true;
+                self.serve(k, index);
+            }
+            _ => {}
+        }
+    }
+
+    /// A message for a driver.
+    pub fn driver_message(&mut self, k: &mut Kernel, index: usize, conn: ConnId, packet: Packet) {
+        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.line.is(conn)) else { return };
+        match packet {
+            Packet::Reset => self.fail(k, index, Problem::new("SubagentUnreachable", "the connection was reset")),
+            Packet::Chunk(lines) => {
+                let events = lines.iter().map(|line| serde_json::from_str(line).map(Arc::new)).collect();
+                match events {
+                    Ok(events) => driver.chunks.push_back(events),
+                    Err(error) => return self.fail(k, index, Problem::plain(error.to_string())),
+                }
+                self.serve(k, index);
+            }
+            Packet::Response { number, body } => {
+                if driver.line.answers(number) {
+                    self.answered(k, index, body);
+                }
+            }
+            Packet::Request { .. } => {}
+        }
+    }
+
+    fn answered(&mut self, k: &mut Kernel, index: usize, body: Result<String, String>) {
+        let text = match body {
+            Ok(text) => text,
+            Err(problem) => {
+                let problem = serde_json::from_str(&problem).unwrap_or_else(|_| Problem::plain(problem));
+                return self.fail(k, index, problem);
+            }
+        };
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        if driver.stage == Stage::OpeningStream {
+            driver.stage = Stage::TellingCoupled;
+            driver.is_open = true;
+            driver.cursor = 0;
+            driver.sent.clear();
+            driver.slot.clear();
+            let input = Input::SubagentCoupled { id: driver.id.clone() };
+            return self.tell(k, index, input);
+        }
+        let answer = match serde_json::from_str::<SubagentAnswer>(&text) {
+            Ok(answer) => answer,
+            Err(error) => return self.fail(k, index, Problem::plain(error.to_string())),
+        };
+        match (driver.stage, answer) {
+            (Stage::Dedicating, SubagentAnswer::Dedicated { subagent_run_id, platform_info, .. }) => {
+                driver.run_id = Some(subagent_run_id.clone());
+                driver.stage = Stage::TellingLife;
+                let (id, run_id) = (driver.id.clone(), subagent_run_id);
+                self.tell(k, index, Input::SubagentDedicated { id, run_id, platform: platform_info });
+            }
+            (Stage::Coupling, SubagentAnswer::Coupled { version, .. }) => {
+                driver.coupling = version.as_str().parse().unwrap_or(0);
+                driver.stage = Stage::OpeningStream;
+                let run_id = driver.run_id.as_ref().map_or_else(String::new, ToString::to_string);
+                driver.line.request(k, Ask::SubagentEvents(run_id, driver.taken_over.0));
+            }
+            (Stage::Sending(until), SubagentAnswer::Batch { responses }) => self.sent(k, index, until, responses),
+            (_, SubagentAnswer::Problem { code, message, arguments }) => {
+                self.fail(k, index, Problem { code, message, arguments });
+            }
+            (stage, answer) => self.fail(k, index, Problem::plain(format!("{stage:?}: unexpected {answer:?}"))),
+        }
+    }
+
+    fn sent(&mut self, k: &mut Kernel, index: usize, until: EventId, answers: Vec<SubagentAnswer>) {
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let attempts = std::mem::take(&mut driver.attempts);
+        for (answer, attempt) in answers.into_iter().zip(attempts) {
+            let SubagentAnswer::Problem { code, message, arguments } = answer else { continue };
+            let problem = Problem { code, message, arguments };
+            if let Some(attempt) = attempt
+                && !problem.is("SubagentNotCoupled")
+            {
+                driver.stage = Stage::TellingRefusal;
+                driver.problem = Some(problem.clone());
+                let refused = Input::StartRefused { id: driver.id.clone(), attempt, problem };
+                return self.tell(k, index, refused);
+            }
+            return self.fail(k, index, problem);
+        }
+        driver.confirmed = until;
+        driver.stage = Stage::Serving;
+        self.node.nudge();
+        self.serve(k, index);
+        self.pump(k);
+    }
+
+    fn tell(&mut self, k: &mut Kernel, index: usize, input: Input) {
+        let Some(driver) = self.drivers.get(&index) else { return };
+        let asker = Asker::Driver { driver: index, generation: driver.line.generation };
+        self.node.ask(asker, vec![input]);
+        self.pump(k);
+    }
+
+    /// The machine has been told something, durably.
+    fn told(&mut self, k: &mut Kernel, index: usize, generation: u64) {
+        let Some(machine) = self.node.machine() else { return };
+        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.line.generation == generation) else {
+            return;
+        };
+        match driver.stage {
+            Stage::TellingLife => {
+                let observed = machine.state.subagents().get(&driver.id).map(|subagent| subagent.observed);
+                let observed = observed.unwrap_or_default();
+                driver.taken_over = observed;
+                driver.confirmed = observed;
+                driver.stage = Stage::Coupling;
+                let Some(run_id) = driver.run_id.clone() else { return };
+                let command = SubagentCommand::CoupleDirector {
+                    subagent_id: driver.id.clone(),
+                    subagent_run_id: run_id,
+                    event_id: observed,
+                };
+                driver.line.request(k, Ask::Subagent(0, json(&command)));
+            }
+            Stage::TellingCoupled => {
+                driver.stage = Stage::Serving;
+                driver.line.connected(k);
+                driver.line.listen(k);
+                k.note(format_args!("{} has coupled {}", self.node.place, driver.id));
+                self.node.nudge();
+            }
+            Stage::Taking(last) => {
+                driver.taken_over = last;
+                driver.stage = Stage::Serving;
+                if last.0 - driver.confirmed.0 >= RELEASE_EVENTS {
+                    driver.confirm_now = true;
+                } else if !driver.is_confirming {
+                    driver.is_confirming = true;
+                    driver.line.plan(k, RELEASE_DELAY, DriverStep::Confirm(generation));
+                }
+            }
+            Stage::TellingRefusal => {
+                let problem = driver.problem.take().unwrap_or_else(|| Problem::plain("refused"));
+                self.fail(k, index, problem);
+            }
+            Stage::TellingFailure => {
+                driver.stage = Stage::Resting;
+                driver.line.redial_later(k);
+            }
+            Stage::Resting
+            | Stage::Dedicating
+            | Stage::Coupling
+            | Stage::OpeningStream
+            | Stage::Serving
+            | Stage::Sending(_) => {}
+        }
+    }
+
+    /// The connection is given up.
+    fn fail(&mut self, k: &mut Kernel, index: usize, problem: Problem) {
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        if driver.stage == Stage::TellingFailure || driver.stage == Stage::Resting {
+            return;
+        }
+        k.note(format_args!("{} loses {}: {problem}", self.node.place, driver.id));
+        driver.line.hang_up(k);
+        driver.is_open = false;
+        driver.slot.clear();
+        driver.chunks.clear();
+        driver.is_confirming = false;
+        driver.confirm_now = false;
+        driver.stage = Stage::TellingFailure;
+        let input = Input::SubagentFailed { id: driver.id.clone(), problem };
+        self.tell(k, index, input);
+    }
+
+    /// Does the next thing on a connection that serves.
+    fn serve(&mut self, k: &mut Kernel, index: usize) {
+        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.stage == Stage::Serving) else { return };
+        if let Some(events) = driver.chunks.pop_front() {
+            let Some(last) = events.last().map(|stamped| stamped.event_id) else { return };
+            driver.stage = Stage::Taking(last);
+            let input = Input::SubagentEvents { id: driver.id.clone(), events };
+            return self.tell(k, index, input);
+        }
+        let confirms = driver.taken_over > driver.confirmed;
+        if driver.slot.is_empty() && !(driver.confirm_now && confirms) {
+            driver.confirm_now = false;
+            return;
+        }
+        let mut commands = Vec::new();
+        driver.attempts.clear();
+        while commands.len() < BATCH_MAX
+            && let Some(job) = driver.slot.pop_front()
+        {
+            add(job, &mut commands, &mut driver.attempts);
+        }
+        if confirms {
+            commands.push(SubagentCommand::ReleaseEvents { until_event_id: driver.taken_over });
+            driver.attempts.push(None);
+        }
+        driver.confirm_now = false;
+        driver.stage = Stage::Sending(driver.taken_over);
+        driver.line.request(k, Ask::Subagent(driver.coupling, json(&SubagentCommand::Batch { commands })));
+    }
+}
+
+fn add(job: Job, commands: &mut Vec<SubagentCommand>, attempts: &mut Vec<Option<Attempt>>) {
+    for (key, item_revision, item) in job.items {
+        commands.push(SubagentCommand::AttachItem { item, key, item_revision });
+        attempts.push(None);
+    }
+    match job.work {
+        Work::Start { attempt, order } => {
+            attempts.push(Some(attempt.clone()));
+            let order = Box::new((*order).clone());
+            commands.push(SubagentCommand::StartOrderProcess { attempt, order, default_arguments: BTreeMap::new() });
+        }
+        Work::Kill { attempt, immediately } => {
+            commands.push(SubagentCommand::KillProcess { attempt, immediately });
+            attempts.push(None);
+        }
+    }
+}

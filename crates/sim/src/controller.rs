@@ -1,0 +1,538 @@
+//! The Controller in the simulated world: the real machine in the simulated commit loop, with the drivers of its Agents.
+//!
+//! Always: the drivers take the same steps as those of `controller-node`: dedicate, couple, then three things at once, each on
+//! requests of its own: follow the events, confirm them, send what is to be sent.
+
+use crate::history::History;
+use crate::kernel::{DriverStep, Kernel};
+use crate::line::Line;
+use crate::net::{Ask, ClientCall, ConnId, Packet, Toward};
+use crate::node::{Asker, Committed, Node};
+use crate::place::Place;
+use crate::subagent::json;
+use controller::{Cursor, Thing};
+use controller_node::{ControllerMachine, Input, Reply};
+use model::{
+    AgentAnswer, AgentCommand, AgentPath, ControllerCommand, EventId, ItemBody, ItemKey, ItemOperation, ItemType, OrderId,
+    Problem, RunId, Stamped, SubagentId, UserId,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As in the real driver.
+const LINES_MAX: usize = 1000;
+const BATCH_MAX: usize = 500;
+const RELEASE_PERIOD: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Each driver has three lines: for commands, for the stream and for confirmations.
+const LINES: usize = 3;
+const COMMANDS: usize = 0;
+const STREAM: usize = 1;
+const RELEASES: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Resting,
+    Dedicating,
+    TellingDedicated,
+    Coupling,
+    TellingCoupled,
+    Coupled,
+    TellingFailure,
+}
+
+/// What the sender does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Idle,
+    Posting,
+    TellingRefusals,
+}
+
+/// What the follower does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Following {
+    Opening,
+    Idle,
+    Taking,
+}
+
+/// What confirms does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Releasing {
+    Idle,
+    Pausing,
+    Posting,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    directors: Vec<SubagentId>,
+    uri: Arc<str>,
+}
+
+/// The connection to one Agent.
+struct AgentDriver {
+    path: AgentPath,
+    target: Target,
+    lines: [Line; LINES],
+    stage: Stage,
+    sending: Sending,
+    following: Following,
+    releasing: Releasing,
+    run_id: Option<RunId>,
+    coupling: Option<u64>,
+    observed: EventId,
+    confirmed: EventId,
+    cursor: Cursor,
+    held: BTreeSet<OrderId>,
+    posted: Vec<(Thing, EventId)>,
+    refused: VecDeque<(crate::moment::Moment, Thing, EventId)>,
+    chunks: VecDeque<Vec<String>>,
+}
+
+/// The Controller.
+pub struct ControllerHost {
+    /// Its node.
+    pub node: Node<ControllerMachine>,
+    drivers: BTreeMap<usize, AgentDriver>,
+}
+
+impl ControllerHost {
+    /// One that has not been started.
+    pub fn new(machine: ControllerMachine) -> ControllerHost {
+        ControllerHost { node: Node::new(Place::Controller, machine), drivers: BTreeMap::new() }
+    }
+
+    /// The process starts.
+    pub fn start(&mut self, k: &mut Kernel, history: &mut History) {
+        self.observe(k, history);
+        self.node.start(k);
+    }
+
+    /// The process is gone.
+    pub fn crash(&mut self, k: &mut Kernel, is_silent: bool) {
+        if self.node.running.is_none() {
+            return;
+        }
+        k.note(format_args!("controller crashes"));
+        self.node.crash(k);
+        self.drivers.clear();
+        k.end_life(Place::Controller, is_silent);
+    }
+
+    fn observe(&mut self, k: &mut Kernel, history: &mut History) {
+        self.node.observe(k, |k, shadow, observed| history.controller_event(k, shadow, observed));
+    }
+
+    /// Goes round as often as there is something to do.
+    pub fn pump(&mut self, k: &mut Kernel) {
+        while k.broken.is_none()
+            && let Some(committed) = self.node.pump(k)
+        {
+            self.committed(k, committed);
+        }
+    }
+
+    /// A batch is on the disk.
+    pub fn synced(&mut self, k: &mut Kernel, history: &mut History, number: u64) {
+        let Some(committed) = self.node.synced(k, number) else { return };
+        self.observe(k, history);
+        self.committed(k, committed);
+        self.pump(k);
+    }
+
+    fn committed(&mut self, k: &mut Kernel, committed: Committed<ControllerMachine>) {
+        for (asker, replies) in committed.replies {
+            match asker {
+                Asker::Nobody => {}
+                Asker::Request { conn, number } => {
+                    let body = match replies.into_iter().next() {
+                        Some(Reply::Answer(answer)) => Ok(json(&answer)),
+                        Some(Reply::Items(Ok(()))) => Ok(String::new()),
+                        Some(Reply::Items(Err(problem))) => Err(json(&problem)),
+                        _ => continue,
+                    };
+                    k.send(conn, Toward::Client, Packet::Response { number, body });
+                }
+                Asker::Driver { driver, generation } => self.told(k, driver, generation, replies),
+            }
+        }
+        self.keep_in_step(k);
+        self.node.release_log();
+        let drivers: Vec<usize> = self.drivers.keys().copied().collect();
+        for index in drivers {
+            self.fill(k, index);
+        }
+    }
+
+    /// A client's request has arrived.
+    pub fn request(&mut self, k: &mut Kernel, conn: ConnId, number: u64, ask: &Ask) {
+        let Ask::Controller(call) = ask else { return };
+        let input = match call {
+            ClientCall::Command(text) => serde_json::from_str::<ControllerCommand>(text)
+                .map(|command| Input::Command { user: UserId::from("operator"), command: Box::new(command) }),
+            ClientCall::Items(lines) => {
+                let operations: Result<Vec<_>, _> = lines.iter().map(|line| ItemOperation::from_json(line)).collect();
+                operations.map(Input::Items)
+            }
+        };
+        match input {
+            Ok(input) => {
+                self.node.ask(Asker::Request { conn, number }, vec![input]);
+                self.pump(k);
+            }
+            Err(error) => {
+                let body = Err(json(&Problem::plain(error.to_string())));
+                k.send(conn, Toward::Client, Packet::Response { number, body });
+            }
+        }
+    }
+
+    fn keep_in_step(&mut self, k: &mut Kernel) {
+        let Some(machine) = self.node.machine() else { return };
+        let state = &machine.state;
+        let targets: Vec<(AgentPath, Target)> =
+            state.agents().filter_map(|(path, _)| Some((path.clone(), target_of(state, path)?))).collect();
+        self.drivers.retain(|_, driver| {
+            let stays = targets.iter().any(|(path, target)| *path == driver.path && *target == driver.target);
+            if !stays {
+                driver.lines.iter_mut().for_each(|line| line.hang_up(k));
+            }
+            stays
+        });
+        for (path, target) in targets {
+            let Some(index) = crate::workload::agent_of(&target.uri) else { continue };
+            if self.drivers.contains_key(&index) {
+                continue;
+            }
+            let line = |role| Line::new(Place::Controller, index * LINES + role, Place::Agent(index), false);
+            let driver = AgentDriver {
+                path,
+                target,
+                lines: [line(COMMANDS), line(STREAM), line(RELEASES)],
+                stage: Stage::Resting,
+                sending: Sending::Idle,
+                following: Following::Opening,
+                releasing: Releasing::Idle,
+                run_id: None,
+                coupling: None,
+                observed: EventId::BEFORE_FIRST,
+                confirmed: EventId::BEFORE_FIRST,
+                cursor: Cursor::default(),
+                held: BTreeSet::new(),
+                posted: Vec::new(),
+                refused: VecDeque::new(),
+                chunks: VecDeque::new(),
+            };
+            self.drivers.insert(index, driver);
+            self.dial(k, index);
+        }
+    }
+
+    fn dial(&mut self, k: &mut Kernel, index: usize) {
+        let Some(machine) = self.node.machine() else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let agent = machine.state.agent(&driver.path).cloned().unwrap_or_default();
+        driver.lines.iter_mut().for_each(|line| line.dial(k));
+        driver.observed = agent.event_id;
+        driver.run_id.clone_from(&agent.agent_run_id);
+        if driver.run_id.is_some() {
+            return self.couple(k, index);
+        }
+        driver.stage = Stage::Dedicating;
+        let command = AgentCommand::DedicateAgentDirector {
+            agent_path: driver.path.clone(),
+            directors: driver.target.directors.clone(),
+            controller_id: machine.state.controller_id().clone(),
+            controller_run_id: machine.run_id(),
+        };
+        driver.lines[COMMANDS].request(k, Ask::Agent(None, json(&command)));
+    }
+
+    fn couple(&mut self, k: &mut Kernel, index: usize) {
+        let Some(machine) = self.node.machine() else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(agent_run_id) = driver.run_id.clone() else { return };
+        driver.stage = Stage::Coupling;
+        let command = AgentCommand::CoupleController {
+            agent_path: driver.path.clone(),
+            agent_run_id,
+            event_id: driver.observed,
+            controller_run_id: machine.run_id(),
+        };
+        driver.lines[COMMANDS].request(k, Ask::Agent(None, json(&command)));
+    }
+
+    /// Something for a driver's line.
+    pub fn driver_step(&mut self, k: &mut Kernel, number: usize, step: DriverStep) {
+        let (index, role) = (number / LINES, number % LINES);
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        match step {
+            DriverStep::Dial(generation) => {
+                if driver.lines[role].generation == generation && driver.stage == Stage::Resting {
+                    self.dial(k, index);
+                }
+            }
+            DriverStep::TimedOut(request) => {
+                if driver.lines[role].awaits(request) {
+                    self.fail(k, index, Problem::new("Unreachable", "the request took too long"));
+                }
+            }
+            DriverStep::Listen(generation) => {
+                if driver.lines[role].generation != generation {
+                } else if driver.lines[role].is_silent(k) {
+                    self.fail(k, index, Problem::new("AgentConnectionLost", "the Agent's event stream broke"));
+                } else {
+                    driver.lines[role].listen(k);
+                }
+            }
+            DriverStep::Confirm(generation) => {
+                if driver.lines[role].generation != generation {
+                } else if role == RELEASES {
+                    driver.releasing = Releasing::Posting;
+                    driver.confirmed = driver.observed;
+                    let command = AgentCommand::ReleaseEvents { until_event_id: driver.confirmed };
+                    driver.lines[RELEASES].request(k, Ask::Agent(driver.coupling, json(&command)));
+                } else {
+                    self.fill(k, index);
+                }
+            }
+        }
+    }
+
+    /// A message for a driver.
+    pub fn driver_message(&mut self, k: &mut Kernel, conn: ConnId, packet: Packet) {
+        let found = self.drivers.iter().find_map(|(index, driver)| {
+            let role = driver.lines.iter().position(|line| line.is(conn))?;
+            Some((*index, role))
+        });
+        let Some((index, role)) = found else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        match packet {
+            Packet::Reset => self.fail(k, index, Problem::new("Unreachable", "the connection was reset")),
+            Packet::Chunk(lines) => {
+                driver.chunks.push_back(lines);
+                self.follow(k, index);
+            }
+            Packet::Response { number, body } => {
+                if driver.lines[role].answers(number) {
+                    self.answered(k, index, role, body);
+                }
+            }
+            Packet::Request { .. } => {}
+        }
+    }
+
+    fn answered(&mut self, k: &mut Kernel, index: usize, role: usize, body: Result<String, String>) {
+        let text = match body {
+            Ok(text) => text,
+            Err(problem) => {
+                let problem = serde_json::from_str(&problem).unwrap_or_else(|_| Problem::plain(problem));
+                return self.fail(k, index, problem);
+            }
+        };
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        if role == STREAM {
+            driver.following = Following::Idle;
+            driver.lines[STREAM].listen(k);
+            return self.follow(k, index);
+        }
+        let answer = match serde_json::from_str::<AgentAnswer>(&text) {
+            Ok(AgentAnswer::Problem { code, message, arguments }) => {
+                return self.fail(k, index, Problem { code, message, arguments });
+            }
+            Ok(answer) => answer,
+            Err(error) => return self.fail(k, index, Problem::plain(error.to_string())),
+        };
+        if role == RELEASES {
+            driver.releasing = Releasing::Idle;
+            return self.release(k, index);
+        }
+        match (driver.stage, answer) {
+            (Stage::Dedicating, AgentAnswer::Dedicated { agent_run_id, agent_event_id }) => {
+                driver.stage = Stage::TellingDedicated;
+                driver.run_id = Some(agent_run_id.clone());
+                driver.observed = agent_event_id;
+                let agent = driver.path.clone();
+                self.tell(k, index, COMMANDS, vec![Input::AgentDedicated { agent, run_id: agent_run_id, event_id: agent_event_id }]);
+            }
+            (Stage::Coupling, AgentAnswer::Coupled { order_ids, coupling }) => {
+                driver.stage = Stage::TellingCoupled;
+                driver.coupling = Some(coupling);
+                driver.held = order_ids.into_iter().collect();
+                let agent = driver.path.clone();
+                self.tell(k, index, COMMANDS, vec![Input::AgentCoupled { agent }]);
+            }
+            (Stage::Coupled, AgentAnswer::Batch { responses }) => self.posted(k, index, responses),
+            (stage, answer) => self.fail(k, index, Problem::plain(format!("{stage:?}: unexpected {answer:?}"))),
+        }
+    }
+
+    fn tell(&mut self, k: &mut Kernel, index: usize, role: usize, inputs: Vec<Input>) {
+        let Some(driver) = self.drivers.get(&index) else { return };
+        let asker = Asker::Driver { driver: index * LINES + role, generation: driver.lines[role].generation };
+        self.node.ask(asker, inputs);
+        self.pump(k);
+    }
+
+    /// The machine has been told something, durably.
+    fn told(&mut self, k: &mut Kernel, number: usize, generation: u64, replies: Vec<Reply>) {
+        let (index, role) = (number / LINES, number % LINES);
+        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.lines[role].generation == generation) else {
+            return;
+        };
+        if role == STREAM {
+            driver.following = Following::Idle;
+            for reply in replies {
+                if let Reply::Observed(observed) = reply {
+                    driver.observed = observed;
+                }
+            }
+            self.release(k, index);
+            return self.follow(k, index);
+        }
+        match driver.stage {
+            Stage::TellingDedicated => self.couple(k, index),
+            Stage::TellingCoupled => {
+                driver.stage = Stage::Coupled;
+                driver.sending = Sending::Idle;
+                driver.following = Following::Opening;
+                driver.releasing = Releasing::Idle;
+                driver.confirmed = driver.observed;
+                driver.cursor = Cursor::default();
+                driver.refused.clear();
+                driver.chunks.clear();
+                driver.lines.iter_mut().for_each(|line| line.connected(k));
+                k.note(format_args!("controller has coupled {} at {}", driver.path, driver.observed));
+                let after = driver.observed.0;
+                driver.lines[STREAM].request(k, Ask::AgentEvents(after));
+                self.node.nudge();
+            }
+            Stage::Coupled if driver.sending == Sending::TellingRefusals => {
+                driver.sending = Sending::Idle;
+            }
+            Stage::TellingFailure => {
+                driver.stage = Stage::Resting;
+                driver.lines[COMMANDS].redial_later(k);
+            }
+            Stage::Resting | Stage::Dedicating | Stage::Coupling | Stage::Coupled => {}
+        }
+    }
+
+    /// The connection is given up.
+    fn fail(&mut self, k: &mut Kernel, index: usize, problem: Problem) {
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        if driver.stage == Stage::TellingFailure || driver.stage == Stage::Resting {
+            return;
+        }
+        k.note(format_args!("controller loses {}: {problem}", driver.path));
+        driver.lines.iter_mut().for_each(|line| line.hang_up(k));
+        driver.stage = Stage::TellingFailure;
+        let input = Input::AgentCouplingFailed { agent: driver.path.clone(), problem };
+        self.tell(k, index, COMMANDS, vec![input]);
+    }
+
+    /// Takes over what has come, one piece after another.
+    fn follow(&mut self, k: &mut Kernel, index: usize) {
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        if driver.stage != Stage::Coupled || driver.following != Following::Idle {
+            return;
+        }
+        let Some(mut lines) = driver.chunks.pop_front() else { return };
+        if lines.len() > LINES_MAX {
+            driver.chunks.push_front(lines.split_off(LINES_MAX));
+        }
+        let read = |line: &String| {
+            Stamped::from_json(line).map_err(|error| {
+                let id = EventId(crate::disk::event_id_of(line));
+                (id, Problem::new("AgentEventIsUnreadable", error.to_string()))
+            })
+        };
+        let events = lines.iter().map(read).collect();
+        driver.following = Following::Taking;
+        let agent = driver.path.clone();
+        self.tell(k, index, STREAM, vec![Input::AgentEvents { agent, events }]);
+    }
+
+    /// Confirms what was taken over, after a pause.
+    fn release(&mut self, k: &mut Kernel, index: usize) {
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        if driver.stage == Stage::Coupled && driver.releasing == Releasing::Idle && driver.observed > driver.confirmed {
+            driver.releasing = Releasing::Pausing;
+            let generation = driver.lines[RELEASES].generation;
+            driver.lines[RELEASES].plan(k, RELEASE_PERIOD, DriverStep::Confirm(generation));
+        }
+    }
+
+    /// Sends what is new, or what was refused and is due again.
+    fn fill(&mut self, k: &mut Kernel, index: usize) {
+        let Some(machine) = self.node.running.as_ref().map(|running| &running.machine) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        if driver.stage != Stage::Coupled || driver.sending != Sending::Idle {
+            return;
+        }
+        let state = &machine.state;
+        let mut passed = driver.cursor.clone();
+        let mut batch = Vec::new();
+        let mut commands = Vec::new();
+        for (thing, since) in state.outbox(&driver.path, &driver.cursor).take(BATCH_MAX) {
+            passed.pass(thing, since);
+            if let Thing::AttachOrder(id) = thing
+                && driver.held.remove(id)
+            {
+                continue;
+            }
+            if let Some(command) = state.agent_command(thing) {
+                batch.push((thing.clone(), since));
+                commands.push(command);
+            }
+        }
+        driver.cursor = passed;
+        while let Some((_, thing, since)) = driver.refused.pop_front_if(|(at, _, _)| *at <= k.now) {
+            if state.outbox_since(&driver.path, &thing) == Some(since)
+                && let Some(command) = state.agent_command(&thing)
+            {
+                batch.push((thing, since));
+                commands.push(command);
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        driver.posted = batch;
+        driver.sending = Sending::Posting;
+        driver.lines[COMMANDS].request(k, Ask::Agent(driver.coupling, json(&AgentCommand::Batch { commands })));
+    }
+
+    fn posted(&mut self, k: &mut Kernel, index: usize, responses: Vec<AgentAnswer>) {
+        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let mut refusals = Vec::new();
+        for ((thing, since), response) in std::mem::take(&mut driver.posted).into_iter().zip(responses) {
+            let AgentAnswer::Problem { code, message, arguments } = response else { continue };
+            let problem = Problem { code, message, arguments };
+            k.note(format_args!("{} refuses {thing:?}: {problem}", driver.path));
+            refusals.push(Input::AgentRefused { agent: driver.path.clone(), thing: thing.clone(), problem });
+            driver.refused.push_back((k.now.plus(REFUSED_PAUSE), thing, since));
+            let generation = driver.lines[COMMANDS].generation;
+            driver.lines[COMMANDS].plan(k, REFUSED_PAUSE, DriverStep::Confirm(generation));
+        }
+        if refusals.is_empty() {
+            driver.sending = Sending::Idle;
+            return self.fill(k, index);
+        }
+        driver.sending = Sending::TellingRefusals;
+        self.tell(k, index, COMMANDS, refusals);
+    }
+}
+
+fn target_of(state: &controller::State, path: &AgentPath) -> Option<Target> {
+    let record = state.item(&ItemKey::simple(ItemType::AgentRef, path.as_str()))?;
+    let ItemBody::Agent(agent) = &record.item.body else { return None };
+    let director = agent.directors.first()?;
+    let record = state.item(&ItemKey::simple(ItemType::SubagentItem, director.as_str()))?;
+    let ItemBody::Subagent(subagent) = &record.item.body else { return None };
+    Some(Target { directors: agent.directors.clone(), uri: Arc::clone(&subagent.uri) })
+}

@@ -1,0 +1,98 @@
+//! The kinds of faults that a world knows, and how often each has happened.
+//!
+//! Always: a fault is counted where it takes effect, so that one that is disabled shows as zero.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+macro_rules! faults {
+    ($($(#[$meta:meta])* $name:ident = $text:literal),* $(,)?) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault { $($(#[$meta])* $name),* }
+
+        impl Fault {
+            /// All kinds.
+            pub const ALL: &[Fault] = &[$(Fault::$name),*];
+        }
+
+        impl fmt::Display for Fault {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Fault::$name => $text),* })
+            }
+        }
+    };
+}
+
+faults! {
+    /// The Controller's process is killed.
+    ControllerCrash = "Controller crash",
+    /// An Agent's process is killed, and its own Subagent with it.
+    AgentCrash = "Agent crash",
+    /// A Subagent's process is killed.
+    SubagentCrash = "Subagent crash",
+    /// A process stands still for a while.
+    Pause = "pause",
+    /// No message gets through in either direction.
+    PartitionBoth = "two-way partition",
+    /// No message gets through in one direction.
+    PartitionOneWay = "one-way partition",
+    /// A message is lost, and its connection with it.
+    LostMessage = "lost message",
+    /// A request arrives long after its sender has given up.
+    LateMessage = "late message",
+    /// A request arrives twice.
+    DuplicateMessage = "duplicated message",
+    /// A message of a later connection overtakes one of an earlier.
+    BrokenConnection = "broken connection",
+    /// An unsynced batch is lost in a crash.
+    LostWrite = "lost unsynced write",
+    /// An unsynced batch is cut in the middle.
+    TornWrite = "torn write",
+    /// An unsynced batch is found whole after a crash, though nobody was told.
+    KeptWrite = "unacknowledged write kept",
+    /// A snapshot is interrupted.
+    CutSnapshot = "interrupted snapshot",
+    /// Syncs take a hundred times as long.
+    SlowDisk = "slow disk",
+    /// Nothing can be written.
+    FullDisk = "full disk",
+    /// A sync fails.
+    FailedSync = "failed sync",
+    /// A clock jumps forward.
+    ClockForward = "clock jump forward",
+    /// A clock jumps backward.
+    ClockBackward = "clock jump backward",
+    /// A process dies with its Subagent.
+    LostProcess = "lost process",
+    /// A process ignores SIGTERM.
+    IgnoredTerm = "ignored SIGTERM",
+}
+
+/// How often each fault has happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<Fault, u64>);
+
+impl Counts {
+    /// One more.
+    pub fn count(&mut self, fault: Fault) {
+        *self.0.entry(fault).or_default() += 1;
+    }
+
+    /// So often.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.0.get(&fault).copied().unwrap_or(0)
+    }
+
+    /// Adds another world's.
+    pub fn add(&mut self, other: &Counts) {
+        for (fault, count) in &other.0 {
+            *self.0.entry(*fault).or_default() += count;
+        }
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
