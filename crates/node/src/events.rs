@@ -45,11 +45,11 @@ pub async fn event_stream(
     query: &EventQuery,
     closing: Option<&Closing>,
 ) -> Result<Response, Refusal> {
-    let after = query
-        .after
-        .map_or_else(|| *log.committed().borrow(), |after| after);
+    let after = query.after.unwrap_or_else(|| *log.committed().borrow());
     let begin = position(log, EventId(after)).await?;
     let mut follower = Follower {
+        reached: begin,
+        present: *log.committed().borrow(),
         reader: log
             .read_after(begin)
             .map_err(|torn| torn_problem(EventId(after), EventId(torn.torn_event_id)))?,
@@ -214,6 +214,10 @@ impl Wanted {
 /// Reads on from an event id.
 struct Follower {
     reader: Reader,
+    /// What has been read.
+    reached: u64,
+    /// What was committed when the reader came: he gets it whatever his timeout is.
+    present: u64,
     after: u64,
     wanted: Wanted,
     left: usize,
@@ -238,7 +242,7 @@ impl Follower {
             match patience {
                 // A moment is enough for what is there already.
                 Some(patience) => {
-                    tokio::time::sleep_until(patience + Duration::from_millis(100)).await
+                    tokio::time::sleep_until(patience + Duration::from_millis(100)).await;
                 }
                 None => std::future::pending().await,
             }
@@ -266,13 +270,18 @@ impl Follower {
     }
 
     async fn next_batch(&mut self) -> Option<Batch> {
-        match self.deadline {
-            None => self.reader.next().await,
-            Some(deadline) => tokio::time::timeout_at(deadline, self.reader.next())
-                .await
-                .ok()
-                .flatten(),
-        }
+        let batch = match self.deadline {
+            // Reading from the disk takes its time; only waiting for what is not there yet has an end.
+            Some(deadline) if self.reached >= self.present => {
+                tokio::time::timeout_at(deadline, self.reader.next())
+                    .await
+                    .ok()
+                    .flatten()?
+            }
+            _ => self.reader.next().await?,
+        };
+        self.reached = batch.last_event_id;
+        Some(batch)
     }
 
     async fn collect(&mut self, chunk: Bytes) -> Bytes {
