@@ -17,6 +17,7 @@ mod step;
 mod suite;
 
 pub use case::{Case, cases};
+pub(crate) use driver::operations;
 pub use outcome::Verdict;
 pub use report::{documentation, table};
 pub use suite::{Suite, run};

@@ -29,7 +29,10 @@ pub struct Case {
 
 /// All cases in the order of the file.
 pub fn cases() -> Result<Vec<Case>> {
-    serde_saphyr::from_str(CASES).context("conformance/cases.yaml cannot be read")
+    // Orders are called N and Y here, which is no truth.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(CASES, options)
+        .context("conformance/cases.yaml cannot be read")
 }
 
 impl Case {

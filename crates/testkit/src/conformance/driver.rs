@@ -15,6 +15,15 @@ use crate::world::{AgentPlan, Plan, Refused, World};
 
 /// An event too many would follow its predecessors at once.
 const AFTERMATH: Duration = Duration::from_millis(150);
+/// What the driver judges; notes are for readers.
+const READABLE: [&str; 6] = [
+    "events",
+    "events without attach, detach",
+    "events without attach, detach, stdout",
+    "rejected",
+    "stdout",
+    "note",
+];
 const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A case with its world.
@@ -22,6 +31,7 @@ pub(crate) struct Drive<'a> {
     pub(crate) case: &'a Case,
     pub(crate) world: World,
     added: Vec<String>,
+    spoken_of: Vec<String>,
     pub(crate) refused: Vec<Refused>,
 }
 
@@ -44,6 +54,7 @@ impl<'a> Drive<'a> {
             case,
             world: World::start(plan).await?,
             added: Vec::new(),
+            spoken_of: Vec::new(),
             refused: Vec::new(),
         })
     }
@@ -127,14 +138,18 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    async fn wait_for(&self, awaited: &Awaited) -> Result<()> {
-        let orders = if awaited.orders.is_empty() {
-            &self.added
-        } else {
-            &awaited.orders
+    async fn wait_for(&mut self, awaited: &Awaited) -> Result<()> {
+        // `both` are those that were waited for before, if any.
+        let orders = match (&awaited.orders[..], &self.spoken_of[..]) {
+            ([], []) => self.added.clone(),
+            ([], spoken_of) => spoken_of.to_vec(),
+            (named, _) => named.to_vec(),
         };
+        if awaited.orders.len() > 1 {
+            self.spoken_of.clone_from(&awaited.orders);
+        }
         ensure!(!orders.is_empty(), "no order to wait for");
-        for order in orders {
+        for order in &orders {
             match &awaited.what {
                 What::Event(kind) => {
                     self.world.await_nth(order, kind, awaited.nth).await?;
@@ -146,6 +161,19 @@ impl<'a> Drive<'a> {
                 }
                 What::Stdout(text) => self.world.await_stdout(order, text, awaited.nth).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the case claims nothing but what [`Drive::judge`] can read.
+    pub(crate) fn check_readable(&self) -> Result<()> {
+        let unread = self
+            .case
+            .then
+            .keys()
+            .find(|key| !READABLE.contains(&key.as_str()));
+        if let Some(key) = unread {
+            bail!("the case claims “{key}”, and nobody judges it");
         }
         Ok(())
     }

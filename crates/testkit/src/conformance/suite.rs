@@ -160,6 +160,7 @@ async fn judge(case: &Case) -> (How, Verdict) {
 /// The case as it stands in the file.
 async fn as_told(case: &Case) -> Result<()> {
     let mut drive = Drive::start(case).await?;
+    drive.check_readable()?;
     drive.all_steps().await?;
     drive.judge().await
 }

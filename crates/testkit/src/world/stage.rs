@@ -72,10 +72,18 @@ impl World {
             dir: Some(dir),
         };
         let token = token.display().to_string();
-        let mut settings = vec![format!("agents.token-file={token}")];
         let own = world.plan.controller_settings.iter();
-        settings.extend(own.map(|(key, value)| format!("{key}={value}")));
-        world.add_node(Part::Controller, CONTROLLER, &set(&settings))?;
+        let mut settings: Vec<String> = own.map(|(key, value)| format!("{key}={value}")).collect();
+        // Somebody who never releases anything: the reader of a test may be away for as long as it likes.
+        if !settings
+            .iter()
+            .any(|setting| setting.starts_with("release-events-users"))
+        {
+            settings.push("release-events-users=keeper".to_owned());
+        }
+        let mut arguments = vec!["--token-file".to_owned(), token.clone()];
+        arguments.extend(set(&settings));
+        world.add_node(Part::Controller, CONTROLLER, &arguments)?;
         for agent in world.plan.agents.clone() {
             let mut arguments = vec!["--name".to_owned(), agent.name.clone()];
             arguments.extend(["--token-file".to_owned(), token.clone()]);
