@@ -45,7 +45,9 @@ pub enum Effect {
 /// Why a job was made to end. The greater one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
+    /// It ran longer than it may.
     TimedOut,
+    /// Somebody asked for it.
     Killed,
 }
 
@@ -57,6 +59,7 @@ enum Phase {
     Ended,
 }
 
+/// How far one job is on the way to its end.
 #[derive(Clone, Debug)]
 pub struct Ending {
     grace: Duration,
@@ -83,6 +86,7 @@ impl Ending {
         }
     }
 
+    /// Takes note of an input; answers what is to be done now, in this order. After the end nothing is.
     #[must_use]
     pub fn on(&mut self, input: Input) -> Vec<Effect> {
         let (phase, effects) = self.next(input);

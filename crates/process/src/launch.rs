@@ -11,10 +11,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// A process that is to be started.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Absolute.
+    /// The path of the program or script; absolute.
     pub program: PathBuf,
+    /// The arguments without the program's own name.
     pub args: Vec<OsString>,
     /// The complete environment; only the job's mark is added to it.
     pub env: Vec<(OsString, OsString)>,
@@ -24,45 +26,121 @@ pub struct Launch {
     pub tag: String,
 }
 
+/// Why a process could not be started. Its text tells the job's author what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The program's path is relative.
     #[error("{} cannot be started: the path is not absolute", program.display())]
-    NotAbsolute { program: PathBuf },
+    NotAbsolute {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// Nothing is at the program's path.
     #[error("{} cannot be started: there is no such file", program.display())]
-    NotFound { program: PathBuf },
+    NotFound {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// The program's path leads to a directory.
     #[error("{} cannot be started: it is a directory", program.display())]
-    IsDirectory { program: PathBuf },
+    IsDirectory {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// The file lacks the permission to be executed.
     #[error("{} cannot be started: it is not executable; give it the permission with chmod +x", program.display())]
-    NotExecutable { program: PathBuf },
+    NotExecutable {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// The file is executable, but a directory above it or its file system forbids it.
     #[error("{} cannot be started: permission denied (check its directories, and that its file system is not mounted noexec)", program.display())]
-    PermissionDenied { program: PathBuf },
+    PermissionDenied {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// The script's first line names an interpreter that is not there or cannot be executed.
     #[error("{} cannot be started: its interpreter {interpreter} (first line, after #!) cannot be executed", program.display())]
     NoInterpreter {
+        /// The program of the launch.
         program: PathBuf,
+        /// The interpreter, as the script's first line names it.
         interpreter: String,
     },
+    /// The kernel does not know the file's format.
     #[error("{} cannot be started: it is neither a program for this machine nor a script with a first line like #!/bin/sh", program.display())]
-    NotAProgram { program: PathBuf },
+    NotAProgram {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// The working directory cannot be entered.
     #[error("{} cannot be started: the working directory {} is not there or not accessible", program.display(), dir.display())]
-    NoWorkingDirectory { program: PathBuf, dir: PathBuf },
+    NoWorkingDirectory {
+        /// The program of the launch.
+        program: PathBuf,
+        /// The working directory of the launch.
+        dir: PathBuf,
+    },
+    /// Arguments and environment together exceed what the kernel takes.
     #[error("{} cannot be started: its arguments and environment are longer than the system allows", program.display())]
-    TooLong { program: PathBuf },
+    TooLong {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// A text for the kernel contains the character that ends such texts.
     #[error("{} cannot be started: an argument, a path or a variable contains a NUL character", program.display())]
-    ContainsNul { program: PathBuf },
+    ContainsNul {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// As many processes run as [`Settings::process_limit`](crate::Settings::process_limit) allows.
     #[error("{} cannot be started: {limit} processes are running, more are not allowed here", program.display())]
-    LimitReached { program: PathBuf, limit: usize },
+    LimitReached {
+        /// The program of the launch.
+        program: PathBuf,
+        /// The limit, in processes.
+        limit: usize,
+    },
+    /// The kernel refuses a further process for this user or this machine.
     #[error("{} cannot be started: the system allows no more processes (see ulimit -u and kernel.pid_max)", program.display())]
-    TooManyProcesses { program: PathBuf },
+    TooManyProcesses {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// There is no descriptor left for the output pipes.
     #[error("{} cannot be started: too many files are open (see ulimit -n)", program.display())]
-    TooManyFiles { program: PathBuf },
+    TooManyFiles {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// The kernel has no memory for the process.
     #[error("{} cannot be started: not enough memory", program.display())]
-    NoMemory { program: PathBuf },
+    NoMemory {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// Somebody has the file open for writing, and half a second of waiting has not changed it.
     #[error("{} cannot be started: it is being written at this moment", program.display())]
-    IsBeingWritten { program: PathBuf },
+    IsBeingWritten {
+        /// The program of the launch.
+        program: PathBuf,
+    },
+    /// The process could not be noted, so that a successor would not find it; it is ended again if it had been started.
     #[error("{} cannot be started: the ledger of running processes cannot be written", program.display())]
-    Ledger { program: PathBuf, source: io::Error },
+    Ledger {
+        /// The program of the launch.
+        program: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The kernel gave a cause that has no name here.
     #[error("{} cannot be started", program.display())]
-    Other { program: PathBuf, source: io::Error },
+    Other {
+        /// The program of the launch.
+        program: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 /// Starts the process with both outputs on pipes.

@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A job that the predecessor was running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
+    /// The tag of its launch, which says which attempt it was.
     pub tag: String,
     /// All its processes that were still there.
     pub pids: Vec<u32>,
@@ -29,7 +30,9 @@ pub struct Leftover {
 /// What was found, and with `survivors` what could not be ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
+    /// The predecessor's jobs of which processes were still there.
     pub jobs: Vec<Leftover>,
+    /// Pids that SIGKILL has not ended within five seconds.
     pub survivors: Vec<u32>,
 }
 

@@ -4,6 +4,7 @@
 //! Never here: orders, outcomes, JSON, or the decision when to kill (see `ending` for the order of the steps).
 //! The design note is `docs/processes.md`.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod adoption;
 mod cgroup;

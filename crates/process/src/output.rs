@@ -6,9 +6,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// One of the two outputs of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {
+    /// Standard output, descriptor 1.
     Stdout,
+    /// Standard error, descriptor 2.
     Stderr,
 }
 

@@ -7,26 +7,51 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+/// A file with more bytes than this is refused.
 pub const MAX_RETURN_VALUES_BYTES: u64 = 1024 * 1024;
 /// So much of a bad line is shown.
 const SHOWN_CHARACTERS: usize = 80;
 
+/// Why a job's return values cannot be taken. Its text names the line for the job's author.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReturnValues {
+    /// A line is no assignment; empty lines are none either.
     #[error(
         "return values, line {number}: there is no = in {line:?}; each line must be NAME=VALUE"
     )]
-    NoEqualSign { number: usize, line: String },
+    NoEqualSign {
+        /// The number of the line, counted from 1.
+        number: usize,
+        /// The beginning of the line, at most 80 characters.
+        line: String,
+    },
+    /// Nothing but blanks stands before the equal sign.
     #[error(
         "return values, line {number}: there is no name before the = in {line:?}; each line must be NAME=VALUE"
     )]
-    NoName { number: usize, line: String },
+    NoName {
+        /// The number of the line, counted from 1.
+        number: usize,
+        /// The beginning of the line, at most 80 characters.
+        line: String,
+    },
+    /// The file exceeds [`MAX_RETURN_VALUES_BYTES`].
     #[error("return values: the file has more than {MAX_RETURN_VALUES_BYTES} bytes")]
     TooLong,
+    /// The file contains bytes that are no text.
     #[error("return values: the file is not UTF-8 (at byte {at})")]
-    NotUtf8 { at: usize },
+    NotUtf8 {
+        /// The number of good bytes before the first bad one.
+        at: usize,
+    },
+    /// The file is there, but reading it failed.
     #[error("return values: the file {} cannot be read", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
+    Unreadable {
+        /// The file that the job was given.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
 }
 
 /// Reads the file. A job that has removed it has no return values.
@@ -46,6 +71,7 @@ pub fn read_return_values(path: &Path) -> Result<BTreeMap<String, String>, BadRe
     }
 }
 
+/// Reads the content of the file. The first bad line refuses all of it.
 pub fn parse_return_values(bytes: &[u8]) -> Result<BTreeMap<String, String>, BadReturnValues> {
     if bytes.len() as u64 > MAX_RETURN_VALUES_BYTES {
         return Err(BadReturnValues::TooLong);

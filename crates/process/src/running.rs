@@ -36,16 +36,26 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
 }
 
+/// What a job's owner hears of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    Output { stream: Stream, text: String },
+    /// A piece of what the job has written.
+    Output {
+        /// Where it was written to.
+        stream: Stream,
+        /// The piece; it ends wherever it was cut, not only at line ends.
+        text: String,
+    },
+    /// The job is over; nothing comes after this.
     Ended(ExitStatus),
 }
 
-/// Exactly one is known, unless the system has lost the status.
+/// How the main process ended. Exactly one is known, unless the system has lost the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitStatus {
+    /// The exit code, 0 to 255, of a process that ended by itself.
     pub code: Option<i32>,
+    /// The number of the signal that ended it.
     pub signal: Option<i32>,
 }
 
@@ -63,6 +73,7 @@ pub struct JobHandle {
 }
 
 impl JobHandle {
+    /// The pid of the main process; after the job's end it may belong to somebody else.
     pub fn pid(&self) -> u32 {
         self.job.main.pid
     }
@@ -78,6 +89,7 @@ impl JobHandle {
     }
 }
 
+/// A job that has been started; whoever has it pulls its events. Dropped before the end, the job is killed.
 #[derive(Debug)]
 pub struct Running {
     job: Arc<Job>,
@@ -137,10 +149,12 @@ impl Running {
         Ok(running)
     }
 
+    /// The pid of the main process, which is also the number of the job's process group.
     pub fn pid(&self) -> u32 {
         self.job.main.pid
     }
 
+    /// A handle to signal it from elsewhere.
     pub fn handle(&self) -> JobHandle {
         JobHandle {
             job: Arc::clone(&self.job),

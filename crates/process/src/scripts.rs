@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// The directory of scripts that are to be run: each text is one file.
 #[derive(Debug)]
 pub struct ScriptFiles {
     dir: PathBuf,
@@ -25,6 +26,7 @@ pub struct ScriptFiles {
 pub struct ScriptCommand {
     /// The script itself if its first line names an interpreter, otherwise `/bin/sh`.
     pub program: PathBuf,
+    /// Nothing, or the script's path for the shell.
     pub args: Vec<OsString>,
 }
 

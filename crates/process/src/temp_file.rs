@@ -15,6 +15,7 @@ pub struct TempFiles {
     next: Arc<AtomicU64>,
 }
 
+/// A file that is removed when this is dropped.
 #[derive(Debug)]
 pub struct TempFile {
     path: PathBuf,
@@ -66,6 +67,7 @@ impl TempFiles {
 }
 
 impl TempFile {
+    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -25,6 +25,7 @@ pub enum CgroupUse {
     /// Where the host has them and lets us.
     #[default]
     Auto,
+    /// Nowhere; jobs are found by their tree and their mark only.
     Off,
 }
 
@@ -35,16 +36,20 @@ pub enum AfterEnd {
     /// A job may start a service: that is let alone.
     #[default]
     LeaveDaemons,
+    /// They are killed.
     EndAll,
 }
 
+/// How the jobs of a ward are kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whether jobs get control groups.
     pub cgroups: CgroupUse,
     /// No more processes than this run at a time.
     pub process_limit: usize,
     /// The time between SIGTERM and SIGKILL for leftovers of a crashed predecessor; zero is SIGKILL at once.
     pub leftover_delay: Duration,
+    /// What becomes of a job's processes after its normal end.
     pub after_end: AfterEnd,
     /// After SIGKILL the outputs are read no longer than this, even if somebody still holds them.
     pub drain_after_kill: Duration,
@@ -65,17 +70,32 @@ impl Default for Settings {
     }
 }
 
+/// Why a work directory cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The directory is not there and cannot be made.
     #[error("the work directory {} cannot be made", dir.display())]
-    Dir { dir: PathBuf, source: io::Error },
+    Dir {
+        /// The work directory.
+        dir: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The ledger of running processes is used by another process or cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A part of the ward other than the ledger's reading has failed: the ledger's new beginning, the keeper's thread, or
+    /// becoming the parent of orphans.
     #[error("the ward of the work directory {} cannot begin", dir.display())]
-    Begin { dir: PathBuf, source: io::Error },
+    Begin {
+        /// The work directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
-/// May be cloned; jobs keep it alive.
+/// The keeper of all jobs of a work directory. May be cloned; jobs keep it alive.
 #[derive(Clone, Debug)]
 pub struct Ward {
     core: Arc<WardCore>,
