@@ -161,13 +161,14 @@ impl Driver {
                     let Some(job) = job else { return Ok(()) };
                     let mut commands = Vec::new();
                     let mut attempts = Vec::new();
-                    add(job, &mut commands, &mut attempts);
-                    while commands.len() < BATCH_MAX && let Ok(job) = work.try_recv() {
-                        add(job, &mut commands, &mut attempts);
-                    }
+                    // Before the starts: an order that was added anew under an old name counts its attempts anew.
                     if taken_over > confirmed {
                         commands.push(SubagentCommand::ReleaseEvents { until_event_id: taken_over });
                         attempts.push(None);
+                    }
+                    add(job, &mut commands, &mut attempts);
+                    while commands.len() < BATCH_MAX && let Ok(job) = work.try_recv() {
+                        add(job, &mut commands, &mut attempts);
                     }
                     self.send(coupling, commands, attempts).await?;
                     confirmed = taken_over;

@@ -9,6 +9,9 @@ use node::{Facts, Machine, NotApplicable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// A workflow that retries without delay and without end never comes to rest: after so many events others get their turn.
+const EVENTS_PER_ROUND: usize = 1000;
+
 /// The Agent's state in the commit loop.
 #[derive(Clone, Debug)]
 pub struct AgentMachine {
@@ -255,7 +258,10 @@ impl Machine for AgentMachine {
     }
 
     fn advance(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
-        while let Some(events) = self.state.step(facts.now()) {
+        let begin = facts.len();
+        while facts.len() - begin < EVENTS_PER_ROUND
+            && let Some(events) = self.state.step(facts.now())
+        {
             self.record_all(facts, events)?;
         }
         Ok(())

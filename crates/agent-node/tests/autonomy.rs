@@ -464,3 +464,21 @@ async fn a_late_command_of_an_earlier_connection_does_nothing() {
     }
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_retries_without_end_does_not_keep_others_from_running() {
+    let endless = r#"{"TYPE":"Try","try":{"instructions":[{"TYPE":"Fail"}]},"catch":{"instructions":[{"TYPE":"Retry"}]}}"#;
+    let choice = format!(
+        r#"{},{{"TYPE":"If","ifThens":[{{"predicate":"orderId == 'ENDLESS'","then":{{"instructions":[{endless}]}}}}]}}"#,
+        job("echo ran")
+    );
+    let data = tempfile::tempdir().unwrap();
+    let agent = Agent::start(data.path()).await;
+    agent.hand_over(&workflow(&choice)).await;
+    agent.attach(order("ENDLESS")).await;
+    agent.story_of("ENDLESS", "OrderRetrying").await;
+    agent.attach(order("A")).await;
+    let story = agent.story_of("A", "OrderDetachable").await;
+    assert!(story.contains(&"OrderStdoutWritten ran".to_owned()), "{story:?}");
+    agent.stop().await;
+}

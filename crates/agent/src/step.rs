@@ -9,34 +9,36 @@ impl State {
     /// The next events that follow, as one unit; nothing when all is quiet. The caller makes them true and asks again.
     pub fn step(&mut self, now: Timestamp) -> Option<Vec<Event>> {
         self.engine.wake(now);
-        while let Some(order_id) = self.engine.pop_restless() {
+        loop {
+            // Before the next order is looked at: one that never comes to rest must not keep jobs from starting. Orders come in the
+            // order of their priority, so nobody is overtaken.
+            if let Some(events) = self.start_job(now) {
+                return Some(events);
+            }
+            let Some(order_id) = self.engine.pop_restless() else {
+                return self.let_subagent_go();
+            };
             match self.engine.next(&order_id, now) {
                 Next::Rest => {}
                 Next::Events(events) => {
-                    return Some(
-                        events
-                            .into_iter()
-                            .map(|(id, event)| Event::Order(id, event))
-                            .collect(),
-                    );
+                    let events = events.into_iter();
+                    return Some(events.map(|(id, event)| Event::Order(id, event)).collect());
                 }
                 Next::Job(call) => {
                     if let Some(order) = self.engine.order(&order_id) {
-                        self.queues.enter(
-                            &order_id,
-                            &call.key,
-                            order.priority.clone(),
-                            call.job.parallelism,
-                        );
+                        let priority = order.priority.clone();
+                        self.queues.enter(&order_id, &call.key, priority, call.job.parallelism);
                     }
                 }
             }
         }
-        self.start_job(now).or_else(|| self.let_subagent_go())
     }
 
     /// When [`State::step`] is due by the clock.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
+        if self.engine.has_restless() {
+            return Some(Timestamp::default());
+        }
         self.engine.next_wakeup()
     }
 
