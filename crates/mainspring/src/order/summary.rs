@@ -36,20 +36,24 @@ struct Course {
 impl Summary {
     pub(crate) fn take(&mut self, id: &OrderId, event: &OrderEvent, at: Timestamp) {
         let root = id.root();
-        let place = self.orders.iter().position(|(known, _)| known == root).unwrap_or_else(|| {
-            let course = Course {
-                began: at,
-                last: at,
-                end: None,
-                jobs: 0,
-                failures: 0,
-                retries: 0,
-                running: BTreeMap::new(),
-                ran: Vec::new(),
-            };
-            self.orders.push((root.to_owned(), course));
-            self.orders.len() - 1
-        });
+        let place = self
+            .orders
+            .iter()
+            .position(|(known, _)| known == root)
+            .unwrap_or_else(|| {
+                let course = Course {
+                    began: at,
+                    last: at,
+                    end: None,
+                    jobs: 0,
+                    failures: 0,
+                    retries: 0,
+                    running: BTreeMap::new(),
+                    ran: Vec::new(),
+                };
+                self.orders.push((root.to_owned(), course));
+                self.orders.len() - 1
+            });
         let course = &mut self.orders[place].1;
         course.last = course.last.max(at);
         match event {
@@ -59,7 +63,9 @@ impl Summary {
             }
             OrderEvent::OrderProcessed { outcome } => {
                 course.failures += usize::from(!outcome.is_succeeded());
-                course.ran.extend(course.running.remove(id).map(|since| (since, at)));
+                course
+                    .ran
+                    .extend(course.running.remove(id).map(|since| (since, at)));
             }
             OrderEvent::OrderRetrying { .. } => course.retries += 1,
             _ => {}
@@ -70,14 +76,32 @@ impl Summary {
     }
 
     pub(crate) fn draw(&self, paint: Paint) -> String {
-        let begin = self.orders.iter().map(|(_, course)| course.began).min().unwrap_or_default();
-        let last = self.orders.iter().map(|(_, course)| course.last).max().unwrap_or_default();
+        let begin = self
+            .orders
+            .iter()
+            .map(|(_, course)| course.began)
+            .min()
+            .unwrap_or_default();
+        let last = self
+            .orders
+            .iter()
+            .map(|(_, course)| course.last)
+            .max()
+            .unwrap_or_default();
         let total = last.since(begin).as_millis().max(1);
         let column = |at: Timestamp| {
             let column = at.since(begin).as_millis() * (WIDTH as u128 - 1) / total;
             usize::try_from(column).unwrap_or(WIDTH - 1).min(WIDTH - 1)
         };
-        let mut table = Table::new(&["ORDER", "END", "TOOK", "JOBS", "FAILED", "RETRIES", "█ job runs  ─ order waits"]);
+        let mut table = Table::new(&[
+            "ORDER",
+            "END",
+            "TOOK",
+            "JOBS",
+            "FAILED",
+            "RETRIES",
+            "█ job runs  ─ order waits",
+        ]);
         for (id, course) in &self.orders {
             let mut line = vec![' '; WIDTH];
             line[column(course.began)..=column(course.last)].fill('─');
@@ -113,19 +137,34 @@ mod tests {
         let events = [
             (0, "A", r#"{"TYPE":"OrderStarted"}"#),
             (0, "A|x", r#"{"TYPE":"OrderProcessingStarted"}"#),
-            (500, "A|x", r#"{"TYPE":"OrderProcessed","outcome":{"TYPE":"Failed"}}"#),
+            (
+                500,
+                "A|x",
+                r#"{"TYPE":"OrderProcessed","outcome":{"TYPE":"Failed"}}"#,
+            ),
             (500, "A|x", r#"{"TYPE":"OrderRetrying"}"#),
             (1000, "A", r#"{"TYPE":"OrderFinished"}"#),
             (2000, "B", r#"{"TYPE":"OrderFailed","movedTo":[0]}"#),
         ];
         for (at, id, json) in events {
-            summary.take(&OrderId::new(id), &serde_json::from_str(json).unwrap(), Timestamp::from_millis(at));
+            summary.take(
+                &OrderId::new(id),
+                &serde_json::from_str(json).unwrap(),
+                Timestamp::from_millis(at),
+            );
         }
         let drawn = summary.draw(Paint { is_on: false });
         let lines: Vec<&str> = drawn.lines().collect();
         assert_eq!(lines.len(), 3, "{drawn}");
-        let expected = format!("A      finished  1.0 s  1     1       1        {}{}", "█".repeat(10), "─".repeat(10));
+        let expected = format!(
+            "A      finished  1.0 s  1     1       1        {}{}",
+            "█".repeat(10),
+            "─".repeat(10)
+        );
         assert_eq!(lines[1], expected);
-        assert!(lines[2].starts_with("B      failed") && lines[2].ends_with('─'), "{drawn}");
+        assert!(
+            lines[2].starts_with("B      failed") && lines[2].ends_with('─'),
+            "{drawn}"
+        );
     }
 }

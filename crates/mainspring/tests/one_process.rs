@@ -1,0 +1,381 @@
+//! A standalone as an operator meets it: the built program, real directories, real jobs, real signals.
+//! Always: every process that is started is ended, however the test ends; ports are free ones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program itself is what is tried here"
+)]
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainspring"));
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MAINSPRING_"))
+    {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A running part; dropped, it is gone.
+struct Part(Child);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _gone_already = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Part {
+    fn standalone(data: &Path) -> Part {
+        // The URL of a dead predecessor must not be taken for that of this one.
+        let _none_yet = fs::remove_file(data.join("controller/private/url"));
+        let child = program()
+            .args([
+                "standalone",
+                "--listen",
+                "127.0.0.1:0",
+                "--agent-listen",
+                "127.0.0.1:0",
+                "--data",
+            ])
+            .arg(data)
+            .stdout(Stdio::null())
+            .stderr(
+                fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(data.with_extension("log"))
+                    .unwrap(),
+            )
+            .spawn()
+            .unwrap();
+        let mut part = Part(child);
+        until("the standalone is ready", || {
+            assert!(
+                part.0.try_wait().unwrap().is_none(),
+                "{}",
+                fs::read_to_string(data.with_extension("log")).unwrap()
+            );
+            data.join("controller/private/url").exists()
+        });
+        until("its Agent is known", || {
+            ask(data, &["item", "show", "Agent:Agent"]).status.success()
+        });
+        part
+    }
+
+    fn signal(&self, name: &str) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a signal as an operator sends it"
+        )]
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begin.elapsed() < PATIENCE, "the process does not end");
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
+        sleep(Duration::from_millis(50));
+    }
+}
+
+fn ask(data: &Path, args: &[&str]) -> Output {
+    program()
+        .arg("--data")
+        .arg(data)
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Standard output of a command that must end with this code.
+fn told(data: &Path, code: i32, args: &[&str]) -> String {
+    let output = ask(data, args);
+    let (out, err) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
+    format!("{out}{err}")
+}
+
+fn write(dir: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Writes the marks `start` and `end` into a file, and waits in between for `go`.
+fn patient_workflow(dir: &TempDir) -> PathBuf {
+    let script = format!(
+        "echo start >>{0}/marks; n=0; while [ ! -e {0}/go ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done; echo end >>{0}/marks; echo said it; echo answer=42 >>\"$MAINSPRING_RETURN_VALUES\"",
+        dir.path().display()
+    );
+    let workflow = serde_json::json!({
+        "TYPE": "Workflow",
+        "instructions": [
+            {"TYPE": "Execute.Named", "jobName": "wait", "label": "waiting"},
+            {"TYPE": "If", "predicate": "$answer == '42'", "then": {"instructions": []},
+                "else": {"instructions": [{"TYPE": "Fail", "message": "'the answer is lost'"}]}}
+        ],
+        "jobs": {"wait": {"agentName": "Agent", "executable": {"TYPE": "ShellScriptExecutable", "script": script}}}
+    });
+    write(dir, "patient.json", &workflow.to_string())
+}
+
+#[test]
+fn an_order_survives_kill_9_in_the_middle_of_its_job_and_finishes_after_the_restart() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mut part = Part::standalone(&data);
+    let workflow = patient_workflow(&dir);
+    let deployed = told(&data, 0, &["deploy", workflow.to_str().unwrap()]);
+    assert!(
+        deployed.contains("added") && deployed.contains("Workflow:patient"),
+        "{deployed}"
+    );
+    assert!(told(&data, 0, &["deploy", workflow.to_str().unwrap()]).contains("unchanged"));
+
+    told(&data, 0, &["order", "add", "patient", "--id", "A"]);
+    let marks = dir.path().join("marks");
+    until("the job runs", || marks.exists());
+    let shown = told(&data, 0, &["order", "show", "A"]);
+    assert!(
+        shown.contains("Processing") && shown.contains("▶  0  waiting: job wait"),
+        "{shown}"
+    );
+
+    part.0.kill().unwrap();
+    part.0.wait().unwrap();
+    let away = told(&data, 3, &["order", "show", "A"]);
+    assert!(
+        away.contains("cannot reach") && away.contains("mainspring standalone"),
+        "{away}"
+    );
+
+    let mut part = Part::standalone(&data);
+    until("the job runs again", || {
+        fs::read_to_string(&marks).unwrap() == "start\nstart\n"
+    });
+    fs::write(dir.path().join("go"), "").unwrap();
+    let watched = told(
+        &data,
+        0,
+        &["order", "watch", "A", "--until-ended", "--summary"],
+    );
+    assert!(
+        watched.contains("said it") && watched.contains("finished"),
+        "{watched}"
+    );
+    // The first process was ended before it could write its end; the second one wrote both.
+    assert_eq!(fs::read_to_string(&marks).unwrap(), "start\nstart\nend\n");
+    assert_eq!(told(&data, 0, &["order", "log", "A"]), "said it\n");
+    let json: serde_json::Value =
+        serde_json::from_str(&told(&data, 0, &["order", "show", "A", "--json"])).unwrap();
+    assert_eq!(json["state"]["TYPE"], "Finished");
+
+    part.signal("TERM");
+    assert_eq!(part.exit_code(), Some(0), "SIGTERM is an orderly end");
+    for node in ["controller", "agent"] {
+        let report = told(
+            &data,
+            0,
+            &[
+                "journal",
+                "verify",
+                data.join(node).join("state").to_str().unwrap(),
+            ],
+        );
+        assert!(report.starts_with("whole"), "{report}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_reason_and_its_exit_code() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let _part = Part::standalone(&data);
+
+    let again = told(
+        &data,
+        1,
+        &[
+            "standalone",
+            "--listen",
+            "127.0.0.1:0",
+            "--agent-listen",
+            "127.0.0.1:0",
+        ],
+    );
+    assert!(again.contains("in use by"), "{again}");
+    let url = fs::read_to_string(data.join("controller/private/url")).unwrap();
+    let (_, port) = url.trim().rsplit_once("//").unwrap();
+    let other = dir.path().join("other");
+    let taken = told(
+        &other,
+        1,
+        &[
+            "standalone",
+            "--listen",
+            port,
+            "--agent-listen",
+            "127.0.0.1:0",
+        ],
+    );
+    assert!(taken.contains("port is in use"), "{taken}");
+    let config = write(
+        &dir,
+        "mainspring.toml",
+        "[agent]\nname = \"A\"\n\n[controller]\nlissten = \"127.0.0.1:1\"\n",
+    );
+    let wrong = told(
+        &other,
+        2,
+        &["standalone", "--config", config.to_str().unwrap()],
+    );
+    assert!(
+        wrong.contains("mainspring.toml:5") && wrong.contains("did you mean listen?"),
+        "{wrong}"
+    );
+    let open = told(
+        &other,
+        1,
+        &[
+            "standalone",
+            "--listen",
+            "0.0.0.0:0",
+            "--agent-listen",
+            "127.0.0.1:0",
+        ],
+    );
+    assert!(open.contains("loopback"), "{open}");
+
+    let bad = write(
+        &dir,
+        "bad.yaml",
+        "TYPE: Workflow\ninstructions:\n  - {TYPE: Execute.Named, jobName: nowhere}\n",
+    );
+    let faults = told(&data, 1, &["deploy", bad.to_str().unwrap()]);
+    assert!(faults.contains("bad.yaml:3:"), "{faults}");
+    assert!(told(&data, 1, &["order", "add", "nowhere"]).contains("nowhere"));
+    assert!(told(&data, 1, &["order", "show", "nobody"]).contains("UnknownOrder"));
+    assert!(
+        told(&data, 2, &["order", "add", "w", "--at", "soon"]).contains("cannot read the time")
+    );
+
+    let token = write(&dir, "token", "not-the-token\n");
+    let refused = told(
+        &data,
+        1,
+        &["--token-file", token.to_str().unwrap(), "order", "list"],
+    );
+    assert!(refused.contains("InvalidLogin"), "{refused}");
+}
+
+#[test]
+fn a_failed_order_shows_in_the_exit_code_of_who_waits_for_it() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let _part = Part::standalone(&data);
+    let workflow = write(
+        &dir,
+        "choosy.yaml",
+        "TYPE: Workflow\ninstructions:\n  - TYPE: If\n    predicate: $good\n    then: {instructions: []}\n    else: {instructions: [{TYPE: Fail, message: '\"no good\"'}]}\n",
+    );
+    told(&data, 0, &["deploy", workflow.to_str().unwrap()]);
+    assert!(
+        told(
+            &data,
+            0,
+            &[
+                "order",
+                "add",
+                "choosy",
+                "--id",
+                "G",
+                "--arg",
+                "good=true",
+                "--count",
+                "3",
+                "--wait"
+            ]
+        )
+        .contains("G-3  finished")
+    );
+    assert!(
+        told(
+            &data,
+            4,
+            &[
+                "order",
+                "add",
+                "choosy",
+                "--id",
+                "B",
+                "--arg",
+                "good=false",
+                "--wait"
+            ]
+        )
+        .contains("B  failed")
+    );
+    assert!(told(&data, 0, &["order", "list", "--state", "failed"]).contains('B'));
+    told(&data, 0, &["order", "cancel", "B"]);
+    until("the order is cancelled", || {
+        told(&data, 0, &["order", "list", "--state", "cancelled"]).contains('B')
+    });
+    let late = told(
+        &data,
+        4,
+        &[
+            "order",
+            "add",
+            "choosy",
+            "--id",
+            "L",
+            "--arg",
+            "good=true",
+            "--at",
+            "+1h",
+            "--wait",
+            "--timeout",
+            "1s",
+        ],
+    );
+    assert!(late.contains("have not ended in time"), "{late}");
+    assert!(told(&data, 0, &["undeploy", "choosy", "--dry-run"]).contains("would be removed"));
+}
