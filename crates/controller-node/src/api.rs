@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use cluster::Log;
+use model::ControllerAnswer;
 use net::{BodyLimit, Closing, Refusal, guard};
 use node::events::{EventQuery, event_stream};
 use node::{End, Handle, Stopped};
@@ -96,6 +97,23 @@ fn stopped(_: Stopped) -> Refusal {
         "the Controller is shutting down; try again when it is back",
     )
     .status(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// An answer, unless it is a refusal.
+fn granted(answer: ControllerAnswer) -> Result<ControllerAnswer, Refusal> {
+    if let ControllerAnswer::Problem {
+        code,
+        message,
+        arguments,
+    } = answer
+    {
+        return Err(refusal(model::Problem {
+            code,
+            message,
+            arguments,
+        }));
+    }
+    Ok(answer)
 }
 
 /// A refusal of the machine as an answer over HTTP.

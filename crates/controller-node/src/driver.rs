@@ -192,9 +192,10 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
             agent,
             machine.run_id(),
             machine.state.controller_id().clone(),
+            machine.last_event_id,
         )
     });
-    let (agent, controller_run_id, controller_id) = known.await?;
+    let (agent, controller_run_id, controller_id, since) = known.await?;
     let (agent_run_id, observed) = if let Some(run_id) = agent.agent_run_id {
         (run_id, agent.event_id)
     } else {
@@ -230,6 +231,7 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
         slot,
         cursor: Cursor::default(),
         held: order_ids.into_iter().collect(),
+        since,
     }));
     Ok(Coupled {
         client,
@@ -277,19 +279,24 @@ async fn ask_at(
     path: &str,
     command: &AgentCommand,
 ) -> Result<AgentAnswer, Ending> {
-    let answer: AgentAnswer = client.post_json(path, command).await?;
-    match answer {
-        AgentAnswer::Problem {
+    granted(client.post_json(path, command).await?).map_err(Ending::Failed)
+}
+
+/// An answer, unless it is a refusal.
+fn granted(answer: AgentAnswer) -> Result<AgentAnswer, Problem> {
+    if let AgentAnswer::Problem {
+        code,
+        message,
+        arguments,
+    } = answer
+    {
+        return Err(Problem {
             code,
             message,
             arguments,
-        } => Err(Ending::Failed(Problem {
-            code,
-            message,
-            arguments,
-        })),
-        answer => Ok(answer),
+        });
     }
+    Ok(answer)
 }
 
 fn nonsense(command: &AgentCommand) -> Ending {
@@ -495,38 +502,19 @@ impl Sender {
                 json.into(),
             )
             .await?;
-        let responses = match answer {
-            AgentAnswer::Batch { responses } if responses.len() == sendings.len() => responses,
-            AgentAnswer::Problem {
-                code,
-                message,
-                arguments,
-            } => {
-                return Err(Ending::Failed(Problem {
-                    code,
-                    message,
-                    arguments,
-                }));
-            }
-            _ => {
-                return Err(Ending::Failed(Problem::plain(
-                    "the Agent's answer to Batch makes no sense",
-                )));
-            }
+        let answer = granted(answer).map_err(Ending::Failed)?;
+        let responses = if let AgentAnswer::Batch { responses } = answer {
+            responses
+        } else {
+            Vec::new()
         };
+        if responses.len() != sendings.len() {
+            let message = "the Agent's answer to Batch makes no sense";
+            return Err(Ending::Failed(Problem::plain(message)));
+        }
         for (sending, response) in sendings.into_iter().zip(responses) {
-            let AgentAnswer::Problem {
-                code,
-                message,
-                arguments,
-            } = response
-            else {
+            let Err(problem) = granted(response) else {
                 continue;
-            };
-            let problem = Problem {
-                code,
-                message,
-                arguments,
             };
             let (agent, thing) = (self.target.path.clone(), sending.thing.clone());
             tracing::warn!(%agent, ?thing, %problem, "the Agent refuses a command; it is sent again later");

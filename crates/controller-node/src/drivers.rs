@@ -47,6 +47,8 @@ pub(crate) struct Port {
     pub(crate) cursor: Cursor,
     /// Orders that the Agent has already, as it said when it was coupled: they are not sent again.
     pub(crate) held: BTreeSet<OrderId>,
+    /// The newest event when the coupling began: what came up later the Agent cannot have.
+    pub(crate) since: EventId,
 }
 
 /// There while the Agent is coupled. Locked for moments only.
@@ -167,6 +169,7 @@ fn fill(slot: &Slot, state: &controller::State, path: &AgentPath) {
             passed.pass(thing, since);
             is_at_end = false;
             if let Thing::AttachOrder(id) = thing
+                && since <= port.since
                 && port.held.remove(id)
             {
                 continue;

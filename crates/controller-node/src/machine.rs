@@ -117,7 +117,7 @@ impl ControllerMachine {
             }
             Input::AgentCoupled { agent } => state.agent_coupled(&agent, &mut out)?,
             Input::AgentCouplingFailed { agent, problem } => {
-                state.agent_coupling_failed(&agent, problem, &mut out)?
+                state.agent_coupling_failed(&agent, problem, &mut out)?;
             }
             Input::AgentRefused {
                 agent,
@@ -200,7 +200,11 @@ impl Machine for ControllerMachine {
                     .map(Reply::Items)
                     .map_err(NotApplicable::new)
             }
-            input => self
+            input @ (Input::AgentDedicated { .. }
+            | Input::AgentCoupled { .. }
+            | Input::AgentCouplingFailed { .. }
+            | Input::AgentEvents { .. }
+            | Input::AgentRefused { .. }) => self
                 .take_from_agent(input, facts)
                 .map_err(NotApplicable::new),
         }

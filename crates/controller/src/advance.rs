@@ -131,20 +131,18 @@ impl State {
         let record = self
             .items
             .get(&ItemKey::simple(ItemType::SubagentItem, id.as_str()))?;
-        match &record.item.body {
-            ItemBody::Subagent(subagent) => Some(subagent.agent_path.clone()),
-            _ => None,
-        }
+        let ItemBody::Subagent(subagent) = &record.item.body else {
+            return None;
+        };
+        Some(subagent.agent_path.clone())
     }
 
     /// Marked for deletion, or an old workflow version that no order uses.
     fn is_to_go(&self, key: &ItemKey, body: &ItemBody) -> bool {
-        match body {
-            ItemBody::Workflow(workflow) => {
-                !self.is_current(&workflow.id) && !self.uses.contains_key(&workflow.id)
-            }
-            _ => self.deletion_marked.contains(key),
+        if let ItemBody::Workflow(workflow) = body {
+            return !self.is_current(&workflow.id) && !self.uses.contains_key(&workflow.id);
         }
+        self.deletion_marked.contains(key)
     }
 
     pub(crate) fn is_current(&self, id: &WorkflowId) -> bool {

@@ -118,7 +118,7 @@ impl State {
         for order in orders {
             match self.judge_order(order, out) {
                 Ok(event) => {
-                    events.extend(event.map(|event| Event::Order(order.id.clone(), event)))
+                    events.extend(event.map(|event| Event::Order(order.id.clone(), event)));
                 }
                 Err(problem) => problems.push(problem),
             }
@@ -161,19 +161,16 @@ impl State {
             let value = function
                 .apply(&[Value::from(order.id.as_str())], &expr::Nothing)
                 .map_err(failed)?;
-            match value {
-                // Children end with their parents, terminated orders have ended.
-                Value::Boolean(true) if order.parent.is_none() && !order.is_terminated() => {
-                    ids.push(order.id.clone())
-                }
-                Value::Boolean(_) => {}
-                other => {
-                    let message = format!(
-                        "{expr}: answers {other} for Order:{}, expected true or false",
-                        order.id
-                    );
-                    return Err(Problem::new("InvalidPredicate", message));
-                }
+            let Value::Boolean(is_wanted) = value else {
+                let message = format!(
+                    "{expr}: answers {value} for Order:{}, expected true or false",
+                    order.id
+                );
+                return Err(Problem::new("InvalidPredicate", message));
+            };
+            // Children end with their parents, terminated orders have ended.
+            if is_wanted && order.parent.is_none() && !order.is_terminated() {
+                ids.push(order.id.clone());
             }
         }
         Ok(ids)

@@ -85,10 +85,10 @@ impl State {
         }
         for key in change.deleted {
             // The event is left out where nothing has to be waited for.
-            if !self.attachments.of_item(&key).is_empty() {
-                events.push(ItemEvent::ItemDeletionMarked { key });
-            } else {
+            if self.attachments.of_item(&key).is_empty() {
                 events.push(ItemEvent::ItemDeleted { key });
+            } else {
+                events.push(ItemEvent::ItemDeletionMarked { key });
             }
         }
         Ok(events)
@@ -96,9 +96,12 @@ impl State {
 
     fn sort(&self, operations: &[ItemOperation], fresh: &Fresh) -> Change {
         let mut change = Change::default();
-        let mut versions = operations.iter().filter_map(|operation| match operation {
-            ItemOperation::AddVersion { version_id } => Some(version_id),
-            _ => None,
+        let mut versions = operations.iter().filter_map(|operation| {
+            if let ItemOperation::AddVersion { version_id } = operation {
+                Some(version_id)
+            } else {
+                None
+            }
         });
         let given = versions.next();
         if versions.next().is_some() {
@@ -367,7 +370,7 @@ impl State {
                 .orders()
                 .find(|order| ItemKey::workflow(&order.workflow_id) == *by)
         {
-            message.push_str(&format!(" with Order:{}", order.id));
+            message = format!("{message} with Order:{}", order.id);
         }
         Problem::new("ItemIsStillReferenced", message)
             .with("itemKey", key)

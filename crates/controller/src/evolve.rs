@@ -4,7 +4,7 @@
 
 use crate::outbox::thing_of;
 use crate::state::Unsettled;
-use crate::{AgentState, Attachment, Coupling, ItemRecord, NotApplicable, State, Thing};
+use crate::{Attachment, Coupling, ItemRecord, NotApplicable, State, Thing};
 use model::read::{Format, Origin, references};
 use model::{
     AgentEvent, AgentPath, ControllerEvent, Event, EventId, Item, ItemBody, ItemEvent, ItemKey,
@@ -209,7 +209,7 @@ impl State {
     fn evolve_item(&mut self, event: &ItemEvent, at: EventId) -> Result<(), NotApplicable> {
         match event {
             ItemEvent::VersionAdded { version_id } => {
-                self.adding_version = Some(version_id.clone())
+                self.adding_version = Some(version_id.clone());
             }
             ItemEvent::VersionedItemAdded { signed }
             | ItemEvent::VersionedItemChanged { signed } => {
@@ -361,9 +361,7 @@ impl State {
     fn put_simple(&mut self, item: Item, text: &SignedText, at: EventId) {
         match &item.body {
             ItemBody::Agent(agent) => {
-                self.agents
-                    .entry(agent.path.clone())
-                    .or_insert_with(AgentState::default);
+                self.agents.entry(agent.path.clone()).or_default();
             }
             ItemBody::Subagent(subagent) => {
                 let state = self.subagents.entry(subagent.id.clone()).or_default();
@@ -475,7 +473,7 @@ impl State {
             AgentEvent::AgentEventsObserved { until_event_id } => agent.event_id = *until_event_id,
             AgentEvent::AgentShutDown => agent.coupling_state = Coupling::ShutDown,
             AgentEvent::AgentEventRejected { event_id, .. } => {
-                agent.event_id = agent.event_id.max(*event_id)
+                agent.event_id = agent.event_id.max(*event_id);
             }
         }
         Ok(())

@@ -232,6 +232,10 @@ impl State {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only what means something else here is named"
+)]
 fn mirrored_order_event(path: &AgentPath, event: &OrderEvent) -> Option<OrderEvent> {
     Some(match event {
         OrderEvent::OrderAttachedToAgent { .. } => OrderEvent::OrderAttached {

@@ -210,10 +210,10 @@ impl State {
                 self.released = user_id_to_released_event_id.into_iter().collect();
             }
             Line::AgentRefState { agent_path, state } => {
-                drop(self.agents.insert(agent_path, state))
+                drop(self.agents.insert(agent_path, state));
             }
             Line::SubagentItemState { subagent_id, state } => {
-                drop(self.subagents.insert(subagent_id, state))
+                drop(self.subagents.insert(subagent_id, state));
             }
             Line::WorkflowRemoved { path } => {
                 if let Some(id) = self.current.remove(&path) {

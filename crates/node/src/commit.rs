@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// The clock may be set while the loop sleeps, so it looks at it at least this often.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+const SLEEP_MAX: Duration = Duration::from_mins(1);
 /// A timer that is due and makes nothing happen must not keep the processor busy.
 const IDLE_TIMER_PAUSE: Duration = Duration::from_millis(20);
 
@@ -40,7 +40,7 @@ impl Default for Limits {
             batch_inputs: 1000,
             batch_bytes: 4 << 20,
             snapshot_bytes: 64 << 20,
-            snapshot_period: Duration::from_secs(3600),
+            snapshot_period: Duration::from_hours(1),
         }
     }
 }
@@ -123,11 +123,14 @@ enum Wake<M: Machine> {
     Snapshot(Taken),
 }
 
+/// Who waits, and what he gets after the commit.
+type Answered<R> = (oneshot::Sender<Vec<R>>, Vec<R>);
+
 /// A batch with those who wait for it.
 struct Round<M: Machine> {
     facts: Facts,
     inputs: usize,
-    replies: Vec<(oneshot::Sender<Vec<M::Reply>>, Vec<M::Reply>)>,
+    replies: Vec<Answered<M::Reply>>,
     questions: Vec<Question<M>>,
 }
 
@@ -194,7 +197,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
                 self.end = Some(End {
                     suppress_snapshot: true,
                     ..End::default()
-                })
+                });
             }
             Wake::Snapshot(taken) => {
                 if taken.is_ok() {

@@ -1,10 +1,15 @@
 //! From the log back to the state: the newest snapshot, then every batch behind it.
 //!
-//! Always: what cannot be read or does not fit ends the start with its place in the log; nothing is skipped.
+//! Always: what cannot be read or does not fit ends the start with its place in the log; nothing is skipped. Events are read by
+//! one thread and made true by another, since reading takes about as long.
 
 use crate::{Fault, Machine, NotApplicable};
-use cluster::{Replay, SnapshotFile};
+use cluster::{Batch, ReadError, Replay, SnapshotFile};
 use model::{EventId, Stamped};
+use std::sync::mpsc::sync_channel;
+
+/// Batches that may be read ahead.
+const AHEAD: usize = 16;
 
 /// A machine as the log tells it.
 pub(crate) struct Recovered<M> {
@@ -55,31 +60,75 @@ fn read<M: Machine>(
         recovered.snapshot = Some(recovered.last);
         recovered.snapshot_bytes = file.bytes;
     }
-    for batch in replay {
-        let batch = batch?;
-        recovered.tail_bytes += batch.body.len() as u64;
-        replay_batch(&mut recovered, &batch.body)?;
-    }
+    replay_all(&mut recovered, replay)?;
     tracing::info!(event_id = %recovered.last, events = recovered.tail_events, "recovered");
     Ok(recovered)
 }
 
-fn replay_batch<M: Machine>(recovered: &mut Recovered<M>, lines: &[u8]) -> Result<(), Fault> {
-    let fault = |event_id, why: String| Fault::Replay { event_id, why };
-    let text =
-        std::str::from_utf8(lines).map_err(|error| fault(recovered.last, error.to_string()))?;
-    for line in text.lines() {
-        let stamped =
-            Stamped::from_json(line).map_err(|error| fault(recovered.last, error.to_string()))?;
-        if stamped.event_id <= recovered.last {
-            continue;
+/// A batch as it was read; an event that cannot be read is the last one of its batch.
+struct Reading {
+    bytes: u64,
+    events: Vec<Result<Stamped, String>>,
+}
+
+fn replay_all<M: Machine>(recovered: &mut Recovered<M>, replay: Replay) -> Result<(), Fault> {
+    let (sender, readings) = sync_channel(AHEAD);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for batch in replay {
+                // Who does not listen any more has met a fault.
+                if sender.send(read_batch(batch)).is_err() {
+                    return;
+                }
+            }
+        });
+        for reading in readings {
+            let Reading { bytes, events } = reading?;
+            recovered.tail_bytes += bytes;
+            for event in events {
+                replay_event(recovered, event)?;
+            }
         }
-        recovered
-            .machine
-            .evolve(&stamped)
-            .map_err(|why| fault(stamped.event_id, why.0))?;
-        recovered.last = stamped.event_id;
-        recovered.tail_events += 1;
+        Ok(())
+    })
+}
+
+fn read_batch(batch: Result<Batch, ReadError>) -> Result<Reading, ReadError> {
+    let body = batch?.body;
+    let lines = body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    let mut events = Vec::new();
+    for line in lines {
+        let event = std::str::from_utf8(line)
+            .map_err(|error| error.to_string())
+            .and_then(|line| Stamped::from_json(line).map_err(|error| error.to_string()));
+        let is_unreadable = event.is_err();
+        events.push(event);
+        if is_unreadable {
+            break;
+        }
     }
+    Ok(Reading {
+        bytes: body.len() as u64,
+        events,
+    })
+}
+
+fn replay_event<M: Machine>(
+    recovered: &mut Recovered<M>,
+    event: Result<Stamped, String>,
+) -> Result<(), Fault> {
+    let fault = |event_id, why: String| Fault::Replay { event_id, why };
+    let stamped = event.map_err(|why| fault(recovered.last, why))?;
+    if stamped.event_id <= recovered.last {
+        return Ok(());
+    }
+    recovered
+        .machine
+        .evolve(&stamped)
+        .map_err(|why| fault(stamped.event_id, why.0))?;
+    recovered.last = stamped.event_id;
+    recovered.tail_events += 1;
     Ok(())
 }

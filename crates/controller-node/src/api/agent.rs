@@ -66,8 +66,9 @@ fn described(state: &ControllerState, path: &AgentPath, agent: &AgentState) -> V
 
 fn uri_of(state: &ControllerState, id: &str) -> Option<String> {
     let record = state.item(&ItemKey::simple(ItemType::SubagentItem, id))?;
-    match &record.item.body {
-        ItemBody::Subagent(subagent) => Some(subagent.uri.to_string()),
-        _ => None,
+    if let ItemBody::Subagent(subagent) = &record.item.body {
+        Some(subagent.uri.to_string())
+    } else {
+        None
     }
 }

@@ -1,18 +1,21 @@
 //! `POST /controller/api/command`: one command, or a batch of them.
 
-use super::{Api, refusal, stopped};
+use super::{Api, granted, stopped};
 use crate::machine::{Input, Reply};
 use crate::users::User;
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, http::StatusCode};
 use futures::future::{BoxFuture, FutureExt as _};
 use model::{ControllerAnswer, ControllerCommand, Problem, UserId};
 use net::{RawBody, Refusal};
 use node::End;
+use std::time::Duration;
 
 /// How deep batches may stand in one another.
 const BATCH_DEPTH_MAX: usize = 4;
+/// The longest pause that somebody can ask for.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 pub(super) async fn command(
     State(api): State<Api>,
@@ -26,18 +29,8 @@ pub(super) async fn command(
         net::Problem::new("InvalidJson", format!("cannot read the command: {error}"))
     })?;
     user.may_command(&command)?;
-    match run(&api, &user.id, command, 0).await? {
-        ControllerAnswer::Problem {
-            code,
-            message,
-            arguments,
-        } => Err(refusal(Problem {
-            code,
-            message,
-            arguments,
-        })),
-        answer => Ok((StatusCode::OK, Json(answer)).into_response()),
-    }
+    let answer = run(&api, &user.id, command, 0).await?;
+    Ok(Json(granted(answer)?).into_response())
 }
 
 fn run<'a>(
@@ -77,15 +70,19 @@ fn run<'a>(
                 });
                 Ok(ControllerAnswer::Accepted)
             }
-            command => {
-                if let ControllerCommand::NoOperation {
-                    duration: Some(duration),
-                } = &command
-                {
-                    tokio::time::sleep(duration.0.min(std::time::Duration::from_secs(60))).await;
-                }
-                ask(api, user, command).await
+            ControllerCommand::NoOperation { duration } => {
+                tokio::time::sleep(duration.unwrap_or_default().0.min(PAUSE_MAX)).await;
+                // The loop answers when it is ready.
+                ask(api, user, ControllerCommand::NoOperation { duration: None }).await
             }
+            ControllerCommand::AddOrder { .. }
+            | ControllerCommand::AddOrders { .. }
+            | ControllerCommand::CancelOrders { .. }
+            | ControllerCommand::SuspendOrders { .. }
+            | ControllerCommand::ResumeOrder { .. }
+            | ControllerCommand::ResumeOrders { .. }
+            | ControllerCommand::DeleteOrdersWhenTerminated { .. }
+            | ControllerCommand::ReleaseEvents { .. } => ask(api, user, command).await,
         }
     }
     .boxed()

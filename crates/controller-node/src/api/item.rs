@@ -19,16 +19,16 @@ pub(super) async fn change(
 ) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::ChangeItems)?;
     let operations = operations(&body)?;
-    match api
+    let reply = api
         .0
         .handle
         .ask(Input::Items(operations))
         .await
-        .map_err(stopped)?
-    {
-        Reply::Items(Err(problem)) => Err(refusal(problem)),
-        _ => Ok(Json(json!({}))),
+        .map_err(stopped)?;
+    if let Reply::Items(Err(problem)) = reply {
+        return Err(refusal(problem));
     }
+    Ok(Json(json!({})))
 }
 
 /// One operation per line. All lines that cannot be read are told.

@@ -1,6 +1,6 @@
 //! `/controller/api/order`: add orders, look at them.
 
-use super::{Api, command, refusal, stopped};
+use super::{Api, command, granted, stopped};
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::User;
@@ -40,50 +40,26 @@ pub(super) async fn add(
     } else {
         json::<Vec<FreshOrder>>(&body)?
     };
-    match command::ask(&api, &user.id, ControllerCommand::AddOrders { orders }).await? {
-        ControllerAnswer::OrdersAdded { event_id } => {
-            Ok(Json(json!({ "TYPE": "AddOrders.Response", "eventId": event_id })).into_response())
-        }
-        answer => Err(refused(answer)),
-    }
+    let answer = command::ask(&api, &user.id, ControllerCommand::AddOrders { orders }).await?;
+    Ok(Json(granted(answer)?).into_response())
 }
 
 async fn add_one(api: &Api, user: &User, order: FreshOrder) -> Result<Response, Refusal> {
-    let location = [(
-        LOCATION,
-        format!("/controller/api/order/{}", path_segment(order.id.as_str())),
-    )];
-    match command::ask(api, &user.id, ControllerCommand::AddOrder { order }).await? {
+    let location = format!("/controller/api/order/{}", path_segment(order.id.as_str()));
+    let answer = command::ask(api, &user.id, ControllerCommand::AddOrder { order }).await?;
+    let answer = granted(answer)?;
+    let is_duplicate = matches!(
+        answer,
         ControllerAnswer::OrderAdded {
-            ignored_because_duplicate,
-        } => {
-            let status = if ignored_because_duplicate {
-                StatusCode::CONFLICT
-            } else {
-                StatusCode::CREATED
-            };
-            let answer = ControllerAnswer::OrderAdded {
-                ignored_because_duplicate,
-            };
-            Ok((status, location, Json(answer)).into_response())
+            ignored_because_duplicate: true
         }
-        answer => Err(refused(answer)),
-    }
-}
-
-fn refused(answer: ControllerAnswer) -> Refusal {
-    match answer {
-        ControllerAnswer::Problem {
-            code,
-            message,
-            arguments,
-        } => refusal(model::Problem {
-            code,
-            message,
-            arguments,
-        }),
-        other => Problem::uncoded(format!("unexpected answer {}", other.type_name())).into(),
-    }
+    );
+    let status = if is_duplicate {
+        StatusCode::CONFLICT
+    } else {
+        StatusCode::CREATED
+    };
+    Ok((status, [(LOCATION, location)], Json(answer)).into_response())
 }
 
 /// An order's id as part of a URL.
@@ -134,24 +110,9 @@ pub(super) async fn delete_when_terminated(
     } else {
         lines(&body)?
     };
-    match command::ask(
-        &api,
-        &user.id,
-        ControllerCommand::DeleteOrdersWhenTerminated { order_ids },
-    )
-    .await?
-    {
-        ControllerAnswer::Problem {
-            code,
-            message,
-            arguments,
-        } => Err(refusal(model::Problem {
-            code,
-            message,
-            arguments,
-        })),
-        answer => Ok(Json(answer).into_response()),
-    }
+    let command = ControllerCommand::DeleteOrdersWhenTerminated { order_ids };
+    let answer = command::ask(&api, &user.id, command).await?;
+    Ok(Json(granted(answer)?).into_response())
 }
 
 /// Which orders are listed.

@@ -425,7 +425,7 @@ async fn hundreds_of_orders_pass_through_an_agent() {
         if counts["Finished"] == 700 {
             break;
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "{counts}");
+        assert!(begin.elapsed() < Duration::from_mins(1), "{counts}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     controller.stop().await;

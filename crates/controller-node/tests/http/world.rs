@@ -261,7 +261,7 @@ impl Agent {
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             agent_node::run(settings, None, stopped, |url| {
-                ready.send(url.to_owned()).unwrap()
+                ready.send(url.to_owned()).unwrap();
             })
             .await
         });

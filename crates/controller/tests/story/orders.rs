@@ -77,7 +77,7 @@ fn s77_an_order_stops_before_a_foreign_agent_while_the_controller_is_away_and_go
         .events
         .iter()
         .filter(|event| event.event.type_name() == "OrderProcessed")
-        .map(|event| event.at())
+        .map(model::Stamped::at)
         .collect();
     assert!(
         times
