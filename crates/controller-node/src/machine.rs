@@ -130,13 +130,13 @@ impl ControllerMachine {
                     match event {
                         Ok(stamped) => readable.push(stamped),
                         Err((event_id, problem)) => {
-                            state.agent_events(&agent, &readable, &mut out)?;
-                            readable.clear();
+                            let before = std::mem::take(&mut readable);
+                            state.agent_events(&agent, before, &mut out)?;
                             state.agent_event_unreadable(&agent, event_id, problem, &mut out)?;
                         }
                     }
                 }
-                state.agent_events(&agent, &readable, &mut out)?;
+                state.agent_events(&agent, readable, &mut out)?;
                 return Ok(Reply::Observed(
                     state
                         .agent(&agent)

@@ -73,28 +73,26 @@ impl State {
                 .evolve(id, event, at)
                 .map_err(|error| not_applicable(event, &error));
         }
-        let before = self.engine.order(id).cloned();
+        let before = Before::of(self.engine.order(id).map(AsRef::as_ref));
         self.engine
             .evolve(id, event, at)
             .map_err(|error| not_applicable(event, &error))?;
         let after = self.engine.order(id).cloned();
-        self.count_uses(event, before.as_deref(), after.as_deref());
-        self.index_order(id, event, before.as_deref(), after.as_deref(), event_id);
+        self.count_uses(event, &before, after.as_deref());
+        self.index_order(id, event, before, after.as_deref(), event_id);
         Ok(())
     }
 
     /// Keeps the number of orders of each workflow version.
-    fn count_uses(&mut self, event: &OrderEvent, before: Option<&Order>, after: Option<&Order>) {
-        match (before, after) {
+    fn count_uses(&mut self, event: &OrderEvent, before: &Before, after: Option<&Order>) {
+        match (&before.workflow_id, after) {
             (None, Some(order)) => self.use_workflow(&order.workflow_id, 1),
-            (Some(order), None) => self.unuse_workflow(&order.workflow_id, 1),
-            (Some(before), Some(after)) => {
+            (Some(workflow_id), None) => self.unuse_workflow(workflow_id, 1),
+            (Some(_), Some(after)) => {
                 if let OrderEvent::OrderForked { children } = event {
                     self.use_workflow(&after.workflow_id, children.len());
-                } else if let (OrderEvent::OrderJoined { .. }, OrderState::Forked { children }) =
-                    (event, &before.state)
-                {
-                    self.unuse_workflow(&after.workflow_id, children.len());
+                } else if let OrderEvent::OrderJoined { .. } = event {
+                    self.unuse_workflow(&after.workflow_id, before.children);
                 }
             }
             (None, None) => {}
@@ -124,80 +122,75 @@ impl State {
         &mut self,
         id: &OrderId,
         event: &OrderEvent,
-        before: Option<&Order>,
+        before: Before,
         after: Option<&Order>,
         at: EventId,
     ) {
-        let agent_of = |order: &Order| {
-            order
-                .attached_state
-                .as_ref()
-                .map(|state| state.agent_path().clone())
-        };
-        let thing_before = before
+        let thing = after
             .and_then(thing_of)
             .map(|(agent, thing)| (agent.clone(), thing));
-        let thing_after = after
-            .and_then(thing_of)
-            .map(|(agent, thing)| (agent.clone(), thing));
-        if thing_before != thing_after {
-            if let Some((agent, thing)) = thing_before {
+        if before.thing != thing {
+            if let Some((agent, thing)) = before.thing {
                 self.done(&agent, thing);
             }
-            if let Some((agent, thing)) = thing_after {
+            if let Some((agent, thing)) = thing {
                 if let (Thing::AttachOrder(_), Some(order)) = (&thing, after) {
-                    self.unsettled.insert(Unsettled::Needed(
-                        agent.clone(),
-                        ItemKey::workflow(&order.workflow_id),
-                    ));
+                    let workflow = ItemKey::workflow(&order.workflow_id);
+                    self.unsettled
+                        .insert(Unsettled::Needed(agent.clone(), workflow));
                 }
                 self.outbox.insert(&agent, thing, at);
             }
         }
+        self.index_mark(
+            id,
+            event,
+            before.attached.as_ref(),
+            before.is_marked,
+            after,
+            at,
+        );
+        if let (OrderEvent::OrderAgentProblem { problem }, Some(order)) = (event, after)
+            && let Some(state) = &order.attached_state
+        {
+            let thing =
+                thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
+            self.refusals
+                .insert((state.agent_path().clone(), thing), problem.clone());
+        }
+    }
+
+    /// A mark is to be sent from the event that makes it until the Agent has noted it, or the order has left the Agent.
+    fn index_mark(
+        &mut self,
+        id: &OrderId,
+        event: &OrderEvent,
+        was_attached: Option<&AgentPath>,
+        was_marked: bool,
+        after: Option<&Order>,
+        at: EventId,
+    ) {
         let mark = Thing::MarkOrder(id.clone());
-        let is_attached = |order: &Order| order.attached_to().is_some();
-        match (event, after) {
+        let is_marked = after.is_some_and(|order| order.mark.is_some());
+        match (event, after.and_then(Order::attached_to)) {
             (
                 OrderEvent::OrderCancellationMarked { .. }
                 | OrderEvent::OrderSuspensionMarked { .. }
                 | OrderEvent::OrderResumptionMarked { .. },
-                Some(order),
-            ) if is_attached(order) && order.mark.is_some() => {
-                if let Some(agent) = agent_of(order) {
-                    self.outbox.insert(&agent, mark, at);
-                }
-            }
+                Some(agent),
+            ) if is_marked => self.outbox.insert(&agent.clone(), mark, at),
             (
                 OrderEvent::OrderCancellationMarkedOnAgent
                 | OrderEvent::OrderSuspensionMarkedOnAgent,
-                Some(order),
-            ) => {
-                if let Some(agent) = agent_of(order) {
-                    self.done(&agent, mark);
+                Some(agent),
+            ) => self.done(&agent.clone(), mark),
+            (_, Some(agent)) if was_marked && !is_marked => self.done(&agent.clone(), mark),
+            (_, None) => {
+                if let Some(agent) = was_attached {
+                    self.done(agent, mark);
                 }
             }
-            (_, Some(order)) if is_attached(order) && order.mark.is_none() => {
-                if before.is_some_and(|before| before.mark.is_some())
-                    && let Some(agent) = agent_of(order)
-                {
-                    self.done(&agent, mark);
-                }
-            }
-            _ => {
-                // Whatever became of the order: where it is not attached, a mark has nothing to do with an Agent.
-                if let Some(agent) = before.filter(|order| is_attached(order)).and_then(agent_of)
-                    && !after.is_some_and(is_attached)
-                {
-                    self.done(&agent, mark);
-                }
-            }
-        }
-        if let (OrderEvent::OrderAgentProblem { problem }, Some(order)) = (event, after)
-            && let Some(agent) = agent_of(order)
-        {
-            let thing =
-                thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
-            self.refusals.insert((agent, thing), problem.clone());
+            (_, Some(_)) => {}
         }
     }
 
@@ -508,6 +501,35 @@ impl State {
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
                 subagent.coupling_state = Coupling::ShutDown;
             }
+        }
+    }
+}
+
+/// What is to be known of an order as it was. Not the order itself: holding it would make its change a copy.
+struct Before {
+    workflow_id: Option<Arc<WorkflowId>>,
+    children: usize,
+    thing: Option<(AgentPath, Thing)>,
+    attached: Option<AgentPath>,
+    is_marked: bool,
+}
+
+impl Before {
+    fn of(order: Option<&Order>) -> Before {
+        Before {
+            workflow_id: order.map(|order| Arc::clone(&order.workflow_id)),
+            children: order.map_or(0, |order| {
+                if let OrderState::Forked { children } = &order.state {
+                    children.len()
+                } else {
+                    0
+                }
+            }),
+            thing: order
+                .and_then(thing_of)
+                .map(|(agent, thing)| (agent.clone(), thing)),
+            attached: order.and_then(Order::attached_to).cloned(),
+            is_marked: order.is_some_and(|order| order.mark.is_some()),
         }
     }
 }

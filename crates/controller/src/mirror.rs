@@ -14,7 +14,7 @@ impl State {
     pub fn agent_events(
         &mut self,
         path: &AgentPath,
-        events: &[Stamped],
+        events: Vec<Stamped>,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
         let Some(observed) = self.agents.get(path).map(|agent| agent.event_id) else {
@@ -22,16 +22,19 @@ impl State {
             return Ok(());
         };
         let mut last = None;
-        for stamped in events.iter().filter(|stamped| stamped.event_id > observed) {
-            let Some(event) = self.mirrored(path, &stamped.event) else {
+        for stamped in events
+            .into_iter()
+            .filter(|stamped| stamped.event_id > observed)
+        {
+            let (event_id, at, tag) = (stamped.event_id, stamped.at(), stamped.event.type_name());
+            let Some(event) = self.mirrored(path, stamped.event) else {
                 continue;
             };
-            last = Some(stamped.event_id);
-            let tag = stamped.event.type_name();
-            if let Err(error) = out.record(self, Some(stamped.at()), event) {
+            last = Some(event_id);
+            if let Err(error) = out.record(self, Some(at), event) {
                 let problem = Problem::new("AgentEventDoesNotFit", error.to_string());
                 let event = AgentEvent::AgentEventRejected {
-                    event_id: stamped.event_id,
+                    event_id,
                     event: tag.into(),
                     problem,
                 };
@@ -76,62 +79,51 @@ impl State {
     }
 
     /// What an Agent's event means here; nothing if it is the Agent's own affair.
-    fn mirrored(&self, path: &AgentPath, event: &Event) -> Option<Event> {
+    fn mirrored(&self, path: &AgentPath, event: Event) -> Option<Event> {
+        let delegate_id = path.clone();
         match event {
-            Event::Order(id, event) => {
-                Some(Event::Order(id.clone(), mirrored_order_event(path, event)?))
-            }
+            Event::Order(id, event) => Some(Event::Order(id, mirrored_order_event(path, event)?)),
             Event::Item(ItemEvent::ItemAttachedToMe {
                 key, item_revision, ..
             }) => {
                 // The answer to an offer that has been taken back or renewed meanwhile says nothing.
                 let is_wanted = matches!(
-                    self.attachments.get(key, path),
+                    self.attachments.get(&key, path),
                     Some(Attachment::Attachable)
                 );
                 let is_current = self
                     .items
-                    .get(key)
-                    .is_some_and(|record| record.item.revision == *item_revision);
-                (is_wanted && is_current).then(|| {
-                    let (item_revision, delegate_id) = (*item_revision, path.clone());
-                    Event::Item(ItemEvent::ItemAttached {
-                        key: key.clone(),
-                        item_revision,
-                        delegate_id,
-                    })
-                })
+                    .get(&key)
+                    .is_some_and(|record| record.item.revision == item_revision);
+                let attached = ItemEvent::ItemAttached {
+                    key,
+                    item_revision,
+                    delegate_id,
+                };
+                (is_wanted && is_current).then_some(Event::Item(attached))
             }
             Event::Item(ItemEvent::ItemDetached { key, .. }) => {
                 let is_wanted = matches!(
-                    self.attachments.get(key, path),
+                    self.attachments.get(&key, path),
                     Some(Attachment::Detachable)
                 );
-                is_wanted.then(|| {
-                    Event::Item(ItemEvent::ItemDetached {
-                        key: key.clone(),
-                        delegate_id: path.clone(),
-                    })
-                })
+                is_wanted.then_some(Event::Item(ItemEvent::ItemDetached { key, delegate_id }))
             }
             Event::AgentOwn(AgentOwnEvent::Ready {
                 timezone,
                 platform_info,
-            }) => {
-                let (timezone, platform_info) = (timezone.clone(), platform_info.clone());
-                Some(Event::Agent(
-                    path.clone(),
-                    AgentEvent::AgentReady {
-                        timezone,
-                        platform_info,
-                    },
-                ))
-            }
+            }) => Some(Event::Agent(
+                delegate_id,
+                AgentEvent::AgentReady {
+                    timezone,
+                    platform_info,
+                },
+            )),
             Event::AgentOwn(AgentOwnEvent::ShutDown) => {
-                Some(Event::Agent(path.clone(), AgentEvent::AgentShutDown))
+                Some(Event::Agent(delegate_id, AgentEvent::AgentShutDown))
             }
             Event::Subagent(_, SubagentStateEvent::SubagentEventsObserved { .. }) => None,
-            Event::Subagent(..) => Some(event.clone()),
+            Event::Subagent(..) => Some(event),
             Event::Item(_)
             | Event::Agent(..)
             | Event::AgentOwn(AgentOwnEvent::Dedicated { .. })
@@ -236,7 +228,7 @@ impl State {
     clippy::wildcard_enum_match_arm,
     reason = "only what means something else here is named"
 )]
-fn mirrored_order_event(path: &AgentPath, event: &OrderEvent) -> Option<OrderEvent> {
+fn mirrored_order_event(path: &AgentPath, event: OrderEvent) -> Option<OrderEvent> {
     Some(match event {
         OrderEvent::OrderAttachedToAgent { .. } => OrderEvent::OrderAttached {
             agent_path: path.clone(),
@@ -245,6 +237,6 @@ fn mirrored_order_event(path: &AgentPath, event: &OrderEvent) -> Option<OrderEve
         OrderEvent::OrderSuspensionMarked { .. } => OrderEvent::OrderSuspensionMarkedOnAgent,
         // The Controller has put it down before it sent it.
         OrderEvent::OrderResumptionMarked { .. } => return None,
-        other => other.clone(),
+        other => other,
     })
 }

@@ -262,7 +262,7 @@ impl World {
     /// The Agent's events arrive; maybe not for the first time.
     pub(crate) fn deliver(&mut self, path: &AgentPath, events: &[Stamped]) {
         let path = path.clone();
-        self.record(|state, out| state.agent_events(&path, events, out));
+        self.record(|state, out| state.agent_events(&path, events.to_vec(), out));
     }
 
     /// The job that runs for the order ends.
