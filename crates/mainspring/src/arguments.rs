@@ -362,7 +362,7 @@ pub(crate) struct EventsArgs {
     /// From this event on, `0` for the oldest kept [default: from now]
     #[arg(long, value_name = "EVENT-ID")]
     pub(crate) after: Option<u64>,
-    /// Only these types, such as OrderFailed or the group OrderEvent; comma-separated
+    /// Only these types, such as `OrderFailed` or the group `OrderEvent`; comma-separated
     #[arg(long = "return", value_name = "TYPES")]
     pub(crate) types: Option<String>,
     /// End after so many

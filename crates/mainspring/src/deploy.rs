@@ -52,7 +52,7 @@ pub(crate) async fn deploy(
     if args.dry_run {
         check_references(&sources, &known)?;
     }
-    let lines = lines(&sources, &rows, &removed, args.version_id.as_deref())?;
+    let lines = lines(&sources, &rows, &removed, args.version_id.as_deref());
     if !args.dry_run && !lines.is_empty() {
         let spinner = screen.spinner(format!("sending {} items", rows.len()));
         let answer = controller.change_items(lines).await;
@@ -208,12 +208,7 @@ fn is_same_content(deployed: &str, new: &str) -> bool {
 }
 
 /// The change as JSON lines; only what is new.
-fn lines(
-    sources: &[Source],
-    rows: &[Row],
-    removed: &[Target],
-    version: Option<&str>,
-) -> anyhow::Result<String> {
+fn lines(sources: &[Source], rows: &[Row], removed: &[Target], version: Option<&str>) -> String {
     let mut lines = String::new();
     let mut has_workflow = false;
     for (source, row) in sources.iter().zip(rows) {
@@ -244,7 +239,7 @@ fn lines(
             lines += &format!("{line}\n");
         }
     }
-    Ok(lines)
+    lines
 }
 
 /// What the Controller would say of missing items; asked only when nothing is sent.

@@ -71,7 +71,7 @@ pub(crate) fn tell(error: &anyhow::Error, screen: &Screen) -> Exit {
         return Exit::Done;
     }
     let exit = exit_of(error);
-    screen.error(&with_causes(error), hint_of(error), problem_code_of(error));
+    screen.error(&with_causes(error), hint_of(error), problem_of(error));
     exit
 }
 
@@ -119,9 +119,12 @@ fn with_causes(error: &anyhow::Error) -> String {
     text
 }
 
-fn problem_code_of(error: &anyhow::Error) -> Option<String> {
-    let problem = error.downcast_ref::<ClientError>()?.problem()?;
-    problem.code.as_deref().map(str::to_owned)
+/// The Controller's own words, for programs.
+fn problem_of(error: &anyhow::Error) -> Option<serde_json::Value> {
+    if let Some(problem) = error.downcast_ref::<model::Problem>() {
+        return serde_json::to_value(problem).ok();
+    }
+    serde_json::to_value(error.downcast_ref::<ClientError>()?.problem()?).ok()
 }
 
 fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
@@ -133,6 +136,9 @@ fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
             }) => {
                 return Some("is the Controller running? Start one with: mainspring standalone");
             }
+            Some(ClientError::Misused { what, .. }) if what.contains("CA's certificate") => {
+                return Some("tell it with --ca FILE, such as certs/ca.pem");
+            }
             Some(ClientError::Refused { status, .. }) if status.as_u16() == 401 => {
                 return Some(
                     "show a token: --token-file FILE, MAINSPRING_TOKEN, or --data DIR of the Controller",
@@ -140,26 +146,33 @@ fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
             }
             _ => {}
         }
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            match error.kind() {
-                io::ErrorKind::ReadOnlyFilesystem => {
-                    return Some(
-                        "the file system is mounted read-only; choose another --data DIR or remount it",
-                    );
-                }
-                io::ErrorKind::PermissionDenied => {
-                    return Some(
-                        "this user may not write there; choose another --data DIR or change its owner",
-                    );
-                }
-                io::ErrorKind::StorageFull => {
-                    return Some("the disk is full; make room and start again: nothing is lost");
-                }
-                _ => {}
-            }
+        if let Some(hint) = cause
+            .downcast_ref::<io::Error>()
+            .and_then(|error| hint_of_disk(error.kind()))
+        {
+            return Some(hint);
         }
     }
     None
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of all that a system can say, these have an advice"
+)]
+fn hint_of_disk(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some("the file system is mounted read-only; choose another --data DIR or remount it")
+        }
+        io::ErrorKind::PermissionDenied => {
+            Some("this user may not write there; choose another --data DIR or change its owner")
+        }
+        io::ErrorKind::StorageFull => {
+            Some("the disk is full; make room and start again: nothing is lost")
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

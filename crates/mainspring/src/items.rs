@@ -5,7 +5,7 @@ use model::ItemBody;
 use crate::arguments::{Access, ItemCommand};
 use crate::call::{Controller, ItemSeen};
 use crate::deploy::target;
-use crate::exit::{Exit, Misuse};
+use crate::exit::Exit;
 use crate::screen::Screen;
 use crate::stage;
 use crate::table::Table;
@@ -76,7 +76,7 @@ async fn show(
         .find(items)
         .or_else(|| items.iter().find(|item| item.key.as_str() == name));
     let Some(item) = item else {
-        return Err(Misuse(format!("there is no item {name}; see mainspring item list")).into());
+        anyhow::bail!("there is no item {name}; see mainspring item list");
     };
     // The text itself is the answer; the drawing is for people.
     let text = controller.item_text(&item.key).await?;

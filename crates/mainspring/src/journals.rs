@@ -88,7 +88,7 @@ fn info(dir: &Path, screen: &Screen) -> anyhow::Result<Exit> {
         text += &format!(
             "{} {value}\n",
             screen.paint.put(Tone::Faint, &format!("{name:12}"))
-        )
+        );
     };
     field(
         "belongs to",

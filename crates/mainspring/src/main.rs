@@ -3,6 +3,10 @@
 //! Always: a part ends with the exit codes of `exit`, a command with those too; what a command knows of a Controller it was told
 //! over HTTP, like everybody else. Never here: rules; what an order may do is decided by the Controller.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::format_push_string,
+    reason = "a few lines for a person per command"
+)]
 
 mod arguments;
 mod exit;
@@ -61,7 +65,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
         Command::Status => call::talk(status::status(&access, screen)),
         Command::Journal(command) => journals::run(command, screen),
         Command::Certs(command) => certificates::run(command, screen),
-        Command::User(command) => users::run(command, screen),
+        Command::User(command) => users::run(&command, screen),
         Command::Completions { shell } => completions::run(shell),
     }
 }

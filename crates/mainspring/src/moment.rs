@@ -64,23 +64,25 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     }
     let local = |local: civil::DateTime| local.to_zoned(TimeZone::system()).ok();
     if let Ok(date_time) = text.replace(' ', "T").parse::<civil::DateTime>() {
-        return local(date_time).map(at_of).ok_or_else(wrong);
+        return local(date_time)
+            .map(|zoned| at_of(&zoned))
+            .ok_or_else(wrong);
     }
     let time: civil::Time = text.parse().map_err(|_what| wrong())?;
     let today = local(here.date().to_datetime(time)).ok_or_else(wrong)?;
     if today >= here {
-        return Ok(at_of(today));
+        return Ok(at_of(&today));
     }
     let tomorrow = here
         .date()
         .checked_add(SignedDuration::from_hours(24))
         .map_err(|_range| wrong())?;
     local(tomorrow.to_datetime(time))
-        .map(at_of)
+        .map(|zoned| at_of(&zoned))
         .ok_or_else(wrong)
 }
 
-fn at_of(zoned: Zoned) -> Timestamp {
+fn at_of(zoned: &Zoned) -> Timestamp {
     Timestamp::from_millis(zoned.timestamp().as_millisecond())
 }
 
@@ -109,7 +111,7 @@ mod tests {
         );
         assert_eq!(
             parse("+2h", NOON).unwrap().since(NOON),
-            Duration::from_secs(7200)
+            Duration::from_hours(2)
         );
         assert_eq!(
             parse("2027-01-15T08:00:01Z", NOON).unwrap().millis(),
@@ -122,7 +124,7 @@ mod tests {
             full(local)
         );
         let next = parse("18:00", NOON).unwrap();
-        assert!(next >= NOON && next.since(NOON) <= Duration::from_secs(86_400));
+        assert!(next >= NOON && next.since(NOON) <= Duration::from_hours(24));
         assert!(clock(next).starts_with("18:00:00"));
         for wrong in ["soon", "+", "+5 parsecs", "25:00", ""] {
             assert!(

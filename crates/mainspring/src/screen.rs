@@ -59,6 +59,10 @@ pub(crate) struct Screen {
     error_paint: Paint,
 }
 
+#[expect(
+    clippy::unused_self,
+    reason = "whoever speaks has a screen, whether or not it is asked how to look"
+)]
 impl Screen {
     pub(crate) fn new(json: bool) -> Screen {
         let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -113,9 +117,15 @@ impl Screen {
     }
 
     /// Why the command has failed.
-    pub(crate) fn error(&self, message: &str, hint: Option<&str>, code: Option<String>) {
+    pub(crate) fn error(
+        &self,
+        message: &str,
+        hint: Option<&str>,
+        problem: Option<serde_json::Value>,
+    ) {
         if self.json {
-            let error = serde_json::json!({"TYPE": "Problem", "code": code, "message": message});
+            let mut error = problem.unwrap_or_else(|| serde_json::json!({"message": message}));
+            error["TYPE"] = "Problem".into();
             return self.to_stderr(&format!("{error}\n"));
         }
         let mut text = if message.starts_with("error") {

@@ -83,10 +83,7 @@ impl Drawing<'_> {
         let is_here = self.standing.as_ref() == Some(position);
         let outcome = self.outcomes.get(position).copied();
         let (mark, tone) = match (is_here, outcome) {
-            (true, _) => (
-                "▶",
-                self.order.map_or(Tone::Busy, |order| tone_of_state(order)),
-            ),
+            (true, _) => ("▶", self.order.map_or(Tone::Busy, tone_of_state)),
             (false, Some(outcome)) => (
                 if outcome.is_succeeded() { "✓" } else { "✗" },
                 telling::tone_of(outcome),
@@ -252,7 +249,11 @@ jobs:
     fn workflow() -> Arc<Workflow> {
         match item(TEXT, Format::Yaml, &Origin::default()).unwrap().body {
             ItemBody::Workflow(workflow) => workflow,
-            other => panic!("not a workflow: {other:?}"),
+            ItemBody::JobResource(_)
+            | ItemBody::Agent(_)
+            | ItemBody::Subagent(_)
+            | ItemBody::Bundle(_)
+            | ItemBody::Kept(_) => panic!("not a workflow"),
         }
     }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
-    Branch, Event, Order, OrderEvent, OrderId, Outcome, Position, Stamped, Timestamp, Workflow,
-    WorkflowId,
+    AgentEvent, Branch, Event, Order, OrderEvent, OrderId, Outcome, Position, Stamped,
+    SubagentStateEvent, Timestamp, Workflow, WorkflowId,
 };
 
 use crate::call::Controller;
@@ -55,6 +55,10 @@ impl<'a> Teller<'a> {
         );
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "orders are what is told most of; everything else is told by its fields"
+    )]
     /// The lines of an event; nothing for what happens only inside.
     pub(crate) async fn tell(&mut self, stamped: &Stamped) -> Option<String> {
         let (key, told) = match &stamped.event {
@@ -69,6 +73,9 @@ impl<'a> Teller<'a> {
                     order_line(event, job.as_deref(), stamped.at())?,
                 )
             }
+            // Bookkeeping between the parts: one for every few events of an order.
+            Event::Agent(_, AgentEvent::AgentEventsObserved { .. })
+            | Event::Subagent(_, SubagentStateEvent::SubagentEventsObserved { .. }) => return None,
             other => (key_of(other), (Tone::Faint, other_line(other))),
         };
         self.width = self.width.max(key.chars().count()).min(WIDTH_MAX);
@@ -103,6 +110,10 @@ impl<'a> Teller<'a> {
         Some(lines.collect::<Vec<_>>().join("\n"))
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "few of the many events move an order"
+    )]
     fn follow(&mut self, id: &OrderId, event: &OrderEvent) {
         match event {
             OrderEvent::OrderAdded {
@@ -326,6 +337,10 @@ pub(crate) fn outcome_line(outcome: &Outcome) -> String {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "JSON of other types is shown as it is"
+)]
 fn other_line(event: &Event) -> String {
     let mut line = String::new();
     let stamped = Stamped {

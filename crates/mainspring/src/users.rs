@@ -12,7 +12,7 @@ use crate::call;
 use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
 
-pub(crate) fn run(command: UserCommand, screen: &Screen) -> anyhow::Result<Exit> {
+pub(crate) fn run(command: &UserCommand, screen: &Screen) -> anyhow::Result<Exit> {
     match command {
         UserCommand::HashPassword => call::talk(hash_password(screen)),
         UserCommand::NewToken => {

@@ -1,6 +1,11 @@
 //! A standalone as an operator meets it: the built program, real directories, real jobs, real signals.
 //! Always: every process that is started is ended, however the test ends; ports are free ones.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of a test fail where they stand"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[expect(
     clippy::disallowed_methods,

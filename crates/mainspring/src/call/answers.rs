@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use model::{ItemBody, ItemKey, Order, PlatformInfo, SignedText, Timestamp, Workflow, WorkflowId};
 use net::ClientError;
 use serde::{Deserialize, Serialize};
@@ -233,11 +232,10 @@ impl Controller {
     pub(crate) async fn workflow(&self, id: &WorkflowId) -> anyhow::Result<Arc<Workflow>> {
         let key = ItemKey::workflow(id);
         let item = model::stored_item(&key, &self.item_text(&key).await?)?;
-        match item.body {
-            ItemBody::Workflow(workflow) => Some(workflow),
-            _ => None,
-        }
-        .context("the Controller answers with an item that is no workflow")
+        let ItemBody::Workflow(workflow) = item.body else {
+            anyhow::bail!("the Controller answers with an item that is no workflow")
+        };
+        Ok(workflow)
     }
 }
 

@@ -13,6 +13,10 @@ pub(crate) enum End {
 
 impl End {
     /// What an event ends; nothing for events in the middle.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "few of the many events end an order"
+    )]
     pub(crate) fn of_event(event: &OrderEvent) -> Option<End> {
         Some(match event {
             OrderEvent::OrderFinished {

@@ -132,6 +132,10 @@ fn row(order: &Order) -> [Cell; 5] {
     ]
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the other states are told by their name"
+)]
 /// The state in words, with the time it lasts where that is known.
 pub(crate) fn state(order: &Order) -> String {
     let told = match &order.state {

@@ -10,6 +10,10 @@ use crate::screen::{Screen, Tone};
 
 const TYPES: &str = "OrderStdoutWritten,OrderStderrWritten,OrderFinished,OrderCancelled,OrderFailed,OrderStopped,OrderBroken,OrderDeleted";
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "few of the many events are output"
+)]
 pub(crate) async fn run(
     args: LogArgs,
     controller: &Controller,
@@ -45,7 +49,7 @@ pub(crate) async fn run(
             }
             OrderEvent::OrderStdoutWritten { chunk } => screen.pass(chunk.as_bytes())?,
             OrderEvent::OrderStderrWritten { chunk } => {
-                screen.pass(screen.paint.put(Tone::Waiting, chunk).as_bytes())?
+                screen.pass(screen.paint.put(Tone::Waiting, chunk).as_bytes())?;
             }
             event => {
                 if id.as_str() == args.id && !is_bounded && End::of_event(event).is_some() {

@@ -26,7 +26,7 @@ pub(crate) async fn run(
             text += &format!(
                 "\n{}",
                 stage::draw(&workflow, Some(&seen.order), screen.paint)
-            )
+            );
         }
         Err(error) => screen.warn(&format!("the workflow cannot be drawn: {error:#}")),
     }
@@ -44,7 +44,7 @@ fn head(seen: &OrderSeen, paint: Paint) -> String {
         text += &format!(
             "{} {value}\n",
             paint.put(Tone::Faint, &format!("{name:10}"))
-        )
+        );
     };
     field("order", paint.put(Tone::Strong, order.id.as_str()));
     field(
@@ -121,6 +121,10 @@ fn head(seen: &OrderSeen, paint: Paint) -> String {
     text
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these wait for a person"
+)]
 fn next_step(order: &Order) -> Option<String> {
     let id = &order.id;
     match &order.state {

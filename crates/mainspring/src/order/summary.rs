@@ -34,6 +34,10 @@ struct Course {
 }
 
 impl Summary {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "few of the many events show in a summary"
+    )]
     pub(crate) fn take(&mut self, id: &OrderId, event: &OrderEvent, at: Timestamp) {
         let root = id.root();
         let place = self
@@ -103,7 +107,7 @@ impl Summary {
             "█ job runs  ─ order waits",
         ]);
         for (id, course) in &self.orders {
-            let mut line = vec![' '; WIDTH];
+            let mut line = [' '; WIDTH];
             line[column(course.began)..=column(course.last)].fill('─');
             for (from, to) in &course.ran {
                 line[column(*from)..=column(*to)].fill('█');

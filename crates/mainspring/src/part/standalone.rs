@@ -257,22 +257,17 @@ async fn try_register(
     let find = |kind, name: &str| Target::Simple(model::ItemKey::simple(kind, name)).find(&known);
     let mut lines = String::new();
     // What an operator has changed of his Agent stays; only the address is ours.
-    let subagent = match find(ItemType::AgentRef, agent) {
-        Some(item) => {
-            let item: serde_json::Value =
-                serde_json::from_str(&controller.item_text(&item.key).await?)?;
-            let director = item
-                .get("directors")
-                .and_then(|directors| directors.get(0)?.as_str())
-                .map(str::to_owned);
-            director.unwrap_or_else(|| director_of(agent))
-        }
-        None => {
-            let item =
-                json!({"TYPE": "AgentRef", "path": agent, "directors": [director_of(agent)]});
-            lines += &format!("{}\n", json!({"TYPE": "AddOrChangeSimple", "item": item}));
-            director_of(agent)
-        }
+    let subagent = if let Some(item) = find(ItemType::AgentRef, agent) {
+        let item: serde_json::Value =
+            serde_json::from_str(&controller.item_text(&item.key).await?)?;
+        let director = item
+            .get("directors")
+            .and_then(|directors| directors.get(0)?.as_str());
+        director.map_or_else(|| director_of(agent), str::to_owned)
+    } else {
+        let item = json!({"TYPE": "AgentRef", "path": agent, "directors": [director_of(agent)]});
+        lines += &format!("{}\n", json!({"TYPE": "AddOrChangeSimple", "item": item}));
+        director_of(agent)
     };
     let mut item = match find(ItemType::SubagentItem, &subagent) {
         Some(item) => serde_json::from_str(&controller.item_text(&item.key).await?)?,
