@@ -6,7 +6,8 @@
 use crate::handle::{Entry, Question};
 use crate::snapshots::{Snapshots, Taken};
 use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside};
-use cluster::{Batch, Log, Opened};
+use cluster::{AppendError, Batch, Log, Opened};
+use futures::future::{BoxFuture, FutureExt as _};
 use model::{Event, EventId, JournalEvent};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +78,6 @@ impl Node {
         let mut commit_loop = CommitLoop {
             machine: recovered.machine,
             last: recovered.last,
-            log,
             clock,
             limits,
             outside,
@@ -85,6 +85,8 @@ impl Node {
             nudge,
             committed,
             snapshots,
+            fault: log.fault().boxed(),
+            log,
             released: EventId::BEFORE_FIRST,
             end: None,
         };
@@ -113,6 +115,8 @@ struct CommitLoop<M: Machine, O> {
     snapshots: Snapshots,
     released: EventId,
     end: Option<End>,
+    /// Comes when the log can no longer be written, also while nothing is to be written.
+    fault: BoxFuture<'static, String>,
 }
 
 /// Why the loop goes round.
@@ -121,6 +125,7 @@ enum Wake<M: Machine> {
     Nudged,
     Timer,
     Snapshot(Taken),
+    Fault(String),
 }
 
 /// Who waits, and what he gets after the commit.
@@ -170,6 +175,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             entry = self.inbox.recv() => Wake::Entry(entry),
             () = self.nudge.notified() => Wake::Nudged,
             taken = self.snapshots.taken() => Wake::Snapshot(taken),
+            reason = &mut self.fault => Wake::Fault(reason),
             () = tokio::time::sleep(pause) => Wake::Timer,
         }
     }
@@ -210,6 +216,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
                 }
                 self.snapshots.answer(&taken);
             }
+            Wake::Fault(reason) => return Err(Fault::Log(AppendError::Stopped { reason })),
             Wake::Nudged | Wake::Timer => {}
         }
         while self.end.is_none() && round.has_room(&self.limits) {

@@ -650,3 +650,58 @@ async fn jn03_released_events_are_told_as_torn() {
     );
     running.kill().await;
 }
+
+// ---- Disks
+
+/// A disk whose flushes can be made to fail.
+#[derive(Default)]
+struct FailingDisk(std::sync::atomic::AtomicBool);
+
+impl cluster::Disk for FailingDisk {
+    fn sync(&self, file: &std::fs::File) -> std::io::Result<()> {
+        if self.0.load(Ordering::SeqCst) {
+            return Err(std::io::Error::from_raw_os_error(5));
+        }
+        file.sync_data()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_flush_ends_the_node_and_nobody_is_told_that_it_worked() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FailingDisk::default());
+    let mut options = Options::new(dir.path(), "controller:test");
+    options.disk = disk.clone();
+    let opened = Log::open(options).await.unwrap();
+    let log = opened.log.clone();
+    let clock = Arc::new(SystemClock);
+    let (handle, task) = Node::start(Notebook::default(), opened, clock, Limits::default(), ())
+        .await
+        .unwrap();
+    handle.ask(say("a", "durable")).await.unwrap();
+    disk.0.store(true, Ordering::SeqCst);
+    let asked: Vec<_> = (0..5)
+        .map(|n| {
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.ask(say("a", n)).await })
+        })
+        .collect();
+    for answer in asked {
+        assert!(
+            answer.await.unwrap().is_err(),
+            "acknowledged although the disk refused"
+        );
+    }
+    let fault = task.await.unwrap().unwrap_err();
+    assert!(matches!(fault, Fault::Log(_)), "exit code 98: {fault}");
+    assert!(handle.read(|_| ()).await.is_err(), "it never goes on");
+    log.shutdown().await;
+    disk.0.store(false, Ordering::SeqCst);
+    let running = Running::start(dir.path()).await;
+    assert_eq!(
+        running.state().await.said["a"][0],
+        "durable",
+        "S53: what was acknowledged is there"
+    );
+    running.kill().await;
+}

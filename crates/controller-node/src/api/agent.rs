@@ -8,9 +8,10 @@ use axum::Json;
 use axum::extract::State;
 use controller::{AgentState, Coupling, State as ControllerState};
 use model::{AgentPath, ItemBody, ItemKey, ItemType};
-use net::Refusal;
+use net::{Problem, Refusal};
 use node::{Clock as _, SystemClock};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Connected at this moment.
 pub(super) fn is_coupled(agent: &AgentState) -> bool {
@@ -25,21 +26,35 @@ pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Valu
         .read(ControllerMachine::clone)
         .await
         .map_err(stopped)?;
-    let state = &machine.state;
-    let agents: Vec<Value> = state
-        .agents()
-        .map(|(path, agent)| described(state, path, agent))
-        .collect();
-    Ok(Json(
-        json!({ "eventId": machine.last_event_id, "agents": agents }),
-    ))
+    // All orders are counted: that must not hold up those who wait for short answers.
+    let list = tokio::task::spawn_blocking(move || listed(&machine)).await;
+    list.map(Json)
+        .map_err(|error| Problem::uncoded(format!("the Agents cannot be listed: {error}")).into())
 }
 
-fn described(state: &ControllerState, path: &AgentPath, agent: &AgentState) -> Value {
-    let orders = state.engine().orders();
-    let orders = orders
-        .filter(|order| order.attached_to() == Some(path))
-        .count();
+fn listed(machine: &ControllerMachine) -> Value {
+    let state = &machine.state;
+    let mut counts: BTreeMap<&AgentPath, usize> = BTreeMap::new();
+    for agent in state
+        .engine()
+        .orders()
+        .filter_map(|order| order.attached_to())
+    {
+        *counts.entry(agent).or_default() += 1;
+    }
+    let agents = state.agents();
+    let agents: Vec<Value> = agents
+        .map(|(path, agent)| described(state, path, agent, counts.get(path).copied().unwrap_or(0)))
+        .collect();
+    json!({ "eventId": machine.last_event_id, "agents": agents })
+}
+
+fn described(
+    state: &ControllerState,
+    path: &AgentPath,
+    agent: &AgentState,
+    orders: usize,
+) -> Value {
     let last_heard = (agent.event_id.0 > 0).then(|| agent.event_id.timestamp());
     let subagents: Vec<Value> = state
         .subagents()
