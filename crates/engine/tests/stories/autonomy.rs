@@ -129,6 +129,31 @@ fn a_failure_is_caught_at_the_agent_and_else_waits_for_the_controller_s18() {
     assert_eq!((world.state("C"), world.state("O")), ("Finished", "Failed"));
 }
 
+#[test]
+fn a_day_without_the_controller_starts_every_order_at_its_time_s83_s95() {
+    const QUARTER: u64 = 15 * 60 * 1000;
+    let mut world = World::with(&["ALFA"], &format!("- {}\n", job("ALFA")));
+    for n in 1..=96_u64 {
+        let due = START + i64::try_from(n * QUARTER).expect("within a day");
+        world.add(&format!(
+            r#"{{"id":"Q{n}","workflowPath":"w","scheduledFor":{due}}}"#
+        ));
+    }
+    let heard = world.story("Q1");
+    world.cut("ALFA");
+    for n in 1..=96 {
+        world.sleep(QUARTER - 1);
+        assert_eq!(world.starts.len(), n - 1, "S95: Q{n} does not start early");
+        world.sleep(1);
+        assert_eq!(world.starts.len(), n, "S83, S95: Q{n} starts at its time");
+    }
+    assert_eq!(world.story("Q1"), heard, "S81: the Agent keeps it all");
+    world.reconnect("ALFA");
+    for n in 1..=96 {
+        assert_eq!(world.state(&format!("Q{n}")), "Finished", "S98: Q{n}");
+    }
+}
+
 /// A random workflow over two Agents, and the jobs in the order in which they run.
 #[derive(Clone, Debug)]
 enum Piece {
