@@ -297,6 +297,7 @@ fn what_is_wrong_is_told_with_its_reason_and_its_exit_code() {
     assert!(faults.contains("bad.yaml:3:"), "{faults}");
     assert!(told(&data, 1, &["order", "add", "nowhere"]).contains("nowhere"));
     assert!(told(&data, 1, &["order", "show", "nobody"]).contains("UnknownOrder"));
+    assert!(told(&data, 1, &["order", "log", "nobody"]).contains("UnknownOrder"));
     assert!(
         told(&data, 2, &["order", "add", "w", "--at", "soon"]).contains("cannot read the time")
     );

@@ -21,6 +21,10 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     if !args.follow && !screen.json {
         let log = controller.order_log(&args.id).await?;
+        // An order that has been deleted may have left its log; one that never was has none.
+        if log.is_empty() {
+            controller.order(&args.id).await?;
+        }
         screen.pass(&log)?;
         return Ok(Exit::Done);
     }
