@@ -1,0 +1,150 @@
+//! A part is away, and the others go on; wishes are kept for it.
+
+use crate::{add, add_for, agent_story, await_file, count, deploy, job, job_at, now, pid};
+use anyhow::{Result, ensure};
+use net::{Client, ClientSettings};
+use serde_json::json;
+use std::time::Duration;
+use testkit::world::{AgentPlan, Mode, Plan, World};
+
+/// The processes of all nodes but one.
+fn lives(world: &World, but: &str) -> Vec<(String, Option<i32>)> {
+    let others = world.node_names().into_iter().filter(|name| name != but);
+    others
+        .map(|name| {
+            let pid = world.node_ref(&name).unwrap().pid();
+            (name, pid)
+        })
+        .collect()
+}
+
+async fn all_answer(world: &World, but: &str) -> Result<()> {
+    for name in world.node_names().into_iter().filter(|name| name != but) {
+        let mut settings = ClientSettings::new(world.node_ref(&name)?.url());
+        settings.request_timeout = Duration::from_secs(10);
+        let answer = Client::new(settings)?.get_bytes("/health").await;
+        ensure!(
+            answer.is_ok(),
+            "S2: {name} does not answer while {but} is away: {answer:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_s3_s38_each_part_may_fail_while_the_others_work_and_only_itself_is_started_again()
+-> Result<()> {
+    let alfa = AgentPlan {
+        subagents: vec!["SUB-1".to_owned()],
+        ..AgentPlan::named("ALFA")
+    };
+    let mut world = World::start(Plan {
+        agents: vec![alfa, AgentPlan::named("BRAVO")],
+        ..Plan::default()
+    })
+    .await?;
+    deploy(&world, "alfa", &[job_at("ALFA", "ALFA-0", "echo done")]).await?;
+    deploy(&world, "SUB-1", &[job_at("ALFA", "SUB-1", "echo done")]).await?;
+    deploy(&world, "BRAVO", &[job("BRAVO", "echo done")]).await?;
+    for victim in ["SUB-1", "BRAVO"] {
+        let others = lives(&world, victim);
+        world.node(victim).kill()?;
+        all_answer(&world, victim).await?;
+        let late = format!("late-{victim}");
+        add(&world, &late, victim).await?;
+        let meanwhile = format!("meanwhile-{victim}");
+        add(&world, &meanwhile, "alfa").await?;
+        world.await_event(&meanwhile, "OrderFinished").await?;
+        assert_eq!(
+            count(&world, &late, "OrderStdoutWritten"),
+            0,
+            "nobody else does the work of {victim}"
+        );
+        world.node(victim).start_ready().await?;
+        world.await_event(&late, "OrderFinished").await?;
+        assert_eq!(
+            world.history().stdout_of(&late),
+            "done\n",
+            "S3: {victim} catches up, once"
+        );
+        assert_eq!(
+            lives(&world, victim),
+            others,
+            "S38: nobody else had to be started again"
+        );
+    }
+    let mark = world.tmp().join("mark");
+    let touch = format!("touch {}", mark.display());
+    deploy(&world, "touch", &[job("ALFA", &touch)]).await?;
+    add_for(&world, "alone", "touch", now() + 1500).await?;
+    world.await_event("alone", "OrderAttached").await?;
+    let others = lives(&world, "controller");
+    world.controller().kill()?;
+    all_answer(&world, "controller").await?;
+    await_file(&world, "mark").await?;
+    world.controller().start_ready().await?;
+    world.await_event("alone", "OrderFinished").await?;
+    assert_eq!(
+        lives(&world, "controller"),
+        others,
+        "S38: nobody else had to be started again"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s36_s37_s87_a_cancel_outlives_the_controller_and_arrives_once_while_a_question_is_lost()
+-> Result<()> {
+    let mut world = World::start(Plan {
+        proxied: true,
+        ..Plan::of(&["ALFA"])
+    })
+    .await?;
+    deploy(&world, "long", &[job("ALFA", "echo READY; sleep 600")]).await?;
+    add(&world, "RUNNING", "long").await?;
+    world.await_stdout("RUNNING", "READY", 1).await?;
+    add_for(&world, "FRESH", "long", now() + 86_400_000).await?;
+    world.await_event("FRESH", "OrderAttached").await?;
+    let agent = pid(&world, "ALFA")?;
+
+    world.proxies()["ALFA"].set(Mode::Cut);
+    let mode = json!({"TYPE": "FreshOrStarted", "kill": {"immediately": true}});
+    let cancel = json!({"TYPE": "CancelOrders", "orderIds": ["RUNNING", "FRESH"], "mode": mode});
+    // S87: accepted although the Agent is away.
+    world.api().accept(&cancel).await?;
+    world.catch_up().await?;
+    let last = world.history().last_event_id();
+    let question = format!("/controller/api/event?after={last}&timeout=25");
+    let asking = {
+        let (client, question) = (world.api().client().clone(), question.clone());
+        tokio::spawn(async move { client.get_bytes(&question).await })
+    };
+    world.controller().kill()?;
+    let lost = asking.await?;
+    ensure!(
+        lost.as_ref().map_or(true, |answer| answer.is_empty()),
+        "S36: {lost:?}"
+    );
+    world.controller().start_ready().await?;
+    world.proxies()["ALFA"].set(Mode::Open);
+
+    // What the wish becomes at the Agent: an order that has not been started just goes back.
+    for (id, mark) in [
+        ("RUNNING", "OrderCancellationMarked"),
+        ("FRESH", "OrderDetachable"),
+    ] {
+        world.await_event(id, "OrderCancelled").await?;
+        let story = agent_story(&world, "ALFA", id).await?;
+        let marks = story.iter().filter(|seen| seen.kind == mark);
+        assert_eq!(
+            marks.count(),
+            1,
+            "S37, S51: the wish arrives once: {story:?}"
+        );
+        assert_eq!(count(&world, id, "OrderCancelled"), 1);
+    }
+    // Whoever asks again is answered.
+    assert!(!world.api().client().get_bytes(&question).await?.is_empty());
+    assert_eq!(pid(&world, "ALFA")?, agent, "SUB-38");
+    Ok(())
+}
