@@ -213,7 +213,17 @@ impl State {
                     Some(OrderState::Forked { children }) => children.clone(),
                     _ => Vec::new(),
                 };
+                // A child that is forked anew goes on counting, so that no attempt is ever named twice.
+                let attempts = children
+                    .iter()
+                    .filter_map(|child| self.orders.get(&child.order_id))
+                    .map(|child| child.attempts)
+                    .max();
                 self.change(id, event)?;
+                if let (Some(attempts), Some(parent)) = (attempts, self.orders.get_mut(id)) {
+                    let parent = Arc::make_mut(parent);
+                    parent.attempts = parent.attempts.max(attempts);
+                }
                 for child in children {
                     self.remove(&child.order_id);
                 }

@@ -425,3 +425,21 @@ fn a_wide_fork_joins_in_linear_time() {
     };
     joined(2000);
 }
+
+#[test]
+fn a_child_that_is_forked_anew_goes_on_counting_its_attempts() {
+    let fork = fork(&[branch("x", &job("ALFA"))], ", joinIfFailed: true");
+    let again = workflow(
+        "again",
+        &format!(
+            "- {{TYPE: Try, try: {{instructions: [{}]}}, catch: {{instructions: [{{TYPE: Retry}}]}}, maxTries: 2}}\n",
+            fork.trim_start_matches("- ").trim()
+        ),
+    );
+    let mut world = World::new(&["ALFA"], &[&again]);
+    world.script("A|x", "0/try+0:0/fork+x:0", [returned(1)]);
+    world.script("A|x", "0/try+1:0/fork+x:0", [returned(1)]);
+    world.add(r#"{"id":"A","workflowPath":"again"}"#);
+    let order = world.controller.state.order(&"A".into()).expect("it has failed");
+    assert_eq!(order.attempts, 2, "an attempt is never named twice");
+}
