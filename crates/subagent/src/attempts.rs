@@ -288,6 +288,9 @@ impl State {
             );
             return Err(Problem::new("UnknownEventId", message));
         }
+        // What the Director follows from here on is in its log up to here, so it is confirmed: an attempt that has ended
+        // before must not answer for a new one of the same name.
+        self.release(after);
         self.coupling += 1;
         Ok(SubagentAnswer::Coupled {
             attempts: self.attempts.keys().cloned().collect(),

@@ -504,3 +504,23 @@ fn a_command_line_is_split_into_words_with_variables() {
         .to_vec();
     assert_eq!(plan.program, PlannedProgram::Command(words));
 }
+
+#[test]
+fn coupling_confirms_what_the_director_has_so_an_ended_attempt_does_not_answer_for_a_new_one() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    world
+        .state
+        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
+    let command = SubagentCommand::CoupleDirector {
+        subagent_id: "S".into(),
+        subagent_run_id: world.state.run_id().clone(),
+        event_id: world.state.report().last(),
+    };
+    world.state.command(0, command, &mut world.effects).unwrap();
+    world.coupling = world.state.coupling();
+    assert!(world.state.report().is_empty());
+    // The order was deleted and added anew under its old name.
+    world.start(1).unwrap();
+    assert_eq!(starts(&world.effects), 2);
+}
