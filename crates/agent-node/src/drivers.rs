@@ -125,6 +125,8 @@ impl Drivers {
             let mut slot = driven.slot.lock();
             let slot = &mut *slot;
             let Some(sender) = &slot.sender else { continue };
+            let observed = machine.state.subagents().get(id).map(|subagent| subagent.observed);
+            let observed = observed.unwrap_or_default();
             for (number, work) in machine.state.work_after(id, slot.cursor) {
                 let mut items = Vec::new();
                 if let Work::Start { order, .. } = &work {
@@ -139,7 +141,7 @@ impl Drivers {
                     .iter()
                     .map(|(key, revision, _)| (key.clone(), *revision))
                     .collect();
-                match sender.try_send(Job { work, items }) {
+                match sender.try_send(Job { work, items, observed }) {
                     Ok(()) => {
                         slot.cursor = number;
                         slot.sent.extend(sent);
