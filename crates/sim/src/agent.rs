@@ -30,6 +30,7 @@ const RELEASE_EVENTS: u64 = 1000;
 struct Job {
     work: Work,
     items: Vec<(ItemKey, Option<u64>, SignedText)>,
+    observed: EventId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +256,7 @@ impl AgentHost {
         let Some(running) = &self.node.running else { return };
         let state = &running.machine.state;
         for driver in self.drivers.values_mut().filter(|driver| driver.is_open) {
+            let observed = state.subagents().get(&driver.id).map(|subagent| subagent.observed).unwrap_or_default();
             for (number, work) in state.work_after(&driver.id, driver.cursor) {
                 if driver.slot.len() >= SLOT {
                     break;
@@ -266,7 +268,7 @@ impl AgentHost {
                     items.extend(missing.map(|(key, revision, text)| (key.clone(), revision, text.clone())));
                 }
                 driver.sent.extend(items.iter().map(|(key, revision, _)| (key.clone(), *revision)));
-                driver.slot.push_back(Job { work, items });
+                driver.slot.push_back(Job { work, items, observed });
                 driver.cursor = number;
             }
         }
@@ -494,19 +496,28 @@ impl AgentHost {
             driver.confirm_now = false;
             return;
         }
+        // As in the real driver: confirmations stand where they cannot make a stale start look new, or a new one stale.
         let mut commands = Vec::new();
+        let mut until = driver.confirmed;
         driver.attempts.clear();
+        let confirm = |to: EventId, until: &mut EventId, commands: &mut Vec<_>, attempts: &mut Vec<_>| {
+            if to > *until {
+                *until = to;
+                commands.push(SubagentCommand::ReleaseEvents { until_event_id: to });
+                attempts.push(None);
+            }
+        };
         while commands.len() < BATCH_MAX
             && let Some(job) = driver.slot.pop_front()
         {
+            confirm(job.observed, &mut until, &mut commands, &mut driver.attempts);
             add(job, &mut commands, &mut driver.attempts);
         }
-        if confirms {
-            commands.push(SubagentCommand::ReleaseEvents { until_event_id: driver.taken_over });
-            driver.attempts.push(None);
+        if driver.slot.is_empty() {
+            confirm(driver.taken_over, &mut until, &mut commands, &mut driver.attempts);
         }
         driver.confirm_now = false;
-        driver.stage = Stage::Sending(driver.taken_over);
+        driver.stage = Stage::Sending(until);
         driver.line.request(k, Ask::Subagent(driver.coupling, json(&SubagentCommand::Batch { commands })));
     }
 }

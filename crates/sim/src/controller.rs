@@ -88,6 +88,7 @@ struct AgentDriver {
     confirmed: EventId,
     cursor: Cursor,
     held: BTreeSet<OrderId>,
+    since: EventId,
     posted: Vec<(Thing, EventId)>,
     refused: VecDeque<(crate::moment::Moment, Thing, EventId)>,
     chunks: VecDeque<Vec<String>>,
@@ -223,6 +224,7 @@ impl ControllerHost {
                 confirmed: EventId::BEFORE_FIRST,
                 cursor: Cursor::default(),
                 held: BTreeSet::new(),
+                since: EventId::BEFORE_FIRST,
                 posted: Vec::new(),
                 refused: VecDeque::new(),
                 chunks: VecDeque::new(),
@@ -238,6 +240,7 @@ impl ControllerHost {
         let agent = machine.state.agent(&driver.path).cloned().unwrap_or_default();
         driver.lines.iter_mut().for_each(|line| line.dial(k));
         driver.observed = agent.event_id;
+        driver.since = machine.last_event_id;
         driver.run_id.clone_from(&agent.agent_run_id);
         if driver.run_id.is_some() {
             return self.couple(k, index);
@@ -481,6 +484,7 @@ impl ControllerHost {
         for (thing, since) in state.outbox(&driver.path, &driver.cursor).take(BATCH_MAX) {
             passed.pass(thing, since);
             if let Thing::AttachOrder(id) = thing
+                && since <= driver.since
                 && driver.held.remove(id)
             {
                 continue;

@@ -182,6 +182,12 @@ impl History {
         match event {
             OrderEvent::OrderAdded { .. } => {
                 self.added.insert(id.clone());
+                // An order that is added again under a name that was forgotten is another one.
+                if self.deleted.remove(id) {
+                    self.ended.remove(id);
+                    self.punctuality.remove(id);
+                    self.started.retain(|attempt, _| attempt.order_id.root() != id.as_str());
+                }
             }
             OrderEvent::OrderFinished { .. } => {
                 self.ended.insert(id.clone(), "Finished".to_owned());

@@ -341,12 +341,16 @@ impl Kernel {
             return;
         }
         let delay = self.rng.span(50, 40_000);
-        let now = self.now;
-        let Some(conn) = self.net.conn_mut(id) else { return };
-        let ready = if toward == Toward::Server { &mut conn.server_ready } else { &mut conn.client_ready };
-        let at = now.plus(delay).max(*ready);
-        *ready = at;
+        let at = self.in_order(id, from, self.now.plus(delay));
         self.at(at, Happening::Arrive { to, conn: id, packet });
+    }
+
+    /// The moment at which a message may arrive that is not to overtake one before it.
+    fn in_order(&mut self, id: ConnId, from: Place, at: Moment) -> Moment {
+        let Some(conn) = self.net.conn_mut(id) else { return at };
+        let ready = if conn.client == from { &mut conn.server_ready } else { &mut conn.client_ready };
+        *ready = at.max(*ready);
+        *ready
     }
 
     /// Nothing more arrives on the connection; the client notices after a while.
@@ -368,7 +372,8 @@ impl Kernel {
                     self.counts.count(Fault::LateMessage);
                 }
                 let delay = self.rng.span(1_000, 2_000_000);
-                self.after(delay, Happening::Arrive { to, conn, packet });
+                let at = self.in_order(conn, from, self.now.plus(delay));
+                self.at(at, Happening::Arrive { to, conn, packet });
             } else {
                 self.counts.count(Fault::LostMessage);
             }

@@ -150,7 +150,7 @@ impl<M: Machine> Node<M> {
             Err(violation) => return k.violate(violation),
         };
         k.check(invariants::replay_equals_live::check(self.place, &machine, &self.shadow));
-        let snapshot_after = usize::try_from(k.rng.between(30, 600)).unwrap_or(100);
+        let snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
         let mut facts = Facts::new(self.clock.at(k.now), last);
         let begun = facts
             .record(&mut machine, Event::Journal(JournalEvent::SnapshotTaken))
@@ -323,12 +323,12 @@ impl<M: Machine> Node<M> {
             return;
         }
         running.grown = 0;
-        running.snapshot_after = usize::try_from(k.rng.between(30, 600)).unwrap_or(100);
+        running.snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
         let lines = Arc::new(running.machine.snapshot().collect());
         let number = running.flights;
         running.writing = Some((number, Snapshot { at: running.last.0, lines }));
         let (place, life) = (self.place, k.standing(self.place).life);
-        let delay = k.rng.span(5_000, 3_000_000);
+        let delay = k.rng.span(5_000, 60_000_000);
         k.after(delay, Happening::Node { place, life, what: NodeStep::SnapshotWritten(number) });
     }
 

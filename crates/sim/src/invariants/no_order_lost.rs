@@ -5,6 +5,7 @@ use super::{Checked, Violation};
 use crate::workload::Expected;
 use crate::world::World;
 use model::{OrderId, OrderState};
+use std::time::Duration;
 
 const NAME: &str = "no_order_lost";
 
@@ -24,6 +25,9 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
     if waits_for_operator && order.is_detached() {
         return None;
     }
+    if is_far_off(world, &order.state) {
+        return None;
+    }
     let children = if let OrderState::Forked { children } = &order.state {
         let reasons: Vec<String> = children.iter().filter_map(|child| unsettled(world, &child.order_id)).collect();
         // A child that waits for an operator keeps its parent waiting.
@@ -34,11 +38,22 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
     } else {
         Vec::new()
     };
+    // It has come to its join and waits there with those that wait for an operator.
+    let is_at_join = order.parent.is_some() && order.is_detached();
     let obstacles = machine.state.engine().obstacles(id, world.controller.node.clock.at(world.k.now));
+    if is_at_join && obstacles == [engine::Obstacle::WaitingForSiblings] {
+        return None;
+    }
     Some(format!(
         "state {:?} at {} attached {:?} mark {:?}, obstacles {obstacles:?}, children {children:?}",
         order.state, order.position, order.attached_state, order.mark
     ))
+}
+
+/// A clock was wrong when it began to wait, and it waits as long as it was told.
+fn is_far_off(world: &World, state: &OrderState) -> bool {
+    let (OrderState::DelayingRetry { until } | OrderState::Sleeping { until, .. }) = state else { return false };
+    until.since(world.k.now.timestamp()) > Duration::from_secs(2 * 3600)
 }
 
 fn waits_below(world: &World, children: &[model::ForkChild]) -> bool {
@@ -47,6 +62,7 @@ fn waits_below(world: &World, children: &[model::ForkChild]) -> bool {
         machine.state.engine().order(&child.order_id).is_some_and(|order| {
             order.is_suspended
                 || matches!(order.state, OrderState::Failed | OrderState::Stopped | OrderState::FailedWhileFresh)
+                || is_far_off(world, &order.state)
                 || matches!(&order.state, OrderState::Forked { children } if waits_below(world, children))
         })
     })
@@ -68,6 +84,9 @@ pub fn check_ends(world: &World) -> Checked {
     for (id, expected) in world.client.expected() {
         let ended = world.history.ended.get(id).map(String::as_str);
         let state = machine.state.engine().order(id).map(|order| order.state.clone());
+        if state.as_ref().is_some_and(|state| is_far_off(world, state) || below_is_far_off(world, state)) {
+            continue;
+        }
         let fits = match expected {
             Expected::Finished => ended == Some("Finished"),
             Expected::Failed => matches!(state, Some(OrderState::Failed | OrderState::Forked { .. })),
@@ -79,4 +98,12 @@ pub fn check_ends(world: &World) -> Checked {
         }
     }
     Ok(())
+}
+
+fn below_is_far_off(world: &World, state: &OrderState) -> bool {
+    let Some(machine) = world.controller.node.machine() else { return false };
+    let OrderState::Forked { children } = state else { return false };
+    children.iter().filter_map(|child| machine.state.engine().order(&child.order_id)).any(|child| {
+        is_far_off(world, &child.state) || below_is_far_off(world, &child.state)
+    })
 }
