@@ -11,6 +11,8 @@ mod control;
 mod failures;
 #[path = "stories/forks.rs"]
 mod forks;
+#[path = "stories/interventions.rs"]
+mod interventions;
 #[path = "stories/laws.rs"]
 mod laws;
 #[path = "stories/preparing.rs"]

@@ -220,6 +220,10 @@ impl World {
         self.cut.entry(agent.into()).or_default();
     }
 
+    pub(crate) fn is_cut(&self, agent: &str) -> bool {
+        self.cut.contains_key(&AgentPath::from(agent))
+    }
+
     pub(crate) fn reconnect(&mut self, agent: &str) {
         let told = self.cut.remove(agent).expect("the Agent was cut off");
         for (id, event) in told {
