@@ -51,6 +51,33 @@ fn wi03_an_order_changes_its_agent_only_where_the_workflow_says_so() {
 }
 
 #[test]
+fn s4_the_events_alone_give_the_state_after_each_step_and_each_change_is_one() {
+    let mut world = hopping();
+    let steps: [fn(&mut World); 6] = [
+        |world| drop(world.add("H1", "hop")),
+        |world| world.end_job("ALFA", "H1", succeeded()),
+        |world| {
+            let mode = SuspensionMode::default();
+            let order_ids = order_ids(&["H1"]);
+            world.tell(ControllerCommand::SuspendOrders { order_ids, mode });
+        },
+        |world| world.end_job("ALFA", "H1", succeeded()),
+        |world| world.pass(60),
+        |world| world.restart(),
+    ];
+    for step in steps {
+        step(&mut world);
+        world.run();
+        // S4: the events alone give the state, after each single step.
+        world.replay();
+    }
+    let story = world.story("H1");
+    let count = |name: &str| story.iter().filter(|event| **event == name).count();
+    assert_eq!(count("OrderProcessed"), 2, "S4: each change once: {story:?}");
+    assert_eq!(count("OrderSuspended"), 1, "S4: each change once: {story:?}");
+}
+
+#[test]
 fn s77_an_order_stops_before_a_foreign_agent_while_the_controller_is_away_and_goes_on_by_itself() {
     let mut world = hopping();
     world.add("H1", "hop");
