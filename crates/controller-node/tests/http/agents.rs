@@ -101,7 +101,7 @@ async fn s45_a_workflow_over_two_agents_runs_to_its_end_and_its_output_is_there(
         "OrderDetached",
         "OrderFinished",
     ];
-    assert_eq!(story, expected, "WI-03");
+    assert_eq!(story, expected, "S46, S48, S79: WI-03");
     let log = controller.get("/controller/api/order/H1/log").await;
     assert_eq!(log.text, "one\nthree\n", "S47: output comes by events only");
     controller.stop().await;
@@ -131,7 +131,7 @@ async fn s77_work_goes_on_without_the_controller_and_is_reported_when_it_is_back
     while !mark.exists() {
         assert!(
             begin.elapsed() < PATIENCE,
-            "S15: the Agent goes on by itself"
+            "S15, S76: the Agent goes on by itself"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -269,6 +269,7 @@ async fn ag05_an_agent_with_an_empty_log_is_not_taken_for_the_old_one() {
         if is_told {
             break;
         }
+        // S78: an Agent whose disk was wiped gets nothing by itself: it is refused and told, until an operator decides.
         assert!(begin.elapsed() < PATIENCE, "AG-05: {events:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

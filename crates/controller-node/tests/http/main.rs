@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+mod documentation;
 mod restart;
 mod web;
 mod world;
