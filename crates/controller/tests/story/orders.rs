@@ -73,8 +73,16 @@ fn s4_the_events_alone_give_the_state_after_each_step_and_each_change_is_one() {
     }
     let story = world.story("H1");
     let count = |name: &str| story.iter().filter(|event| **event == name).count();
-    assert_eq!(count("OrderProcessed"), 2, "S4: each change once: {story:?}");
-    assert_eq!(count("OrderSuspended"), 1, "S4: each change once: {story:?}");
+    assert_eq!(
+        count("OrderProcessed"),
+        2,
+        "S4: each change once: {story:?}"
+    );
+    assert_eq!(
+        count("OrderSuspended"),
+        1,
+        "S4: each change once: {story:?}"
+    );
 }
 
 #[test]
