@@ -180,12 +180,10 @@ impl Driver {
     }
 
     /// Sends a batch. A start that is refused is told to the machine; what came behind it is offered with the next connection.
-    async fn send(
-        &self,
-        coupling: u64,
-        batch: Batch,
-    ) -> Result<(), Broken> {
-        let Batch { commands, attempts, .. } = batch;
+    async fn send(&self, coupling: u64, batch: Batch) -> Result<(), Broken> {
+        let Batch {
+            commands, attempts, ..
+        } = batch;
         let answers = self.link.commands(coupling, commands).await?;
         for (answer, attempt) in answers.into_iter().zip(attempts) {
             let SubagentAnswer::Problem {
@@ -334,7 +332,9 @@ mod tests {
 
     fn told(batch: &Batch) -> Vec<String> {
         let tell = |command: &SubagentCommand| match command {
-            SubagentCommand::ReleaseEvents { until_event_id } => format!("confirm {until_event_id}"),
+            SubagentCommand::ReleaseEvents { until_event_id } => {
+                format!("confirm {until_event_id}")
+            }
             SubagentCommand::KillProcess { attempt, .. } => attempt.to_string(),
             other => other.type_name().to_owned(),
         };

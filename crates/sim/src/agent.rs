@@ -14,8 +14,8 @@ use crate::subagent::json;
 use agent::Work;
 use agent_node::{AgentMachine, Input, Reply};
 use model::{
-    AgentCommand, Attempt, EventId, ItemKey, Problem, RunId, SignedText, SubagentAnswer, SubagentCommand, SubagentId,
-    SubagentStamped, UserId,
+    AgentCommand, Attempt, EventId, ItemKey, Problem, RunId, SignedText, SubagentAnswer,
+    SubagentCommand, SubagentId, SubagentStamped, UserId,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -96,7 +96,12 @@ impl AgentHost {
     /// One that has not been started.
     pub fn new(index: usize, machine: AgentMachine) -> AgentHost {
         let node = Node::new(Place::Agent(index), machine);
-        AgentHost { index, node, drivers: BTreeMap::new(), streams: Vec::new() }
+        AgentHost {
+            index,
+            node,
+            drivers: BTreeMap::new(),
+            streams: Vec::new(),
+        }
     }
 
     /// The process starts.
@@ -119,7 +124,9 @@ impl AgentHost {
 
     fn observe(&mut self, k: &mut Kernel, history: &mut History) {
         let index = self.index;
-        self.node.observe(k, |k, shadow, observed| history.agent_event(k, index, shadow, observed));
+        self.node.observe(k, |k, shadow, observed| {
+            history.agent_event(k, index, shadow, observed);
+        });
     }
 
     /// Goes round as often as there is something to do.
@@ -133,7 +140,9 @@ impl AgentHost {
 
     /// A batch is on the disk.
     pub fn synced(&mut self, k: &mut Kernel, history: &mut History, number: u64) {
-        let Some(committed) = self.node.synced(k, number) else { return };
+        let Some(committed) = self.node.synced(k, number) else {
+            return;
+        };
         self.observe(k, history);
         self.committed(k, committed);
         self.pump(k);
@@ -145,7 +154,14 @@ impl AgentHost {
                 Asker::Nobody => {}
                 Asker::Request { conn, number } => {
                     if let Some(Reply::Answer(answer)) = replies.into_iter().next() {
-                        k.send(conn, Toward::Client, Packet::Response { number, body: Ok(json(&answer)) });
+                        k.send(
+                            conn,
+                            Toward::Client,
+                            Packet::Response {
+                                number,
+                                body: Ok(json(&answer)),
+                            },
+                        );
                     }
                 }
                 Asker::Driver { driver, generation } => self.told(k, driver, generation),
@@ -167,7 +183,12 @@ impl AgentHost {
             Ask::Agent(coupling, text) => match serde_json::from_str::<AgentCommand>(text) {
                 Ok(command) => {
                     let torn = EventId(self.node.disk.torn);
-                    let input = Input::Command { user: UserId::from("controller"), command, torn, coupling: *coupling };
+                    let input = Input::Command {
+                        user: UserId::from("controller"),
+                        command,
+                        torn,
+                        coupling: *coupling,
+                    };
                     self.node.ask(Asker::Request { conn, number }, vec![input]);
                     self.pump(k);
                 }
@@ -181,9 +202,15 @@ impl AgentHost {
                     return;
                 }
                 let body = if *after < self.node.disk.torn {
-                    Err(json(&Problem::new("EventSeqTorn", format!("the event {after} is gone"))))
+                    Err(json(&Problem::new(
+                        "EventSeqTorn",
+                        format!("the event {after} is gone"),
+                    )))
                 } else {
-                    self.streams.push(Stream { conn, after: *after });
+                    self.streams.push(Stream {
+                        conn,
+                        after: *after,
+                    });
                     Ok(String::new())
                 };
                 k.send(conn, Toward::Client, Packet::Response { number, body });
@@ -195,7 +222,8 @@ impl AgentHost {
 
     /// Sends what is new to whoever listens.
     fn push(&mut self, k: &mut Kernel) {
-        self.streams.retain(|stream| k.net.conn(stream.conn).is_some_and(|conn| conn.is_open));
+        self.streams
+            .retain(|stream| k.net.conn(stream.conn).is_some_and(|conn| conn.is_open));
         for stream in &mut self.streams {
             let lines = self.node.disk.after(stream.after, 5000);
             let Some(last) = lines.last() else { continue };
@@ -205,13 +233,18 @@ impl AgentHost {
     }
 
     fn keep_in_step(&mut self, k: &mut Kernel) {
-        let Some(machine) = self.node.machine() else { return };
+        let Some(machine) = self.node.machine() else {
+            return;
+        };
         let state = &machine.state;
         if state.meta().is_none() {
             return;
         }
         self.drivers.retain(|_, driver| {
-            let item = state.subagents().get(&driver.id).and_then(|subagent| subagent.item.as_ref());
+            let item = state
+                .subagents()
+                .get(&driver.id)
+                .and_then(|subagent| subagent.item.as_ref());
             let stays = item.is_some_and(|item| item.uri == driver.uri);
             if !stays {
                 driver.line.hang_up(k);
@@ -221,9 +254,16 @@ impl AgentHost {
         let mut new = Vec::new();
         for (id, subagent) in state.subagents() {
             let Some(item) = &subagent.item else { continue };
-            let Some(index) = crate::workload::subagent_of(&item.uri) else { continue };
+            let Some(index) = crate::workload::subagent_of(&item.uri) else {
+                continue;
+            };
             if !self.drivers.contains_key(&index) {
-                new.push((index, id.clone(), item.uri.clone(), state.local_subagent() == Some(id)));
+                new.push((
+                    index,
+                    id.clone(),
+                    item.uri.clone(),
+                    state.local_subagent() == Some(id),
+                ));
             }
         }
         for (index, id, uri, is_local) in new {
@@ -253,30 +293,56 @@ impl AgentHost {
     }
 
     fn hand_out(&mut self) {
-        let Some(running) = &self.node.running else { return };
+        let Some(running) = &self.node.running else {
+            return;
+        };
         let state = &running.machine.state;
         for driver in self.drivers.values_mut().filter(|driver| driver.is_open) {
-            let observed = state.subagents().get(&driver.id).map(|subagent| subagent.observed).unwrap_or_default();
+            let observed = state
+                .subagents()
+                .get(&driver.id)
+                .map(|subagent| subagent.observed)
+                .unwrap_or_default();
             for (number, work) in state.work_after(&driver.id, driver.cursor) {
                 if driver.slot.len() >= SLOT {
                     break;
                 }
                 let mut items = Vec::new();
                 if let Work::Start { order, .. } = &work {
-                    let missing =
-                        state.items_for_job(order).filter(|(key, revision, _)| driver.sent.get(*key) != Some(revision));
-                    items.extend(missing.map(|(key, revision, text)| (key.clone(), revision, text.clone())));
+                    let missing = state
+                        .items_for_job(order)
+                        .filter(|(key, revision, _)| driver.sent.get(*key) != Some(revision));
+                    items.extend(
+                        missing.map(|(key, revision, text)| (key.clone(), revision, text.clone())),
+                    );
                 }
-                driver.sent.extend(items.iter().map(|(key, revision, _)| (key.clone(), *revision)));
-                driver.slot.push_back(Job { work, items, observed });
+                driver.sent.extend(
+                    items
+                        .iter()
+                        .map(|(key, revision, _)| (key.clone(), *revision)),
+                );
+                driver.slot.push_back(Job {
+                    work,
+                    items,
+                    observed,
+                });
                 driver.cursor = number;
             }
         }
     }
 
     fn dial(&mut self, k: &mut Kernel, index: usize) {
-        let Some(meta) = self.node.machine().and_then(|machine| machine.state.meta()).cloned() else { return };
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(meta) = self
+            .node
+            .machine()
+            .and_then(|machine| machine.state.meta())
+            .cloned()
+        else {
+            return;
+        };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         driver.line.dial(k);
         driver.stage = Stage::Dedicating;
         let command = SubagentCommand::DedicateSubagent {
@@ -290,17 +356,29 @@ impl AgentHost {
 
     /// Something for a driver.
     pub fn driver_step(&mut self, k: &mut Kernel, index: usize, step: DriverStep) {
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         match step {
-            DriverStep::Dial(generation) if driver.line.generation == generation && driver.stage == Stage::Resting => {
+            DriverStep::Dial(generation)
+                if driver.line.generation == generation && driver.stage == Stage::Resting =>
+            {
                 self.dial(k, index);
             }
             DriverStep::TimedOut(number) if driver.line.awaits(number) => {
-                self.fail(k, index, Problem::new("SubagentUnreachable", "the request took too long"));
+                self.fail(
+                    k,
+                    index,
+                    Problem::new("SubagentUnreachable", "the request took too long"),
+                );
             }
             DriverStep::Listen(generation) if driver.line.generation == generation => {
                 if driver.line.is_silent(k) {
-                    self.fail(k, index, Problem::new("SubagentUnreachable", "the stream is silent"));
+                    self.fail(
+                        k,
+                        index,
+                        Problem::new("SubagentUnreachable", "the stream is silent"),
+                    );
                 } else {
                     driver.line.listen(k);
                 }
@@ -310,17 +388,34 @@ impl AgentHost {
                 driver.confirm_now = true;
                 self.serve(k, index);
             }
-            _ => {}
+            // Of an earlier connection or request.
+            DriverStep::Dial(_)
+            | DriverStep::TimedOut(_)
+            | DriverStep::Listen(_)
+            | DriverStep::Confirm(_) => {}
         }
     }
 
     /// A message for a driver.
     pub fn driver_message(&mut self, k: &mut Kernel, index: usize, conn: ConnId, packet: Packet) {
-        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.line.is(conn)) else { return };
+        let Some(driver) = self
+            .drivers
+            .get_mut(&index)
+            .filter(|driver| driver.line.is(conn))
+        else {
+            return;
+        };
         match packet {
-            Packet::Reset => self.fail(k, index, Problem::new("SubagentUnreachable", "the connection was reset")),
+            Packet::Reset => self.fail(
+                k,
+                index,
+                Problem::new("SubagentUnreachable", "the connection was reset"),
+            ),
             Packet::Chunk(lines) => {
-                let events = lines.iter().map(|line| serde_json::from_str(line).map(Arc::new)).collect();
+                let events = lines
+                    .iter()
+                    .map(|line| serde_json::from_str(line).map(Arc::new))
+                    .collect();
                 match events {
                     Ok(events) => driver.chunks.push_back(events),
                     Err(error) => return self.fail(k, index, Problem::plain(error.to_string())),
@@ -340,18 +435,23 @@ impl AgentHost {
         let text = match body {
             Ok(text) => text,
             Err(problem) => {
-                let problem = serde_json::from_str(&problem).unwrap_or_else(|_| Problem::plain(problem));
+                let problem =
+                    serde_json::from_str(&problem).unwrap_or_else(|_| Problem::plain(problem));
                 return self.fail(k, index, problem);
             }
         };
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         if driver.stage == Stage::OpeningStream {
             driver.stage = Stage::TellingCoupled;
             driver.is_open = true;
             driver.cursor = 0;
             driver.sent.clear();
             driver.slot.clear();
-            let input = Input::SubagentCoupled { id: driver.id.clone() };
+            let input = Input::SubagentCoupled {
+                id: driver.id.clone(),
+            };
             return self.tell(k, index, input);
         }
         let answer = match serde_json::from_str::<SubagentAnswer>(&text) {
@@ -359,38 +459,96 @@ impl AgentHost {
             Err(error) => return self.fail(k, index, Problem::plain(error.to_string())),
         };
         match (driver.stage, answer) {
-            (Stage::Dedicating, SubagentAnswer::Dedicated { subagent_run_id, platform_info, .. }) => {
+            (
+                Stage::Dedicating,
+                SubagentAnswer::Dedicated {
+                    subagent_run_id,
+                    platform_info,
+                    ..
+                },
+            ) => {
                 driver.run_id = Some(subagent_run_id.clone());
                 driver.stage = Stage::TellingLife;
                 let (id, run_id) = (driver.id.clone(), subagent_run_id);
-                self.tell(k, index, Input::SubagentDedicated { id, run_id, platform: platform_info });
+                self.tell(
+                    k,
+                    index,
+                    Input::SubagentDedicated {
+                        id,
+                        run_id,
+                        platform: platform_info,
+                    },
+                );
             }
             (Stage::Coupling, SubagentAnswer::Coupled { version, .. }) => {
                 driver.coupling = version.as_str().parse().unwrap_or(0);
                 driver.stage = Stage::OpeningStream;
-                let run_id = driver.run_id.as_ref().map_or_else(String::new, ToString::to_string);
-                driver.line.request(k, Ask::SubagentEvents(run_id, driver.taken_over.0));
+                let run_id = driver
+                    .run_id
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string);
+                driver
+                    .line
+                    .request(k, Ask::SubagentEvents(run_id, driver.taken_over.0));
             }
-            (Stage::Sending(until), SubagentAnswer::Batch { responses }) => self.sent(k, index, until, responses),
-            (_, SubagentAnswer::Problem { code, message, arguments }) => {
-                self.fail(k, index, Problem { code, message, arguments });
+            (Stage::Sending(until), SubagentAnswer::Batch { responses }) => {
+                self.sent(k, index, until, responses);
             }
-            (stage, answer) => self.fail(k, index, Problem::plain(format!("{stage:?}: unexpected {answer:?}"))),
+            (
+                _,
+                SubagentAnswer::Problem {
+                    code,
+                    message,
+                    arguments,
+                },
+            ) => {
+                self.fail(
+                    k,
+                    index,
+                    Problem {
+                        code,
+                        message,
+                        arguments,
+                    },
+                );
+            }
+            (stage, answer) => self.fail(
+                k,
+                index,
+                Problem::plain(format!("{stage:?}: unexpected {answer:?}")),
+            ),
         }
     }
 
     fn sent(&mut self, k: &mut Kernel, index: usize, until: EventId, answers: Vec<SubagentAnswer>) {
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         let attempts = std::mem::take(&mut driver.attempts);
         for (answer, attempt) in answers.into_iter().zip(attempts) {
-            let SubagentAnswer::Problem { code, message, arguments } = answer else { continue };
-            let problem = Problem { code, message, arguments };
+            let SubagentAnswer::Problem {
+                code,
+                message,
+                arguments,
+            } = answer
+            else {
+                continue;
+            };
+            let problem = Problem {
+                code,
+                message,
+                arguments,
+            };
             if let Some(attempt) = attempt
                 && !problem.is("SubagentNotCoupled")
             {
                 driver.stage = Stage::TellingRefusal;
                 driver.problem = Some(problem.clone());
-                let refused = Input::StartRefused { id: driver.id.clone(), attempt, problem };
+                let refused = Input::StartRefused {
+                    id: driver.id.clone(),
+                    attempt,
+                    problem,
+                };
                 return self.tell(k, index, refused);
             }
             return self.fail(k, index, problem);
@@ -403,26 +561,43 @@ impl AgentHost {
     }
 
     fn tell(&mut self, k: &mut Kernel, index: usize, input: Input) {
-        let Some(driver) = self.drivers.get(&index) else { return };
-        let asker = Asker::Driver { driver: index, generation: driver.line.generation };
+        let Some(driver) = self.drivers.get(&index) else {
+            return;
+        };
+        let asker = Asker::Driver {
+            driver: index,
+            generation: driver.line.generation,
+        };
         self.node.ask(asker, vec![input]);
         self.pump(k);
     }
 
     /// The machine has been told something, durably.
     fn told(&mut self, k: &mut Kernel, index: usize, generation: u64) {
-        let Some(machine) = self.node.machine() else { return };
-        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.line.generation == generation) else {
+        let Some(machine) = self.node.machine() else {
+            return;
+        };
+        let Some(driver) = self
+            .drivers
+            .get_mut(&index)
+            .filter(|driver| driver.line.generation == generation)
+        else {
             return;
         };
         match driver.stage {
             Stage::TellingLife => {
-                let observed = machine.state.subagents().get(&driver.id).map(|subagent| subagent.observed);
+                let observed = machine
+                    .state
+                    .subagents()
+                    .get(&driver.id)
+                    .map(|subagent| subagent.observed);
                 let observed = observed.unwrap_or_default();
                 driver.taken_over = observed;
                 driver.confirmed = observed;
                 driver.stage = Stage::Coupling;
-                let Some(run_id) = driver.run_id.clone() else { return };
+                let Some(run_id) = driver.run_id.clone() else {
+                    return;
+                };
                 let command = SubagentCommand::CoupleDirector {
                     subagent_id: driver.id.clone(),
                     subagent_run_id: run_id,
@@ -434,7 +609,10 @@ impl AgentHost {
                 driver.stage = Stage::Serving;
                 driver.line.connected(k);
                 driver.line.listen(k);
-                k.note(format_args!("{} has coupled {}", self.node.place, driver.id));
+                k.note(format_args!(
+                    "{} has coupled {}",
+                    self.node.place, driver.id
+                ));
                 self.node.nudge();
             }
             Stage::Taking(last) => {
@@ -444,11 +622,16 @@ impl AgentHost {
                     driver.confirm_now = true;
                 } else if !driver.is_confirming {
                     driver.is_confirming = true;
-                    driver.line.plan(k, RELEASE_DELAY, DriverStep::Confirm(generation));
+                    driver
+                        .line
+                        .plan(k, RELEASE_DELAY, DriverStep::Confirm(generation));
                 }
             }
             Stage::TellingRefusal => {
-                let problem = driver.problem.take().unwrap_or_else(|| Problem::plain("refused"));
+                let problem = driver
+                    .problem
+                    .take()
+                    .unwrap_or_else(|| Problem::plain("refused"));
                 self.fail(k, index, problem);
             }
             Stage::TellingFailure => {
@@ -466,11 +649,16 @@ impl AgentHost {
 
     /// The connection is given up.
     fn fail(&mut self, k: &mut Kernel, index: usize, problem: Problem) {
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         if driver.stage == Stage::TellingFailure || driver.stage == Stage::Resting {
             return;
         }
-        k.note(format_args!("{} loses {}: {problem}", self.node.place, driver.id));
+        k.note(format_args!(
+            "{} loses {}: {problem}",
+            self.node.place, driver.id
+        ));
         driver.line.hang_up(k);
         driver.is_open = false;
         driver.slot.clear();
@@ -478,17 +666,31 @@ impl AgentHost {
         driver.is_confirming = false;
         driver.confirm_now = false;
         driver.stage = Stage::TellingFailure;
-        let input = Input::SubagentFailed { id: driver.id.clone(), problem };
+        let input = Input::SubagentFailed {
+            id: driver.id.clone(),
+            problem,
+        };
         self.tell(k, index, input);
     }
 
     /// Does the next thing on a connection that serves.
     fn serve(&mut self, k: &mut Kernel, index: usize) {
-        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.stage == Stage::Serving) else { return };
+        let Some(driver) = self
+            .drivers
+            .get_mut(&index)
+            .filter(|driver| driver.stage == Stage::Serving)
+        else {
+            return;
+        };
         if let Some(events) = driver.chunks.pop_front() {
-            let Some(last) = events.last().map(|stamped| stamped.event_id) else { return };
+            let Some(last) = events.last().map(|stamped| stamped.event_id) else {
+                return;
+            };
             driver.stage = Stage::Taking(last);
-            let input = Input::SubagentEvents { id: driver.id.clone(), events };
+            let input = Input::SubagentEvents {
+                id: driver.id.clone(),
+                events,
+            };
             return self.tell(k, index, input);
         }
         let confirms = driver.taken_over > driver.confirmed;
@@ -500,41 +702,69 @@ impl AgentHost {
         let mut commands = Vec::new();
         let mut until = driver.confirmed;
         driver.attempts.clear();
-        let confirm = |to: EventId, until: &mut EventId, commands: &mut Vec<_>, attempts: &mut Vec<_>| {
-            if to > *until {
-                *until = to;
-                commands.push(SubagentCommand::ReleaseEvents { until_event_id: to });
-                attempts.push(None);
-            }
-        };
+        let confirm =
+            |to: EventId, until: &mut EventId, commands: &mut Vec<_>, attempts: &mut Vec<_>| {
+                if to > *until {
+                    *until = to;
+                    commands.push(SubagentCommand::ReleaseEvents { until_event_id: to });
+                    attempts.push(None);
+                }
+            };
         while commands.len() < BATCH_MAX
             && let Some(job) = driver.slot.pop_front()
         {
-            confirm(job.observed, &mut until, &mut commands, &mut driver.attempts);
+            confirm(
+                job.observed,
+                &mut until,
+                &mut commands,
+                &mut driver.attempts,
+            );
             add(job, &mut commands, &mut driver.attempts);
         }
         if driver.slot.is_empty() {
-            confirm(driver.taken_over, &mut until, &mut commands, &mut driver.attempts);
+            confirm(
+                driver.taken_over,
+                &mut until,
+                &mut commands,
+                &mut driver.attempts,
+            );
         }
         driver.confirm_now = false;
         driver.stage = Stage::Sending(until);
-        driver.line.request(k, Ask::Subagent(driver.coupling, json(&SubagentCommand::Batch { commands })));
+        driver.line.request(
+            k,
+            Ask::Subagent(driver.coupling, json(&SubagentCommand::Batch { commands })),
+        );
     }
 }
 
 fn add(job: Job, commands: &mut Vec<SubagentCommand>, attempts: &mut Vec<Option<Attempt>>) {
     for (key, item_revision, item) in job.items {
-        commands.push(SubagentCommand::AttachItem { item, key, item_revision });
+        commands.push(SubagentCommand::AttachItem {
+            item,
+            key,
+            item_revision,
+        });
         attempts.push(None);
     }
     match job.work {
         Work::Start { attempt, order } => {
             attempts.push(Some(attempt.clone()));
             let order = Box::new((*order).clone());
-            commands.push(SubagentCommand::StartOrderProcess { attempt, order, default_arguments: BTreeMap::new() });
+            commands.push(SubagentCommand::StartOrderProcess {
+                attempt,
+                order,
+                default_arguments: BTreeMap::new(),
+            });
         }
-        Work::Kill { attempt, immediately } => {
-            commands.push(SubagentCommand::KillProcess { attempt, immediately });
+        Work::Kill {
+            attempt,
+            immediately,
+        } => {
+            commands.push(SubagentCommand::KillProcess {
+                attempt,
+                immediately,
+            });
             attempts.push(None);
         }
     }

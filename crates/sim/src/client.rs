@@ -58,8 +58,22 @@ pub struct Clients {
 
 impl Clients {
     /// Plans a call. `orders` are those whose addition it asks for.
-    pub fn plan(&mut self, k: &mut Kernel, at: Moment, what: ClientCall, orders: Vec<OrderId>, refusal: Refusal) {
-        self.calls.push(Call { what, orders, refusal, conn: None, tries: 0, is_answered: false });
+    pub fn plan(
+        &mut self,
+        k: &mut Kernel,
+        at: Moment,
+        what: ClientCall,
+        orders: Vec<OrderId>,
+        refusal: Refusal,
+    ) {
+        self.calls.push(Call {
+            what,
+            orders,
+            refusal,
+            conn: None,
+            tries: 0,
+            is_answered: false,
+        });
         k.at(at, Happening::Client(ClientStep::Ask(self.calls.len() - 1)));
     }
 
@@ -86,7 +100,9 @@ impl Clients {
     /// What happens next.
     pub fn step(&mut self, k: &mut Kernel, step: ClientStep) {
         let (ClientStep::Ask(index) | ClientStep::TimedOut(index, _)) = step;
-        let Some(call) = self.calls.get_mut(index).filter(|call| !call.is_answered) else { return };
+        let Some(call) = self.calls.get_mut(index).filter(|call| !call.is_answered) else {
+            return;
+        };
         match step {
             ClientStep::Ask(_) => {
                 call.tries += 1;
@@ -94,10 +110,16 @@ impl Clients {
                 call.conn = Some(conn);
                 self.open.insert(conn, index);
                 let ask = Ask::Controller(call.what.clone());
-                let packet = Packet::Request { number: call.tries, ask };
+                let packet = Packet::Request {
+                    number: call.tries,
+                    ask,
+                };
                 k.note(format_args!("client asks {}", packet.label()));
                 k.send(conn, Toward::Server, packet);
-                k.after(PATIENCE, Happening::Client(ClientStep::TimedOut(index, call.tries)));
+                k.after(
+                    PATIENCE,
+                    Happening::Client(ClientStep::TimedOut(index, call.tries)),
+                );
             }
             ClientStep::TimedOut(_, tries) if tries == call.tries => self.again(k, index),
             ClientStep::TimedOut(..) => {}
@@ -105,7 +127,9 @@ impl Clients {
     }
 
     fn again(&mut self, k: &mut Kernel, index: usize) {
-        let Some(call) = self.calls.get_mut(index) else { return };
+        let Some(call) = self.calls.get_mut(index) else {
+            return;
+        };
         if let Some(conn) = call.conn.take() {
             k.net.close(conn);
             self.open.remove(&conn);
@@ -117,18 +141,24 @@ impl Clients {
 
     /// An answer has arrived.
     pub fn message(&mut self, k: &mut Kernel, history: &mut History, conn: ConnId, packet: Packet) {
-        let Some(index) = self.open.get(&conn).copied() else { return };
+        let Some(index) = self.open.get(&conn).copied() else {
+            return;
+        };
         let body = match packet {
             Packet::Response { body, .. } => body,
             Packet::Reset => return self.again(k, index),
             Packet::Request { .. } | Packet::Chunk(_) => return,
         };
-        let Some(call) = self.calls.get_mut(index) else { return };
+        let Some(call) = self.calls.get_mut(index) else {
+            return;
+        };
         let refused = match &body {
             Err(problem) => Some(problem.clone()),
             Ok(text) if text.is_empty() => None,
             Ok(text) => match serde_json::from_str::<ControllerAnswer>(text) {
-                Ok(ControllerAnswer::Problem { code, message, .. }) => Some(format!("{code:?}: {message}")),
+                Ok(ControllerAnswer::Problem { code, message, .. }) => {
+                    Some(format!("{code:?}: {message}"))
+                }
                 Ok(_) => None,
                 Err(error) => Some(error.to_string()),
             },
@@ -139,8 +169,14 @@ impl Clients {
         self.answers += 1;
         match (refused, call.refusal) {
             (Some(why), Refusal::Wrong) => {
-                let what = Packet::Request { number: call.tries, ask: Ask::Controller(call.what.clone()) };
-                k.violate(Violation::new("acknowledged_is_durable", format!("refused: {why}: {}", what.label())));
+                let what = Packet::Request {
+                    number: call.tries,
+                    ask: Ask::Controller(call.what.clone()),
+                };
+                k.violate(Violation::new(
+                    "acknowledged_is_durable",
+                    format!("refused: {why}: {}", what.label()),
+                ));
             }
             (Some(why), Refusal::Fine) => {
                 self.refusals += 1;

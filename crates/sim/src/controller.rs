@@ -13,8 +13,8 @@ use crate::subagent::json;
 use controller::{Cursor, Thing};
 use controller_node::{ControllerMachine, Input, Reply};
 use model::{
-    AgentAnswer, AgentCommand, AgentPath, ControllerCommand, EventId, ItemBody, ItemKey, ItemOperation, ItemType, OrderId,
-    Problem, RunId, Stamped, SubagentId, UserId,
+    AgentAnswer, AgentCommand, AgentPath, ControllerCommand, EventId, ItemBody, ItemKey,
+    ItemOperation, ItemType, OrderId, Problem, RunId, Stamped, SubagentId, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -104,7 +104,10 @@ pub struct ControllerHost {
 impl ControllerHost {
     /// One that has not been started.
     pub fn new(machine: ControllerMachine) -> ControllerHost {
-        ControllerHost { node: Node::new(Place::Controller, machine), drivers: BTreeMap::new() }
+        ControllerHost {
+            node: Node::new(Place::Controller, machine),
+            drivers: BTreeMap::new(),
+        }
     }
 
     /// The process starts.
@@ -125,7 +128,9 @@ impl ControllerHost {
     }
 
     fn observe(&mut self, k: &mut Kernel, history: &mut History) {
-        self.node.observe(k, |k, shadow, observed| history.controller_event(k, shadow, observed));
+        self.node.observe(k, |k, shadow, observed| {
+            history.controller_event(k, shadow, observed);
+        });
     }
 
     /// Goes round as often as there is something to do.
@@ -139,7 +144,9 @@ impl ControllerHost {
 
     /// A batch is on the disk.
     pub fn synced(&mut self, k: &mut Kernel, history: &mut History, number: u64) {
-        let Some(committed) = self.node.synced(k, number) else { return };
+        let Some(committed) = self.node.synced(k, number) else {
+            return;
+        };
         self.observe(k, history);
         self.committed(k, committed);
         self.pump(k);
@@ -173,10 +180,17 @@ impl ControllerHost {
     pub fn request(&mut self, k: &mut Kernel, conn: ConnId, number: u64, ask: &Ask) {
         let Ask::Controller(call) = ask else { return };
         let input = match call {
-            ClientCall::Command(text) => serde_json::from_str::<ControllerCommand>(text)
-                .map(|command| Input::Command { user: UserId::from("operator"), command: Box::new(command) }),
+            ClientCall::Command(text) => {
+                serde_json::from_str::<ControllerCommand>(text).map(|command| Input::Command {
+                    user: UserId::from("operator"),
+                    command: Box::new(command),
+                })
+            }
             ClientCall::Items(lines) => {
-                let operations: Result<Vec<_>, _> = lines.iter().map(|line| ItemOperation::from_json(line)).collect();
+                let operations: Result<Vec<_>, _> = lines
+                    .iter()
+                    .map(|line| ItemOperation::from_json(line))
+                    .collect();
                 operations.map(Input::Items)
             }
         };
@@ -193,23 +207,38 @@ impl ControllerHost {
     }
 
     fn keep_in_step(&mut self, k: &mut Kernel) {
-        let Some(machine) = self.node.machine() else { return };
+        let Some(machine) = self.node.machine() else {
+            return;
+        };
         let state = &machine.state;
-        let targets: Vec<(AgentPath, Target)> =
-            state.agents().filter_map(|(path, _)| Some((path.clone(), target_of(state, path)?))).collect();
+        let targets: Vec<(AgentPath, Target)> = state
+            .agents()
+            .filter_map(|(path, _)| Some((path.clone(), target_of(state, path)?)))
+            .collect();
         self.drivers.retain(|_, driver| {
-            let stays = targets.iter().any(|(path, target)| *path == driver.path && *target == driver.target);
+            let stays = targets
+                .iter()
+                .any(|(path, target)| *path == driver.path && *target == driver.target);
             if !stays {
                 driver.lines.iter_mut().for_each(|line| line.hang_up(k));
             }
             stays
         });
         for (path, target) in targets {
-            let Some(index) = crate::workload::agent_of(&target.uri) else { continue };
+            let Some(index) = crate::workload::agent_of(&target.uri) else {
+                continue;
+            };
             if self.drivers.contains_key(&index) {
                 continue;
             }
-            let line = |role| Line::new(Place::Controller, index * LINES + role, Place::Agent(index), false);
+            let line = |role| {
+                Line::new(
+                    Place::Controller,
+                    index * LINES + role,
+                    Place::Agent(index),
+                    false,
+                )
+            };
             let driver = AgentDriver {
                 path,
                 target,
@@ -235,9 +264,17 @@ impl ControllerHost {
     }
 
     fn dial(&mut self, k: &mut Kernel, index: usize) {
-        let Some(machine) = self.node.machine() else { return };
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
-        let agent = machine.state.agent(&driver.path).cloned().unwrap_or_default();
+        let Some(machine) = self.node.machine() else {
+            return;
+        };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
+        let agent = machine
+            .state
+            .agent(&driver.path)
+            .cloned()
+            .unwrap_or_default();
         driver.lines.iter_mut().for_each(|line| line.dial(k));
         driver.observed = agent.event_id;
         driver.since = machine.last_event_id;
@@ -256,9 +293,15 @@ impl ControllerHost {
     }
 
     fn couple(&mut self, k: &mut Kernel, index: usize) {
-        let Some(machine) = self.node.machine() else { return };
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
-        let Some(agent_run_id) = driver.run_id.clone() else { return };
+        let Some(machine) = self.node.machine() else {
+            return;
+        };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
+        let Some(agent_run_id) = driver.run_id.clone() else {
+            return;
+        };
         driver.stage = Stage::Coupling;
         let command = AgentCommand::CoupleController {
             agent_path: driver.path.clone(),
@@ -272,7 +315,9 @@ impl ControllerHost {
     /// Something for a driver's line.
     pub fn driver_step(&mut self, k: &mut Kernel, number: usize, step: DriverStep) {
         let (index, role) = (number / LINES, number % LINES);
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         match step {
             DriverStep::Dial(generation) => {
                 if driver.lines[role].generation == generation && driver.stage == Stage::Resting {
@@ -281,13 +326,21 @@ impl ControllerHost {
             }
             DriverStep::TimedOut(request) => {
                 if driver.lines[role].awaits(request) {
-                    self.fail(k, index, Problem::new("Unreachable", "the request took too long"));
+                    self.fail(
+                        k,
+                        index,
+                        Problem::new("Unreachable", "the request took too long"),
+                    );
                 }
             }
             DriverStep::Listen(generation) => {
                 if driver.lines[role].generation != generation {
                 } else if driver.lines[role].is_silent(k) {
-                    self.fail(k, index, Problem::new("AgentConnectionLost", "the Agent's event stream broke"));
+                    self.fail(
+                        k,
+                        index,
+                        Problem::new("AgentConnectionLost", "the Agent's event stream broke"),
+                    );
                 } else {
                     driver.lines[role].listen(k);
                 }
@@ -297,7 +350,9 @@ impl ControllerHost {
                 } else if role == RELEASES {
                     driver.releasing = Releasing::Posting;
                     driver.confirmed = driver.observed;
-                    let command = AgentCommand::ReleaseEvents { until_event_id: driver.confirmed };
+                    let command = AgentCommand::ReleaseEvents {
+                        until_event_id: driver.confirmed,
+                    };
                     driver.lines[RELEASES].request(k, Ask::Agent(driver.coupling, json(&command)));
                 } else {
                     self.fill(k, index);
@@ -313,9 +368,15 @@ impl ControllerHost {
             Some((*index, role))
         });
         let Some((index, role)) = found else { return };
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         match packet {
-            Packet::Reset => self.fail(k, index, Problem::new("Unreachable", "the connection was reset")),
+            Packet::Reset => self.fail(
+                k,
+                index,
+                Problem::new("Unreachable", "the connection was reset"),
+            ),
             Packet::Chunk(lines) => {
                 driver.chunks.push_back(lines);
                 self.follow(k, index);
@@ -329,23 +390,44 @@ impl ControllerHost {
         }
     }
 
-    fn answered(&mut self, k: &mut Kernel, index: usize, role: usize, body: Result<String, String>) {
+    fn answered(
+        &mut self,
+        k: &mut Kernel,
+        index: usize,
+        role: usize,
+        body: Result<String, String>,
+    ) {
         let text = match body {
             Ok(text) => text,
             Err(problem) => {
-                let problem = serde_json::from_str(&problem).unwrap_or_else(|_| Problem::plain(problem));
+                let problem =
+                    serde_json::from_str(&problem).unwrap_or_else(|_| Problem::plain(problem));
                 return self.fail(k, index, problem);
             }
         };
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         if role == STREAM {
             driver.following = Following::Idle;
             driver.lines[STREAM].listen(k);
             return self.follow(k, index);
         }
         let answer = match serde_json::from_str::<AgentAnswer>(&text) {
-            Ok(AgentAnswer::Problem { code, message, arguments }) => {
-                return self.fail(k, index, Problem { code, message, arguments });
+            Ok(AgentAnswer::Problem {
+                code,
+                message,
+                arguments,
+            }) => {
+                return self.fail(
+                    k,
+                    index,
+                    Problem {
+                        code,
+                        message,
+                        arguments,
+                    },
+                );
             }
             Ok(answer) => answer,
             Err(error) => return self.fail(k, index, Problem::plain(error.to_string())),
@@ -355,14 +437,35 @@ impl ControllerHost {
             return self.release(k, index);
         }
         match (driver.stage, answer) {
-            (Stage::Dedicating, AgentAnswer::Dedicated { agent_run_id, agent_event_id }) => {
+            (
+                Stage::Dedicating,
+                AgentAnswer::Dedicated {
+                    agent_run_id,
+                    agent_event_id,
+                },
+            ) => {
                 driver.stage = Stage::TellingDedicated;
                 driver.run_id = Some(agent_run_id.clone());
                 driver.observed = agent_event_id;
                 let agent = driver.path.clone();
-                self.tell(k, index, COMMANDS, vec![Input::AgentDedicated { agent, run_id: agent_run_id, event_id: agent_event_id }]);
+                self.tell(
+                    k,
+                    index,
+                    COMMANDS,
+                    vec![Input::AgentDedicated {
+                        agent,
+                        run_id: agent_run_id,
+                        event_id: agent_event_id,
+                    }],
+                );
             }
-            (Stage::Coupling, AgentAnswer::Coupled { order_ids, coupling }) => {
+            (
+                Stage::Coupling,
+                AgentAnswer::Coupled {
+                    order_ids,
+                    coupling,
+                },
+            ) => {
                 driver.stage = Stage::TellingCoupled;
                 driver.coupling = Some(coupling);
                 driver.held = order_ids.into_iter().collect();
@@ -370,13 +473,22 @@ impl ControllerHost {
                 self.tell(k, index, COMMANDS, vec![Input::AgentCoupled { agent }]);
             }
             (Stage::Coupled, AgentAnswer::Batch { responses }) => self.posted(k, index, responses),
-            (stage, answer) => self.fail(k, index, Problem::plain(format!("{stage:?}: unexpected {answer:?}"))),
+            (stage, answer) => self.fail(
+                k,
+                index,
+                Problem::plain(format!("{stage:?}: unexpected {answer:?}")),
+            ),
         }
     }
 
     fn tell(&mut self, k: &mut Kernel, index: usize, role: usize, inputs: Vec<Input>) {
-        let Some(driver) = self.drivers.get(&index) else { return };
-        let asker = Asker::Driver { driver: index * LINES + role, generation: driver.lines[role].generation };
+        let Some(driver) = self.drivers.get(&index) else {
+            return;
+        };
+        let asker = Asker::Driver {
+            driver: index * LINES + role,
+            generation: driver.lines[role].generation,
+        };
         self.node.ask(asker, inputs);
         self.pump(k);
     }
@@ -384,7 +496,11 @@ impl ControllerHost {
     /// The machine has been told something, durably.
     fn told(&mut self, k: &mut Kernel, number: usize, generation: u64, replies: Vec<Reply>) {
         let (index, role) = (number / LINES, number % LINES);
-        let Some(driver) = self.drivers.get_mut(&index).filter(|driver| driver.lines[role].generation == generation) else {
+        let Some(driver) = self
+            .drivers
+            .get_mut(&index)
+            .filter(|driver| driver.lines[role].generation == generation)
+        else {
             return;
         };
         if role == STREAM {
@@ -409,7 +525,10 @@ impl ControllerHost {
                 driver.refused.clear();
                 driver.chunks.clear();
                 driver.lines.iter_mut().for_each(|line| line.connected(k));
-                k.note(format_args!("controller has coupled {} at {}", driver.path, driver.observed));
+                k.note(format_args!(
+                    "controller has coupled {} at {}",
+                    driver.path, driver.observed
+                ));
                 let after = driver.observed.0;
                 driver.lines[STREAM].request(k, Ask::AgentEvents(after));
                 self.node.nudge();
@@ -427,31 +546,43 @@ impl ControllerHost {
 
     /// The connection is given up.
     fn fail(&mut self, k: &mut Kernel, index: usize, problem: Problem) {
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         if driver.stage == Stage::TellingFailure || driver.stage == Stage::Resting {
             return;
         }
         k.note(format_args!("controller loses {}: {problem}", driver.path));
         driver.lines.iter_mut().for_each(|line| line.hang_up(k));
         driver.stage = Stage::TellingFailure;
-        let input = Input::AgentCouplingFailed { agent: driver.path.clone(), problem };
+        let input = Input::AgentCouplingFailed {
+            agent: driver.path.clone(),
+            problem,
+        };
         self.tell(k, index, COMMANDS, vec![input]);
     }
 
     /// Takes over what has come, one piece after another.
     fn follow(&mut self, k: &mut Kernel, index: usize) {
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         if driver.stage != Stage::Coupled || driver.following != Following::Idle {
             return;
         }
-        let Some(mut lines) = driver.chunks.pop_front() else { return };
+        let Some(mut lines) = driver.chunks.pop_front() else {
+            return;
+        };
         if lines.len() > LINES_MAX {
             driver.chunks.push_front(lines.split_off(LINES_MAX));
         }
         let read = |line: &String| {
             Stamped::from_json(line).map_err(|error| {
                 let id = EventId(crate::disk::event_id_of(line));
-                (id, Problem::new("AgentEventIsUnreadable", error.to_string()))
+                (
+                    id,
+                    Problem::new("AgentEventIsUnreadable", error.to_string()),
+                )
             })
         };
         let events = lines.iter().map(read).collect();
@@ -462,8 +593,13 @@ impl ControllerHost {
 
     /// Confirms what was taken over, after a pause.
     fn release(&mut self, k: &mut Kernel, index: usize) {
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
-        if driver.stage == Stage::Coupled && driver.releasing == Releasing::Idle && driver.observed > driver.confirmed {
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
+        if driver.stage == Stage::Coupled
+            && driver.releasing == Releasing::Idle
+            && driver.observed > driver.confirmed
+        {
             driver.releasing = Releasing::Pausing;
             let generation = driver.lines[RELEASES].generation;
             driver.lines[RELEASES].plan(k, RELEASE_PERIOD, DriverStep::Confirm(generation));
@@ -472,8 +608,12 @@ impl ControllerHost {
 
     /// Sends what is new, or what was refused and is due again.
     fn fill(&mut self, k: &mut Kernel, index: usize) {
-        let Some(machine) = self.node.running.as_ref().map(|running| &running.machine) else { return };
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(machine) = self.node.running.as_ref().map(|running| &running.machine) else {
+            return;
+        };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         if driver.stage != Stage::Coupled || driver.sending != Sending::Idle {
             return;
         }
@@ -508,18 +648,43 @@ impl ControllerHost {
         }
         driver.posted = batch;
         driver.sending = Sending::Posting;
-        driver.lines[COMMANDS].request(k, Ask::Agent(driver.coupling, json(&AgentCommand::Batch { commands })));
+        driver.lines[COMMANDS].request(
+            k,
+            Ask::Agent(driver.coupling, json(&AgentCommand::Batch { commands })),
+        );
     }
 
     fn posted(&mut self, k: &mut Kernel, index: usize, responses: Vec<AgentAnswer>) {
-        let Some(driver) = self.drivers.get_mut(&index) else { return };
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         let mut refusals = Vec::new();
-        for ((thing, since), response) in std::mem::take(&mut driver.posted).into_iter().zip(responses) {
-            let AgentAnswer::Problem { code, message, arguments } = response else { continue };
-            let problem = Problem { code, message, arguments };
+        for ((thing, since), response) in std::mem::take(&mut driver.posted)
+            .into_iter()
+            .zip(responses)
+        {
+            let AgentAnswer::Problem {
+                code,
+                message,
+                arguments,
+            } = response
+            else {
+                continue;
+            };
+            let problem = Problem {
+                code,
+                message,
+                arguments,
+            };
             k.note(format_args!("{} refuses {thing:?}: {problem}", driver.path));
-            refusals.push(Input::AgentRefused { agent: driver.path.clone(), thing: thing.clone(), problem });
-            driver.refused.push_back((k.now.plus(REFUSED_PAUSE), thing, since));
+            refusals.push(Input::AgentRefused {
+                agent: driver.path.clone(),
+                thing: thing.clone(),
+                problem,
+            });
+            driver
+                .refused
+                .push_back((k.now.plus(REFUSED_PAUSE), thing, since));
             let generation = driver.lines[COMMANDS].generation;
             driver.lines[COMMANDS].plan(k, REFUSED_PAUSE, DriverStep::Confirm(generation));
         }
@@ -534,9 +699,16 @@ impl ControllerHost {
 
 fn target_of(state: &controller::State, path: &AgentPath) -> Option<Target> {
     let record = state.item(&ItemKey::simple(ItemType::AgentRef, path.as_str()))?;
-    let ItemBody::Agent(agent) = &record.item.body else { return None };
+    let ItemBody::Agent(agent) = &record.item.body else {
+        return None;
+    };
     let director = agent.directors.first()?;
     let record = state.item(&ItemKey::simple(ItemType::SubagentItem, director.as_str()))?;
-    let ItemBody::Subagent(subagent) = &record.item.body else { return None };
-    Some(Target { directors: agent.directors.clone(), uri: Arc::clone(&subagent.uri) })
+    let ItemBody::Subagent(subagent) = &record.item.body else {
+        return None;
+    };
+    Some(Target {
+        directors: agent.directors.clone(),
+        uri: Arc::clone(&subagent.uri),
+    })
 }

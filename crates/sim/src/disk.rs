@@ -58,7 +58,11 @@ impl Disk {
     /// Removes batches that the snapshot covers and that everybody has confirmed.
     pub fn shrink(&mut self, released: u64) {
         let covered = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.at);
-        while self.batches.front().is_some_and(|batch| batch.last <= covered.min(released)) {
+        while self
+            .batches
+            .front()
+            .is_some_and(|batch| batch.last <= covered.min(released))
+        {
             if let Some(batch) = self.batches.pop_front() {
                 self.torn = batch.last;
             }
@@ -70,7 +74,13 @@ impl Disk {
         let first = self.batches.partition_point(|batch| batch.last <= after);
         let mut lines = Vec::new();
         for batch in self.batches.range(first..) {
-            lines.extend(batch.lines.lines().filter(|line| event_id_of(line) > after).map(str::to_owned));
+            lines.extend(
+                batch
+                    .lines
+                    .lines()
+                    .filter(|line| event_id_of(line) > after)
+                    .map(str::to_owned),
+            );
             if lines.len() >= limit {
                 break;
             }
@@ -82,6 +92,8 @@ impl Disk {
 /// The number of the event in a line.
 pub fn event_id_of(line: &str) -> u64 {
     let digits = line.strip_prefix("{\"eventId\":").unwrap_or_default();
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
     digits[..end].parse().unwrap_or(0)
 }

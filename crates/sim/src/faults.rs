@@ -24,7 +24,9 @@ impl World {
     pub(crate) fn fault_step(&mut self, step: FaultStep) {
         match step {
             FaultStep::Next => {
-                let Some(mean) = self.setting.fault_every.filter(|_| !self.is_calm) else { return };
+                let Some(mean) = self.setting.fault_every.filter(|_| !self.is_calm) else {
+                    return;
+                };
                 self.random_fault();
                 let micros = u64::try_from(mean.as_micros()).unwrap_or(1_000_000);
                 let pause = Duration::from_micros(self.k.rng.between(1, 2 * micros));
@@ -61,10 +63,18 @@ impl World {
     fn random_fault(&mut self) {
         let nodes = self.places();
         let place = *self.k.rng.pick(&nodes);
-        let logging: Vec<Place> = nodes.iter().copied().filter(|place| !matches!(place, Place::Subagent(_))).collect();
+        let logging: Vec<Place> = nodes
+            .iter()
+            .copied()
+            .filter(|place| !matches!(place, Place::Subagent(_)))
+            .collect();
         let logger = *self.k.rng.pick(&logging);
         let long = self.k.rng.per_mille(100);
-        let span = if long { self.k.rng.span(60_000_000, 1_800_000_000) } else { self.k.rng.span(10_000, 60_000_000) };
+        let span = if long {
+            self.k.rng.span(60_000_000, 1_800_000_000)
+        } else {
+            self.k.rng.span(10_000, 60_000_000)
+        };
         match self.k.rng.below(100) {
             0..30 => {
                 let is_silent = self.k.rng.per_mille(200);
@@ -73,7 +83,8 @@ impl World {
             30..42 => {
                 if self.k.standing(place).is_up && self.k.paused_until(place).is_none() {
                     self.k.counts.count(Fault::Pause);
-                    self.k.note(format_args!("{place} stands still for {span:?}"));
+                    self.k
+                        .note(format_args!("{place} stands still for {span:?}"));
                     let until = self.k.now.plus(span);
                     self.pause(place, until);
                 }
@@ -81,8 +92,14 @@ impl World {
             42..62 => {
                 let (a, b) = self.random_link();
                 let both = self.k.rng.per_mille(600);
-                self.k.counts.count(if both { Fault::PartitionBoth } else { Fault::PartitionOneWay });
-                self.k.note(format_args!("no way from {a} to {b} for {span:?}, both ways: {both}"));
+                self.k.counts.count(if both {
+                    Fault::PartitionBoth
+                } else {
+                    Fault::PartitionOneWay
+                });
+                self.k.note(format_args!(
+                    "no way from {a} to {b} for {span:?}, both ways: {both}"
+                ));
                 let now = self.k.now;
                 self.k.net.block(a, b, now);
                 self.k.after(span, Happening::Fault(FaultStep::Heal(a, b)));
@@ -100,7 +117,8 @@ impl World {
             }
             74..82 => {
                 self.k.counts.count(Fault::FullDisk);
-                self.k.note(format_args!("the disk of {logger} is full for {span:?}"));
+                self.k
+                    .note(format_args!("the disk of {logger} is full for {span:?}"));
                 let until = self.k.now.plus(span);
                 if let Some(disk) = self.disk(logger) {
                     disk.full_until = until;
@@ -114,7 +132,13 @@ impl World {
                 let by = scale * i64::try_from(self.k.rng.between(1, 3)).unwrap_or(1);
                 let ahead = self.clock(logger).map_or(0, |clock| clock.ahead);
                 // A clock that is far off comes back: scheduled orders would outlast the world otherwise.
-                let by = if ahead.abs() > 10_000_000 { -ahead } else if self.k.rng.per_mille(500) { by } else { -by };
+                let by = if ahead.abs() > 10_000_000 {
+                    -ahead
+                } else if self.k.rng.per_mille(500) {
+                    by
+                } else {
+                    -by
+                };
                 self.jump(logger, by);
             }
         }
@@ -122,16 +146,25 @@ impl World {
 
     fn random_link(&mut self) -> (Place, Place) {
         let agents = self.agents.len();
-        let remote: Vec<usize> = (0..self.subagents.len()).filter(|i| !self.subagents[*i].is_local).collect();
+        let remote: Vec<usize> = (0..self.subagents.len())
+            .filter(|i| !self.subagents[*i].is_local)
+            .collect();
         let agent = self.k.rng.index(agents);
         let pair = match self.k.rng.below(10) {
             0..6 => (Place::Controller, Place::Agent(agent)),
             6..9 if !remote.is_empty() => {
                 let index = *self.k.rng.pick(&remote);
-                (Place::Agent(self.subagents[index].agent), Place::Subagent(index))
+                (
+                    Place::Agent(self.subagents[index].agent),
+                    Place::Subagent(index),
+                )
             }
             _ => (Place::Client, Place::Controller),
         };
-        if self.k.rng.per_mille(500) { pair } else { (pair.1, pair.0) }
+        if self.k.rng.per_mille(500) {
+            pair
+        } else {
+            (pair.1, pair.0)
+        }
     }
 }

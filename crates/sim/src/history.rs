@@ -1,9 +1,14 @@
 //! What observers outside know: durable events as they came, answers that clients got, processes that were started.
 //!
 //! Always: written by the world, never read by a node. The invariants judge it.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an observer names what it keeps"
+)]
 
 use crate::invariants::{
-    acknowledged_is_durable, agent_events_arrive_once_in_order, due_orders_start, released_only_confirmed,
+    acknowledged_is_durable, agent_events_arrive_once_in_order, due_orders_start,
+    released_only_confirmed,
 };
 use crate::kernel::Kernel;
 use crate::moment::Moment;
@@ -12,7 +17,8 @@ use crate::place::Place;
 use agent_node::AgentMachine;
 use controller_node::ControllerMachine;
 use model::{
-    AgentEvent, AgentPath, Attempt, Event, EventId, OrderEvent, OrderId, RunId, SubagentId, SubagentStateEvent, Timestamp,
+    AgentEvent, AgentPath, Attempt, Event, EventId, OrderEvent, OrderId, RunId, SubagentId,
+    SubagentStateEvent, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +92,10 @@ pub struct History {
 impl History {
     /// A history of so many Agents.
     pub fn new(agents: usize) -> History {
-        History { agents: (0..agents).map(|_| AgentHistory::default()).collect(), ..History::default() }
+        History {
+            agents: (0..agents).map(|_| AgentHistory::default()).collect(),
+            ..History::default()
+        }
     }
 
     /// A process is started.
@@ -95,7 +104,13 @@ impl History {
     }
 
     /// An Agent's log has an event.
-    pub fn agent_event(&mut self, k: &mut Kernel, index: usize, after: &AgentMachine, observed: &Observed) {
+    pub fn agent_event(
+        &mut self,
+        k: &mut Kernel,
+        index: usize,
+        after: &AgentMachine,
+        observed: &Observed,
+    ) {
         let stamped = &observed.stamped;
         k.note(format_args!("agent-{index} log {}", short(stamped)));
         let agent = &mut self.agents[index];
@@ -109,7 +124,10 @@ impl History {
                 match event {
                     OrderEvent::OrderProcessingStarted { .. } => {
                         if let Some(order) = order {
-                            agent.starts.insert(Attempt { order_id: id.clone(), number: order.attempts });
+                            agent.starts.insert(Attempt {
+                                order_id: id.clone(),
+                                number: order.attempts,
+                            });
                         }
                     }
                     OrderEvent::OrderStarted => {
@@ -120,7 +138,12 @@ impl History {
                     _ => {}
                 }
             }
-            Event::Subagent(id, SubagentStateEvent::SubagentDedicated { subagent_run_id, .. }) => {
+            Event::Subagent(
+                id,
+                SubagentStateEvent::SubagentDedicated {
+                    subagent_run_id, ..
+                },
+            ) => {
                 agent.lives.insert(id.clone(), subagent_run_id.clone());
                 agent.subagents.entry(subagent_run_id.clone()).or_default();
             }
@@ -142,24 +165,42 @@ impl History {
         judged_at: Option<Timestamp>,
     ) {
         k.check(due_orders_start::check_not_early(id, due, judged_at));
-        self.punctuality.entry(id.clone()).or_insert(Punctuality { due, started });
+        self.punctuality
+            .entry(id.clone())
+            .or_insert(Punctuality { due, started });
     }
 
     /// The Controller's log has an event.
-    pub fn controller_event(&mut self, k: &mut Kernel, after: &ControllerMachine, observed: &Observed) {
+    pub fn controller_event(
+        &mut self,
+        k: &mut Kernel,
+        after: &ControllerMachine,
+        observed: &Observed,
+    ) {
         let stamped = &observed.stamped;
         k.note(format_args!("controller log {}", short(stamped)));
         self.events += 1;
         match &stamped.event {
-            Event::Order(id, event) => self.controller_order_event(k, after, id, event, stamped.at(), observed),
+            Event::Order(id, event) => {
+                self.controller_order_event(k, after, id, event, stamped.at(), observed);
+            }
             Event::Agent(path, AgentEvent::AgentEventsObserved { until_event_id }) => {
                 if let Some(agent) = index_of(path).and_then(|index| self.agents.get_mut(index)) {
                     agent.observed = *until_event_id;
                 }
             }
-            Event::Agent(path, AgentEvent::AgentEventRejected { event_id, event, problem }) => {
+            Event::Agent(
+                path,
+                AgentEvent::AgentEventRejected {
+                    event_id,
+                    event,
+                    problem,
+                },
+            ) => {
                 let text = format!("{path}: {event} {event_id}: {problem}");
-                k.check(agent_events_arrive_once_in_order::check_rejected(self, path, &text));
+                k.check(agent_events_arrive_once_in_order::check_rejected(
+                    self, path, &text,
+                ));
                 self.rejected.push(text);
             }
             _ => {}
@@ -176,8 +217,15 @@ impl History {
         observed: &Observed,
     ) {
         if let Some(step) = step_of(id, event, at) {
-            let agent = after.state.engine().order(id).and_then(|order| order.attached_to()).and_then(index_of);
-            k.check(agent_events_arrive_once_in_order::check_step(self, agent, &step));
+            let agent = after
+                .state
+                .engine()
+                .order(id)
+                .and_then(|order| order.attached_to())
+                .and_then(index_of);
+            k.check(agent_events_arrive_once_in_order::check_step(
+                self, agent, &step,
+            ));
         }
         match event {
             OrderEvent::OrderAdded { .. } => {
@@ -186,7 +234,8 @@ impl History {
                 if self.deleted.remove(id) {
                     self.ended.remove(id);
                     self.punctuality.remove(id);
-                    self.started.retain(|attempt, _| attempt.order_id.root() != id.as_str());
+                    self.started
+                        .retain(|attempt, _| attempt.order_id.root() != id.as_str());
                 }
             }
             OrderEvent::OrderFinished { .. } => {
@@ -206,7 +255,11 @@ impl History {
             }
             OrderEvent::OrderStarted => {
                 // Started here, not at an Agent.
-                let order = after.state.engine().order(id).filter(|order| order.is_detached());
+                let order = after
+                    .state
+                    .engine()
+                    .order(id)
+                    .filter(|order| order.is_detached());
                 if let Some(due) = order.and_then(|order| order.scheduled_for) {
                     self.started_on_time(k, id, due, at, observed.judged_at);
                 }
@@ -225,7 +278,12 @@ impl History {
 
     /// The present numbers of confirmation.
     pub fn check_released(&self, k: &mut Kernel, index: usize, machine: &AgentMachine, torn: u64) {
-        k.check(released_only_confirmed::check_agent(index, machine.state.released(), torn, self.agents[index].observed));
+        k.check(released_only_confirmed::check_agent(
+            index,
+            machine.state.released(),
+            torn,
+            self.agents[index].observed,
+        ));
     }
 }
 
@@ -243,7 +301,11 @@ fn step_of(id: &OrderId, event: &OrderEvent, at: Timestamp) -> Option<Step> {
             | OrderEvent::OrderStderrWritten { .. }
             | OrderEvent::OrderProcessed { .. }
     );
-    is_agents.then(|| Step { order_id: id.clone(), at, text: crate::subagent::json(event) })
+    is_agents.then(|| Step {
+        order_id: id.clone(),
+        at,
+        text: crate::subagent::json(event),
+    })
 }
 
 fn short(stamped: &model::Stamped) -> String {

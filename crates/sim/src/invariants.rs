@@ -26,7 +26,10 @@ pub struct Violation {
 impl Violation {
     /// With what was found.
     pub fn new(invariant: &'static str, text: impl Into<String>) -> Violation {
-        Violation { invariant, text: text.into() }
+        Violation {
+            invariant,
+            text: text.into(),
+        }
     }
 }
 

@@ -27,7 +27,11 @@ pub struct Weather {
 
 impl Weather {
     /// Nothing goes wrong.
-    pub const FINE: Weather = Weather { lost: 0, duplicated: 0, late: 0 };
+    pub const FINE: Weather = Weather {
+        lost: 0,
+        duplicated: 0,
+        late: 0,
+    };
 }
 
 /// Something that will happen.
@@ -212,7 +216,11 @@ impl Kernel {
     /// Plans something for a moment.
     pub fn at(&mut self, at: Moment, what: Happening) {
         self.planned += 1;
-        self.queue.push(Planned { at: at.max(self.now), number: self.planned, what });
+        self.queue.push(Planned {
+            at: at.max(self.now),
+            number: self.planned,
+            what,
+        });
     }
 
     /// The next thing that happens until `end`; time goes on to it.
@@ -253,7 +261,13 @@ impl Kernel {
     pub fn begin_life(&mut self, place: Place) -> u32 {
         let now = self.now;
         let standing = self.standings.entry(place).or_default();
-        *standing = Standing { life: standing.life + 1, is_up: true, since: now, paused: None, is_silent: false };
+        *standing = Standing {
+            life: standing.life + 1,
+            is_up: true,
+            since: now,
+            paused: None,
+            is_silent: false,
+        };
         standing.life
     }
 
@@ -281,14 +295,20 @@ impl Kernel {
 
     /// Until when the place stands still, if it does.
     pub fn paused_until(&self, place: Place) -> Option<Moment> {
-        self.standing(place).paused.map(|(_, until)| until).filter(|until| *until > self.now)
+        self.standing(place)
+            .paused
+            .map(|(_, until)| until)
+            .filter(|until| *until > self.now)
     }
 
     /// For how long a client would have heard nothing from a server.
     pub fn silence(&self, server: Place, client: Place) -> Duration {
         let standing = self.standing(server);
         let stopped = (!standing.is_up).then_some(standing.since);
-        let paused = standing.paused.filter(|(_, until)| *until > self.now).map(|(since, _)| since);
+        let paused = standing
+            .paused
+            .filter(|(_, until)| *until > self.now)
+            .map(|(since, _)| since);
         let blocked = self.net.blocked_since(server, client);
         let since = [stopped, paused, blocked].into_iter().flatten().min();
         since.map_or(Duration::ZERO, |since| self.now.since(since))
@@ -302,13 +322,22 @@ impl Kernel {
 
     /// Sends a message.
     pub fn send(&mut self, id: ConnId, toward: Toward, packet: Packet) {
-        let Some(conn) = self.net.conn(id).cloned() else { return };
+        let Some(conn) = self.net.conn(id).cloned() else {
+            return;
+        };
         let (from, to) = match toward {
             Toward::Server => (conn.client, conn.server),
             Toward::Client => (conn.server, conn.client),
         };
         if conn.is_local {
-            return self.after(Duration::ZERO, Happening::Arrive { to, conn: id, packet });
+            return self.after(
+                Duration::ZERO,
+                Happening::Arrive {
+                    to,
+                    conn: id,
+                    packet,
+                },
+            );
         }
         let is_request = matches!(packet, Packet::Request { .. });
         if packet != Packet::Reset {
@@ -318,19 +347,41 @@ impl Kernel {
             if self.rng.per_million(self.weather.lost) {
                 self.counts.count(Fault::LostMessage);
                 self.counts.count(Fault::BrokenConnection);
-                self.note(format_args!("{from} ✗ {to} c{} lost: {}", id.0, packet.label()));
+                self.note(format_args!(
+                    "{from} ✗ {to} c{} lost: {}",
+                    id.0,
+                    packet.label()
+                ));
                 return self.break_connection(id);
             }
             if packet.may_be_repeated() && self.rng.per_million(self.weather.duplicated) {
                 self.counts.count(Fault::DuplicateMessage);
                 let delay = self.rng.span(1_000, 20_000_000);
-                self.after(delay, Happening::Arrive { to, conn: id, packet: packet.clone() });
+                self.after(
+                    delay,
+                    Happening::Arrive {
+                        to,
+                        conn: id,
+                        packet: packet.clone(),
+                    },
+                );
             }
             if is_request && self.rng.per_million(self.weather.late) {
                 self.counts.count(Fault::LateMessage);
-                self.note(format_args!("{from} … {to} c{} late: {}", id.0, packet.label()));
+                self.note(format_args!(
+                    "{from} … {to} c{} late: {}",
+                    id.0,
+                    packet.label()
+                ));
                 let delay = self.rng.span(11_000_000, 120_000_000);
-                return self.after(delay, Happening::Arrive { to, conn: id, packet });
+                return self.after(
+                    delay,
+                    Happening::Arrive {
+                        to,
+                        conn: id,
+                        packet,
+                    },
+                );
             }
         }
         if self.net.blocked_since(from, to).is_some() {
@@ -342,13 +393,26 @@ impl Kernel {
         }
         let delay = self.rng.span(50, 40_000);
         let at = self.in_order(id, from, self.now.plus(delay));
-        self.at(at, Happening::Arrive { to, conn: id, packet });
+        self.at(
+            at,
+            Happening::Arrive {
+                to,
+                conn: id,
+                packet,
+            },
+        );
     }
 
     /// The moment at which a message may arrive that is not to overtake one before it.
     fn in_order(&mut self, id: ConnId, from: Place, at: Moment) -> Moment {
-        let Some(conn) = self.net.conn_mut(id) else { return at };
-        let ready = if conn.client == from { &mut conn.server_ready } else { &mut conn.client_ready };
+        let Some(conn) = self.net.conn_mut(id) else {
+            return at;
+        };
+        let ready = if conn.client == from {
+            &mut conn.server_ready
+        } else {
+            &mut conn.client_ready
+        };
         *ready = at.max(*ready);
         *ready
     }
@@ -356,10 +420,19 @@ impl Kernel {
     /// Nothing more arrives on the connection; the client notices after a while.
     fn break_connection(&mut self, id: ConnId) {
         let delay = self.rng.span(1_000, 8_000_000);
-        let Some(conn) = self.net.conn_mut(id) else { return };
+        let Some(conn) = self.net.conn_mut(id) else {
+            return;
+        };
         conn.is_broken = true;
         let to = conn.client;
-        self.after(delay, Happening::Arrive { to, conn: id, packet: Packet::Reset });
+        self.after(
+            delay,
+            Happening::Arrive {
+                to,
+                conn: id,
+                packet: Packet::Reset,
+            },
+        );
     }
 
     /// Lets messages through again. What waited on closed connections is lost or comes late.

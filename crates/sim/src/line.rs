@@ -38,7 +38,17 @@ impl Line {
     /// One that has never dialled.
     pub fn new(place: Place, driver: usize, server: Place, is_local: bool) -> Line {
         let (generation, requests) = (0, 0);
-        Line { place, driver, server, is_local, generation, conn: None, requests, awaiting: None, backoff: Backoff::new() }
+        Line {
+            place,
+            driver,
+            server,
+            is_local,
+            generation,
+            conn: None,
+            requests,
+            awaiting: None,
+            backoff: Backoff::new(),
+        }
     }
 
     /// Begins a new connection.
@@ -79,7 +89,9 @@ impl Line {
 
     /// Whether this is the awaited answer; then it is awaited no longer.
     pub fn answers(&mut self, number: u64) -> bool {
-        self.awaiting.take_if(|awaited| *awaited == number).is_some()
+        self.awaiting
+            .take_if(|awaited| *awaited == number)
+            .is_some()
     }
 
     /// Whether the answer to this request is still awaited.
@@ -113,6 +125,14 @@ impl Line {
     pub fn plan(&self, k: &mut Kernel, delay: Duration, what: DriverStep) {
         let (place, driver) = (self.place, self.driver);
         let life = k.standing(place).life;
-        k.after(delay, Happening::Driver { place, life, driver, what });
+        k.after(
+            delay,
+            Happening::Driver {
+                place,
+                life,
+                driver,
+                what,
+            },
+        );
     }
 }

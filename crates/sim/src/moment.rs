@@ -17,7 +17,10 @@ impl Moment {
     /// The moment `after` this one.
     #[must_use]
     pub fn plus(self, after: Duration) -> Moment {
-        Moment(self.0.saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)))
+        Moment(
+            self.0
+                .saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// The time from `earlier` to this moment; zero if it is not earlier.
@@ -36,7 +39,12 @@ impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / 1_000_000;
         let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-        write!(f, "{days}d{hours:02}:{minutes:02}:{:02}.{:06}", seconds % 60, self.0 % 1_000_000)
+        write!(
+            f,
+            "{days}d{hours:02}:{minutes:02}:{:02}.{:06}",
+            seconds % 60,
+            self.0 % 1_000_000
+        )
     }
 }
 

@@ -4,8 +4,8 @@
 //! Always: like TCP, nothing is lost or overtaken within a connection that stays open; a request whose sender has given up may
 //! still arrive. Never here: what a message means.
 
-use crate::place::Place;
 use crate::moment::Moment;
+use crate::place::Place;
 use std::collections::BTreeMap;
 
 /// A connection's number.
@@ -63,10 +63,15 @@ impl Packet {
     /// Whether it may arrive twice: what a client repeats, and what is asked before a coupling. Within a coupling the transport
     /// delivers once or breaks.
     pub fn may_be_repeated(&self) -> bool {
-        let Packet::Request { ask, .. } = self else { return false };
+        let Packet::Request { ask, .. } = self else {
+            return false;
+        };
         match ask {
             Ask::Controller(_) | Ask::Agent(None, _) | Ask::Subagent(0, _) => true,
-            Ask::Agent(Some(_), _) | Ask::Subagent(..) | Ask::AgentEvents(_) | Ask::SubagentEvents(..) => false,
+            Ask::Agent(Some(_), _)
+            | Ask::Subagent(..)
+            | Ask::AgentEvents(_)
+            | Ask::SubagentEvents(..) => false,
         }
     }
 
@@ -76,12 +81,22 @@ impl Packet {
         match self {
             Packet::Request { number, ask } => match ask {
                 Ask::Controller(ClientCall::Command(text)) => format!("#{number} {}", cut(text)),
-                Ask::Controller(ClientCall::Items(lines)) => format!("#{number} {} items", lines.len()),
+                Ask::Controller(ClientCall::Items(lines)) => {
+                    format!("#{number} {} items", lines.len())
+                }
                 Ask::Agent(_, text) | Ask::Subagent(_, text) => format!("#{number} {}", cut(text)),
-                Ask::AgentEvents(after) | Ask::SubagentEvents(_, after) => format!("#{number} events after {after}"),
+                Ask::AgentEvents(after) | Ask::SubagentEvents(_, after) => {
+                    format!("#{number} events after {after}")
+                }
             },
-            Packet::Response { number, body: Ok(text) } => format!("#{number} ok {}", cut(text)),
-            Packet::Response { number, body: Err(text) } => format!("#{number} refused {}", cut(text)),
+            Packet::Response {
+                number,
+                body: Ok(text),
+            } => format!("#{number} ok {}", cut(text)),
+            Packet::Response {
+                number,
+                body: Err(text),
+            } => format!("#{number} refused {}", cut(text)),
             Packet::Chunk(lines) => format!("{} events", lines.len()),
             Packet::Reset => "reset".to_owned(),
         }
@@ -180,7 +195,10 @@ impl Net {
 
     /// Connections that are open to this server.
     pub fn open_to(&self, server: Place) -> Vec<ConnId> {
-        let open = self.conns.iter().filter(|(_, conn)| conn.is_open && conn.server == server);
+        let open = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.is_open && conn.server == server);
         open.map(|(id, _)| *id).collect()
     }
 
@@ -193,7 +211,8 @@ impl Net {
 
     /// Forgets connections that are closed for long; what still travels on them is lost.
     pub fn forget_closed(&mut self, before: Moment) {
-        self.conns.retain(|_, conn| conn.is_open || conn.server_ready.max(conn.client_ready) >= before);
+        self.conns
+            .retain(|_, conn| conn.is_open || conn.server_ready.max(conn.client_ready) >= before);
     }
 
     /// Stops messages in one direction.

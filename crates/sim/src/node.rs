@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// As in the real loop: the clock may be set while it sleeps.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+const SLEEP_MAX: Duration = Duration::from_mins(1);
 const IDLE_TIMER_PAUSE: Duration = Duration::from_millis(20);
 const BATCH_INPUTS: usize = 1000;
 
@@ -138,7 +138,9 @@ impl<M: Machine> Node<M> {
 
     /// Whether the process runs and nothing of it is in flight: its state is the committed one.
     pub fn is_settled(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.flight.is_none())
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.flight.is_none())
     }
 
     /// Starts the process: reads the disk, then records the start. The durable events must have been observed.
@@ -149,7 +151,11 @@ impl<M: Machine> Node<M> {
             Ok(recovered) => recovered,
             Err(violation) => return k.violate(violation),
         };
-        k.check(invariants::replay_equals_live::check(self.place, &machine, &self.shadow));
+        k.check(invariants::replay_equals_live::check(
+            self.place,
+            &machine,
+            &self.shadow,
+        ));
         let snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
         let mut facts = Facts::new(self.clock.at(k.now), last);
         let begun = facts
@@ -157,7 +163,10 @@ impl<M: Machine> Node<M> {
             .and_then(|()| machine.started(&mut facts))
             .and_then(|()| machine.advance(&mut facts));
         if let Err(why) = begun {
-            return k.violate(Violation::new("legal_transitions", format!("{}: {why}", self.place)));
+            return k.violate(Violation::new(
+                "legal_transitions",
+                format!("{}: {why}", self.place),
+            ));
         }
         self.running = Some(Running {
             machine,
@@ -173,28 +182,42 @@ impl<M: Machine> Node<M> {
             grown: 0,
             snapshot_after,
         });
-        k.note(format_args!("{} starts, life {}, at event {last}", self.place, k.standing(self.place).life));
+        k.note(format_args!(
+            "{} starts, life {}, at event {last}",
+            self.place,
+            k.standing(self.place).life
+        ));
         let judged_at = facts.now();
         self.write(k, facts, Vec::new(), judged_at);
     }
 
     fn recover(&self) -> Result<(M, EventId), Violation> {
-        let wrong = |why: String| Violation::new("replay_equals_live", format!("{} cannot recover: {why}", self.place));
+        let wrong = |why: String| {
+            Violation::new(
+                "replay_equals_live",
+                format!("{} cannot recover: {why}", self.place),
+            )
+        };
         let mut machine = self.fresh.clone();
         let mut last = EventId(self.disk.torn);
         if let Some(snapshot) = &self.disk.snapshot {
             for line in snapshot.lines.iter() {
-                machine.restore(line).map_err(|why| wrong(format!("{why} in {line}")))?;
+                machine
+                    .restore(line)
+                    .map_err(|why| wrong(format!("{why} in {line}")))?;
             }
             last = EventId(snapshot.at);
         }
         for batch in &self.disk.batches {
             for line in batch.lines.lines() {
-                let stamped = Stamped::from_json(line).map_err(|error| wrong(format!("{error} in {line}")))?;
+                let stamped = Stamped::from_json(line)
+                    .map_err(|error| wrong(format!("{error} in {line}")))?;
                 if stamped.event_id <= last {
                     continue;
                 }
-                machine.evolve(&stamped).map_err(|why| wrong(format!("{why} at {line}")))?;
+                machine
+                    .evolve(&stamped)
+                    .map_err(|why| wrong(format!("{why} at {line}")))?;
                 last = stamped.event_id;
             }
         }
@@ -203,7 +226,9 @@ impl<M: Machine> Node<M> {
 
     /// The process is gone. What was being written is lost, torn or whole.
     pub fn crash(&mut self, k: &mut Kernel) {
-        let Some(running) = self.running.take() else { return };
+        let Some(running) = self.running.take() else {
+            return;
+        };
         if running.writing.is_some() {
             k.counts.count(Fault::CutSnapshot);
         }
@@ -244,7 +269,8 @@ impl<M: Machine> Node<M> {
         if running.flight.is_some() {
             return None;
         }
-        let is_due = running.machine.next_wakeup().is_some_and(|at| at <= now) && k.now >= running.not_before;
+        let is_due = running.machine.next_wakeup().is_some_and(|at| at <= now)
+            && k.now >= running.not_before;
         let is_timer = running.inbox.is_empty() && !running.nudged && !running.snapshot_done;
         if is_timer && !is_due {
             self.arm(k);
@@ -254,7 +280,10 @@ impl<M: Machine> Node<M> {
         let mut replies = Vec::new();
         let round = Self::round(running, &mut facts, &mut replies);
         if let Err(why) = round {
-            k.violate(Violation::new("legal_transitions", format!("{}: {why}", self.place)));
+            k.violate(Violation::new(
+                "legal_transitions",
+                format!("{}: {why}", self.place),
+            ));
             return None;
         }
         if facts.is_empty() {
@@ -274,7 +303,10 @@ impl<M: Machine> Node<M> {
     ) -> Result<(), ::node::NotApplicable> {
         running.nudged = false;
         if std::mem::take(&mut running.snapshot_done) {
-            facts.record(&mut running.machine, Event::Journal(JournalEvent::SnapshotTaken))?;
+            facts.record(
+                &mut running.machine,
+                Event::Journal(JournalEvent::SnapshotTaken),
+            )?;
         }
         let mut count = 0;
         while count < BATCH_INPUTS
@@ -291,19 +323,37 @@ impl<M: Machine> Node<M> {
         running.machine.advance(facts)
     }
 
-    fn write(&mut self, k: &mut Kernel, facts: Facts, replies: Vec<(Asker, Vec<M::Reply>)>, judged_at: Timestamp) {
-        let Some(running) = &mut self.running else { return };
+    fn write(
+        &mut self,
+        k: &mut Kernel,
+        facts: Facts,
+        replies: Vec<(Asker, Vec<M::Reply>)>,
+        judged_at: Timestamp,
+    ) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
         running.flights += 1;
         running.grown += facts.len();
         running.last = facts.last_event_id();
         let number = running.flights;
         let last = running.last;
-        running.flight = Some(Flight { number, last, lines: facts.into_lines(), replies, judged_at });
+        running.flight = Some(Flight {
+            number,
+            last,
+            lines: facts.into_lines(),
+            replies,
+            judged_at,
+        });
         let (place, life) = (self.place, k.standing(self.place).life);
         let is_slow = self.disk.slow_until > k.now;
         let latency = k.rng.span(50, 5_000) * if is_slow { 100 } else { 1 };
         let is_full = self.disk.full_until > k.now;
-        let what = if is_full { NodeStep::SyncFailed(number) } else { NodeStep::Synced(number) };
+        let what = if is_full {
+            NodeStep::SyncFailed(number)
+        } else {
+            NodeStep::Synced(number)
+        };
         k.after(latency, Happening::Node { place, life, what });
     }
 
@@ -318,7 +368,9 @@ impl<M: Machine> Node<M> {
     }
 
     fn snapshot_if_due(&mut self, k: &mut Kernel) {
-        let Some(running) = &mut self.running else { return };
+        let Some(running) = &mut self.running else {
+            return;
+        };
         if running.writing.is_some() || running.grown < running.snapshot_after {
             return;
         }
@@ -326,17 +378,37 @@ impl<M: Machine> Node<M> {
         running.snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
         let lines = Arc::new(running.machine.snapshot().collect());
         let number = running.flights;
-        running.writing = Some((number, Snapshot { at: running.last.0, lines }));
+        running.writing = Some((
+            number,
+            Snapshot {
+                at: running.last.0,
+                lines,
+            },
+        ));
         let (place, life) = (self.place, k.standing(self.place).life);
         let delay = k.rng.span(5_000, 60_000_000);
-        k.after(delay, Happening::Node { place, life, what: NodeStep::SnapshotWritten(number) });
+        k.after(
+            delay,
+            Happening::Node {
+                place,
+                life,
+                what: NodeStep::SnapshotWritten(number),
+            },
+        );
     }
 
     /// The snapshot is whole. The caller pumps.
     pub fn snapshot_written(&mut self, k: &mut Kernel, number: u64) {
-        let Some(running) = &mut self.running else { return };
-        let Some((_, snapshot)) = running.writing.take_if(|(begun, _)| *begun == number) else { return };
-        k.note(format_args!("{} has a snapshot at {}", self.place, snapshot.at));
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let Some((_, snapshot)) = running.writing.take_if(|(begun, _)| *begun == number) else {
+            return;
+        };
+        k.note(format_args!(
+            "{} has a snapshot at {}",
+            self.place, snapshot.at
+        ));
         self.disk.snapshot = Some(snapshot);
         running.snapshot_done = true;
     }
@@ -350,17 +422,32 @@ impl<M: Machine> Node<M> {
 
     fn arm(&mut self, k: &mut Kernel) {
         let now = self.clock.at(k.now);
-        let Some(running) = &mut self.running else { return };
-        let by_machine = running.machine.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let by_machine = running
+            .machine
+            .next_wakeup()
+            .map_or(SLEEP_MAX, |at| at.since(now))
+            .min(SLEEP_MAX);
         let pause = by_machine.max(running.not_before.since(k.now));
         running.alarm += 1;
         let (place, life) = (self.place, k.standing(self.place).life);
-        k.after(pause, Happening::Node { place, life, what: NodeStep::Wake(running.alarm) });
+        k.after(
+            pause,
+            Happening::Node {
+                place,
+                life,
+                what: NodeStep::Wake(running.alarm),
+            },
+        );
     }
 
     /// Whether this is the newest alarm.
     pub fn is_alarm(&self, number: u64) -> bool {
-        self.running.as_ref().is_some_and(|running| running.alarm == number && running.flight.is_none())
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.alarm == number && running.flight.is_none())
     }
 
     /// The durable events that have not been observed, folded into the shadow one by one: `see` gets each with the state after it.
@@ -371,7 +458,8 @@ impl<M: Machine> Node<M> {
                 let stamped = match Stamped::from_json(line) {
                     Ok(stamped) => stamped,
                     Err(error) => {
-                        let text = format!("{} wrote what it cannot read: {error}: {line}", self.place);
+                        let text =
+                            format!("{} wrote what it cannot read: {error}: {line}", self.place);
                         return k.violate(Violation::new("replay_equals_live", text));
                     }
                 };

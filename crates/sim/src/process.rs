@@ -6,8 +6,8 @@
 use crate::fault::Fault;
 use crate::kernel::{Happening, Kernel, ProcessStep};
 use crate::place::Place;
-use model::{Attempt, Job};
 use ::process::{Cause, Ending, Input};
+use model::{Attempt, Job};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subagent::{EndCause, JobEnd, JobPlan};
@@ -78,12 +78,21 @@ pub struct Manners {
 
 impl Processes {
     /// Starts a process.
-    pub fn start(&mut self, k: &mut Kernel, manners: Manners, place: Place, attempt: &Attempt, plan: &JobPlan) -> u64 {
+    pub fn start(
+        &mut self,
+        k: &mut Kernel,
+        manners: Manners,
+        place: Place,
+        attempt: &Attempt,
+        plan: &JobPlan,
+    ) -> u64 {
         self.last += 1;
         self.started += 1;
         let number = self.last;
         let variable = |name: &str| plan.env.get(name).and_then(Option::as_deref);
-        let code = variable("EXIT").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let code = variable("EXIT")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         let hangs = variable("HANG").is_some();
         let values = variable("RESULT").map(|value| ("result".to_owned(), value.to_owned()));
         let (ending, effects) = Ending::new(plan.grace, plan.timeout);
@@ -103,13 +112,25 @@ impl Processes {
         };
         k.note(format_args!("{place} starts {attempt}"));
         let duration = k.rng.span(manners.duration.0, manners.duration.1);
-        let pieces = process.writes;
+        let pieces = u32::try_from(process.writes).unwrap_or(1);
         for piece in 0..pieces {
-            let at = duration.mul_f64((piece as f64 + 0.5) / pieces as f64);
-            k.after(at, Happening::Process { number, what: ProcessStep::Write });
+            let at = duration * (2 * piece + 1) / (2 * pieces);
+            k.after(
+                at,
+                Happening::Process {
+                    number,
+                    what: ProcessStep::Write,
+                },
+            );
         }
         if !hangs {
-            k.after(duration, Happening::Process { number, what: ProcessStep::Exit });
+            k.after(
+                duration,
+                Happening::Process {
+                    number,
+                    what: ProcessStep::Exit,
+                },
+            );
         }
         self.by_number.insert(number, process);
         self.follow(k, number, effects);
@@ -123,15 +144,31 @@ impl Processes {
 
     /// Somebody wants it ended.
     pub fn end(&mut self, k: &mut Kernel, number: u64, immediately: bool, cause: EndCause) {
-        let Some(process) = self.by_number.get_mut(&number).filter(|process| process.is_alive) else { return };
+        let Some(process) = self
+            .by_number
+            .get_mut(&number)
+            .filter(|process| process.is_alive)
+        else {
+            return;
+        };
         process.is_shut_down |= cause == EndCause::Shutdown;
-        let effects = process.ending.on(if immediately { Input::KillNow } else { Input::Terminate });
+        let effects = process.ending.on(if immediately {
+            Input::KillNow
+        } else {
+            Input::Terminate
+        });
         self.follow(k, number, effects);
     }
 
     /// Something happens to a process.
     pub fn step(&mut self, k: &mut Kernel, number: u64, what: ProcessStep) {
-        let Some(process) = self.by_number.get_mut(&number).filter(|process| process.is_alive) else { return };
+        let Some(process) = self
+            .by_number
+            .get_mut(&number)
+            .filter(|process| process.is_alive)
+        else {
+            return;
+        };
         match what {
             ProcessStep::Write => {
                 let is_error = k.rng.per_mille(200);
@@ -139,10 +176,21 @@ impl Processes {
                 if is_error {
                     process.last_error_line = Some(text.trim_end().to_owned());
                 }
-                let notice = Notice::Output { attempt: process.attempt.clone(), is_error, text };
+                let notice = Notice::Output {
+                    attempt: process.attempt.clone(),
+                    is_error,
+                    text,
+                };
                 let (place, life) = (process.place, process.life);
                 let delay = k.rng.span(100, 50_000);
-                k.after(delay, Happening::Noticed { place, life, what: notice });
+                k.after(
+                    delay,
+                    Happening::Noticed {
+                        place,
+                        life,
+                        what: notice,
+                    },
+                );
             }
             ProcessStep::Exit => {
                 let code = process.code;
@@ -163,13 +211,28 @@ impl Processes {
         for effect in effects {
             match effect {
                 ::process::Effect::ArmTimeout(after) => {
-                    k.after(after, Happening::Process { number, what: ProcessStep::Timeout });
+                    k.after(
+                        after,
+                        Happening::Process {
+                            number,
+                            what: ProcessStep::Timeout,
+                        },
+                    );
                 }
                 ::process::Effect::ArmGrace(after) => {
-                    k.after(after, Happening::Process { number, what: ProcessStep::Grace });
+                    k.after(
+                        after,
+                        Happening::Process {
+                            number,
+                            what: ProcessStep::Grace,
+                        },
+                    );
                 }
                 ::process::Effect::SendTerm => {
-                    let ignores = self.by_number.get(&number).is_some_and(|process| process.ignores_term);
+                    let ignores = self
+                        .by_number
+                        .get(&number)
+                        .is_some_and(|process| process.ignores_term);
                     if ignores {
                         k.counts.count(Fault::IgnoredTerm);
                     } else {
@@ -183,7 +246,9 @@ impl Processes {
     }
 
     fn is_over(&mut self, k: &mut Kernel, number: u64, code: Option<i32>, signal: Option<i32>) {
-        let Some(process) = self.by_number.remove(&number) else { return };
+        let Some(process) = self.by_number.remove(&number) else {
+            return;
+        };
         let cause = match process.ending.cause() {
             None => EndCause::ByItself,
             Some(_) if process.is_shut_down => EndCause::Shutdown,
@@ -191,10 +256,27 @@ impl Processes {
             Some(Cause::Killed) => EndCause::Killed,
         };
         k.note(format_args!("{} ends {code:?} {signal:?}", process.attempt));
-        let end = JobEnd { code, signal, cause, values: Ok(process.values), last_error_line: process.last_error_line };
-        let what = Notice::Ended { attempt: process.attempt, job: process.job, end };
+        let end = JobEnd {
+            code,
+            signal,
+            cause,
+            values: Ok(process.values),
+            last_error_line: process.last_error_line,
+        };
+        let what = Notice::Ended {
+            attempt: process.attempt,
+            job: process.job,
+            end,
+        };
         let delay = k.rng.span(50_000, 60_000);
-        k.after(delay, Happening::Noticed { place: process.place, life: process.life, what });
+        k.after(
+            delay,
+            Happening::Noticed {
+                place: process.place,
+                life: process.life,
+                what,
+            },
+        );
     }
 
     /// The Subagent that starts anew in this place ends what its predecessor has left.
@@ -209,7 +291,10 @@ impl Processes {
         for number in left {
             if let Some(process) = self.by_number.remove(&number) {
                 k.counts.count(Fault::LostProcess);
-                k.note(format_args!("{place} ends the leftover {}", process.attempt));
+                k.note(format_args!(
+                    "{place} ends the leftover {}",
+                    process.attempt
+                ));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Chance from a seed: the SplitMix64 generator, which fits on a page and gives the same numbers everywhere.
+//! Chance from a seed: the `SplitMix64` generator, which fits on a page and gives the same numbers everywhere.
 
 use std::time::Duration;
 

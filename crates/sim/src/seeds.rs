@@ -12,12 +12,13 @@ use crate::workload::{Layout, RandomWorkflow, agent_item, simple};
 use crate::world::{Failure, Setting, World};
 use expr::Value;
 use model::{
-    CancellationMode, ControllerCommand, FreshOrder, Kill, OrderId, OrderSelection, SuspensionMode, WorkflowPath,
+    CancellationMode, ControllerCommand, FreshOrder, Kill, OrderId, OrderSelection, SuspensionMode,
+    WorkflowPath,
 };
 use std::time::Duration;
 
 /// So long may everything take after the faults.
-const SETTLE_MAX: Duration = Duration::from_secs(12 * 3600);
+const SETTLE_MAX: Duration = Duration::from_hours(12);
 
 /// What came of a world.
 #[derive(Clone, Debug)]
@@ -41,17 +42,28 @@ pub struct Verdict {
 /// Runs the world of `seed`: faults for so many hours, then everything must come to its end.
 pub fn run(seed: u64, hours: f64, print: bool) -> Verdict {
     let mut rng = Rng::new(seed ^ 0xA5A5_5A5A);
-    let layout = Layout { agents: 1 + rng.index(2), remote: rng.index(3) };
+    let layout = Layout {
+        agents: 1 + rng.index(2),
+        remote: rng.index(3),
+    };
     let bad = rng.per_mille(900);
     let setting = Setting {
         layout,
         fault_every: bad.then(|| rng.span(20_000_000, 600_000_000)),
         weather: if bad {
-            Weather { lost: rng.below(8_000), duplicated: rng.below(20_000), late: rng.below(6_000) }
+            Weather {
+                lost: rng.below(8_000),
+                duplicated: rng.below(20_000),
+                late: rng.below(6_000),
+            }
         } else {
             Weather::FINE
         },
-        manners: Manners { duration: (5_000, *rng.pick(&[200_000, 5_000_000, 120_000_000])), ignoring: 200, writes: 3 },
+        manners: Manners {
+            duration: (5_000, *rng.pick(&[200_000, 5_000_000, 120_000_000])),
+            ignoring: 200,
+            writes: 3,
+        },
         print,
     };
     let mut world = World::new(seed, setting);
@@ -70,7 +82,13 @@ pub fn verdict(world: &World) -> Verdict {
         hash: world.k.trace.hash(),
         simulated: world.k.now.since(Moment::default()),
         counts: world.k.counts.clone(),
-        events: world.history.events + world.history.agents.iter().map(|agent| agent.events).sum::<u64>(),
+        events: world.history.events
+            + world
+                .history
+                .agents
+                .iter()
+                .map(|agent| agent.events)
+                .sum::<u64>(),
         processes: world.processes.started,
         orders: world.history.acknowledged.len(),
         failure: world.failure(),
@@ -94,13 +112,26 @@ fn plan(clients: &mut Clients, k: &mut Kernel, rng: &mut Rng, layout: Layout, sp
     let limit = rng.per_mille(300).then(|| rng.between(1, 3));
     let mut lines = layout.items(limit);
     let resource = |value: u64| {
-        simple(&serde_json::json!({"TYPE": "JobResource", "path": "Common", "variables": {"v": format!("'{value}'")}, "env": {"V": format!("'{value}'")}}))
+        simple(
+            &serde_json::json!({"TYPE": "JobResource", "path": "Common", "variables": {"v": format!("'{value}'")}, "env": {"V": format!("'{value}'")}}),
+        )
     };
     lines.push(resource(1));
-    let workflows: Vec<RandomWorkflow> =
-        (0..rng.between(1, 4)).map(|i| RandomWorkflow::grow(rng, layout, &format!("W{i}"))).collect();
-    lines.extend(workflows.iter().map(|workflow| simple(&workflow.json("first"))));
-    clients.plan(k, begin, ClientCall::Items(lines), Vec::new(), Refusal::Wrong);
+    let workflows: Vec<RandomWorkflow> = (0..rng.between(1, 4))
+        .map(|i| RandomWorkflow::grow(rng, layout, &format!("W{i}")))
+        .collect();
+    lines.extend(
+        workflows
+            .iter()
+            .map(|workflow| simple(&workflow.json("first"))),
+    );
+    clients.plan(
+        k,
+        begin,
+        ClientCall::Items(lines),
+        Vec::new(),
+        Refusal::Wrong,
+    );
     let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
     let orders_from = Moment(begin.0 + 600_000_000.min(micros / 4));
     for number in 0..rng.between(5, 40) {
@@ -114,7 +145,13 @@ fn plan(clients: &mut Clients, k: &mut Kernel, rng: &mut Rng, layout: Layout, sp
             1 => resource(change + 2),
             _ => agent_item(rng.index(layout.agents), Some(rng.between(1, 5))),
         };
-        clients.plan(k, at, ClientCall::Items(vec![line]), Vec::new(), Refusal::Wrong);
+        clients.plan(
+            k,
+            at,
+            ClientCall::Items(vec![line]),
+            Vec::new(),
+            Refusal::Wrong,
+        );
     }
 }
 
@@ -143,7 +180,9 @@ fn plan_order(
     let added = if rng.per_mille(800) {
         ControllerCommand::AddOrder { order: fresh }
     } else {
-        ControllerCommand::AddOrders { orders: vec![fresh] }
+        ControllerCommand::AddOrders {
+            orders: vec![fresh],
+        }
     };
     clients.plan(k, at, command(&added), vec![id.clone()], Refusal::Wrong);
     if rng.per_mille(100) {
@@ -151,7 +190,11 @@ fn plan_order(
         clients.plan(k, again, command(&added), vec![id.clone()], Refusal::Fine);
         // A repetition that comes after the order was deleted is a new order.
     }
-    for _ in 0..(if rng.per_mille(250) { rng.between(1, 3) } else { 0 }) {
+    for _ in 0..(if rng.per_mille(250) {
+        rng.between(1, 3)
+    } else {
+        0
+    }) {
         clients.expect_nothing(&id);
         let at = at.plus(rng.span(1_000_000, 1_800_000_000));
         let wish = wish(rng, &id);
@@ -161,15 +204,25 @@ fn plan_order(
 
 /// What an operator may want of an order.
 fn wish(rng: &mut Rng, id: &OrderId) -> ControllerCommand {
-    let kill = rng.per_mille(400).then(|| Kill { immediately: rng.per_mille(300), workflow_position: None });
+    let kill = rng.per_mille(400).then(|| Kill {
+        immediately: rng.per_mille(300),
+        workflow_position: None,
+    });
     match rng.below(10) {
         0..3 => ControllerCommand::CancelOrders {
             order_ids: OrderSelection::Ids(vec![id.clone()]),
-            mode: if rng.per_mille(200) { CancellationMode::FreshOnly } else { CancellationMode::FreshOrStarted { kill } },
+            mode: if rng.per_mille(200) {
+                CancellationMode::FreshOnly
+            } else {
+                CancellationMode::FreshOrStarted { kill }
+            },
         },
         3..6 => ControllerCommand::SuspendOrders {
             order_ids: vec![id.clone()],
-            mode: SuspensionMode { reset_state: rng.per_mille(300), kill },
+            mode: SuspensionMode {
+                reset_state: rng.per_mille(300),
+                kill,
+            },
         },
         6..9 => ControllerCommand::ResumeOrder {
             order_id: id.clone(),
@@ -178,6 +231,8 @@ fn wish(rng: &mut Rng, id: &OrderId) -> ControllerCommand {
             as_succeeded: rng.per_mille(200),
             restart_killed_job: rng.per_mille(300),
         },
-        _ => ControllerCommand::DeleteOrdersWhenTerminated { order_ids: vec![id.clone()] },
+        _ => ControllerCommand::DeleteOrdersWhenTerminated {
+            order_ids: vec![id.clone()],
+        },
     }
 }

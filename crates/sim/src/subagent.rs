@@ -3,13 +3,13 @@
 //! Always: nothing of it survives its process but the processes it has started, and those are ended before the next one starts.
 
 use crate::fault::Fault;
+use crate::history::History;
 use crate::invariants::{effect_after_commit, one_start_per_attempt};
 use crate::kernel::Kernel;
 use crate::moment::Moment;
 use crate::net::{ConnId, Packet, Toward};
 use crate::place::Place;
 use crate::process::{Manners, Notice, Processes};
-use crate::history::History;
 use model::{Attempt, EventId, Order, Outcome, Problem, RunId, SubagentCommand, SubagentEvent};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -53,7 +53,14 @@ impl SubagentHost {
     /// One that has not been started.
     pub fn new(index: usize, agent: usize, is_local: bool) -> SubagentHost {
         let (streams, numbers) = (Vec::new(), BTreeMap::new());
-        SubagentHost { place: Place::Subagent(index), agent, is_local, state: None, streams, numbers }
+        SubagentHost {
+            place: Place::Subagent(index),
+            agent,
+            is_local,
+            state: None,
+            streams,
+            numbers,
+        }
     }
 
     /// The process starts: leftovers first.
@@ -61,7 +68,9 @@ impl SubagentHost {
         let life = around.k.begin_life(self.place);
         around.processes.end_leftovers(around.k, self.place);
         let run_id = RunId::from(format!("{}-life-{life}", self.place));
-        around.k.note(format_args!("{} starts, life {life}", self.place));
+        around
+            .k
+            .note(format_args!("{} starts, life {life}", self.place));
         self.state = Some(State::new(run_id, crate::world::platform()));
     }
 
@@ -80,30 +89,58 @@ impl SubagentHost {
     }
 
     /// A command of the Director has arrived.
-    pub fn command(&mut self, around: &mut Surrounding<'_>, coupling: u64, text: &str) -> Result<String, String> {
-        let Some(state) = &mut self.state else { return Err(problem_json(&Problem::plain("not running"))) };
+    pub fn command(
+        &mut self,
+        around: &mut Surrounding<'_>,
+        coupling: u64,
+        text: &str,
+    ) -> Result<String, String> {
+        let Some(state) = &mut self.state else {
+            return Err(problem_json(&Problem::plain("not running")));
+        };
         let command: SubagentCommand = match serde_json::from_str(text) {
             Ok(command) => command,
             Err(error) => return Err(problem_json(&Problem::plain(error.to_string()))),
         };
         let mut effects = Vec::new();
         let answer = state.command(coupling, command, &mut effects);
-        around.k.check(crate::invariants::released_only_confirmed::check_subagent(state, around.history));
+        around
+            .k
+            .check(crate::invariants::released_only_confirmed::check_subagent(
+                state,
+                around.history,
+            ));
         self.act(around, effects);
         self.push(around.k);
-        answer.map(|answer| json(&answer)).map_err(|problem| problem_json(&problem))
+        answer
+            .map(|answer| json(&answer))
+            .map_err(|problem| problem_json(&problem))
     }
 
     /// A stream is asked for.
-    pub fn open_stream(&mut self, k: &mut Kernel, conn: ConnId, run_id: &str, after: u64) -> Result<(), String> {
-        let Some(state) = &self.state else { return Err(problem_json(&Problem::plain("not running"))) };
+    pub fn open_stream(
+        &mut self,
+        k: &mut Kernel,
+        conn: ConnId,
+        run_id: &str,
+        after: u64,
+    ) -> Result<(), String> {
+        let Some(state) = &self.state else {
+            return Err(problem_json(&Problem::plain("not running")));
+        };
         let (report, after) = (state.report(), EventId(after));
         if state.run_id().as_str() != run_id {
-            let problem = Problem::new("SubagentRunIdMismatch", "this Subagent has been restarted in between");
+            let problem = Problem::new(
+                "SubagentRunIdMismatch",
+                "this Subagent has been restarted in between",
+            );
             return Err(problem_json(&problem));
         }
         if after < report.torn() || after > report.last() {
-            return Err(problem_json(&Problem::new("UnknownEventId", format!("the event {after} is not known here"))));
+            return Err(problem_json(&Problem::new(
+                "UnknownEventId",
+                format!("the event {after} is not known here"),
+            )));
         }
         self.streams.push(Stream { conn, after });
         self.push(k);
@@ -113,7 +150,8 @@ impl SubagentHost {
     /// Sends what is new to whoever listens.
     fn push(&mut self, k: &mut Kernel) {
         let Some(state) = &self.state else { return };
-        self.streams.retain(|stream| k.net.conn(stream.conn).is_some_and(|conn| conn.is_open));
+        self.streams
+            .retain(|stream| k.net.conn(stream.conn).is_some_and(|conn| conn.is_open));
         for stream in &mut self.streams {
             let events = state.report().after(stream.after, 1 << 20);
             let Some(last) = events.last() else { continue };
@@ -126,8 +164,14 @@ impl SubagentHost {
     fn act(&mut self, around: &mut Surrounding<'_>, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Start { attempt, order, .. } => self.start_process(around, &attempt, &order),
-                Effect::Kill { attempt, immediately, cause } => {
+                Effect::Start { attempt, order, .. } => {
+                    self.start_process(around, &attempt, &order);
+                }
+                Effect::Kill {
+                    attempt,
+                    immediately,
+                    cause,
+                } => {
                     if let Some(number) = self.numbers.get(&attempt) {
                         around.processes.end(around.k, *number, immediately, cause);
                     }
@@ -139,20 +183,42 @@ impl SubagentHost {
 
     fn start_process(&mut self, around: &mut Surrounding<'_>, attempt: &Attempt, order: &Order) {
         let k = &mut *around.k;
-        k.check(effect_after_commit::check_start(around.history, self.agent, attempt));
+        k.check(effect_after_commit::check_start(
+            around.history,
+            self.agent,
+            attempt,
+        ));
         match self.plan(k.now, attempt, order) {
             Ok(plan) => {
-                k.check(one_start_per_attempt::check(around.history, around.processes, attempt, k.now, self.place));
+                k.check(one_start_per_attempt::check(
+                    around.history,
+                    around.processes,
+                    attempt,
+                    k.now,
+                    self.place,
+                ));
                 around.history.note_start(attempt, self.place, k.now);
-                let number = around.processes.start(k, around.manners, self.place, attempt, &plan);
+                let number = around
+                    .processes
+                    .start(k, around.manners, self.place, attempt, &plan);
                 self.numbers.insert(attempt.clone(), number);
             }
             Err(problem) => self.ended(around, attempt, Outcome::disrupted(problem)),
         }
     }
 
-    fn plan(&self, now: Moment, attempt: &Attempt, order: &Order) -> Result<subagent::JobPlan, Problem> {
-        let unknown = || Problem::plain(format!("the Subagent does not have the workflow {}", order.workflow_id));
+    fn plan(
+        &self,
+        now: Moment,
+        attempt: &Attempt,
+        order: &Order,
+    ) -> Result<subagent::JobPlan, Problem> {
+        let unknown = || {
+            Problem::plain(format!(
+                "the Subagent does not have the workflow {}",
+                order.workflow_id
+            ))
+        };
         let state = self.state.as_ref().ok_or_else(unknown)?;
         let workflow = state.workflow(&order.workflow_id).ok_or_else(unknown)?;
         let controller_id = state.controller_id().ok_or_else(unknown)?;
@@ -169,7 +235,11 @@ impl SubagentHost {
     /// Something has happened to a process of this life.
     pub fn notice(&mut self, around: &mut Surrounding<'_>, notice: Notice) {
         match notice {
-            Notice::Output { attempt, is_error, text } => {
+            Notice::Output {
+                attempt,
+                is_error,
+                text,
+            } => {
                 let Some(state) = &mut self.state else { return };
                 let chunk = text.into();
                 state.on_output(if is_error {
@@ -201,4 +271,3 @@ pub fn json(value: &impl serde::Serialize) -> String {
 pub fn problem_json(problem: &Problem) -> String {
     json(problem)
 }
-

@@ -19,7 +19,12 @@ pub struct Trace {
 impl Trace {
     /// An empty one; with `print` each line goes to the error output as well.
     pub fn new(print: bool) -> Trace {
-        Trace { lines: VecDeque::with_capacity(KEPT), hash: 0xCBF2_9CE4_8422_2325, count: 0, print }
+        Trace {
+            lines: VecDeque::with_capacity(KEPT),
+            hash: 0xCBF2_9CE4_8422_2325,
+            count: 0,
+            print,
+        }
     }
 
     /// Writes a line.
@@ -54,7 +59,10 @@ impl Trace {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the trace is shown where the operator of the simulation asked for it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the trace is shown where the operator of the simulation asked for it"
+)]
 fn print_line(line: &str) {
     eprintln!("{line}");
 }

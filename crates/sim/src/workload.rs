@@ -26,7 +26,11 @@ impl Layout {
     pub fn items(self, process_limit: Option<u64>) -> Vec<String> {
         let mut lines = Vec::new();
         for (index, (agent, is_own)) in self.subagents().into_iter().enumerate() {
-            let uri = if is_own { format!("http://agent-{agent}.sub-{index}:4445") } else { format!("http://sub-{index}:4446") };
+            let uri = if is_own {
+                format!("http://agent-{agent}.sub-{index}:4445")
+            } else {
+                format!("http://sub-{index}:4446")
+            };
             let item = json!({"TYPE": "SubagentItem", "id": format!("S{index}"), "agentPath": format!("A{agent}"), "uri": uri});
             lines.push(simple(&item));
         }
@@ -53,7 +57,9 @@ pub fn simple(item: &Value) -> String {
 
 fn number_after(text: &str, mark: &str) -> Option<usize> {
     let rest = text.split_once(mark)?.1;
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
 
@@ -90,14 +96,33 @@ enum Exit {
 
 #[derive(Clone, Debug)]
 enum Node {
-    Job { name: String, agent: usize, exit: Exit },
-    If { above: i64, then: Vec<Node>, otherwise: Vec<Node> },
+    Job {
+        name: String,
+        exit: Exit,
+    },
+    If {
+        above: i64,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
     /// Tries a block so often.
-    Retry { block: Vec<Node>, tries: u32, delays: Vec<u64> },
-    Try { block: Vec<Node>, catch: Vec<Node> },
-    Fork { branches: Vec<Vec<Node>>, join_if_failed: bool },
+    Retry {
+        block: Vec<Node>,
+        tries: u32,
+        delays: Vec<u64>,
+    },
+    Try {
+        block: Vec<Node>,
+        catch: Vec<Node>,
+    },
+    Fork {
+        branches: Vec<Vec<Node>>,
+        join_if_failed: bool,
+    },
     Sleep(u64),
-    Fail { uncatchable: bool },
+    Fail {
+        uncatchable: bool,
+    },
     Finish,
     StopOnFailure(Vec<Node>),
 }
@@ -132,14 +157,24 @@ impl RandomWorkflow {
     /// Grows one.
     pub fn grow(rng: &mut Rng, layout: Layout, path: &str) -> RandomWorkflow {
         let agent = rng.index(layout.agents);
-        let mut growing = Growing { rng, layout, jobs: Vec::new(), agent };
+        let mut growing = Growing {
+            rng,
+            layout,
+            jobs: Vec::new(),
+            agent,
+        };
         let mut block = growing.block(3, false, None);
         if growing.rng.per_mille(150) {
             block = vec![Node::StopOnFailure(growing.jobs_only())];
         }
         let jobs = growing.jobs;
         let resource = rng.per_mille(300);
-        RandomWorkflow { path: path.to_owned(), block, jobs, resource }
+        RandomWorkflow {
+            path: path.to_owned(),
+            block,
+            jobs,
+            resource,
+        }
     }
 
     /// Its JSON. Versions with different titles mean the same.
@@ -195,7 +230,9 @@ impl Growing<'_> {
     }
 
     fn jobs_only(&mut self) -> Vec<Node> {
-        (0..self.rng.between(1, 3)).map(|_| self.job(None)).collect()
+        (0..self.rng.between(1, 3))
+            .map(|_| self.job(None))
+            .collect()
     }
 
     fn job(&mut self, tries: Option<u32>) -> Node {
@@ -206,11 +243,18 @@ impl Growing<'_> {
             0..75 => Exit::Well,
             75..82 => Exit::Badly,
             82..85 => Exit::Hangs,
-            _ => tries.map_or(Exit::Well, |tries| Exit::FromTry(u32::try_from(self.rng.between(1, u64::from(tries) + 1)).unwrap_or(1))),
+            _ => tries.map_or(Exit::Well, |tries| {
+                Exit::FromTry(u32::try_from(self.rng.between(1, u64::from(tries) + 1)).unwrap_or(1))
+            }),
         };
         let name = format!("job{}", self.jobs.len());
-        self.jobs.push((name.clone(), self.agent, exit.clone(), self.rng.between(1, 4)));
-        Node::Job { name, agent: self.agent, exit }
+        self.jobs.push((
+            name.clone(),
+            self.agent,
+            exit.clone(),
+            self.rng.between(1, 4),
+        ));
+        Node::Job { name, exit }
     }
 
     fn node(&mut self, depth: u32, in_fork: bool, tries: Option<u32>) -> Node {
@@ -226,15 +270,29 @@ impl Growing<'_> {
             58..68 => {
                 let tries = u32::try_from(self.rng.between(1, 4)).unwrap_or(2);
                 let delays = (0..self.rng.below(3)).map(|_| self.rng.below(40)).collect();
-                Node::Retry { block: self.block(deeper, in_fork, Some(tries)), tries, delays }
+                Node::Retry {
+                    block: self.block(deeper, in_fork, Some(tries)),
+                    tries,
+                    delays,
+                }
             }
-            68..75 => Node::Try { block: self.block(deeper, in_fork, None), catch: self.block(deeper, in_fork, None) },
+            68..75 => Node::Try {
+                block: self.block(deeper, in_fork, None),
+                catch: self.block(deeper, in_fork, None),
+            },
             75..87 => {
-                let branches = (0..self.rng.between(1, 3)).map(|_| self.block(deeper, true, None)).collect();
-                Node::Fork { branches, join_if_failed: self.rng.per_mille(800) }
+                let branches = (0..self.rng.between(1, 3))
+                    .map(|_| self.block(deeper, true, None))
+                    .collect();
+                Node::Fork {
+                    branches,
+                    join_if_failed: self.rng.per_mille(800),
+                }
             }
             87..93 => Node::Sleep(self.rng.between(0, 60)),
-            93..96 => Node::Fail { uncatchable: !in_fork && self.rng.per_mille(300) },
+            93..96 => Node::Fail {
+                uncatchable: !in_fork && self.rng.per_mille(300),
+            },
             96..98 => Node::Finish,
             _ => self.job(tries),
         }
@@ -252,27 +310,50 @@ fn inner(block: &[Node]) -> Value {
 fn instruction(node: &Node) -> Value {
     match node {
         Node::Job { name, .. } => json!({"TYPE": "Execute.Named", "jobName": name}),
-        Node::If { above, then, otherwise } => json!({
+        Node::If {
+            above,
+            then,
+            otherwise,
+        } => json!({
             "TYPE": "If", "ifThens": [{"predicate": format!("$n > {above}"), "then": inner(then)}], "else": inner(otherwise),
         }),
-        Node::Retry { block, tries, delays } => json!({
+        Node::Retry {
+            block,
+            tries,
+            delays,
+        } => json!({
             "TYPE": "Try", "try": inner(block), "catch": {"instructions": [{"TYPE": "Retry"}]},
             "maxTries": tries, "retryDelays": delays,
         }),
-        Node::Try { block, catch } => json!({"TYPE": "Try", "try": inner(block), "catch": inner(catch)}),
-        Node::Fork { branches, join_if_failed } => {
-            let branches: Vec<Value> =
-                branches.iter().enumerate().map(|(i, block)| json!({"id": format!("b{i}"), "workflow": inner(block)})).collect();
+        Node::Try { block, catch } => {
+            json!({"TYPE": "Try", "try": inner(block), "catch": inner(catch)})
+        }
+        Node::Fork {
+            branches,
+            join_if_failed,
+        } => {
+            let branches: Vec<Value> = branches
+                .iter()
+                .enumerate()
+                .map(|(i, block)| json!({"id": format!("b{i}"), "workflow": inner(block)}))
+                .collect();
             json!({"TYPE": "Fork", "branches": branches, "joinIfFailed": join_if_failed})
         }
         Node::Sleep(seconds) => json!({"TYPE": "Sleep", "duration": seconds.to_string()}),
-        Node::Fail { uncatchable } => json!({"TYPE": "Fail", "message": "'failed on purpose'", "uncatchable": uncatchable}),
+        Node::Fail { uncatchable } => {
+            json!({"TYPE": "Fail", "message": "'failed on purpose'", "uncatchable": uncatchable})
+        }
         Node::Finish => json!({"TYPE": "Finish"}),
-        Node::StopOnFailure(block) => json!({"TYPE": "Options", "stopOnFailure": true, "block": inner(block)}),
+        Node::StopOnFailure(block) => {
+            json!({"TYPE": "Options", "stopOnFailure": true, "block": inner(block)})
+        }
     }
 }
 
-const FAILED: Flow = Flow::Failed { stop: false, uncatchable: false };
+const FAILED: Flow = Flow::Failed {
+    stop: false,
+    uncatchable: false,
+};
 
 fn run(block: &[Node], n: i64, number: u32) -> Flow {
     for node in block {
@@ -286,25 +367,55 @@ fn run(block: &[Node], n: i64, number: u32) -> Flow {
 
 fn step(node: &Node, n: i64, number: u32) -> Flow {
     match node {
-        Node::Job { exit: Exit::Well, .. } | Node::Sleep(_) => Flow::Next,
-        Node::Job { exit: Exit::Badly | Exit::Hangs, .. } => FAILED,
-        Node::Job { exit: Exit::FromTry(from), .. } => if number >= *from { Flow::Next } else { FAILED },
-        Node::If { above, then, otherwise } => run(if n > *above { then } else { otherwise }, n, number),
+        Node::Job {
+            exit: Exit::Well, ..
+        }
+        | Node::Sleep(_) => Flow::Next,
+        Node::Job {
+            exit: Exit::Badly | Exit::Hangs,
+            ..
+        } => FAILED,
+        Node::Job {
+            exit: Exit::FromTry(from),
+            ..
+        } => {
+            if number >= *from {
+                Flow::Next
+            } else {
+                FAILED
+            }
+        }
+        Node::If {
+            above,
+            then,
+            otherwise,
+        } => run(if n > *above { then } else { otherwise }, n, number),
         Node::Retry { block, tries, .. } => {
             let mut flow = FAILED;
             for number in 1..=*tries {
                 flow = run(block, n, number);
-                if !matches!(flow, Flow::Failed { uncatchable: false, .. }) {
+                if !matches!(
+                    flow,
+                    Flow::Failed {
+                        uncatchable: false,
+                        ..
+                    }
+                ) {
                     break;
                 }
             }
             flow
         }
         Node::Try { block, catch } => match run(block, n, 1) {
-            Flow::Failed { uncatchable: false, .. } => run(catch, n, 1),
-            flow => flow,
+            Flow::Failed {
+                uncatchable: false, ..
+            } => run(catch, n, 1),
+            flow @ (Flow::Next | Flow::Failed { .. } | Flow::Blocked | Flow::Finished) => flow,
         },
-        Node::Fork { branches, join_if_failed } => {
+        Node::Fork {
+            branches,
+            join_if_failed,
+        } => {
             let flows: Vec<Flow> = branches.iter().map(|branch| run(branch, n, 1)).collect();
             let failed = flows.iter().any(|flow| matches!(flow, Flow::Failed { .. }));
             if flows.contains(&Flow::Blocked) || (failed && !join_if_failed) {
@@ -315,11 +426,17 @@ fn step(node: &Node, n: i64, number: u32) -> Flow {
                 Flow::Next
             }
         }
-        Node::Fail { uncatchable } => Flow::Failed { stop: false, uncatchable: *uncatchable },
+        Node::Fail { uncatchable } => Flow::Failed {
+            stop: false,
+            uncatchable: *uncatchable,
+        },
         Node::Finish => Flow::Finished,
         Node::StopOnFailure(block) => match run(block, n, number) {
-            Flow::Failed { uncatchable, .. } => Flow::Failed { stop: true, uncatchable },
-            flow => flow,
+            Flow::Failed { uncatchable, .. } => Flow::Failed {
+                stop: true,
+                uncatchable,
+            },
+            flow @ (Flow::Next | Flow::Blocked | Flow::Finished) => flow,
         },
     }
 }

@@ -44,10 +44,17 @@ pub struct Setting {
 impl Setting {
     /// Two Agents with one more Subagent each, and nothing goes wrong.
     pub const CALM: Setting = Setting {
-        layout: Layout { agents: 2, remote: 1 },
+        layout: Layout {
+            agents: 2,
+            remote: 1,
+        },
         fault_every: None,
         weather: Weather::FINE,
-        manners: Manners { duration: (5_000, 20_000_000), ignoring: 0, writes: 2 },
+        manners: Manners {
+            duration: (5_000, 20_000_000),
+            ignoring: 0,
+            writes: 2,
+        },
         print: false,
     };
 }
@@ -70,7 +77,11 @@ impl std::fmt::Display for Failure {
         for line in &self.tail {
             writeln!(f, "  {line}")?;
         }
-        writeln!(f, "seed {} fails at {}: {}", self.seed, self.at, self.violation)?;
+        writeln!(
+            f,
+            "seed {} fails at {}: {}",
+            self.seed, self.at, self.violation
+        )?;
         write!(f, "to see it again: cargo xtask sim --seed {}", self.seed)
     }
 }
@@ -102,11 +113,20 @@ pub struct World {
 
 /// The machine everything runs on.
 pub fn platform() -> PlatformInfo {
-    PlatformInfo { version: "sim".into(), hostname: "sim".into(), system: "sim".into() }
+    PlatformInfo {
+        version: "sim".into(),
+        hostname: "sim".into(),
+        system: "sim".into(),
+    }
 }
 
 fn agent_machine(index: usize, disk: u32) -> AgentMachine {
-    AgentMachine::in_surroundings(RunId::from(format!("agent-{index}-log-{disk}")), std::collections::BTreeMap::new(), "UTC".into(), platform())
+    AgentMachine::in_surroundings(
+        RunId::from(format!("agent-{index}-log-{disk}")),
+        std::collections::BTreeMap::new(),
+        "UTC".into(),
+        platform(),
+    )
 }
 
 impl World {
@@ -114,9 +134,13 @@ impl World {
     pub fn new(seed: u64, setting: Setting) -> World {
         let k = Kernel::new(seed, setting.print);
         let state = controller::State::new(ControllerId::new("Controller"), BTreeSet::new());
-        let agents = (0..setting.layout.agents).map(|index| AgentHost::new(index, agent_machine(index, 0))).collect();
+        let agents = (0..setting.layout.agents)
+            .map(|index| AgentHost::new(index, agent_machine(index, 0)))
+            .collect();
         let subagents = setting.layout.subagents().into_iter().enumerate();
-        let subagents = subagents.map(|(index, (agent, is_own))| SubagentHost::new(index, agent, is_own)).collect();
+        let subagents = subagents
+            .map(|(index, (agent, is_own))| SubagentHost::new(index, agent, is_own))
+            .collect();
         let mut world = World {
             k,
             seed,
@@ -137,7 +161,9 @@ impl World {
         }
         world.k.after(LOOK_PERIOD, Happening::Look);
         if setting.fault_every.is_some() {
-            world.k.after(Duration::from_secs(20), Happening::Fault(FaultStep::Next));
+            world
+                .k
+                .after(Duration::from_secs(20), Happening::Fault(FaultStep::Next));
         }
         world
     }
@@ -171,7 +197,12 @@ impl World {
     /// What went wrong, if anything did.
     pub fn failure(&self) -> Option<Failure> {
         let violation = self.k.broken.clone()?;
-        Some(Failure { seed: self.seed, at: self.k.now, violation, tail: self.k.trace.tail() })
+        Some(Failure {
+            seed: self.seed,
+            at: self.k.now,
+            violation,
+            tail: self.k.trace.tail(),
+        })
     }
 
     /// The faults that have happened.
@@ -181,9 +212,16 @@ impl World {
 
     /// All processes of Mainspring. An Agent's own Subagent is part of its Agent.
     pub fn places(&self) -> Vec<Place> {
-        let remote = self.subagents.iter().filter(|subagent| !subagent.is_local).map(|subagent| subagent.place);
+        let remote = self
+            .subagents
+            .iter()
+            .filter(|subagent| !subagent.is_local)
+            .map(|subagent| subagent.place);
         let agents = (0..self.agents.len()).map(Place::Agent);
-        std::iter::once(Place::Controller).chain(agents).chain(remote).collect()
+        std::iter::once(Place::Controller)
+            .chain(agents)
+            .chain(remote)
+            .collect()
     }
 
     /// Whether nothing has hindered a node for so long.
@@ -191,18 +229,36 @@ impl World {
         let standing = self.k.standing(place);
         let node = match place {
             Place::Controller => (&self.controller.node.disk, self.controller.node.well_since),
-            Place::Agent(index) => (&self.agents[index].node.disk, self.agents[index].node.well_since),
+            Place::Agent(index) => (
+                &self.agents[index].node.disk,
+                self.agents[index].node.well_since,
+            ),
             Place::Subagent(_) | Place::Client => return standing.is_up,
         };
-        let last_pause = standing.paused.map_or(Moment::default(), |(_, until)| until);
-        let begin = [standing.since, last_pause, node.0.slow_until, node.0.full_until, node.1].into_iter().max();
-        standing.is_up && begin.is_some_and(|begin| self.k.now.since(begin) > span && begin < self.k.now)
+        let last_pause = standing
+            .paused
+            .map_or(Moment::default(), |(_, until)| until);
+        let begin = [
+            standing.since,
+            last_pause,
+            node.0.slow_until,
+            node.0.full_until,
+            node.1,
+        ]
+        .into_iter()
+        .max();
+        standing.is_up
+            && begin.is_some_and(|begin| self.k.now.since(begin) > span && begin < self.k.now)
     }
 
     fn happen(&mut self, happening: Happening) {
         let place = match &happening {
             Happening::Arrive { to, .. } => Some(*to),
-            Happening::Node { place, what: NodeStep::Start, .. } => return self.restart(*place),
+            Happening::Node {
+                place,
+                what: NodeStep::Start,
+                ..
+            } => return self.restart(*place),
             Happening::Node { place, life, .. }
             | Happening::Driver { place, life, .. }
             | Happening::Noticed { place, life, .. } => {
@@ -212,7 +268,10 @@ impl World {
                 }
                 Some(*place)
             }
-            Happening::Process { .. } | Happening::Fault(_) | Happening::Client(_) | Happening::Look => None,
+            Happening::Process { .. }
+            | Happening::Fault(_)
+            | Happening::Client(_)
+            | Happening::Look => None,
         };
         // Who stands still notices later.
         if let Some(until) = place.and_then(|place| self.k.paused_until(place)) {
@@ -221,7 +280,12 @@ impl World {
         match happening {
             Happening::Arrive { to, conn, packet } => self.arrive(to, conn, packet),
             Happening::Node { place, what, .. } => self.node_step(place, what),
-            Happening::Driver { place, driver, what, .. } => match place {
+            Happening::Driver {
+                place,
+                driver,
+                what,
+                ..
+            } => match place {
                 Place::Controller => self.controller.driver_step(&mut self.k, driver, what),
                 Place::Agent(index) => self.agents[index].driver_step(&mut self.k, driver, what),
                 Place::Client | Place::Subagent(_) => {}
@@ -253,13 +317,20 @@ impl World {
     }
 
     fn arrive(&mut self, to: Place, id: ConnId, packet: Packet) {
-        let Some(conn) = self.k.net.conn(id).cloned() else { return };
+        let Some(conn) = self.k.net.conn(id).cloned() else {
+            return;
+        };
         let Packet::Request { number, ask } = packet else {
-            if conn.client != to || self.k.standing(to).life != conn.client_life || !self.k.standing(to).is_up {
+            if conn.client != to
+                || self.k.standing(to).life != conn.client_life
+                || !self.k.standing(to).is_up
+            {
                 return;
             }
             return match to {
-                Place::Client => self.client.message(&mut self.k, &mut self.history, id, packet),
+                Place::Client => self
+                    .client
+                    .message(&mut self.k, &mut self.history, id, packet),
                 Place::Controller => self.controller.driver_message(&mut self.k, id, packet),
                 Place::Agent(index) => {
                     if let Place::Subagent(driver) = conn.server {
@@ -297,9 +368,12 @@ impl World {
                 let opened = subagent.open_stream(around.k, id, run_id, *after);
                 opened.map(|()| String::new())
             }
-            Ask::SubagentEvents(..) | Ask::Controller(_) | Ask::Agent(..) | Ask::AgentEvents(_) => return,
+            Ask::SubagentEvents(..) | Ask::Controller(_) | Ask::Agent(..) | Ask::AgentEvents(_) => {
+                return;
+            }
         };
-        self.k.send(id, Toward::Client, Packet::Response { number, body });
+        self.k
+            .send(id, Toward::Client, Packet::Response { number, body });
     }
 
     fn node_step(&mut self, place: Place, what: NodeStep) {
@@ -311,8 +385,13 @@ impl World {
                     return self.stop_and_restart(place);
                 }
                 match place {
-                    Place::Controller => self.controller.synced(&mut self.k, &mut self.history, number),
-                    Place::Agent(index) => self.agents[index].synced(&mut self.k, &mut self.history, number),
+                    Place::Controller => {
+                        self.controller
+                            .synced(&mut self.k, &mut self.history, number);
+                    }
+                    Place::Agent(index) => {
+                        self.agents[index].synced(&mut self.k, &mut self.history, number);
+                    }
                     Place::Client | Place::Subagent(_) => {}
                 }
             }
@@ -321,9 +400,13 @@ impl World {
                 self.stop_and_restart(place);
             }
             NodeStep::Wake(number) => match place {
-                Place::Controller if self.controller.node.is_alarm(number) => self.controller.pump(&mut self.k),
-                Place::Agent(index) if self.agents[index].node.is_alarm(number) => self.agents[index].pump(&mut self.k),
-                _ => {}
+                Place::Controller if self.controller.node.is_alarm(number) => {
+                    self.controller.pump(&mut self.k);
+                }
+                Place::Agent(index) if self.agents[index].node.is_alarm(number) => {
+                    self.agents[index].pump(&mut self.k);
+                }
+                Place::Controller | Place::Agent(_) | Place::Client | Place::Subagent(_) => {}
             },
             NodeStep::SnapshotWritten(number) => match place {
                 Place::Controller => {
@@ -331,7 +414,9 @@ impl World {
                     self.controller.pump(&mut self.k);
                 }
                 Place::Agent(index) => {
-                    self.agents[index].node.snapshot_written(&mut self.k, number);
+                    self.agents[index]
+                        .node
+                        .snapshot_written(&mut self.k, number);
                     self.agents[index].pump(&mut self.k);
                 }
                 Place::Client | Place::Subagent(_) => {}
@@ -344,7 +429,8 @@ impl World {
     fn stop_and_restart(&mut self, place: Place) {
         let pause = self.k.rng.span(100_000, 10_000_000);
         self.crash_uncounted(place, false);
-        self.k.after(pause, Happening::Fault(FaultStep::Restart(place)));
+        self.k
+            .after(pause, Happening::Fault(FaultStep::Restart(place)));
     }
 
     /// A process is killed and comes back after a while.
@@ -358,7 +444,8 @@ impl World {
             Place::Subagent(_) | Place::Client => {}
         }
         self.crash_uncounted(place, is_silent);
-        self.k.after(back_after, Happening::Fault(FaultStep::Restart(place)));
+        self.k
+            .after(back_after, Happening::Fault(FaultStep::Restart(place)));
     }
 
     /// A process is gone and stays away.
@@ -367,7 +454,11 @@ impl World {
             Place::Controller => self.controller.crash(&mut self.k, is_silent),
             Place::Agent(index) => {
                 self.agents[index].crash(&mut self.k, is_silent);
-                for subagent in self.subagents.iter_mut().filter(|subagent| subagent.is_local && subagent.agent == index) {
+                for subagent in self
+                    .subagents
+                    .iter_mut()
+                    .filter(|subagent| subagent.is_local && subagent.agent == index)
+                {
                     subagent.crash(&mut self.k, is_silent);
                 }
             }
@@ -384,7 +475,10 @@ impl World {
         match place {
             Place::Controller => self.controller.start(&mut self.k, &mut self.history),
             Place::Agent(index) => {
-                let own = self.subagents.iter().position(|subagent| subagent.is_local && subagent.agent == index);
+                let own = self
+                    .subagents
+                    .iter()
+                    .position(|subagent| subagent.is_local && subagent.agent == index);
                 if let Some(own) = own {
                     let (subagent, mut around) = self.subagent(own);
                     subagent.start(&mut around);
@@ -427,8 +521,13 @@ impl World {
 
     /// A clock jumps by so many milliseconds.
     pub fn jump(&mut self, place: Place, by: i64) {
-        self.k.counts.count(if by > 0 { Fault::ClockForward } else { Fault::ClockBackward });
-        self.k.note(format_args!("the clock of {place} jumps by {by} ms"));
+        self.k.counts.count(if by > 0 {
+            Fault::ClockForward
+        } else {
+            Fault::ClockBackward
+        });
+        self.k
+            .note(format_args!("the clock of {place} jumps by {by} ms"));
         let now = self.k.now;
         if let Some(clock) = self.clock_mut(place) {
             clock.ahead += by;
@@ -473,7 +572,8 @@ impl World {
     }
 
     pub(crate) fn disks(&mut self) -> impl Iterator<Item = &mut Disk> {
-        std::iter::once(&mut self.controller.node.disk).chain(self.agents.iter_mut().map(|agent| &mut agent.node.disk))
+        std::iter::once(&mut self.controller.node.disk)
+            .chain(self.agents.iter_mut().map(|agent| &mut agent.node.disk))
     }
 
     /// The invariants that need a look at the whole.
@@ -493,7 +593,8 @@ impl World {
                 && let Some(machine) = agent.node.machine()
                 && !self.history.agents[index].was_wiped
             {
-                self.history.check_released(&mut self.k, index, machine, agent.node.disk.torn);
+                self.history
+                    .check_released(&mut self.k, index, machine, agent.node.disk.torn);
             }
         }
         let long_ago = Moment(self.k.now.0.saturating_sub(600_000_000));
@@ -515,7 +616,8 @@ impl World {
             return;
         }
         if !self.client.is_done() {
-            self.k.violate(Violation::new("progress", "a client gets no answer"));
+            self.k
+                .violate(Violation::new("progress", "a client gets no answer"));
         }
         let checks = [
             invariants::no_order_lost::check(self),

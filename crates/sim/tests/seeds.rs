@@ -6,19 +6,44 @@ use sim::{Counts, Fault, seeds};
 const SEEDS: u64 = 200;
 const HOURS: f64 = 0.5;
 
-#[test]
-fn r1_hundreds_of_worlds_keep_every_invariant_and_meet_every_fault() {
+fn run(seeds: impl Iterator<Item = u64>) -> (Counts, Vec<String>) {
     let mut counts = Counts::default();
     let mut failures = Vec::new();
-    for seed in 1..=SEEDS {
+    for seed in seeds {
         let verdict = seeds::run(seed, HOURS, false);
         counts.add(&verdict.counts);
-        failures.extend(verdict.failure.map(|failure| format!("{failure} --hours {HOURS}")));
+        failures.extend(
+            verdict
+                .failure
+                .map(|failure| format!("{failure} --hours {HOURS}")),
+        );
     }
-    assert!(failures.is_empty(), "{} of {SEEDS} seeds fail, the first:\n{}", failures.len(), failures[0]);
-    let missing: Vec<String> =
-        Fault::ALL.iter().filter(|fault| counts.of(**fault) == 0).map(ToString::to_string).collect();
-    assert!(missing.is_empty(), "R2: faults that never happened, so nothing was proved about them: {missing:?}");
+    (counts, failures)
+}
+
+#[test]
+fn r1_hundreds_of_worlds_keep_every_invariant_and_meet_every_fault() {
+    // Two threads for two cores; each world lives in one.
+    let other = std::thread::spawn(|| run((1..=SEEDS).step_by(2)));
+    let (mut counts, mut failures) = run((2..=SEEDS).step_by(2));
+    let (others, more) = other.join().expect("a world does not panic");
+    counts.add(&others);
+    failures.extend(more);
+    assert!(
+        failures.is_empty(),
+        "{} of {SEEDS} seeds fail, the first:\n{}",
+        failures.len(),
+        failures[0]
+    );
+    let missing: Vec<String> = Fault::ALL
+        .iter()
+        .filter(|fault| counts.of(**fault) == 0)
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "R2: faults that never happened, so nothing was proved about them: {missing:?}"
+    );
 }
 
 #[test]

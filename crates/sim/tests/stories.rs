@@ -1,5 +1,8 @@
 //! What operators may rely on when a part is away for long, told as stories in simulated time; and each bug that a seed has found.
-#![expect(clippy::unwrap_used, reason = "a story that cannot be set up fails at that line")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a story that cannot be set up fails at that line"
+)]
 
 use model::{CancellationMode, ControllerCommand, FreshOrder, OrderId, OrderSelection, OrderState};
 use serde_json::{Value, json};
@@ -11,9 +14,9 @@ use sim::{Moment, Place, Setting, World, seeds};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// A workflow of jobs, one after another, each at an Agent.
 fn chain(path: &str, agents: &[usize]) -> Value {
@@ -25,8 +28,9 @@ fn chain(path: &str, agents: &[usize]) -> Value {
             (format!("job{i}"), json!({"agentPath": format!("A{agent}"), "executable": executable, "processLimit": 100}))
         })
         .collect();
-    let steps: Vec<Value> =
-        (0..agents.len()).map(|i| json!({"TYPE": "Execute.Named", "jobName": format!("job{i}")})).collect();
+    let steps: Vec<Value> = (0..agents.len())
+        .map(|i| json!({"TYPE": "Execute.Named", "jobName": format!("job{i}")}))
+        .collect();
     json!({"TYPE": "Workflow", "path": path, "instructions": steps, "jobs": jobs})
 }
 
@@ -41,7 +45,13 @@ impl Story {
         let mut world = World::new(1, setting);
         let mut lines = setting.layout.items(None);
         lines.extend(workflows.iter().map(simple));
-        world.client.plan(&mut world.k, Moment(1_000_000), ClientCall::Items(lines), Vec::new(), Refusal::Wrong);
+        world.client.plan(
+            &mut world.k,
+            Moment(1_000_000),
+            ClientCall::Items(lines),
+            Vec::new(),
+            Refusal::Wrong,
+        );
         let mut story = Story(world);
         story.passes(MINUTE);
         story
@@ -49,7 +59,13 @@ impl Story {
 
     fn ask(&mut self, command: &ControllerCommand, orders: Vec<OrderId>) {
         let now = self.0.k.now;
-        self.0.client.plan(&mut self.0.k, now, seeds::command(command), orders, Refusal::Wrong);
+        self.0.client.plan(
+            &mut self.0.k,
+            now,
+            seeds::command(command),
+            orders,
+            Refusal::Wrong,
+        );
     }
 
     fn add(&mut self, order: FreshOrder) {
@@ -74,7 +90,13 @@ impl Story {
     }
 
     fn attached_to(&self, agent: usize) -> usize {
-        self.0.agents[agent].node.machine().unwrap().state.engine.order_count()
+        self.0.agents[agent]
+            .node
+            .machine()
+            .unwrap()
+            .state
+            .engine
+            .order_count()
     }
 
     fn ended(&self, id: &str) -> Option<&str> {
@@ -82,7 +104,12 @@ impl Story {
     }
 
     fn starts_of(&self, id: &str) -> usize {
-        self.0.history.started.keys().filter(|attempt| attempt.order_id.as_str() == id).count()
+        self.0
+            .history
+            .started
+            .keys()
+            .filter(|attempt| attempt.order_id.as_str() == id)
+            .count()
     }
 
     fn cut(&mut self, a: Place, b: Place) {
@@ -107,15 +134,27 @@ fn plan(story: &mut Story, count: u32, span: Duration) {
         story.add(order);
     }
     story.passes(10 * MINUTE);
-    assert_eq!(story.attached_to(0) + story.attached_to(1), count as usize, "S22: the plan is at the Agents ahead of time");
+    assert_eq!(
+        story.attached_to(0) + story.attached_to(1),
+        count as usize,
+        "S22: the plan is at the Agents ahead of time"
+    );
 }
 
 fn all_ran_on_time(story: &Story, count: usize) {
     let history = &story.0.history;
-    assert_eq!(history.punctuality.len(), count, "S83: every planned order was started");
+    assert_eq!(
+        history.punctuality.len(),
+        count,
+        "S83: every planned order was started"
+    );
     for (id, start) in &history.punctuality {
         let late = start.started.since(start.due);
-        assert!(start.started >= start.due && late < SECOND, "S95: {id} was due at {}, started {late:?} later", start.due);
+        assert!(
+            start.started >= start.due && late < SECOND,
+            "S95: {id} was due at {}, started {late:?} later",
+            start.due
+        );
     }
     assert_eq!(history.started.len(), count, "each order's job ran once");
 }
@@ -127,10 +166,17 @@ fn s83_the_controller_is_away_for_a_day_and_a_thousand_planned_orders_run_on_tim
     story.0.crash_uncounted(Place::Controller, true);
     story.passes(25 * HOUR);
     all_ran_on_time(&story, 1000);
-    assert!(story.0.history.ended.is_empty(), "S82: the Controller knows nothing of it yet");
+    assert!(
+        story.0.history.ended.is_empty(),
+        "S82: the Controller knows nothing of it yet"
+    );
     story.0.restart(Place::Controller);
     story.all_is_well_again();
-    assert_eq!(story.0.history.ended.len(), 1000, "S84: the history is complete after the return");
+    assert_eq!(
+        story.0.history.ended.len(),
+        1000,
+        "S84: the history is complete after the return"
+    );
     assert_eq!(story.0.history.processed, 1000);
 }
 
@@ -158,11 +204,19 @@ fn s34_a_link_that_is_cut_for_three_days_recovers_by_itself() {
     story.add(seeds::order("far", "even", 0));
     story.add(seeds::order("near", "odd", 0));
     story.passes(3 * DAY);
-    assert_eq!(story.ended("near"), Some("Finished"), "the other Agent does not notice");
+    assert_eq!(
+        story.ended("near"),
+        Some("Finished"),
+        "the other Agent does not notice"
+    );
     assert_eq!(story.starts_of("far"), 0);
     story.join(Place::Controller, Place::Agent(0));
     story.passes(MINUTE);
-    assert_eq!(story.ended("far"), Some("Finished"), "S33, S35: what waited is sent within the longest pause");
+    assert_eq!(
+        story.ended("far"),
+        Some("Finished"),
+        "S33, S35: what waited is sent within the longest pause"
+    );
     story.all_is_well_again();
 }
 
@@ -193,10 +247,18 @@ fn s19_an_order_stops_before_the_step_of_another_agent_until_the_controller_is_b
     story.passes(MINUTE);
     story.0.crash_uncounted(Place::Controller, true);
     story.passes(DAY);
-    assert_eq!(story.starts_of("A"), 2, "S19: A1 and A2 have run, B1 has not");
+    assert_eq!(
+        story.starts_of("A"),
+        2,
+        "S19: A1 and A2 have run, B1 has not"
+    );
     story.0.restart(Place::Controller);
     story.all_is_well_again();
-    assert_eq!((story.starts_of("A"), story.ended("A")), (3, Some("Finished")), "S77: it goes on without an operator");
+    assert_eq!(
+        (story.starts_of("A"), story.ended("A")),
+        (3, Some("Finished")),
+        "S77: it goes on without an operator"
+    );
 }
 
 #[test]
@@ -209,7 +271,13 @@ fn s37_a_cancellation_survives_the_controller_and_reaches_an_agent_that_was_away
     story.cut(Place::Controller, Place::Agent(0));
     story.passes(MINUTE);
     let order_ids = OrderSelection::Ids(vec!["A".into()]);
-    story.ask(&ControllerCommand::CancelOrders { order_ids, mode: CancellationMode::default() }, Vec::new());
+    story.ask(
+        &ControllerCommand::CancelOrders {
+            order_ids,
+            mode: CancellationMode::default(),
+        },
+        Vec::new(),
+    );
     story.passes(MINUTE);
     assert!(story.0.client.is_done(), "S87: it is accepted at once");
     story.0.crash_uncounted(Place::Controller, false);
@@ -217,13 +285,25 @@ fn s37_a_cancellation_survives_the_controller_and_reaches_an_agent_that_was_away
     story.passes(HOUR);
     story.join(Place::Controller, Place::Agent(0));
     story.all_is_well_again();
-    assert_eq!((story.ended("A"), story.starts_of("A")), (Some("Cancelled"), 0));
+    assert_eq!(
+        (story.ended("A"), story.starts_of("A")),
+        (Some("Cancelled"), 0)
+    );
 }
 
 #[test]
 fn s42_requests_that_arrive_twice_are_done_once() {
-    let weather = Weather { duplicated: 1_000_000, ..Weather::FINE };
-    let mut story = Story::with(Setting { weather, ..Setting::CALM }, &[chain("over", &[0, 1, 0])]);
+    let weather = Weather {
+        duplicated: 1_000_000,
+        ..Weather::FINE
+    };
+    let mut story = Story::with(
+        Setting {
+            weather,
+            ..Setting::CALM
+        },
+        &[chain("over", &[0, 1, 0])],
+    );
     for number in 0..20 {
         story.add(seeds::order(&format!("O{number}"), "over", 0));
     }
@@ -245,8 +325,15 @@ fn an_agent_that_has_lost_its_disk_is_named_and_others_go_on() {
     let state = &story.0.controller.node.machine().unwrap().state;
     let problem = state.agent(&"A0".into()).unwrap().problem.clone().unwrap();
     assert!(problem.is("AgentNotDedicated"), "{problem}");
-    assert_eq!((story.ended("before"), story.ended("other")), (Some("Finished"), Some("Finished")));
-    assert_eq!(story.starts_of("lost"), 0, "nothing is handed to a stranger");
+    assert_eq!(
+        (story.ended("before"), story.ended("other")),
+        (Some("Finished"), Some("Finished"))
+    );
+    assert_eq!(
+        story.starts_of("lost"),
+        0,
+        "nothing is handed to a stranger"
+    );
 }
 
 /// Found by a seed: the Controller took an order for one that the Agent had kept since the connection was made.
@@ -254,10 +341,13 @@ fn an_agent_that_has_lost_its_disk_is_named_and_others_go_on() {
 fn an_order_that_comes_back_to_an_agent_over_the_same_connection_is_handed_over_again() {
     let mut setting = Setting::CALM;
     setting.manners.duration = (60_000_000, 61_000_000);
-    let mut story = Story::with(setting, &[chain("to and fro", &[0, 1, 0])].map(|mut workflow| {
-        workflow["path"] = json!("to-and-fro");
-        workflow
-    }));
+    let mut story = Story::with(
+        setting,
+        &[chain("to and fro", &[0, 1, 0])].map(|mut workflow| {
+            workflow["path"] = json!("to-and-fro");
+            workflow
+        }),
+    );
     story.add(seeds::order("A", "to-and-fro", 0));
     story.passes(5 * SECOND);
     assert_eq!(story.attached_to(0), 1);
@@ -265,7 +355,10 @@ fn an_order_that_comes_back_to_an_agent_over_the_same_connection_is_handed_over_
     story.passes(30 * SECOND);
     story.join(Place::Controller, Place::Agent(0));
     story.passes(10 * MINUTE);
-    assert_eq!((story.starts_of("A"), story.ended("A")), (3, Some("Finished")));
+    assert_eq!(
+        (story.starts_of("A"), story.ended("A")),
+        (3, Some("Finished"))
+    );
 }
 
 /// Found by a seed: the end of a job and the order to start it crossed when the Agent came back.
@@ -284,8 +377,17 @@ fn a_job_that_ended_while_its_agent_was_away_is_not_started_again() {
     story.passes(MINUTE);
     story.0.restart(Place::Agent(0));
     story.all_is_well_again();
-    let repeated = story.0.history.started.keys().filter(|attempt| attempt.number > 1).count();
-    assert_eq!(repeated as u64, story.0.history.processes_lost, "only jobs of the Agent's own Subagent are repeated");
+    let repeated = story
+        .0
+        .history
+        .started
+        .keys()
+        .filter(|attempt| attempt.number > 1)
+        .count();
+    assert_eq!(
+        repeated as u64, story.0.history.processes_lost,
+        "only jobs of the Agent's own Subagent are repeated"
+    );
     assert_eq!(story.0.history.ended.len(), 20);
 }
 
@@ -306,5 +408,8 @@ fn a_fork_that_is_tried_again_runs_its_jobs_again() {
     story.passes(10 * MINUTE);
     assert_eq!(story.starts_of("A|b"), 5);
     let state = &story.0.controller.node.machine().unwrap().state;
-    assert_eq!(state.engine().order(&"A".into()).unwrap().state, OrderState::Failed);
+    assert_eq!(
+        state.engine().order(&"A".into()).unwrap().state,
+        OrderState::Failed
+    );
 }

@@ -1,7 +1,11 @@
 //! Runs worlds from seeds and tells what came of them. A failing seed is told with the command that repeats it.
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
-#![expect(clippy::disallowed_methods, reason = "the ratio to real time is measured with the real clock")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "its output is what it is for"
+)]
+#![expect(clippy::cast_precision_loss, reason = "a rate for people")]
 
 use clap::Parser;
 use sim::{Counts, Fault, seeds};
@@ -31,7 +35,8 @@ fn main() -> ExitCode {
     let first = arguments.seed.unwrap_or(1);
     let begun = Instant::now();
     let mut counts = Counts::default();
-    let (mut simulated, mut events, mut processes, mut orders, mut failures) = (Duration::ZERO, 0, 0, 0, 0);
+    let (mut simulated, mut events, mut processes, mut orders, mut failures) =
+        (Duration::ZERO, 0, 0, 0, 0);
     for seed in first..first + arguments.seeds {
         let verdict = seeds::run(seed, arguments.hours, arguments.trace);
         counts.add(&verdict.counts);
@@ -48,12 +53,24 @@ fn main() -> ExitCode {
         }
     }
     let real = begun.elapsed().as_secs_f64();
-    println!("{:>12}  seeds, {failures} failing, {:.1} seeds/s", arguments.seeds, arguments.seeds as f64 / real);
-    println!("{:>12.1}  simulated hours in {real:.1} s, {:.0} times real time", simulated.as_secs_f64() / 3600.0, simulated.as_secs_f64() / real);
+    println!(
+        "{:>12}  seeds, {failures} failing, {:.1} seeds/s",
+        arguments.seeds,
+        arguments.seeds as f64 / real
+    );
+    println!(
+        "{:>12.1}  simulated hours in {real:.1} s, {:.0} times real time",
+        simulated.as_secs_f64() / 3600.0,
+        simulated.as_secs_f64() / real
+    );
     println!("{events:>12}  events, {orders} orders, {processes} processes");
     println!("{:>12}  faults", counts.total());
     for fault in Fault::ALL {
         println!("{:>12}  {fault}", counts.of(*fault));
     }
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

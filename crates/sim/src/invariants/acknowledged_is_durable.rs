@@ -12,17 +12,24 @@ pub fn check_answer(history: &History, id: &OrderId) -> Checked {
     if history.added.contains(id) {
         return Ok(());
     }
-    Err(Violation::new(NAME, format!("Order:{id} was acknowledged before it was in the log")))
+    Err(Violation::new(
+        NAME,
+        format!("Order:{id} was acknowledged before it was in the log"),
+    ))
 }
 
 /// Every acknowledged order is still known, unless it was deleted after its end.
 pub fn check(world: &World) -> Checked {
     let engine = world.controller.node.shadow.state.engine();
     let lost = world.history.acknowledged.iter().find(|id| {
-        engine.order(id).is_none() && !(world.history.deleted.contains(*id) && world.history.ended.contains_key(*id))
+        engine.order(id).is_none()
+            && !(world.history.deleted.contains(*id) && world.history.ended.contains_key(*id))
     });
     match lost {
-        Some(id) => Err(Violation::new(NAME, format!("Order:{id} was acknowledged and is not known any more"))),
+        Some(id) => Err(Violation::new(
+            NAME,
+            format!("Order:{id} was acknowledged and is not known any more"),
+        )),
         None => Ok(()),
     }
 }

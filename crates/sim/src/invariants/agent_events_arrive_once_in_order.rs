@@ -18,7 +18,10 @@ pub fn check_step(history: &mut History, agent: Option<usize>, step: &Step) -> C
     }
     let expected = agent.steps.get(agent.mirrored);
     if expected != Some(step) {
-        return Err(Violation::new(NAME, format!("the Controller has {step:?}, the Agent's next is {expected:?}")));
+        return Err(Violation::new(
+            NAME,
+            format!("the Controller has {step:?}, the Agent's next is {expected:?}"),
+        ));
     }
     agent.mirrored += 1;
     Ok(())
@@ -26,8 +29,14 @@ pub fn check_step(history: &mut History, agent: Option<usize>, step: &Step) -> C
 
 /// The Controller has rejected an Agent's event.
 pub fn check_rejected(history: &History, path: &AgentPath, text: &str) -> Checked {
-    let was_wiped = index_of(path).and_then(|index| history.agents.get(index)).is_some_and(|agent| agent.was_wiped);
-    if was_wiped { Ok(()) } else { Err(Violation::new(NAME, text)) }
+    let was_wiped = index_of(path)
+        .and_then(|index| history.agents.get(index))
+        .is_some_and(|agent| agent.was_wiped);
+    if was_wiped {
+        Ok(())
+    } else {
+        Err(Violation::new(NAME, text))
+    }
 }
 
 /// At the end nothing is missing.
@@ -35,7 +44,11 @@ pub fn check_complete(world: &World) -> Checked {
     for (index, agent) in world.history.agents.iter().enumerate() {
         if !agent.was_wiped && agent.mirrored != agent.steps.len() {
             let missing = agent.steps.get(agent.mirrored);
-            let text = format!("agent-{index}: {} of {} steps have arrived; missing {missing:?}", agent.mirrored, agent.steps.len());
+            let text = format!(
+                "agent-{index}: {} of {} steps have arrived; missing {missing:?}",
+                agent.mirrored,
+                agent.steps.len()
+            );
             return Err(Violation::new(NAME, text));
         }
     }

@@ -13,7 +13,10 @@ const TOLERANCE: Duration = Duration::from_secs(75);
 /// An order was started in a batch that was judged at this time of the node's clock.
 pub fn check_not_early(id: &OrderId, due: Timestamp, judged_at: Option<Timestamp>) -> Checked {
     match judged_at {
-        Some(at) if at < due => Err(Violation::new(NAME, format!("Order:{id} is due at {due} and was started at {at}"))),
+        Some(at) if at < due => Err(Violation::new(
+            NAME,
+            format!("Order:{id} is due at {due} and was started at {at}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -21,12 +24,19 @@ pub fn check_not_early(id: &OrderId, due: Timestamp, judged_at: Option<Timestamp
 /// No node that has been well for a while has an order that should have been started.
 pub fn check(world: &World) -> Checked {
     for agent in &world.agents {
-        if let Some(machine) = agent.node.machine().filter(|_| world.is_well(agent.node.place, TOLERANCE)) {
+        if let Some(machine) = agent
+            .node
+            .machine()
+            .filter(|_| world.is_well(agent.node.place, TOLERANCE))
+        {
             late(&machine.state.engine, agent.node.clock.at(world.k.now))?;
         }
     }
     let node = &world.controller.node;
-    match node.machine().filter(|_| world.is_well(node.place, TOLERANCE)) {
+    match node
+        .machine()
+        .filter(|_| world.is_well(node.place, TOLERANCE))
+    {
         Some(machine) => late(machine.state.engine(), node.clock.at(world.k.now)),
         None => Ok(()),
     }
@@ -34,17 +44,29 @@ pub fn check(world: &World) -> Checked {
 
 fn late(state: &State, now: Timestamp) -> Checked {
     let is_here = |order: &model::Order| {
-        if state.site().is_controller() { order.is_detached() } else { order.attached_to().is_some() }
+        if state.site().is_controller() {
+            order.is_detached()
+        } else {
+            order.attached_to().is_some()
+        }
     };
     let is_late = |order: &model::Order| {
         order.state == OrderState::Fresh
             && order.mark.is_none()
             && !order.is_suspended
-            && order.scheduled_for.is_some_and(|due| now.since(due) > TOLERANCE)
+            && order
+                .scheduled_for
+                .is_some_and(|due| now.since(due) > TOLERANCE)
     };
-    match state.orders().find(|order| is_here(order) && is_late(order)) {
+    match state
+        .orders()
+        .find(|order| is_here(order) && is_late(order))
+    {
         Some(order) => {
-            let text = format!("Order:{} was due at {:?} and has not been started at {now}", order.id, order.scheduled_for);
+            let text = format!(
+                "Order:{} was due at {:?} and has not been started at {now}",
+                order.id, order.scheduled_for
+            );
             Err(Violation::new(NAME, text))
         }
         None => Ok(()),

@@ -6,13 +6,22 @@ use crate::world::World;
 
 /// All indexes are right.
 pub fn check(world: &World) -> Checked {
-    let wrong = |place: String, why: String| Violation::new("legal_transitions", format!("{place}: {why}"));
+    let wrong =
+        |place: String, why: String| Violation::new("legal_transitions", format!("{place}: {why}"));
     if let Some(machine) = world.controller.node.machine() {
-        machine.state.engine().check().map_err(|why| wrong("controller".to_owned(), why))?;
+        machine
+            .state
+            .engine()
+            .check()
+            .map_err(|why| wrong("controller".to_owned(), why))?;
     }
     for agent in &world.agents {
         if let Some(machine) = agent.node.machine() {
-            machine.state.engine.check().map_err(|why| wrong(agent.node.place.to_string(), why))?;
+            machine
+                .state
+                .engine
+                .check()
+                .map_err(|why| wrong(agent.node.place.to_string(), why))?;
         }
     }
     Ok(())

@@ -15,12 +15,19 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
     if history.deleted.contains(id) || history.ended.contains_key(id) {
         return None;
     }
-    let Some(machine) = world.controller.node.machine() else { return Some("the Controller is down".to_owned()) };
-    let Some(order) = machine.state.engine().order(id) else { return Some("it is unknown".to_owned()) };
+    let Some(machine) = world.controller.node.machine() else {
+        return Some("the Controller is down".to_owned());
+    };
+    let Some(order) = machine.state.engine().order(id) else {
+        return Some("it is unknown".to_owned());
+    };
     let waits_for_operator = order.is_suspended
         || matches!(
             order.state,
-            OrderState::Failed | OrderState::FailedWhileFresh | OrderState::Stopped | OrderState::StoppedWhileFresh
+            OrderState::Failed
+                | OrderState::FailedWhileFresh
+                | OrderState::Stopped
+                | OrderState::StoppedWhileFresh
         );
     if waits_for_operator && order.is_detached() {
         return None;
@@ -29,7 +36,10 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
         return None;
     }
     let children = if let OrderState::Forked { children } = &order.state {
-        let reasons: Vec<String> = children.iter().filter_map(|child| unsettled(world, &child.order_id)).collect();
+        let reasons: Vec<String> = children
+            .iter()
+            .filter_map(|child| unsettled(world, &child.order_id))
+            .collect();
         // A child that waits for an operator keeps its parent waiting.
         if order.is_detached() && reasons.is_empty() && waits_below(world, children) {
             return None;
@@ -40,7 +50,10 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
     };
     // It has come to its join and waits there with those that wait for an operator.
     let is_at_join = order.parent.is_some() && order.is_detached();
-    let obstacles = machine.state.engine().obstacles(id, world.controller.node.clock.at(world.k.now));
+    let obstacles = machine
+        .state
+        .engine()
+        .obstacles(id, world.controller.node.clock.at(world.k.now));
     if is_at_join && obstacles == [engine::Obstacle::WaitingForSiblings] {
         return None;
     }
@@ -52,12 +65,16 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
 
 /// A clock was wrong when it began to wait, and it waits as long as it was told.
 fn is_far_off(world: &World, state: &OrderState) -> bool {
-    let (OrderState::DelayingRetry { until } | OrderState::Sleeping { until, .. }) = state else { return false };
-    until.since(world.k.now.timestamp()) > Duration::from_secs(2 * 3600)
+    let (OrderState::DelayingRetry { until } | OrderState::Sleeping { until, .. }) = state else {
+        return false;
+    };
+    until.since(world.k.now.timestamp()) > Duration::from_hours(2)
 }
 
 fn waits_below(world: &World, children: &[model::ForkChild]) -> bool {
-    let Some(machine) = world.controller.node.machine() else { return false };
+    let Some(machine) = world.controller.node.machine() else {
+        return false;
+    };
     children.iter().any(|child| {
         machine.state.engine().order(&child.order_id).is_some_and(|order| {
             order.is_suspended
@@ -72,7 +89,10 @@ fn waits_below(world: &World, children: &[model::ForkChild]) -> bool {
 pub fn check(world: &World) -> Checked {
     for id in &world.history.acknowledged {
         if let Some(why) = unsettled(world, id) {
-            return Err(Violation::new(NAME, format!("Order:{id} does not come to its end: {why}")));
+            return Err(Violation::new(
+                NAME,
+                format!("Order:{id} does not come to its end: {why}"),
+            ));
         }
     }
     Ok(())
@@ -80,20 +100,34 @@ pub fn check(world: &World) -> Checked {
 
 /// Every order that nobody has touched ended as its workflow says.
 pub fn check_ends(world: &World) -> Checked {
-    let Some(machine) = world.controller.node.machine() else { return Ok(()) };
+    let Some(machine) = world.controller.node.machine() else {
+        return Ok(());
+    };
     for (id, expected) in world.client.expected() {
         let ended = world.history.ended.get(id).map(String::as_str);
-        let state = machine.state.engine().order(id).map(|order| order.state.clone());
-        if state.as_ref().is_some_and(|state| is_far_off(world, state) || below_is_far_off(world, state)) {
+        let state = machine
+            .state
+            .engine()
+            .order(id)
+            .map(|order| order.state.clone());
+        if state
+            .as_ref()
+            .is_some_and(|state| is_far_off(world, state) || below_is_far_off(world, state))
+        {
             continue;
         }
         let fits = match expected {
             Expected::Finished => ended == Some("Finished"),
-            Expected::Failed => matches!(state, Some(OrderState::Failed | OrderState::Forked { .. })),
-            Expected::Stopped => matches!(state, Some(OrderState::Stopped | OrderState::Forked { .. })),
+            Expected::Failed => {
+                matches!(state, Some(OrderState::Failed | OrderState::Forked { .. }))
+            }
+            Expected::Stopped => {
+                matches!(state, Some(OrderState::Stopped | OrderState::Forked { .. }))
+            }
         };
         if !fits {
-            let text = format!("Order:{id} should be {expected:?}, but ended {ended:?}, state {state:?}");
+            let text =
+                format!("Order:{id} should be {expected:?}, but ended {ended:?}, state {state:?}");
             return Err(Violation::new(NAME, text));
         }
     }
@@ -101,9 +135,14 @@ pub fn check_ends(world: &World) -> Checked {
 }
 
 fn below_is_far_off(world: &World, state: &OrderState) -> bool {
-    let Some(machine) = world.controller.node.machine() else { return false };
-    let OrderState::Forked { children } = state else { return false };
-    children.iter().filter_map(|child| machine.state.engine().order(&child.order_id)).any(|child| {
-        is_far_off(world, &child.state) || below_is_far_off(world, &child.state)
-    })
+    let Some(machine) = world.controller.node.machine() else {
+        return false;
+    };
+    let OrderState::Forked { children } = state else {
+        return false;
+    };
+    children
+        .iter()
+        .filter_map(|child| machine.state.engine().order(&child.order_id))
+        .any(|child| is_far_off(world, &child.state) || below_is_far_off(world, &child.state))
 }

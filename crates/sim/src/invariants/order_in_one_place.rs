@@ -18,7 +18,10 @@ pub fn check(world: &World) -> Checked {
         }
         for order in agent.node.shadow.state.engine.orders() {
             if let Some(other) = places.insert(&order.id, index) {
-                let text = format!("Order:{} is at agent-{other} and at agent-{index}", order.id);
+                let text = format!(
+                    "Order:{} is at agent-{other} and at agent-{index}",
+                    order.id
+                );
                 return Err(Violation::new(NAME, text));
             }
             let Some(known) = controller.order(&order.id) else {
@@ -26,11 +29,21 @@ pub fn check(world: &World) -> Checked {
                 if order.parent.is_some() {
                     continue;
                 }
-                return Err(Violation::new(NAME, format!("Order:{} is at agent-{index} and unknown", order.id)));
+                return Err(Violation::new(
+                    NAME,
+                    format!("Order:{} is at agent-{index} and unknown", order.id),
+                ));
             };
-            let there = known.attached_state.as_ref().map(model::AttachedState::agent_path).and_then(index_of);
+            let there = known
+                .attached_state
+                .as_ref()
+                .map(model::AttachedState::agent_path)
+                .and_then(index_of);
             if there != Some(index) {
-                let text = format!("Order:{} is at agent-{index}, the Controller has it at {:?}", order.id, known.attached_state);
+                let text = format!(
+                    "Order:{} is at agent-{index}, the Controller has it at {:?}",
+                    order.id, known.attached_state
+                );
                 return Err(Violation::new(NAME, text));
             }
         }

@@ -8,21 +8,33 @@ const PATIENCE: Duration = Duration::from_secs(75);
 
 /// No due timer is older than a minute.
 pub fn check(world: &World) -> Checked {
-    let late = |place: crate::place::Place, wakeup: Option<model::Timestamp>, now: model::Timestamp| {
-        let is_late = wakeup.is_some_and(|at| at.millis() > 0 && now.since(at) > PATIENCE);
-        if is_late && world.is_well(place, PATIENCE) {
-            return Err(Violation::new("progress", format!("{place} has slept over {wakeup:?}, it is {now}")));
-        }
-        Ok(())
-    };
+    let late =
+        |place: crate::place::Place, wakeup: Option<model::Timestamp>, now: model::Timestamp| {
+            let is_late = wakeup.is_some_and(|at| at.millis() > 0 && now.since(at) > PATIENCE);
+            if is_late && world.is_well(place, PATIENCE) {
+                return Err(Violation::new(
+                    "progress",
+                    format!("{place} has slept over {wakeup:?}, it is {now}"),
+                ));
+            }
+            Ok(())
+        };
     for agent in &world.agents {
         if let Some(machine) = agent.node.machine() {
-            late(agent.node.place, machine.state.next_wakeup(), agent.node.clock.at(world.k.now))?;
+            late(
+                agent.node.place,
+                machine.state.next_wakeup(),
+                agent.node.clock.at(world.k.now),
+            )?;
         }
     }
     let node = &world.controller.node;
     match node.machine() {
-        Some(machine) => late(node.place, machine.state.next_wakeup(), node.clock.at(world.k.now)),
+        Some(machine) => late(
+            node.place,
+            machine.state.next_wakeup(),
+            node.clock.at(world.k.now),
+        ),
         None => Ok(()),
     }
 }
