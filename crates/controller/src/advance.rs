@@ -151,9 +151,27 @@ impl State {
             .is_some_and(|current| **current == *id)
     }
 
+    /// Whether it is the Subagent of an Agent's Director.
+    fn leads_to_agent(&self, key: &ItemKey) -> bool {
+        let Some(ItemBody::Subagent(subagent)) = self.items.get(key).map(|record| &record.item.body)
+        else {
+            return false;
+        };
+        let agent = ItemKey::simple(ItemType::AgentRef, subagent.agent_path.as_str());
+        let Some(ItemBody::Agent(agent)) = self.items.get(&agent).map(|record| &record.item.body)
+        else {
+            return false;
+        };
+        agent.directors.contains(&subagent.id)
+    }
+
     fn take_back(&self, key: &ItemKey) -> Vec<ItemEvent> {
         let attachments = self.attachments.of_item(key);
         if attachments.is_empty() {
+            // Where the Agent is reached must be known until the Agent itself has gone.
+            if self.leads_to_agent(key) {
+                return Vec::new();
+            }
             return vec![ItemEvent::ItemDeleted { key: key.clone() }];
         }
         let mut events = Vec::new();

@@ -209,11 +209,13 @@ impl State {
     }
 
     fn drop_unchanged(&self, change: &mut Change) {
+        // What is being deleted and comes again is not unchanged: it would go all the same.
         change.simple.retain(|key, incoming| {
-            !self
-                .items
-                .get(key)
-                .is_some_and(|known| is_same(known, incoming))
+            self.deletion_marked.contains(key)
+                || !self
+                    .items
+                    .get(key)
+                    .is_some_and(|known| is_same(known, incoming))
         });
         change.workflows.retain(|path, incoming| {
             let is_current = self

@@ -413,6 +413,11 @@ impl State {
             ItemBody::Agent(agent) => {
                 self.agents.remove(&agent.path);
                 self.outbox.forget(&agent.path);
+                // Its Directors' Subagents have waited for it.
+                for director in &agent.directors {
+                    let key = ItemKey::simple(model::ItemType::SubagentItem, director.as_str());
+                    self.unsettled.insert(Unsettled::Item(key));
+                }
             }
             ItemBody::Subagent(subagent) => {
                 self.subagents.remove(&subagent.id);

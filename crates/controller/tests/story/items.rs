@@ -389,3 +389,45 @@ fn what_must_not_change_is_refused() {
     let other = r#"{"TYPE":"AgentRef","path":"ALFA","directors":["BRAVO-0"]}"#;
     assert!(codes(&mut world, &[add(other)]).contains("DirectorsMustNotChange"));
 }
+
+#[test]
+fn ag06_an_agent_goes_together_with_its_subagent_and_both_can_be_added_again() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    world.run();
+    world
+        .change(&[delete("Agent:ALFA"), delete("Subagent:ALFA-0")])
+        .unwrap();
+    let again =
+        r#"{"TYPE":"SubagentItem","id":"ALFA-0","agentPath":"ALFA","uri":"http://127.0.0.1:1"}"#;
+    let refused = codes(&mut world, &[add(again)]);
+    assert!(
+        refused.contains("ItemIsMarkedForDeletion"),
+        "SA-08: what is being deleted is not taken as new: {refused}"
+    );
+    world.run();
+    let story = world.item_story("ALFA");
+    let gone: Vec<_> = story.iter().filter(|kind| **kind == "ItemDeleted").collect();
+    assert_eq!(gone.len(), 2, "AG-06: both are gone: {story:?}");
+    world.agent("ALFA");
+    world.replay();
+}
+
+#[test]
+fn where_an_agent_is_reached_is_known_until_the_agent_has_gone() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    world.run();
+    world
+        .change(&[delete("Agent:ALFA"), delete("Subagent:ALFA-0")])
+        .unwrap();
+    world.run();
+    let position = |key: &str| {
+        let at = world.events.iter().position(|stamped| {
+            let line = stamped.to_json();
+            line.contains("\"ItemDeleted\"") && line.contains(key)
+        });
+        at.unwrap_or_else(|| panic!("{key} is deleted"))
+    };
+    assert!(position("Agent:ALFA") < position("Subagent:ALFA-0"));
+}
