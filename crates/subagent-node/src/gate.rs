@@ -107,8 +107,8 @@ impl Gate {
             }
             Some(_) => {
                 let message = "the token is not the one in this component's token file";
-                Problem::new("Forbidden", message)
-                    .status(hyper::StatusCode::FORBIDDEN)
+                Problem::new("Unauthenticated", message)
+                    .status(hyper::StatusCode::UNAUTHORIZED)
                     .into_response()
             }
         }
