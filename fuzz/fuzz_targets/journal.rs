@@ -177,9 +177,12 @@ fuzz_target!(|input: &[u8]| {
         "S53: a promised record is missing and nobody says so: {end}"
     );
     // Junk may be a true record in the right place; only the fuzzer knows.
-    let records = journal
-        .read(0, end.min(true_end))
-        .expect("what was accepted can be read");
+    let records = match journal.read(0, end.min(true_end)) {
+        Ok(records) => records,
+        // Segments that a snapshot covers are not scanned at the start: damage there is named to whoever reads it.
+        Err(journal::ReadError::Damaged(_)) if recovered.snapshot.is_some() => Vec::new(),
+        Err(error) => panic!("what was accepted can be read: {error}"),
+    };
     let is_false = |(found, wanted): &(&Record, &Record)| found != wanted;
     if let Some((found, wanted)) = records.iter().zip(&original.records).find(is_false) {
         assert!(

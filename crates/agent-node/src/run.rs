@@ -71,6 +71,14 @@ pub async fn run(
         .transpose()?;
     let client_tls = tls.map(TlsClient::load).transpose()?;
     let server = Server::bind(settings.listen, server_tls).await?;
+    // The log's lock keeps a second process away before anything of the first one's work directory is touched.
+    let mut options = Options::new(
+        settings.data.join("state"),
+        format!("agent:{}", settings.name),
+    );
+    options.segment_bytes = settings.segment.0;
+    let opened = Log::open(options).await?;
+    let log = opened.log.clone();
     let token_file = settings
         .token_file
         .clone()
@@ -81,15 +89,6 @@ pub async fn run(
         .as_deref()
         .map(token_of_file)
         .transpose()?;
-
-    // The log's lock keeps a second process away before anything of the first one's work directory is touched.
-    let mut options = Options::new(
-        settings.data.join("state"),
-        format!("agent:{}", settings.name),
-    );
-    options.segment_bytes = settings.segment.0;
-    let opened = Log::open(options).await?;
-    let log = opened.log.clone();
     let random_id = || RunId::from(net::new_token().reveal()[..22].to_owned());
     let (data, jobs) = (settings.data.clone(), settings.jobs.clone());
     let life = random_id();

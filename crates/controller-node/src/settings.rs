@@ -66,7 +66,7 @@ impl Default for ControllerSettings {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct UserSettings {
-    /// The hash of his password: `mainspring password-hash`. Since 0.1.
+    /// The hash of his password: `mainspring user hash-password`. Since 0.1.
     pub password_hash: Option<String>,
     /// The SHA-256 hashes of his tokens, in hexadecimal. Since 0.1.
     pub token_hashes: Vec<String>,

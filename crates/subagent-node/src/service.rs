@@ -206,7 +206,9 @@ impl Subagent {
         let confirmed = async {
             loop {
                 let released = self.0.released.notified();
-                if self.0.state().report().is_empty() {
+                // Without a Director there is nobody who would confirm.
+                let nobody_listens = self.0.state().coupling() == 0;
+                if nobody_listens || self.0.state().report().is_empty() {
                     return;
                 }
                 released.await;
