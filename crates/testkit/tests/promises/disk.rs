@@ -103,7 +103,9 @@ async fn s57_s96_s99_an_agents_log_grows_while_it_is_cut_off_and_shrinks_when_it
     assert!(size > FLOOD, "S96: the growth is shown: {size}");
     world.proxies()["ALFA"].set(Mode::Open);
     world.await_event("A", "OrderFinished").await?;
-    await_shrunk(&world, &dir, snapshot).await.context("SUB-99")
+    await_shrunk(&world, &dir, snapshot)
+        .await
+        .context("S99: whole segments go")
 }
 
 /// Until no job runs there any more. The order's own events are too many to be read again and again.
@@ -144,5 +146,7 @@ async fn s44_s55_the_controllers_log_shrinks_when_its_reader_has_released_and_no
     );
     let release = json!({"TYPE": "ReleaseEvents", "untilEventId": finished.event_id});
     api.accept(&release).await?;
-    await_shrunk(&world, &dir, snapshot).await.context("SUB-55")
+    await_shrunk(&world, &dir, snapshot)
+        .await
+        .context("S55: whole segments go")
 }

@@ -1,11 +1,13 @@
 //! A part is away, and the others go on; wishes are kept for it.
 
-use crate::{add, add_for, agent_story, await_file, count, deploy, job, job_at, now, pid};
-use anyhow::{Result, ensure};
+use crate::{
+    PATIENCE, add, add_for, agent_story, await_file, count, deploy, job, job_at, now, pid,
+};
+use anyhow::{Context as _, Result, ensure};
 use net::{Client, ClientSettings};
 use serde_json::json;
 use std::time::Duration;
-use testkit::world::{AgentPlan, Mode, Plan, World};
+use testkit::world::{AgentPlan, Mode, Plan, Seen, World};
 
 /// The processes of all nodes but one.
 fn lives(world: &World, but: &str) -> Vec<(String, Option<i32>)> {
@@ -122,7 +124,7 @@ async fn s36_s37_s87_a_cancel_outlives_the_controller_and_arrives_once_while_a_q
     world.controller().kill()?;
     let lost = asking.await?;
     ensure!(
-        lost.as_ref().map_or(true, |answer| answer.is_empty()),
+        lost.as_ref().map_or(true, bytes::Bytes::is_empty),
         "S36: {lost:?}"
     );
     world.controller().start_ready().await?;
@@ -145,6 +147,45 @@ async fn s36_s37_s87_a_cancel_outlives_the_controller_and_arrives_once_while_a_q
     }
     // Whoever asks again is answered.
     assert!(!world.api().client().get_bytes(&question).await?.is_empty());
-    assert_eq!(pid(&world, "ALFA")?, agent, "SUB-38");
+    assert_eq!(pid(&world, "ALFA")?, agent, "S38: the Agent went on");
+    Ok(())
+}
+
+/// What is promised now: an Agent that has lost its log is not taken for the old one; an operator hears of it and decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn s78_a_wiped_agent_is_refused_and_told_its_orders_are_kept_and_the_others_go_on()
+-> Result<()> {
+    let mut world = World::start(Plan::of(&["ALFA", "BRAVO"])).await?;
+    deploy(&world, "alfa", &[job("ALFA", "echo done")]).await?;
+    deploy(&world, "bravo", &[job("BRAVO", "echo done")]).await?;
+    add_for(&world, "TOMORROW", "alfa", now() + 86_400_000).await?;
+    world.await_event("TOMORROW", "OrderAttached").await?;
+    world.node("ALFA").kill()?;
+    std::fs::remove_dir_all(&world.node_ref("ALFA")?.data)?;
+    world.node("ALFA").start_ready().await?;
+    let is_refusal = |seen: &&Seen| {
+        seen.key == "ALFA"
+            && seen.kind == "AgentCouplingFailed"
+            && ["AgentNotDedicated", "AgentRunIdMismatch"]
+                .contains(&seen.json["problem"]["code"].as_str().unwrap_or_default())
+    };
+    world
+        .history()
+        .wait_for(PATIENCE, |events| {
+            events.iter().find(is_refusal).map(|_| ())
+        })
+        .await
+        .with_context(|| world.lament("S78: the refusal of the wiped Agent"))?;
+    add(&world, "A", "alfa").await?;
+    add(&world, "B", "bravo").await?;
+    world.await_event("B", "OrderFinished").await?;
+    for id in ["TOMORROW", "A"] {
+        ensure!(world.api().order(id).await?.is_some(), "{id} is kept");
+        assert_eq!(
+            count(&world, id, "OrderStarted"),
+            0,
+            "{id} starts nowhere unnoticed"
+        );
+    }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use testkit::world::{AgentPlan, Plan, World};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 /// The remote ends of a process's connections that it has not accepted on its own port.
 fn dialled(pid: i32, own: SocketAddr) -> BTreeSet<u16> {
@@ -108,9 +109,12 @@ async fn s21_an_agent_dials_nobody_but_its_subagents_and_a_subagent_nobody() -> 
     let address = world.node_ref("controller")?.address;
     let trap = TcpListener::bind(address).await?;
     let holding = tokio::spawn(async move {
-        let mut held = Vec::new();
+        let mut held = JoinSet::new();
         while let Ok((stream, _)) = trap.accept().await {
-            held.push(stream);
+            held.spawn(async move {
+                let _held = stream;
+                std::future::pending::<()>().await;
+            });
         }
     });
     world.open_gate("gate")?;

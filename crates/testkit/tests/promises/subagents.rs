@@ -70,7 +70,8 @@ async fn s134_s141_a_subagent_keeps_nothing_on_disk_and_little_in_memory_while_i
     let begin = Instant::now();
     let mut written = number_in(&progress);
     let mut still_since = Instant::now();
-    while still_since.elapsed() < Duration::from_secs(2) || written == 0 {
+    // The buffer holds 16 MiB: only behind most of that is a pause more than a slow machine.
+    while still_since.elapsed() < Duration::from_secs(2) || written < 10 {
         ensure!(
             begin.elapsed() < PATIENCE,
             "S134: the job is never held up; it has written {written} MB"
