@@ -5,9 +5,11 @@
 //! Never here: what a test expects.
 
 mod binary;
+mod certificates;
 mod client;
 mod follower;
 mod history;
+pub mod http;
 mod node;
 mod plan;
 mod ports;
@@ -16,12 +18,13 @@ mod stage;
 mod wreckage;
 
 pub use binary::mainspring;
-pub use client::{Api, Refused};
+pub use certificates::make_certificates;
+pub use client::{Answer, Api, Refused};
 pub use follower::Follower;
 pub use history::{History, Seen};
 pub use node::{Node, Part};
 pub use plan::{AgentPlan, Plan};
 pub use ports::free_port;
 pub use proxy::{Mode, Proxy};
-pub use stage::World;
+pub use stage::{World, make_private};
 pub use wreckage::{WORLD_VARIABLE, processes_of};

@@ -42,7 +42,7 @@ struct Life {
     last_start: Option<Value>,
     /// A failure was caught, a retry began, an operator intervened: a further start at the same place is right.
     may_start_again: bool,
-    open_children: usize,
+    children: Vec<String>,
 }
 
 impl Life {
@@ -55,7 +55,7 @@ impl Life {
             last_outcome: None,
             last_start: None,
             may_start_again: true,
-            open_children: 0,
+            children: Vec::new(),
         }
     }
 }
@@ -105,11 +105,8 @@ impl Lives {
         if seen.kind == "OrderForked" {
             self.fork(&id, json)?;
         }
-        if ENDS.contains(&seen.kind.as_str())
-            && let Some(parent) = parent_of(&id)
-            && let Some(parent) = self.lives.get_mut(parent)
-        {
-            parent.open_children = parent.open_children.saturating_sub(1);
+        if seen.kind == "OrderJoined" {
+            self.join(&id);
         }
         let Some(life) = self.lives.get_mut(&id) else {
             return Err("the order is unknown".to_owned());
@@ -254,21 +251,29 @@ impl Lives {
             .flatten()
             .filter_map(|child| child["orderId"].as_str().map(str::to_owned))
             .collect();
-        parent.open_children = children.len();
-        let place = parent.place.clone();
+        parent.children.clone_from(&children);
+        let (place, starts) = (parent.place.clone(), parent.starts);
         for child in children {
-            let life = Life::begin(Phase::Ready, place.clone(), Value::Null);
-            // A second fork of the same parent may use the same names again.
+            // A second fork of the same parent may use the same names again; their attempts are counted on.
+            let mut life = Life::begin(Phase::Ready, place.clone(), Value::Null);
+            life.starts = starts;
             self.lives.insert(child, life);
         }
         Ok(())
     }
-}
 
-const ENDS: [&str; 3] = ["OrderFinished", "OrderCancelled", "OrderFailedInFork"];
-
-fn parent_of(id: &str) -> Option<&str> {
-    id.rsplit_once('|').map(|(parent, _)| parent)
+    /// The parent counts on from the attempts of its children.
+    fn join(&mut self, id: &str) {
+        let children = self.lives.get(id).map(|life| life.children.clone());
+        let starts = children
+            .into_iter()
+            .flatten()
+            .filter_map(|child| self.lives.get(&child).map(|life| life.starts))
+            .max();
+        if let (Some(starts), Some(parent)) = (starts, self.lives.get_mut(id)) {
+            parent.starts = parent.starts.max(starts);
+        }
+    }
 }
 
 fn agent_of(json: &Value) -> String {

@@ -96,6 +96,11 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
+    /// Does one step as it stands in a case.
+    pub(crate) async fn step_now(&mut self, step: &Value) -> Result<()> {
+        self.step(&Step::read(step)).await
+    }
+
     async fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::AddOrder(order) => {
@@ -266,10 +271,11 @@ impl<'a> Drive<'a> {
         };
         for (order, expected) in by_order {
             self.world.await_event(order, "OrderFinished").await?;
+            // The order of sorted lines depends on the locale.
             let words = |text: &str| {
-                text.split_whitespace()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
+                let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+                words.sort();
+                words
             };
             let written = self.world.history().stdout_of(order);
             let expected = text_of(expected);

@@ -2,11 +2,12 @@
 //!
 //! Always: a refusal is a value with status, code and message, apart from a Controller that cannot be reached.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
-use net::{Client, ClientError, ClientSettings, Credentials, NDJSON, Secret};
+use net::{Client, ClientError, ClientSettings, Credentials, NDJSON, Secret, TlsClient};
 use serde_json::{Value, json};
 
 /// A no, with its reason.
@@ -50,6 +51,16 @@ impl Api {
     /// With a token.
     pub fn with_token(url: &str, token: &str) -> Result<Api> {
         Api::new(url, Credentials::Bearer(Secret::new(token.trim())))
+    }
+
+    /// With a token, over TLS, trusting this CA.
+    pub fn with_tls(url: &str, token: &str, ca: &Path) -> Result<Api> {
+        let mut settings = ClientSettings::new(url);
+        settings.credentials = Credentials::Bearer(Secret::new(token.trim()));
+        settings.tls = Some(TlsClient::load_ca(ca)?);
+        Ok(Api {
+            client: Client::new(settings)?,
+        })
     }
 
     /// The connection below.

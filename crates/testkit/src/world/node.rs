@@ -9,7 +9,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use net::{Client, ClientSettings};
+use net::{Client, ClientSettings, TlsClient};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -56,6 +56,8 @@ pub struct Node {
     pub arguments: Vec<String>,
     /// Variables of its environment besides those of the test.
     pub environment: Vec<(String, String)>,
+    /// The CA's certificate, if the node speaks TLS.
+    ca: Option<PathBuf>,
     log: PathBuf,
     mark: String,
     child: Option<Child>,
@@ -73,6 +75,7 @@ impl Node {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
             arguments: Vec::new(),
             environment: Vec::new(),
+            ca: None,
             log: world.join(format!("{name}.log")),
             mark: mark.to_owned(),
             child: None,
@@ -83,7 +86,13 @@ impl Node {
 
     /// Its base URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// It speaks TLS with a certificate of the CA in this folder; the arguments say with which.
+    pub fn serve_tls(&mut self, certificates: &Path) {
+        self.ca = Some(certificates.join("ca.pem"));
     }
 
     /// How often it has been started.
@@ -151,6 +160,7 @@ impl Node {
     pub async fn wait_ready(&mut self) -> Result<()> {
         let mut settings = ClientSettings::new(self.url());
         settings.request_timeout = Duration::from_secs(2);
+        settings.tls = self.ca.as_deref().map(TlsClient::load_ca).transpose()?;
         let client = Client::new(settings)?;
         let deadline = Instant::now() + READY_WITHIN;
         loop {

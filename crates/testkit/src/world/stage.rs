@@ -114,11 +114,7 @@ impl World {
 
     /// Takes the administrator's token of the Controller's first start and begins to read its events.
     pub fn connect(&mut self) -> Result<()> {
-        let node = self.node_ref(CONTROLLER)?;
-        let path = node.data.join("private/admin-token");
-        let token = std::fs::read_to_string(&path)
-            .with_context(|| format!("no administrator's token in {}", path.display()))?;
-        let api = Api::with_token(&node.url(), &token)?;
+        let api = Api::with_token(&self.node_ref(CONTROLLER)?.url(), &self.admin_token()?)?;
         self.follower = Some(Follower::start(api.client().clone()));
         self.api = Some(api);
         Ok(())
@@ -181,6 +177,14 @@ impl World {
     /// The Controller's API.
     pub fn api(&self) -> &Api {
         self.api.as_ref().expect("connect() comes before api()")
+    }
+
+    /// The token of user `admin`.
+    pub fn admin_token(&self) -> Result<String> {
+        let path = self.node_ref(CONTROLLER)?.data.join("private/admin-token");
+        let token = std::fs::read_to_string(&path)
+            .with_context(|| format!("no administrator's token in {}", path.display()))?;
+        Ok(token.trim().to_owned())
     }
 
     /// The token that Controller, Agents and Subagents share.
@@ -366,7 +370,8 @@ fn set(settings: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn make_private(path: &Path) -> Result<()> {
+/// Makes a file its owner's alone.
+pub fn make_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(())
