@@ -3,10 +3,10 @@
 //! Always: dialled from here, never by the Agent; tried again at once, soon, then every ten seconds for as long as it takes; events
 //! are confirmed to the Agent only after our own commit. Never here: what a message means. See `controller`.
 
-use crate::drivers::{Link, Port, Sending, Target};
+use crate::drivers::{Link, Port, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
-use controller::Cursor;
+use controller::{Handover, Sending};
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
 use net::{
     Backoff, Client, ClientError, ClientSettings, Credentials, NdjsonStream, Secret, TlsClient,
@@ -229,9 +229,7 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
     let (slot, batches) = mpsc::channel(1);
     driver.link.set(Some(Port {
         slot,
-        cursor: Cursor::default(),
-        held: order_ids.into_iter().collect(),
-        since,
+        handover: Handover::new(order_ids, since),
     }));
     Ok(Coupled {
         client,

@@ -5,25 +5,17 @@
 
 use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
-use controller::{Cursor, Thing};
-use model::{AgentCommand, AgentPath, EventId, ItemBody, ItemKey, ItemType, OrderId, SubagentId};
+use controller::{Handover, Sending};
+use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, SubagentId};
 use net::{Secret, TlsClient};
 use node::{Handle, Outside};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Things per request.
 const BATCH_MAX: usize = 500;
-
-/// Something to be sent, with the event since which it is.
-#[derive(Clone, Debug)]
-pub(crate) struct Sending {
-    pub(crate) thing: Thing,
-    pub(crate) since: EventId,
-    pub(crate) command: AgentCommand,
-}
 
 /// How Agents are dialled.
 #[derive(Clone)]
@@ -44,11 +36,7 @@ pub(crate) struct Target {
 /// What goes to a coupled Agent.
 pub(crate) struct Port {
     pub(crate) slot: mpsc::Sender<Vec<Sending>>,
-    pub(crate) cursor: Cursor,
-    /// Orders that the Agent has already, as it said when it was coupled: they are not sent again.
-    pub(crate) held: BTreeSet<OrderId>,
-    /// The newest event when the coupling began: what came up later the Agent cannot have.
-    pub(crate) since: EventId,
+    pub(crate) handover: Handover,
 }
 
 /// There while the Agent is coupled. Locked for moments only.
@@ -162,32 +150,10 @@ fn fill(slot: &Slot, state: &controller::State, path: &AgentPath) {
     let mut link = slot.link.0.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(port) = link.as_mut() else { return };
     while let Ok(permit) = port.slot.try_reserve() {
-        let mut passed = Cursor::clone(&port.cursor);
-        let mut batch = Vec::new();
-        let mut is_at_end = true;
-        for (thing, since) in state.outbox(path, &port.cursor).take(BATCH_MAX) {
-            passed.pass(thing, since);
-            is_at_end = false;
-            if let Thing::AttachOrder(id) = thing
-                && since <= port.since
-                && port.held.remove(id)
-            {
-                continue;
-            }
-            if let Some(command) = state.agent_command(thing) {
-                batch.push(Sending {
-                    thing: thing.clone(),
-                    since,
-                    command,
-                });
-            }
-        }
-        port.cursor = passed;
-        if is_at_end {
+        let batch = port.handover.next(state, path, BATCH_MAX);
+        if batch.is_empty() {
             return;
         }
-        if !batch.is_empty() {
-            permit.send(batch);
-        }
+        permit.send(batch);
     }
 }

@@ -10,13 +10,13 @@ use crate::net::{Ask, ClientCall, ConnId, Packet, Toward};
 use crate::node::{Asker, Committed, Node};
 use crate::place::Place;
 use crate::subagent::json;
-use controller::{Cursor, Thing};
+use controller::{Handover, Thing};
 use controller_node::{ControllerMachine, Input, Reply};
 use model::{
     AgentAnswer, AgentCommand, AgentPath, ControllerCommand, EventId, ItemBody, ItemKey,
-    ItemOperation, ItemType, OrderId, Problem, RunId, Stamped, SubagentId, UserId,
+    ItemOperation, ItemType, Problem, RunId, Stamped, SubagentId, UserId,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,8 +86,7 @@ struct AgentDriver {
     coupling: Option<u64>,
     observed: EventId,
     confirmed: EventId,
-    cursor: Cursor,
-    held: BTreeSet<OrderId>,
+    handover: Handover,
     since: EventId,
     posted: Vec<(Thing, EventId)>,
     refused: VecDeque<(crate::moment::Moment, Thing, EventId)>,
@@ -251,8 +250,7 @@ impl ControllerHost {
                 coupling: None,
                 observed: EventId::BEFORE_FIRST,
                 confirmed: EventId::BEFORE_FIRST,
-                cursor: Cursor::default(),
-                held: BTreeSet::new(),
+                handover: Handover::default(),
                 since: EventId::BEFORE_FIRST,
                 posted: Vec::new(),
                 refused: VecDeque::new(),
@@ -468,7 +466,7 @@ impl ControllerHost {
             ) => {
                 driver.stage = Stage::TellingCoupled;
                 driver.coupling = Some(coupling);
-                driver.held = order_ids.into_iter().collect();
+                driver.handover = Handover::new(order_ids, driver.since);
                 let agent = driver.path.clone();
                 self.tell(k, index, COMMANDS, vec![Input::AgentCoupled { agent }]);
             }
@@ -521,7 +519,6 @@ impl ControllerHost {
                 driver.following = Following::Opening;
                 driver.releasing = Releasing::Idle;
                 driver.confirmed = driver.observed;
-                driver.cursor = Cursor::default();
                 driver.refused.clear();
                 driver.chunks.clear();
                 driver.lines.iter_mut().for_each(|line| line.connected(k));
@@ -618,23 +615,12 @@ impl ControllerHost {
             return;
         }
         let state = &machine.state;
-        let mut passed = driver.cursor.clone();
         let mut batch = Vec::new();
         let mut commands = Vec::new();
-        for (thing, since) in state.outbox(&driver.path, &driver.cursor).take(BATCH_MAX) {
-            passed.pass(thing, since);
-            if let Thing::AttachOrder(id) = thing
-                && since <= driver.since
-                && driver.held.remove(id)
-            {
-                continue;
-            }
-            if let Some(command) = state.agent_command(thing) {
-                batch.push((thing.clone(), since));
-                commands.push(command);
-            }
+        for sending in driver.handover.next(state, &driver.path, BATCH_MAX) {
+            batch.push((sending.thing, sending.since));
+            commands.push(sending.command);
         }
-        driver.cursor = passed;
         while let Some((_, thing, since)) = driver.refused.pop_front_if(|(at, _, _)| *at <= k.now) {
             if state.outbox_since(&driver.path, &thing) == Some(since)
                 && let Some(command) = state.agent_command(&thing)

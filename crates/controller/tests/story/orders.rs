@@ -424,3 +424,35 @@ fn a_workflow_without_jobs_ends_at_the_controller() {
         "WI-01"
     );
 }
+
+#[test]
+fn an_order_that_its_agent_has_already_is_sent_again_only_after_it_has_been_back() {
+    let mut world = hopping();
+    world.add("H1", "hop");
+    let agent = "ALFA".into();
+    let things = |world: &World, since| {
+        let mut handover = controller::Handover::new(["H1".into()], since);
+        let sent = handover.next(&world.state, &agent, 100);
+        sent.iter()
+            .filter(|sending| sending.thing.order_id().is_some())
+            .count()
+    };
+    let (thing, since) = world
+        .state
+        .outbox(&agent, &controller::Cursor::default())
+        .find(|(thing, _)| thing.order_id().is_some())
+        .map(|(thing, since)| (thing.clone(), since))
+        .unwrap();
+    assert_eq!(thing, controller::Thing::AttachOrder("H1".into()));
+    assert_eq!(
+        things(&world, since),
+        0,
+        "coupled afterwards, the Agent has it"
+    );
+    let before = EventId(since.0 - 1);
+    assert_eq!(
+        things(&world, before),
+        1,
+        "coupled before, the Agent had it in an earlier visit"
+    );
+}
