@@ -3,8 +3,8 @@
 //! Always: a report is confirmed only after it is in the Agent's log; after each new connection all work is offered anew.
 
 use crate::machine::{AgentMachine, Input};
-use agent::Work;
-use model::{Attempt, EventId, ItemKey, SignedText, SubagentAnswer, SubagentCommand, SubagentId};
+use crate::outgoing::{Batch, Job, gather};
+use model::{ItemKey, SubagentAnswer, SubagentId};
 use net::Backoff;
 use node::{Handle, Stopped};
 use std::collections::BTreeMap;
@@ -17,21 +17,10 @@ use tokio::time::Instant;
 
 /// Pieces of work that may wait for a Subagent's connection; more is found again in the state.
 const SLOT: usize = 256;
-/// Commands in one request.
-const BATCH_MAX: usize = 256;
 /// What the Subagent has reported is confirmed after this time at the latest, or with the next command.
 const RELEASE_DELAY: Duration = Duration::from_millis(500);
 /// So many unconfirmed events are confirmed at once.
 const RELEASE_EVENTS: u64 = 1000;
-
-/// What a driver is given to do.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) work: Work,
-    pub(crate) items: Vec<(ItemKey, Option<u64>, SignedText)>,
-    /// The Subagent's newest event that the Agent had taken over when it decided this.
-    pub(crate) observed: EventId,
-}
 
 /// Where the commit loop puts work for the driver.
 #[derive(Default)]
@@ -160,8 +149,11 @@ impl Driver {
                     }
                 }
                 job = work.recv() => {
-                    let Some(job) = job else { return Ok(()) };
-                    let batch = gather(Some(job), &mut work, confirmed, taken_over);
+                    if job.is_none() {
+                        return Ok(());
+                    }
+                    let mut first = job;
+                    let batch = gather(&mut || first.take().or_else(|| work.try_recv().ok()), confirmed, taken_over);
                     confirmed = batch.confirms;
                     confirm_at = (taken_over > confirmed).then(Instant::now);
                     self.send(coupling, batch).await?;
@@ -169,7 +161,7 @@ impl Driver {
                     self.handle.nudge();
                 }
                 () = until(confirm_at), if confirm_at.is_some() => {
-                    let batch = gather(None, &mut work, confirmed, taken_over);
+                    let batch = gather(&mut || work.try_recv().ok(), confirmed, taken_over);
                     confirmed = batch.confirms;
                     confirm_at = (taken_over > confirmed).then(Instant::now);
                     self.send(coupling, batch).await?;
@@ -215,87 +207,6 @@ impl Driver {
     }
 }
 
-/// Commands of one request, and for which attempt each is.
-#[derive(Default)]
-struct Batch {
-    commands: Vec<SubagentCommand>,
-    attempts: Vec<Option<Attempt>>,
-    /// What it confirms.
-    confirms: EventId,
-}
-
-impl Batch {
-    fn confirm(&mut self, until: EventId) {
-        if until > self.confirms {
-            self.confirms = until;
-            self.commands.push(SubagentCommand::ReleaseEvents {
-                until_event_id: until,
-            });
-            self.attempts.push(None);
-        }
-    }
-}
-
-/// What waits, with the confirmations at their places: a Subagent knows an attempt until its end is confirmed. So a start is
-/// sent before the confirmation of what was taken over since it was decided, because that may be the attempt's own end; and
-/// after the confirmation of what came earlier, because an order may have been added anew under its old name.
-fn gather(
-    first: Option<Job>,
-    work: &mut mpsc::Receiver<Job>,
-    confirmed: EventId,
-    taken_over: EventId,
-) -> Batch {
-    let mut batch = Batch {
-        confirms: confirmed,
-        ..Batch::default()
-    };
-    let mut next = first.or_else(|| work.try_recv().ok());
-    while let Some(job) = next {
-        batch.confirm(job.observed);
-        add(job, &mut batch.commands, &mut batch.attempts);
-        if batch.commands.len() >= BATCH_MAX {
-            break;
-        }
-        next = work.try_recv().ok();
-    }
-    if work.is_empty() {
-        batch.confirm(taken_over);
-    }
-    batch
-}
-
-fn add(job: Job, commands: &mut Vec<SubagentCommand>, attempts: &mut Vec<Option<Attempt>>) {
-    for (key, item_revision, item) in job.items {
-        commands.push(SubagentCommand::AttachItem {
-            item,
-            key,
-            item_revision,
-        });
-        attempts.push(None);
-    }
-    match job.work {
-        Work::Start { attempt, order } => {
-            attempts.push(Some(attempt.clone()));
-            let order = Box::new((*order).clone());
-            commands.push(SubagentCommand::StartOrderProcess {
-                attempt,
-                order,
-                default_arguments: BTreeMap::new(),
-            });
-        }
-        Work::Kill {
-            attempt,
-            immediately,
-        } => {
-            commands.push(SubagentCommand::KillProcess {
-                attempt,
-                immediately,
-            });
-            attempts.push(None);
-        }
-    }
-}
-
 async fn until(at: Option<Instant>) {
     if let Some(at) = at {
         tokio::time::sleep_until(at).await;
@@ -309,61 +220,4 @@ fn jitter() -> f64 {
         .unwrap_or_default()
         .subsec_nanos();
     f64::from(nanos % 1000) / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kill(number: u32, observed: u64) -> Job {
-        let attempt = Attempt {
-            order_id: "A".into(),
-            number,
-        };
-        Job {
-            work: Work::Kill {
-                attempt,
-                immediately: false,
-            },
-            items: Vec::new(),
-            observed: EventId(observed),
-        }
-    }
-
-    fn told(batch: &Batch) -> Vec<String> {
-        let tell = |command: &SubagentCommand| match command {
-            SubagentCommand::ReleaseEvents { until_event_id } => {
-                format!("confirm {until_event_id}")
-            }
-            SubagentCommand::KillProcess { attempt, .. } => attempt.to_string(),
-            other => other.type_name().to_owned(),
-        };
-        batch.commands.iter().map(tell).collect()
-    }
-
-    #[test]
-    fn a_command_goes_before_the_confirmation_of_what_came_after_it_was_decided() {
-        let (sender, mut work) = mpsc::channel(9);
-        sender.try_send(kill(2, 5)).expect("there is room");
-        let batch = gather(Some(kill(1, 3)), &mut work, EventId(3), EventId(7));
-        assert_eq!(told(&batch), ["A#1", "confirm 5", "A#2", "confirm 7"]);
-        assert_eq!(batch.attempts.len(), batch.commands.len());
-        assert_eq!(batch.confirms, EventId(7));
-    }
-
-    #[test]
-    fn nothing_new_is_confirmed_while_commands_still_wait() {
-        let (sender, mut work) = mpsc::channel(2 * BATCH_MAX);
-        for number in 0..=BATCH_MAX {
-            sender
-                .try_send(kill(u32::try_from(number).unwrap_or(0), 3))
-                .expect("there is room");
-        }
-        let batch = gather(None, &mut work, EventId(3), EventId(7));
-        assert_eq!(batch.commands.len(), BATCH_MAX);
-        assert_eq!(batch.confirms, EventId(3));
-        let rest = gather(None, &mut work, batch.confirms, EventId(7));
-        assert_eq!(rest.commands.len(), 2);
-        assert_eq!(rest.confirms, EventId(7));
-    }
 }

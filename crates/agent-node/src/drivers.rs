@@ -2,8 +2,9 @@
 //!
 //! Always: one driver for each Subagent that the Controller has told of; a changed address gets a new one.
 
-use crate::driver::{Driver, Job, Slot};
+use crate::driver::{Driver, Slot};
 use crate::machine::AgentMachine;
+use crate::outgoing::Job;
 use agent::Work;
 use model::{EventId, SubagentId, SubagentItem};
 use net::{Client, ClientSettings, Credentials, Secret, TlsClient};
@@ -125,7 +126,11 @@ impl Drivers {
             let mut slot = driven.slot.lock();
             let slot = &mut *slot;
             let Some(sender) = &slot.sender else { continue };
-            let observed = machine.state.subagents().get(id).map(|subagent| subagent.observed);
+            let observed = machine
+                .state
+                .subagents()
+                .get(id)
+                .map(|subagent| subagent.observed);
             let observed = observed.unwrap_or_default();
             for (number, work) in machine.state.work_after(id, slot.cursor) {
                 let mut items = Vec::new();
@@ -141,7 +146,11 @@ impl Drivers {
                     .iter()
                     .map(|(key, revision, _)| (key.clone(), *revision))
                     .collect();
-                match sender.try_send(Job { work, items, observed }) {
+                match sender.try_send(Job {
+                    work,
+                    items,
+                    observed,
+                }) {
                     Ok(()) => {
                         slot.cursor = number;
                         slot.sent.extend(sent);

@@ -8,6 +8,7 @@ mod api;
 mod driver;
 mod drivers;
 mod machine;
+pub mod outgoing;
 mod run;
 mod settings;
 

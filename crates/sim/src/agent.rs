@@ -12,10 +12,11 @@ use crate::node::{Asker, Committed, Node};
 use crate::place::Place;
 use crate::subagent::json;
 use agent::Work;
+use agent_node::outgoing::{Batch, Job, gather};
 use agent_node::{AgentMachine, Input, Reply};
 use model::{
-    AgentCommand, Attempt, EventId, ItemKey, Problem, RunId, SignedText, SubagentAnswer,
-    SubagentCommand, SubagentId, SubagentStamped, UserId,
+    AgentCommand, Attempt, EventId, ItemKey, Problem, RunId, SubagentAnswer, SubagentCommand,
+    SubagentId, SubagentStamped, UserId,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,15 +24,8 @@ use std::time::Duration;
 
 /// As in the real driver.
 const SLOT: usize = 256;
-const BATCH_MAX: usize = 256;
 const RELEASE_DELAY: Duration = Duration::from_millis(500);
 const RELEASE_EVENTS: u64 = 1000;
-
-struct Job {
-    work: Work,
-    items: Vec<(ItemKey, Option<u64>, SignedText)>,
-    observed: EventId,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -698,74 +692,22 @@ impl AgentHost {
             driver.confirm_now = false;
             return;
         }
-        // As in the real driver: confirmations stand where they cannot make a stale start look new, or a new one stale.
-        let mut commands = Vec::new();
-        let mut until = driver.confirmed;
-        driver.attempts.clear();
-        let confirm =
-            |to: EventId, until: &mut EventId, commands: &mut Vec<_>, attempts: &mut Vec<_>| {
-                if to > *until {
-                    *until = to;
-                    commands.push(SubagentCommand::ReleaseEvents { until_event_id: to });
-                    attempts.push(None);
-                }
-            };
-        while commands.len() < BATCH_MAX
-            && let Some(job) = driver.slot.pop_front()
-        {
-            confirm(
-                job.observed,
-                &mut until,
-                &mut commands,
-                &mut driver.attempts,
-            );
-            add(job, &mut commands, &mut driver.attempts);
-        }
-        if driver.slot.is_empty() {
-            confirm(
-                driver.taken_over,
-                &mut until,
-                &mut commands,
-                &mut driver.attempts,
-            );
-        }
+        let batch = gather(
+            &mut || driver.slot.pop_front(),
+            driver.confirmed,
+            driver.taken_over,
+        );
+        let Batch {
+            commands,
+            attempts,
+            confirms: until,
+        } = batch;
+        driver.attempts = attempts;
         driver.confirm_now = false;
         driver.stage = Stage::Sending(until);
         driver.line.request(
             k,
             Ask::Subagent(driver.coupling, json(&SubagentCommand::Batch { commands })),
         );
-    }
-}
-
-fn add(job: Job, commands: &mut Vec<SubagentCommand>, attempts: &mut Vec<Option<Attempt>>) {
-    for (key, item_revision, item) in job.items {
-        commands.push(SubagentCommand::AttachItem {
-            item,
-            key,
-            item_revision,
-        });
-        attempts.push(None);
-    }
-    match job.work {
-        Work::Start { attempt, order } => {
-            attempts.push(Some(attempt.clone()));
-            let order = Box::new((*order).clone());
-            commands.push(SubagentCommand::StartOrderProcess {
-                attempt,
-                order,
-                default_arguments: BTreeMap::new(),
-            });
-        }
-        Work::Kill {
-            attempt,
-            immediately,
-        } => {
-            commands.push(SubagentCommand::KillProcess {
-                attempt,
-                immediately,
-            });
-            attempts.push(None);
-        }
     }
 }
