@@ -427,7 +427,7 @@ impl World {
 
     /// A node that cannot write ends with exit code 98 and is started again.
     fn stop_and_restart(&mut self, place: Place) {
-        let pause = self.k.rng.span(100_000, 10_000_000);
+        let pause = self.k.rng.span(1_000_000, 60_000_000);
         self.crash_uncounted(place, false);
         self.k
             .after(pause, Happening::Fault(FaultStep::Restart(place)));

@@ -4,7 +4,7 @@ use sim::{Counts, Fault, seeds};
 
 /// Small enough for every change; `cargo xtask sim --seeds N` runs more.
 const SEEDS: u64 = 200;
-const HOURS: f64 = 0.5;
+const HOURS: f64 = 0.4;
 
 fn run(seeds: impl Iterator<Item = u64>) -> (Counts, Vec<String>) {
     let mut counts = Counts::default();
