@@ -49,11 +49,6 @@ impl Load {
         }
     }
 
-    /// How many orders have been acknowledged.
-    pub(crate) fn count(&self) -> usize {
-        lock(&self.acknowledged).orders.len()
-    }
-
     /// Adds no more; the addition that is under way is completed.
     pub(crate) async fn finish(self) -> Acknowledged {
         self.stop.cancel();

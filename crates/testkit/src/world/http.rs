@@ -61,7 +61,8 @@ pub async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Result<R
         // Who refuses a body need not read it; what he says counts.
         let _refused = stream.write_all(body).await;
         let mut bytes = Vec::new();
-        let _reset = stream.read_to_end(&mut bytes).await;
+        // Whoever has refused a body may leave the connection open until it has come; the answer is whole before.
+        while !is_whole(&bytes) && matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {}
         anyhow::Ok(bytes)
     };
     let bytes = tokio::time::timeout(PATIENCE, exchange)
@@ -82,6 +83,18 @@ pub async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Result<R
         head,
         body: bytes[end + 4..].to_vec(),
     })
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| {
+        let length = line.strip_prefix("content-length:")?;
+        length.trim().parse::<usize>().ok()
+    });
+    length.is_some_and(|length| bytes.len() >= end + 4 + length)
 }
 
 fn head(method: &str, path: &str, token: Option<&str>, headers: &[(&str, &str)]) -> String {

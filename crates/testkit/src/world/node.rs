@@ -56,6 +56,8 @@ pub struct Node {
     pub arguments: Vec<String>,
     /// Variables of its environment besides those of the test.
     pub environment: Vec<(String, String)>,
+    /// No file of it may become larger: a disk without room, for whoever writes.
+    pub file_bytes_max: Option<u64>,
     /// The CA's certificate, if the node speaks TLS.
     ca: Option<PathBuf>,
     log: PathBuf,
@@ -75,6 +77,7 @@ impl Node {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
             arguments: Vec::new(),
             environment: Vec::new(),
+            file_bytes_max: None,
             ca: None,
             log: world.join(format!("{name}.log")),
             mark: mark.to_owned(),
@@ -125,7 +128,16 @@ impl Node {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("the log {} cannot be opened", self.log.display()))?;
-        let mut command = std::process::Command::new(mainspring()?);
+        let program = mainspring()?;
+        let mut command = if let Some(bytes) = self.file_bytes_max {
+            // A shell counts in blocks of 512 bytes. Without the trap the signal would come before the error.
+            let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512);
+            let mut command = std::process::Command::new("/bin/sh");
+            command.args(["-c", &limited, "sh"]).arg(program);
+            command
+        } else {
+            std::process::Command::new(program)
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MAINSPRING_") {
                 command.env_remove(name);

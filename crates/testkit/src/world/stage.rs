@@ -310,6 +310,26 @@ impl World {
         caught_up.with_context(|| self.lament(&format!("event {last}")))
     }
 
+    /// Runs an operator's command against the Controller.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is started here is the program under test"
+    )]
+    pub fn command_line(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let controller = self.node_ref(CONTROLLER)?;
+        std::process::Command::new(super::binary::mainspring()?)
+            .args(arguments)
+            .env("MAINSPRING_CONTROLLER_URL", controller.url())
+            .env(
+                "MAINSPRING_TOKEN_FILE",
+                controller.data.join("private/admin-token"),
+            )
+            .env("NO_COLOR", "1")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .context("mainspring cannot be started")
+    }
+
     /// Opens a gate: the job that waits for the file goes on.
     pub fn open_gate(&self, name: &str) -> Result<()> {
         std::fs::write(self.tmp().join(name), "")?;

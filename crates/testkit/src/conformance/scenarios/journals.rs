@@ -246,7 +246,12 @@ async fn torn_stream(case: &Case) -> Result<()> {
         .push(("release-events-users".to_owned(), String::new()));
     plan.controller_settings
         .push(("segment".to_owned(), "1KiB".to_owned()));
-    let drive = Drive::start_with(case, plan).await?;
+    let mut drive = Drive::start_with(case, plan).await?;
+    let empty = json!({"TYPE": "Workflow", "path": "jn/empty", "instructions": []});
+    drive.deploy(&[empty]).await?;
+    for number in 0..30 {
+        drive.add_plain(&format!("T{number}"), "jn/empty").await?;
+    }
     drive.settle().await?;
     let early = drive
         .world
