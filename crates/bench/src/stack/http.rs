@@ -35,8 +35,7 @@ impl Connection {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Result<Vec<u8>> {
-        self.send("GET", path, "", &[])?;
-        self.answer(path)
+        self.request("GET", path, "", &[])
     }
 
     pub(crate) fn post(&mut self, path: &str, content_type: &str, body: &[u8]) -> Result<Vec<u8>> {
@@ -44,7 +43,16 @@ impl Connection {
             "content-type: {content_type}\r\ncontent-length: {}\r\n",
             body.len()
         );
-        self.send("POST", path, &headers, body)?;
+        self.request("POST", path, &headers, body)
+    }
+
+    /// The server closes a connection that has been idle; then there is another one.
+    fn request(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let sent = self.send(method, path, headers, body);
+        if sent.is_err() || self.stream.fill_buf()?.is_empty() {
+            *self = Connection::open(self.address, &self.token)?;
+            self.send(method, path, headers, body)?;
+        }
         self.answer(path)
     }
 
