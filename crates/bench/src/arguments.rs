@@ -11,7 +11,7 @@ pub(crate) struct Arguments {
     /// A tenth of the work: shows that it runs, not how fast
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Writes docs/benchmarks.md from the newest result of each measurement
+    /// Writes docs/benchmarks.md from the newest result of each measurement; without names nothing is measured for it
     #[arg(long)]
     pub(crate) write_docs: bool,
     /// Lists what can be measured

@@ -35,7 +35,11 @@ fn main() -> Result<()> {
         }
         return Ok(());
     }
-    let chosen = measure::chosen(&arguments.names)?;
+    let chosen = if arguments.write_docs && arguments.names.is_empty() {
+        Vec::new()
+    } else {
+        measure::chosen(&arguments.names)?
+    };
     let host = host::Host::look()?;
     println!("{host}");
     let mut report = report::Report::open(&host)?;
