@@ -99,6 +99,10 @@ async fn overview(State(api): State<Api>) -> Response {
     .into_response()
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other commands are the machine's"
+)]
 async fn command(
     State(api): State<Api>,
     Extension(peer): Extension<PeerIdentity>,

@@ -108,12 +108,13 @@ impl Driver {
     }
 
     async fn couple_and_serve(&self, backoff: &mut Backoff, begun: Instant) -> Result<(), Broken> {
-        let (run_id, platform) = self.link.dedicate(&self.me).await?;
+        let (run_id, platform, begins_after) = self.link.dedicate(&self.me).await?;
         let id = self.id.clone();
         let dedicated = Input::SubagentDedicated {
             id: id.clone(),
             run_id: run_id.clone(),
             platform,
+            begins_after,
         };
         self.handle.ask(dedicated).await?;
         let of = id.clone();

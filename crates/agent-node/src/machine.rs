@@ -3,7 +3,7 @@
 use agent::{Standing, State};
 use model::{
     AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, PlatformInfo, Problem, RunId,
-    Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
+    Stamped, SubagentId, SubagentStamped, SubagentStateEvent, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ pub enum Input {
         run_id: RunId,
         /// Its machine.
         platform: Option<PlatformInfo>,
+        /// What it has kept begins behind this event.
+        begins_after: EventId,
     },
     /// A Subagent is connected.
     SubagentCoupled {
@@ -97,7 +99,12 @@ impl AgentMachine {
             ))
         };
         let environment = std::env::vars_os().filter_map(text).collect();
-        AgentMachine::in_surroundings(run_id, environment, timezone, subagent_node::platform_info())
+        AgentMachine::in_surroundings(
+            run_id,
+            environment,
+            timezone,
+            subagent_node::platform_info(),
+        )
     }
 
     /// The same in a process with this environment, in this zone, on this machine.
@@ -223,8 +230,16 @@ impl Machine for AgentMachine {
                 id,
                 run_id,
                 platform,
+                begins_after,
             } => {
-                let events = self.state.on_subagent_dedicated(&id, &run_id, platform);
+                let mut events = self.state.on_subagent_dedicated(&id, &run_id, platform);
+                // A process that was this Agent's before, and is so anew, has let go what was confirmed then.
+                if !events.is_empty() && begins_after > EventId::BEFORE_FIRST {
+                    let observed = SubagentStateEvent::SubagentEventsObserved {
+                        until_event_id: begins_after,
+                    };
+                    events.push(Event::Subagent(id, observed));
+                }
                 self.record_all(facts, events)?;
             }
             Input::SubagentCoupled { id } => {

@@ -9,8 +9,8 @@
 
 use agent_node::AgentSettings;
 use model::{
-    AgentAnswer, AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderState, Position,
-    RunId, SignedText, Stamped, Timestamp, WorkflowId,
+    AgentAnswer, AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderState,
+    Position, RunId, SignedText, Stamped, Timestamp, WorkflowId,
 };
 use net::{Client, ClientSettings, Credentials, Secret};
 use std::path::Path;
@@ -40,7 +40,7 @@ impl Agent {
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             agent_node::run(settings, None, stopped, |url| {
-                ready.send(url.to_owned()).unwrap()
+                ready.send(url.to_owned()).unwrap();
             })
             .await
         });
@@ -92,7 +92,9 @@ impl Agent {
 
     async fn send(&self, commands: Vec<AgentCommand>) {
         let coupling = self.couple().await;
-        let answer = self.ask(Some(coupling), &AgentCommand::Batch { commands }).await;
+        let answer = self
+            .ask(Some(coupling), &AgentCommand::Batch { commands })
+            .await;
         let AgentAnswer::Batch { responses } = answer else {
             panic!("{answer:?}")
         };
@@ -454,7 +456,9 @@ async fn a_late_command_of_an_earlier_connection_does_nothing() {
     agent.hand_over(&workflow(&job(":"))).await;
     let earlier = agent.couple().await;
     agent.couple().await;
-    let late = AgentCommand::AttachOrder { order: Box::new(order("A")) };
+    let late = AgentCommand::AttachOrder {
+        order: Box::new(order("A")),
+    };
     for coupling in [Some(earlier), None] {
         let answer = agent.ask(coupling, &late).await;
         assert!(
@@ -479,6 +483,9 @@ async fn an_order_that_retries_without_end_does_not_keep_others_from_running() {
     agent.story_of("ENDLESS", "OrderRetrying").await;
     agent.attach(order("A")).await;
     let story = agent.story_of("A", "OrderDetachable").await;
-    assert!(story.contains(&"OrderStdoutWritten ran".to_owned()), "{story:?}");
+    assert!(
+        story.contains(&"OrderStdoutWritten ran".to_owned()),
+        "{story:?}"
+    );
     agent.stop().await;
 }

@@ -24,6 +24,10 @@ pub struct Standing {
 
 type Decision = Result<(Vec<Event>, AgentAnswer), Problem>;
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is the usual end of a decision"
+)]
 fn accepted(events: Vec<Event>) -> Decision {
     Ok((events, AgentAnswer::Accepted))
 }
@@ -87,10 +91,13 @@ impl State {
                     return Err(Problem::new("UnknownEventId", message).with("eventId", event_id));
                 }
                 let order_ids = self.engine.orders().map(|order| order.id.clone()).collect();
-                Ok((Vec::new(), AgentAnswer::Coupled {
-                    order_ids,
-                    coupling: standing.coupling,
-                }))
+                Ok((
+                    Vec::new(),
+                    AgentAnswer::Coupled {
+                        order_ids,
+                        coupling: standing.coupling,
+                    },
+                ))
             }
             AgentCommand::AttachItem {
                 item,

@@ -29,7 +29,10 @@ impl State {
         match &stamped.event {
             Event::Order(order_id, event) => self.evolve_order(order_id, event, stamped),
             Event::Item(event) => self.evolve_item(event),
-            Event::AgentOwn(event) => self.evolve_self(event),
+            Event::AgentOwn(event) => {
+                self.evolve_self(event);
+                Ok(())
+            }
             Event::Subagent(subagent_id, event) => self.evolve_subagent(subagent_id, event),
             Event::Journal(JournalEvent::JournalEventsReleased {
                 user_id,
@@ -46,6 +49,10 @@ impl State {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever else happens takes the order out of its line"
+    )]
     fn evolve_order(
         &mut self,
         order_id: &OrderId,
@@ -114,6 +121,10 @@ impl State {
         self.queues.unstick();
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all other events are the Controller's"
+    )]
     fn evolve_item(&mut self, event: &ItemEvent) -> Result<(), NotApplicable> {
         match event {
             ItemEvent::ItemAttachedToMe {
@@ -190,7 +201,7 @@ impl State {
         }
     }
 
-    fn evolve_self(&mut self, event: &AgentOwnEvent) -> Result<(), NotApplicable> {
+    fn evolve_self(&mut self, event: &AgentOwnEvent) {
         match event {
             AgentOwnEvent::Dedicated {
                 agent_path,
@@ -206,14 +217,12 @@ impl State {
                     controller_id: controller_id.clone(),
                     controller_run_id: controller_run_id.clone(),
                 });
-                Ok(())
             }
             AgentOwnEvent::Ready { .. } | AgentOwnEvent::ShutDown => {
                 // Connections do not outlive the process.
                 for subagent in self.subagents.values_mut() {
                     subagent.coupling = Coupling::Uncoupled;
                 }
-                Ok(())
             }
         }
     }
@@ -255,7 +264,7 @@ impl State {
                 subagent.coupling = Coupling::Failed(problem.clone());
             }
             SubagentStateEvent::SubagentEventsObserved { until_event_id } => {
-                subagent.observed = *until_event_id
+                subagent.observed = *until_event_id;
             }
             SubagentStateEvent::SubagentRestarted => subagent.coupling = Coupling::Uncoupled,
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {

@@ -28,7 +28,7 @@ impl Queue {
 /// All lines of an Agent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queues {
-    queues: BTreeMap<Arc<JobKey>, Queue>,
+    lines: BTreeMap<Arc<JobKey>, Queue>,
     /// Lines in which the first one could start, as far as its job's limit goes, and which have not been tried since
     /// something changed.
     startable: BTreeSet<Arc<JobKey>>,
@@ -62,7 +62,7 @@ impl Queues {
         let key = self.key(key);
         self.arrivals += 1;
         let rank = (Reverse(priority), self.arrivals, order_id.clone());
-        let queue = self.queues.entry(key.clone()).or_default();
+        let queue = self.lines.entry(key.clone()).or_default();
         queue.limit = limit;
         queue.waiting.insert(rank.clone());
         self.waiting += 1;
@@ -77,7 +77,7 @@ impl Queues {
         let Some((key, rank)) = self.places.remove(order_id) else {
             return;
         };
-        if let Some(queue) = self.queues.get_mut(&key)
+        if let Some(queue) = self.lines.get_mut(&key)
             && queue.waiting.remove(&rank)
         {
             self.waiting -= 1;
@@ -89,13 +89,13 @@ impl Queues {
     pub(crate) fn started(&mut self, order_id: &OrderId, key: &JobKey, limit: u32) {
         self.leave(order_id);
         let key = self.key(key);
-        let queue = self.queues.entry(key.clone()).or_default();
+        let queue = self.lines.entry(key.clone()).or_default();
         queue.limit = limit;
         queue.running += 1;
-        if !queue.can_start() {
-            self.startable.remove(&key);
-        } else {
+        if queue.can_start() {
             self.startable.insert(key.clone());
+        } else {
+            self.startable.remove(&key);
         }
         self.running.insert(order_id.clone(), key);
     }
@@ -105,7 +105,7 @@ impl Queues {
         let Some(key) = self.running.remove(order_id) else {
             return;
         };
-        if let Some(queue) = self.queues.get_mut(&key) {
+        if let Some(queue) = self.lines.get_mut(&key) {
             queue.running = queue.running.saturating_sub(1);
             if queue.can_start() {
                 self.startable.insert(key.clone());
@@ -117,7 +117,7 @@ impl Queues {
     /// A line to serve next, and who stands first in it.
     pub(crate) fn next(&self) -> Option<(Arc<JobKey>, OrderId)> {
         self.startable.iter().find_map(|key| {
-            let (_, _, order_id) = self.queues.get(key)?.waiting.first()?;
+            let (_, _, order_id) = self.lines.get(key)?.waiting.first()?;
             Some((key.clone(), order_id.clone()))
         })
     }
@@ -131,25 +131,25 @@ impl Queues {
     /// Something has changed with the Subagents: the lines are worth another look.
     pub(crate) fn unstick(&mut self) {
         for key in std::mem::take(&mut self.stuck) {
-            if self.queues.get(&key).is_some_and(Queue::can_start) {
+            if self.lines.get(&key).is_some_and(Queue::can_start) {
                 self.startable.insert(key);
             }
         }
     }
 
     fn key(&self, key: &JobKey) -> Arc<JobKey> {
-        self.queues
+        self.lines
             .get_key_value(key)
             .map_or_else(|| Arc::new(key.clone()), |(known, _)| known.clone())
     }
 
     fn forget_if_idle(&mut self, key: &Arc<JobKey>) {
         if self
-            .queues
+            .lines
             .get(key)
             .is_some_and(|queue| queue.waiting.is_empty() && queue.running == 0)
         {
-            self.queues.remove(key);
+            self.lines.remove(key);
             self.startable.remove(key);
             self.stuck.remove(key);
         }

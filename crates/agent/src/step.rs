@@ -27,7 +27,8 @@ impl State {
                 Next::Job(call) => {
                     if let Some(order) = self.engine.order(&order_id) {
                         let priority = order.priority.clone();
-                        self.queues.enter(&order_id, &call.key, priority, call.job.parallelism);
+                        self.queues
+                            .enter(&order_id, &call.key, priority, call.job.parallelism);
                     }
                 }
             }

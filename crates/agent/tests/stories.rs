@@ -1,7 +1,9 @@
 //! An Agent's decisions in the words of an operator: which job runs when, and where.
 #![expect(
     clippy::unwrap_used,
-    reason = "a story that cannot be set up fails at that line"
+    clippy::wildcard_enum_match_arm,
+    clippy::needless_pass_by_value,
+    reason = "a story that cannot be set up fails at that line, and looks at a few events of many"
 )]
 
 use agent::{Coupling, Standing, State, Work};

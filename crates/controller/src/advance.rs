@@ -153,7 +153,8 @@ impl State {
 
     /// Whether it is the Subagent of an Agent's Director.
     fn leads_to_agent(&self, key: &ItemKey) -> bool {
-        let Some(ItemBody::Subagent(subagent)) = self.items.get(key).map(|record| &record.item.body)
+        let Some(ItemBody::Subagent(subagent)) =
+            self.items.get(key).map(|record| &record.item.body)
         else {
             return false;
         };

@@ -458,7 +458,7 @@ impl AgentHost {
                 SubagentAnswer::Dedicated {
                     subagent_run_id,
                     platform_info,
-                    ..
+                    subagent_event_id,
                 },
             ) => {
                 driver.run_id = Some(subagent_run_id.clone());
@@ -471,6 +471,7 @@ impl AgentHost {
                         id,
                         run_id,
                         platform: platform_info,
+                        begins_after: subagent_event_id,
                     },
                 );
             }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use subagent::{EndCause, JobEnd, JobPlan, Surroundings, plan};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A line of error output is remembered to this length.
@@ -23,12 +23,27 @@ pub(crate) struct Control {
     pub(crate) cause: EndCause,
 }
 
+impl Control {
+    /// This wish and an earlier one that may not have been followed yet: the harder one counts, and a shutdown stays one.
+    pub(crate) fn joined(self, earlier: Option<Control>) -> Control {
+        let Some(earlier) = earlier else { return self };
+        Control {
+            immediately: self.immediately || earlier.immediately,
+            cause: if earlier.cause == EndCause::Shutdown {
+                earlier.cause
+            } else {
+                self.cause
+            },
+        }
+    }
+}
+
 /// Runs the attempt to its end.
 pub(crate) async fn run(
     subagent: Arc<Inner>,
     attempt: Attempt,
     order: Box<Order>,
-    controlled: mpsc::UnboundedReceiver<Control>,
+    controlled: watch::Receiver<Option<Control>>,
 ) {
     let outcome = match plan_of(&subagent, &attempt, &order) {
         Ok(plan) => execute(&subagent, &attempt, &plan, controlled).await,
@@ -92,10 +107,11 @@ async fn execute(
     subagent: &Inner,
     attempt: &Attempt,
     plan: &JobPlan,
-    mut controlled: mpsc::UnboundedReceiver<Control>,
+    mut controlled: watch::Receiver<Option<Control>>,
 ) -> Outcome {
     // The job may have been killed before its process could be started.
-    if let Ok(control) = controlled.try_recv() {
+    let wish = *controlled.borrow_and_update();
+    if let Some(control) = wish {
         let problem = Problem::new(
             "ProcessCancelledBeforeStart",
             "the job was killed before its process was started",
@@ -125,8 +141,9 @@ async fn execute(
     };
     tracing::debug!(%attempt, pid = running.pid(), "a job's process has been started");
     let watched = Watched::new(running, plan);
-    let (status, cause, last_error_line) =
-        watched.to_the_end(subagent, attempt, &mut controlled).await;
+    let (status, cause, last_error_line) = watched
+        .follow_to_the_end(subagent, attempt, &mut controlled)
+        .await;
     let values = process::read_return_values(values.path())
         .map(|values| values.into_iter().collect())
         .map_err(|bad| bad.to_string());
@@ -218,11 +235,11 @@ impl Watched {
         watched
     }
 
-    async fn to_the_end(
+    async fn follow_to_the_end(
         mut self,
         subagent: &Inner,
         attempt: &Attempt,
-        controlled: &mut mpsc::UnboundedReceiver<Control>,
+        controlled: &mut watch::Receiver<Option<Control>>,
     ) -> (ExitStatus, EndCause, Option<String>) {
         let status = loop {
             // While the Director is behind, the job waits in its next write; it can be ended all the same.
@@ -231,7 +248,12 @@ impl Watched {
             let alarm = [self.timeout_at, self.grace_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                Some(control) = controlled.recv() => self.on_control(control),
+                Ok(()) = controlled.changed() => {
+                    let wish = *controlled.borrow_and_update();
+                    if let Some(control) = wish {
+                        self.on_control(control);
+                    }
+                }
                 () = until(alarm), if alarm.is_some() => self.on_alarm(),
                 event = self.running.next(), if has_room => match event {
                     Some(Event::Output { stream, text }) => self.on_output(subagent, attempt, stream, text),
@@ -289,7 +311,7 @@ impl Watched {
         for effect in effects {
             match effect {
                 process::Effect::ArmTimeout(after) => {
-                    self.timeout_at = Some(Instant::now() + after)
+                    self.timeout_at = Some(Instant::now() + after);
                 }
                 process::Effect::ArmGrace(after) => self.grace_at = Some(Instant::now() + after),
                 process::Effect::SendTerm => self.running.terminate(),

@@ -136,8 +136,15 @@ impl SubagentLink {
         }
     }
 
-    /// Takes the Subagent for the Agent; answers the identity of its life and its machine.
-    pub async fn dedicate(&self, me: &Linked) -> Result<(RunId, Option<PlatformInfo>), LinkError> {
+    /// Takes the Subagent for the Agent; answers the identity of its life, its machine and behind which event its report begins.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other answer is a wrong one"
+    )]
+    pub async fn dedicate(
+        &self,
+        me: &Linked,
+    ) -> Result<(RunId, Option<PlatformInfo>, EventId), LinkError> {
         let command = SubagentCommand::DedicateSubagent {
             subagent_id: me.subagent_id.clone(),
             agent_path: me.agent_path.clone(),
@@ -148,13 +155,17 @@ impl SubagentLink {
             SubagentAnswer::Dedicated {
                 subagent_run_id,
                 platform_info,
-                ..
-            } => Ok((subagent_run_id, platform_info)),
+                subagent_event_id,
+            } => Ok((subagent_run_id, platform_info, subagent_event_id)),
             other => Err(unexpected(&other)),
         }
     }
 
     /// Couples; answers the number of the coupling and the attempts that the Subagent knows.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other answer is a wrong one"
+    )]
     pub async fn couple(
         &self,
         id: &SubagentId,
@@ -176,6 +187,10 @@ impl SubagentLink {
     }
 
     /// Sends commands within a coupling, as one batch; answers each.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other answer is a wrong one"
+    )]
     pub async fn commands(
         &self,
         coupling: u64,

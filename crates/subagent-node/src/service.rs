@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subagent::{Effect, State};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 /// How much of a report is handed over at once.
 const REPORT_PIECE: usize = 1 << 20;
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     pub(crate) working_directory: PathBuf,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) settings: JobSettings,
-    controls: Mutex<BTreeMap<Attempt, mpsc::UnboundedSender<Control>>>,
+    controls: Mutex<BTreeMap<Attempt, watch::Sender<Option<Control>>>>,
     /// The number of the newest event, so that readers wait without polling.
     reported: watch::Sender<EventId>,
     /// The Director has confirmed something: writers that wait for room look again.
@@ -250,7 +250,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn controls(&self) -> MutexGuard<'_, BTreeMap<Attempt, mpsc::UnboundedSender<Control>>> {
+    fn controls(&self) -> MutexGuard<'_, BTreeMap<Attempt, watch::Sender<Option<Control>>>> {
         self.controls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -264,7 +264,7 @@ impl Inner {
         for effect in effects {
             match effect {
                 Effect::Start { attempt, order, .. } => {
-                    let (control, controlled) = mpsc::unbounded_channel();
+                    let (control, controlled) = watch::channel(None);
                     self.controls().insert(attempt.clone(), control);
                     tokio::spawn(job::run(self.clone(), attempt, order, controlled));
                 }
@@ -274,8 +274,8 @@ impl Inner {
                     cause,
                 } => {
                     if let Some(control) = self.controls().get(&attempt) {
-                        // Whoever does not listen any more has ended.
-                        let _ended = control.send(Control { immediately, cause });
+                        let wish = Control { immediately, cause };
+                        control.send_modify(|known| *known = Some(wish.joined(*known)));
                     }
                 }
                 Effect::End { restart } => {

@@ -169,6 +169,7 @@ fn program(executable: &Executable, scope: &dyn Scope) -> Result<PlannedProgram,
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a conversion for map_err")]
 fn problem(error: EvalError) -> Problem {
     Problem::plain(error.to_string())
 }

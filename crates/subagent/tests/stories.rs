@@ -1,6 +1,7 @@
 //! A Subagent's decisions in the words of an operator.
 #![expect(
     clippy::unwrap_used,
+    clippy::unwrap_in_result,
     reason = "a story that cannot be set up fails at that line"
 )]
 

@@ -407,7 +407,10 @@ fn ag06_an_agent_goes_together_with_its_subagent_and_both_can_be_added_again() {
     );
     world.run();
     let story = world.item_story("ALFA");
-    let gone: Vec<_> = story.iter().filter(|kind| **kind == "ItemDeleted").collect();
+    let gone: Vec<_> = story
+        .iter()
+        .filter(|kind| **kind == "ItemDeleted")
+        .collect();
     assert_eq!(gone.len(), 2, "AG-06: both are gone: {story:?}");
     world.agent("ALFA");
     world.replay();

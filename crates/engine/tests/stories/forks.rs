@@ -440,6 +440,10 @@ fn a_child_that_is_forked_anew_goes_on_counting_its_attempts() {
     world.script("A|x", "0/try+0:0/fork+x:0", [returned(1)]);
     world.script("A|x", "0/try+1:0/fork+x:0", [returned(1)]);
     world.add(r#"{"id":"A","workflowPath":"again"}"#);
-    let order = world.controller.state.order(&"A".into()).expect("it has failed");
+    let order = world
+        .controller
+        .state
+        .order(&"A".into())
+        .expect("it has failed");
     assert_eq!(order.attempts, 2, "an attempt is never named twice");
 }
