@@ -19,6 +19,7 @@ pub(crate) async fn workflow_versions(case: &Case) -> Result<()> {
     quick["instructions"][0]["job"]["executable"]["script"] = json!(":");
     // The old version's process holds its job's only slot; the new version's job is another one.
     drive.deploy(std::slice::from_ref(&quick)).await?;
+    drive.settle().await?;
     let before = count(&drive, "VersionedItemChanged");
     drive
         .deploy(std::slice::from_ref(&quick))
