@@ -25,7 +25,10 @@ impl<T> Default for Histogram<T> {
 impl<T> Histogram<T> {
     /// Nothing counted yet.
     pub fn new() -> Self {
-        Histogram { counts: [0; 65], slots: PhantomData }
+        Histogram {
+            counts: [0; 65],
+            slots: PhantomData,
+        }
     }
 
     /// Counts a value.
@@ -105,7 +108,11 @@ pub struct PercentileStats {
 
 impl fmt::Display for PercentileStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[samples: {}, P50: {}, P90: {}, P99: {}]", self.samples, self.p50, self.p90, self.p99)
+        write!(
+            f,
+            "[samples: {}, P50: {}, P90: {}, P99: {}]",
+            self.samples, self.p50, self.p90, self.p99
+        )
     }
 }
 
@@ -143,7 +150,10 @@ mod tests {
         histogram.record_n(5, 98);
         histogram.record(1000);
         let stats = histogram.percentile_stats();
-        assert_eq!((stats.samples, stats.p0_1, stats.p50, stats.p99, stats.p99_9), (100, 0, 4, 4, 512));
+        assert_eq!(
+            (stats.samples, stats.p0_1, stats.p50, stats.p99, stats.p99_9),
+            (100, 0, 4, 4, 512)
+        );
     }
 
     #[test]
