@@ -125,10 +125,10 @@ impl Faults {
             .into_iter()
             .partition(|(at, _)| *at <= now);
         self.heals = later;
-        self.heal(world, due)
+        Faults::heal(world, due)
     }
 
-    fn heal(&mut self, world: &mut World, due: Vec<(Instant, Heal)>) -> Result<()> {
+    fn heal(world: &mut World, due: Vec<(Instant, Heal)>) -> Result<()> {
         for (_, heal) in due {
             match heal {
                 Heal::Start(name) => world.node(&name).start()?,
@@ -142,10 +142,10 @@ impl Faults {
     /// Heals everything at once.
     pub(crate) async fn heal_all(&mut self, world: &mut World) -> Result<()> {
         let all = std::mem::take(&mut self.heals);
-        self.heal(world, all)?;
+        Faults::heal(world, all)?;
         self.look_for_dead(world, Instant::now())?;
         let restarts = std::mem::take(&mut self.heals);
-        self.heal(world, restarts)?;
+        Faults::heal(world, restarts)?;
         for name in world.node_names() {
             world.node(&name).wait_ready().await?;
         }

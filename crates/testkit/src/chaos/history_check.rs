@@ -1,6 +1,7 @@
 //! Whether the traces fit together: the load's list, the jobs' markers, the events as read in pieces and as read in one go.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::life_check::Lives;
 use super::load::Acknowledged;
@@ -131,9 +132,10 @@ fn attempt_faults(markers: &Markers, lives: &Lives) -> Vec<String> {
 
 /// Output of jobs that succeeded is whole and in order.
 fn output_faults(lives: &Lives) -> Vec<String> {
-    let whole: String = (0..OUTPUT_LINES)
-        .map(|line| format!("line {line} of the output\n"))
-        .collect();
+    let mut whole = String::new();
+    for line in 0..OUTPUT_LINES {
+        let _infallible = writeln!(whole, "line {line} of the output");
+    }
     lives
         .attempts
         .iter()

@@ -63,7 +63,7 @@ impl Life {
 /// What all orders have gone through.
 #[derive(Debug, Default)]
 pub(crate) struct Lives {
-    lives: BTreeMap<String, Life>,
+    of_orders: BTreeMap<String, Life>,
     pub(crate) faults: Vec<String>,
     /// Attempts that were started, with whether they are known to have ended well.
     pub(crate) attempts: BTreeMap<(String, u32), Option<bool>>,
@@ -86,7 +86,7 @@ impl Lives {
 
     /// How an order stands at the end: its phase in words.
     pub(crate) fn standing(&self, order: &str) -> String {
-        self.lives.get(order).map_or_else(
+        self.of_orders.get(order).map_or_else(
             || "was never added".to_owned(),
             |life| format!("{:?}, {:?}", life.phase, life.place),
         )
@@ -97,7 +97,7 @@ impl Lives {
         let json = &seen.json;
         if seen.kind == "OrderAdded" {
             let life = Life::begin(Phase::Fresh, Place::AtController, serde_json::json!([0]));
-            return match self.lives.insert(id, life) {
+            return match self.of_orders.insert(id, life) {
                 None => Ok(()),
                 Some(_) => Err("added twice".to_owned()),
             };
@@ -108,7 +108,7 @@ impl Lives {
         if seen.kind == "OrderJoined" {
             self.join(&id);
         }
-        let Some(life) = self.lives.get_mut(&id) else {
+        let Some(life) = self.of_orders.get_mut(&id) else {
             return Err("the order is unknown".to_owned());
         };
         if matches!(life.phase, Phase::Ended | Phase::Deleted)
@@ -121,7 +121,7 @@ impl Lives {
         }
         match seen.kind.as_str() {
             "OrderAttachable" => {
-                move_place(life, &Place::AtController, Place::Attaching(agent_of(json)))?
+                move_place(life, &Place::AtController, Place::Attaching(agent_of(json)))?;
             }
             "OrderAttached" => {
                 let agent = agent_of(json);
@@ -133,11 +133,15 @@ impl Lives {
             }
             "OrderDetachable" => match life.place.clone() {
                 Place::Attached(agent) => life.place = Place::Detaching(agent),
-                other => return Err(format!("not attached but {other:?}")),
+                other @ (Place::AtController | Place::Attaching(_) | Place::Detaching(_)) => {
+                    return Err(format!("not attached but {other:?}"));
+                }
             },
             "OrderDetached" => match life.place.clone() {
                 Place::Detaching(_) => life.place = Place::AtController,
-                other => return Err(format!("not detaching but {other:?}")),
+                other @ (Place::AtController | Place::Attaching(_) | Place::Attached(_)) => {
+                    return Err(format!("not detaching but {other:?}"));
+                }
             },
             "OrderStarted" => {
                 if life.phase != Phase::Fresh {
@@ -221,10 +225,8 @@ impl Lives {
                 }
                 life.phase = Phase::Processed;
             }
-            "OrderProcessingKilled" => {
-                if life.phase != Phase::Processed {
-                    return Err(format!("killed while {:?}", life.phase));
-                }
+            "OrderProcessingKilled" if life.phase != Phase::Processed => {
+                return Err(format!("killed while {:?}", life.phase));
             }
             "OrderFinished" | "OrderCancelled" | "OrderFailed" | "OrderFailedInFork" => {
                 if matches!(life.phase, Phase::Processing | Phase::Forked) {
@@ -242,7 +244,7 @@ impl Lives {
     }
 
     fn fork(&mut self, id: &str, json: &Value) -> Result<(), String> {
-        let Some(parent) = self.lives.get_mut(id) else {
+        let Some(parent) = self.of_orders.get_mut(id) else {
             return Err("the parent is unknown".to_owned());
         };
         let children: Vec<String> = json["children"]
@@ -257,20 +259,20 @@ impl Lives {
             // A second fork of the same parent may use the same names again; their attempts are counted on.
             let mut life = Life::begin(Phase::Ready, place.clone(), Value::Null);
             life.starts = starts;
-            self.lives.insert(child, life);
+            self.of_orders.insert(child, life);
         }
         Ok(())
     }
 
     /// The parent counts on from the attempts of its children.
     fn join(&mut self, id: &str) {
-        let children = self.lives.get(id).map(|life| life.children.clone());
+        let children = self.of_orders.get(id).map(|life| life.children.clone());
         let starts = children
             .into_iter()
             .flatten()
-            .filter_map(|child| self.lives.get(&child).map(|life| life.starts))
+            .filter_map(|child| self.of_orders.get(&child).map(|life| life.starts))
             .max();
-        if let (Some(starts), Some(parent)) = (starts, self.lives.get_mut(id)) {
+        if let (Some(starts), Some(parent)) = (starts, self.of_orders.get_mut(id)) {
             parent.starts = parent.starts.max(starts);
         }
     }

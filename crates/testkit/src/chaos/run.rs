@@ -18,7 +18,7 @@ use crate::world::{AgentPlan, Plan, Seen, World, processes_of};
 
 const TURN: Duration = Duration::from_millis(20);
 /// After everything has been healed, all orders must end within this time.
-const DRAIN_WITHIN: Duration = Duration::from_secs(180);
+const DRAIN_WITHIN: Duration = Duration::from_mins(3);
 /// Faults told in full; of more there is only the number.
 const TOLD: usize = 30;
 
@@ -98,7 +98,7 @@ async fn run_in(world: &mut World, settings: Settings) -> Result<Chaos> {
     found.append(&mut faults.findings.clone());
     for (kind, count) in &faults.counts {
         // A run of a few seconds cannot have them all.
-        if *count == 0 && settings.duration >= Duration::from_secs(60) {
+        if *count == 0 && settings.duration >= Duration::from_mins(1) {
             found.push(format!("no fault of the kind “{kind}” was made"));
         }
     }
@@ -183,7 +183,11 @@ async fn leftovers(world: &mut World) -> Result<Vec<String>> {
 }
 
 fn write_traces(world: &World, events: &[Seen], faults: &Faults) -> Result<()> {
-    let lines: String = events.iter().map(|seen| format!("{seen}\n")).collect();
+    let mut lines = String::new();
+    for seen in events {
+        lines.push_str(&seen.to_string());
+        lines.push('\n');
+    }
     std::fs::write(world.dir().join("events.ndjson"), lines)
         .context("the events cannot be kept")?;
     std::fs::write(world.dir().join("faults"), faults.diary.join("\n"))

@@ -336,7 +336,7 @@ fn filled(value: &Value, tmp: &str) -> Value {
             .iter()
             .map(|(name, value)| (name.clone(), filled(value, tmp)))
             .collect(),
-        other => other.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 

@@ -93,7 +93,7 @@ fn brief(seen: &Seen) -> String {
     let mut text = seen.kind.clone();
     for field in ["to", "movedTo", "position"] {
         if let Some(position) = position::text_of(&seen.json[field]) {
-            text.push_str(&format!("({position})"));
+            text.extend(["(", &position, ")"]);
         }
     }
     if let Some(outcome) = seen.json.get("outcome") {
@@ -184,7 +184,7 @@ fn time_matches(seen: &Seen, actual: &Value, expected: &Value) -> Result<(), Str
         .trim_end_matches('s')
         .trim()
         .parse()
-        .map_err(|_| format!("the case tells a time as {text}"))?;
+        .map_err(|error| format!("the case tells a time as {text}: {error}"))?;
     let Some(at) = actual.as_i64() else {
         return Err(format!("{} has no time but should be {text}", seen.kind));
     };
@@ -201,26 +201,26 @@ mod tests {
 
     use super::*;
 
-    fn seen(json: Value) -> Seen {
+    fn seen(json: &Value) -> Seen {
         Seen::from_line(json.to_string().as_bytes()).unwrap()
     }
 
-    fn expected(json: Value) -> Expected {
-        Expected::read(&json).unwrap()
+    fn expected(json: &Value) -> Expected {
+        Expected::read(json).unwrap()
     }
 
     #[test]
     fn only_listed_fields_are_compared() {
-        let processed = seen(json!({"eventId": 1, "Key": "A", "TYPE": "OrderProcessed",
+        let processed = seen(&json!({"eventId": 1, "Key": "A", "TYPE": "OrderProcessed",
             "outcome": {"TYPE": "Succeeded", "namedValues": {"returnCode": 0, "x": 1}}}));
         let told = |code: i64| {
             expected(
-                json!({"OrderProcessed": {"outcome": {"TYPE": "Succeeded", "namedValues": {"returnCode": code}}}}),
+                &json!({"OrderProcessed": {"outcome": {"TYPE": "Succeeded", "namedValues": {"returnCode": code}}}}),
             )
         };
         assert_eq!(matches(&processed, &told(0)), Ok(()));
         assert!(matches(&processed, &told(1)).is_err());
-        assert!(matches(&processed, &expected(json!("OrderMoved"))).is_err());
+        assert!(matches(&processed, &expected(&json!("OrderMoved"))).is_err());
     }
 
     #[test]
@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_missing_or_further_event_is_a_difference() {
-        let added = seen(json!({"eventId": 1, "Key": "A", "TYPE": "OrderAdded"}));
-        let list = [expected(json!("OrderAdded"))];
+        let added = seen(&json!({"eventId": 1, "Key": "A", "TYPE": "OrderAdded"}));
+        let list = [expected(&json!("OrderAdded"))];
         assert_eq!(difference("A", std::slice::from_ref(&added), &list), None);
         assert!(difference("A", &[], &list).is_some());
         assert!(difference("A", &[added.clone(), added], &list).is_some());
@@ -243,9 +243,9 @@ mod tests {
     #[test]
     fn a_told_distance_is_measured_from_the_event() {
         let retrying = seen(
-            json!({"eventId": 5_000_000, "Key": "A", "TYPE": "OrderRetrying", "delayedUntil": 6_000}),
+            &json!({"eventId": 5_000_000, "Key": "A", "TYPE": "OrderRetrying", "delayedUntil": 6_000}),
         );
-        let told = |text: &str| expected(json!({"OrderRetrying": {"delayedUntil": text}}));
+        let told = |text: &str| expected(&json!({"OrderRetrying": {"delayedUntil": text}}));
         assert_eq!(matches(&retrying, &told("t1+1s")), Ok(()));
         assert!(matches(&retrying, &told("t1+2s")).is_err());
     }

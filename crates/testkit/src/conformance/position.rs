@@ -9,7 +9,7 @@ pub(crate) fn text_of(position: &Value) -> Option<String> {
     for (index, part) in parts.iter().enumerate() {
         match (index % 2, part) {
             (0, Value::Number(nr)) => text.push_str(&nr.to_string()),
-            (1, Value::String(branch)) => text.push_str(&format!("/{branch}:")),
+            (1, Value::String(branch)) => text.extend(["/", branch, ":"]),
             _ => return None,
         }
     }

@@ -16,7 +16,7 @@ use super::{expressions, scenarios};
 
 const NOT_YET: &str = include_str!("../../conformance/not-yet.yaml");
 /// Far more than any case takes.
-const TIME_LIMIT: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_mins(2);
 
 /// The result of a run.
 #[derive(Clone, Debug)]

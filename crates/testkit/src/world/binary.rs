@@ -45,10 +45,6 @@ fn profile_dir(own: &Path) -> Option<&Path> {
     Some(dir)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test's own tool, not a job of Mainspring"
-)]
 fn build(profile_dir: &Path) -> Result<()> {
     let target = profile_dir
         .parent()

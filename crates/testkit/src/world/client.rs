@@ -93,10 +93,11 @@ impl Api {
 
     /// Posts operations on items.
     pub async fn items(&self, operations: &[Value]) -> Result<Answer> {
-        let body: String = operations
-            .iter()
-            .map(|operation| format!("{operation}\n"))
-            .collect();
+        let mut body = String::new();
+        for operation in operations {
+            body.push_str(&operation.to_string());
+            body.push('\n');
+        }
         self.post("/controller/api/item", NDJSON, body).await
     }
 
@@ -173,7 +174,7 @@ fn judged(outcome: std::result::Result<Value, ClientError>) -> Result<Answer> {
         }) => Ok(Err(Refused {
             status: status.as_u16(),
             code: problem.code.as_deref().map(str::to_owned),
-            message: problem.message.to_string(),
+            message: problem.message,
         })),
         Err(error) => Err(error.into()),
     }

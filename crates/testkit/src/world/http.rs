@@ -1,5 +1,6 @@
 //! Plain HTTP as bytes, for what a well-behaved client never sends and never sees.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -100,10 +101,10 @@ fn is_whole(bytes: &[u8]) -> bool {
 fn head(method: &str, path: &str, token: Option<&str>, headers: &[(&str, &str)]) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     if let Some(token) = token {
-        text.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        let _infallible = write!(text, "Authorization: Bearer {token}\r\n");
     }
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        let _infallible = write!(text, "{name}: {value}\r\n");
     }
     text.push_str("\r\n");
     text

@@ -311,10 +311,6 @@ impl World {
     }
 
     /// Runs an operator's command against the Controller.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what is started here is the program under test"
-    )]
     pub fn command_line(&self, arguments: &[&str]) -> Result<std::process::Output> {
         let controller = self.node_ref(CONTROLLER)?;
         std::process::Command::new(super::binary::mainspring()?)
@@ -347,7 +343,9 @@ impl World {
             text.push('\n');
         }
         for fault in self.follower().faults() {
-            text.push_str(&format!("  reader: {fault}\n"));
+            text.push_str("  reader: ");
+            text.push_str(&fault);
+            text.push('\n');
         }
         for node in self.nodes.values() {
             text.push_str(&node.log_tail(12));
@@ -370,10 +368,10 @@ impl Drop for World {
         self.follower = None;
         self.nodes.clear();
         wreckage::clear(&self.mark);
-        if let Some(dir) = self.dir.take() {
-            if self.is_kept || std::thread::panicking() {
-                eprintln!("logs and data are kept in {}", dir.keep().display());
-            }
+        if let Some(dir) = self.dir.take()
+            && (self.is_kept || std::thread::panicking())
+        {
+            eprintln!("logs and data are kept in {}", dir.keep().display());
         }
     }
 }

@@ -129,5 +129,5 @@ async fn who_speaks_no_http_or_never_ends_his_request_disturbs_nobody() {
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     let health = http::get(address, "/health", None).await.unwrap();
-    assert_eq!(health.status, 200);
+    assert_eq!(health.status, 200, "with {} idle connections", idle.len());
 }

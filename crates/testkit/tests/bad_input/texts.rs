@@ -14,7 +14,7 @@ async fn refused(operations: &[Value], words: &[&str]) {
     assert_eq!(events(&world).await, before, "nothing has changed");
 }
 
-fn workflow(instructions: Value) -> Value {
+fn workflow(instructions: &Value) -> Value {
     text(&json!({"TYPE": "Workflow", "path": "w", "instructions": instructions}))
 }
 
@@ -47,7 +47,7 @@ async fn broken_json_is_refused_with_its_line_and_column() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_misspelt_field_is_named_with_its_place_and_the_nearest_known_one() {
     let job = json!({"agentPath": "ALFA", "parallelizm": 2, "executable": {"TYPE": "ShellScriptExecutable", "script": ":"}});
-    let item = workflow(json!([{"TYPE": "Execute.Anonymous", "job": job}]));
+    let item = workflow(&json!([{"TYPE": "Execute.Anonymous", "job": job}]));
     refused(
         &[item],
         &[
@@ -63,7 +63,7 @@ async fn a_misspelt_field_is_named_with_its_place_and_the_nearest_known_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_type_is_told_with_its_place() {
     let item = workflow(
-        json!([{"TYPE": "Try", "try": {"instructions": []}, "catch": {"instructions": []}, "maxTries": "many"}]),
+        &json!([{"TYPE": "Try", "try": {"instructions": []}, "catch": {"instructions": []}, "maxTries": "many"}]),
     );
     refused(&[item], &["/instructions/0/maxTries"]).await;
 }
@@ -129,25 +129,18 @@ async fn parameters_that_need_each_other_are_refused_with_the_order() {
         "TYPE": "Workflow", "path": "circle", "instructions": [],
         "orderPreparation": {"parameters": {"a": {"final": "$b"}, "b": {"final": "$a"}}},
     });
-    // Where the circle is noticed at once, so much the better.
-    let answer = world.api().items(&[text(&workflow)]).await.unwrap();
-    let refused = match answer {
-        Err(refused) => refused,
-        Ok(_) => {
-            let before = events(&world).await;
-            let add = json!({"TYPE": "AddOrder", "order": {"id": "O", "workflowPath": "circle"}});
-            let refused = world.api().command(&add).await.unwrap().unwrap_err();
-            assert_eq!(events(&world).await, before, "nothing has changed");
-            refused
-        }
-    };
+    world.api().change_items(&[text(&workflow)]).await.unwrap();
+    let before = events(&world).await;
+    let add = json!({"TYPE": "AddOrder", "order": {"id": "O", "workflowPath": "circle"}});
+    let refused = world.api().command(&add).await.unwrap().unwrap_err();
+    assert_eq!(events(&world).await, before, "nothing has changed");
     assert_says(&refused, &["'a' depends on itself"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expression_that_cannot_be_read_is_drawn_with_its_place() {
     let item = workflow(
-        json!([{"TYPE": "If", "ifThens": [{"predicate": "$a == == 1", "then": {"instructions": []}}]}]),
+        &json!([{"TYPE": "If", "ifThens": [{"predicate": "$a == == 1", "then": {"instructions": []}}]}]),
     );
     refused(&[item], &["/instructions/0/ifThens/0/predicate"]).await;
 }

@@ -71,7 +71,7 @@ async fn crash(drive: &mut Drive<'_>, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Removes what goes from an OrderProcessingStarted to the OrderMoved after the loss of the process.
+/// Removes what goes from an `OrderProcessingStarted` to the `OrderMoved` after the loss of the process.
 pub(crate) fn without_lost_attempts(events: Vec<Seen>) -> Vec<Seen> {
     let mut kept: Vec<Seen> = Vec::new();
     let mut is_after_loss = false;
@@ -174,9 +174,7 @@ fn last_segment(state: &Path) -> Result<PathBuf> {
         let name = path
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
-        name.is_some_and(|name| {
-            name.contains("segment") || name.ends_with(".log") || name.ends_with(".seg")
-        })
+        name.is_some_and(|name| name.contains("segment"))
     };
     let mut segments: Vec<PathBuf> = files
         .iter()
