@@ -19,7 +19,7 @@ const ATTACHMENT: [&str; 4] = [
     "OrderDetached",
 ];
 /// How far a told time may be from the real one, in milliseconds.
-const TOLERANCE: i64 = 50;
+const TOLERANCE: i64 = 200;
 
 /// The events of an order as the case looks at them.
 pub(crate) fn viewed(events: Vec<Seen>, expected: &[Expected], view: View) -> Vec<Seen> {

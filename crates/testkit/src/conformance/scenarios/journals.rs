@@ -186,7 +186,7 @@ pub(crate) async fn the_event_stream(case: &Case) -> Result<()> {
     let begin = Instant::now();
     let nothing = read(&api, &format!("after={}&timeout=0", ids[count - 1])).await?;
     ensure!(
-        nothing.is_empty() && begin.elapsed() < Duration::from_millis(150),
+        nothing.is_empty() && begin.elapsed() < Duration::from_secs(2),
         "empty at once"
     );
     let begin = Instant::now();
