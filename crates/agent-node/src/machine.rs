@@ -3,7 +3,7 @@
 use agent::{Standing, State};
 use model::{
     AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, PlatformInfo, Problem, RunId,
-    Stamped, SubagentId, SubagentStamped, SubagentStateEvent, Timestamp, UserId,
+    Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::collections::BTreeMap;
@@ -232,15 +232,12 @@ impl Machine for AgentMachine {
                 platform,
                 begins_after,
             } => {
-                let mut events = self.state.on_subagent_dedicated(&id, &run_id, platform);
-                // A process that was this Agent's before, and is so anew, has let go what was confirmed then.
-                if !events.is_empty() && begins_after > EventId::BEFORE_FIRST {
-                    let observed = SubagentStateEvent::SubagentEventsObserved {
-                        until_event_id: begins_after,
-                    };
-                    events.push(Event::Subagent(id, observed));
-                }
+                let events = self.state.on_subagent_dedicated(&id, &run_id, platform);
                 self.record_all(facts, events)?;
+                // What it has let go, this Agent has confirmed, maybe before the Subagent was removed and added again, or just now
+                // by a confirmation that was still under way then.
+                let observed = self.state.on_subagent_observed(&id, begins_after);
+                self.record_all(facts, observed)?;
             }
             Input::SubagentCoupled { id } => {
                 let event = self.state.on_subagent_coupled(&id);
@@ -312,5 +309,85 @@ impl Machine for AgentMachine {
 
     fn released(&self) -> EventId {
         self.state.released()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{AgentPath, ItemKey, SignedText};
+
+    fn ask(machine: &mut AgentMachine, facts: &mut Facts, input: Input) -> AgentAnswer {
+        match machine.take(input, facts).expect("the input fits") {
+            Reply::Answer(answer) => answer,
+            Reply::Done => AgentAnswer::Accepted,
+        }
+    }
+
+    fn command(command: AgentCommand, coupling: Option<u64>) -> Input {
+        Input::Command {
+            user: UserId::new("C"),
+            command,
+            torn: EventId::BEFORE_FIRST,
+            coupling,
+        }
+    }
+
+    #[test]
+    fn a_subagent_that_let_something_go_meanwhile_is_followed_from_where_it_stands() {
+        let platform = PlatformInfo {
+            version: "1".into(),
+            hostname: "host".into(),
+            system: "linux".into(),
+        };
+        let run_id = RunId::new("agent-life");
+        let mut machine =
+            AgentMachine::in_surroundings(run_id.clone(), BTreeMap::new(), "UTC".into(), platform);
+        let mut facts = Facts::new(Timestamp::from_millis(1_000_000), EventId::BEFORE_FIRST);
+        let dedicate = AgentCommand::DedicateAgentDirector {
+            agent_path: AgentPath::new("ALFA"),
+            directors: vec!["ALFA-0".into()],
+            controller_id: "C".into(),
+            controller_run_id: RunId::new("c"),
+        };
+        ask(&mut machine, &mut facts, command(dedicate, None));
+        let couple = AgentCommand::CoupleController {
+            agent_path: AgentPath::new("ALFA"),
+            agent_run_id: run_id,
+            event_id: EventId::BEFORE_FIRST,
+            controller_run_id: RunId::new("c"),
+        };
+        let answer = ask(&mut machine, &mut facts, command(couple, None));
+        let AgentAnswer::Coupled { coupling, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        let key: ItemKey = serde_json::from_str("\"Subagent:S\"").expect("a key");
+        let text =
+            r#"{"TYPE":"SubagentItem","id":"S","agentPath":"ALFA","uri":"http://127.0.0.1:1"}"#;
+        let item = SignedText {
+            string: text.into(),
+            signature: None,
+        };
+        let attach = AgentCommand::AttachItem {
+            item,
+            key,
+            item_revision: None,
+        };
+        ask(&mut machine, &mut facts, command(attach, Some(coupling)));
+        let id = SubagentId::new("S");
+        // The second answer comes after a failed coupling: a late confirmation has arrived in between.
+        for begins_after in [0, 1] {
+            let dedicated = Input::SubagentDedicated {
+                id: id.clone(),
+                run_id: RunId::new("subagent-life"),
+                platform: None,
+                begins_after: EventId(begins_after),
+            };
+            ask(&mut machine, &mut facts, dedicated);
+            assert_eq!(
+                machine.state.subagents()[&id].observed,
+                EventId(begins_after)
+            );
+        }
     }
 }
