@@ -289,6 +289,7 @@ async fn s70_a_silent_agent_delays_nobody() {
         while let Ok((stream, _)) = silent.accept().await {
             held.push(stream);
         }
+        held.len()
     });
     let alfa = Agent::start("ALFA", &dir.path().join("alfa")).await;
     let controller = controller_for(&dir.path().join("c"), &[("ALFA", &alfa)]).await;

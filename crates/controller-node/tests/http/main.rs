@@ -1,5 +1,11 @@
 //! A real Controller over HTTP on the loopback, with real Agents where one is needed.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::format_collect,
+    reason = "a world that cannot be set up fails the test at that line"
+)]
+
 mod access;
 mod agents;
 mod documentation;
