@@ -104,8 +104,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "sim",
-        holds: "the simulated world, 300 seeds",
-        run: Kind::Proof(&crate::sim::PROOF, &["--seeds", "300"]),
+        holds: "the simulated world, 300 seeds of an hour",
+        run: Kind::Proof(&crate::sim::PROOF, &["--seeds", "300", "--hours", "1"]),
     },
     Step {
         name: "conformance",
