@@ -301,6 +301,16 @@ impl Kernel {
             .filter(|until| *until > self.now)
     }
 
+    /// Counts the starts of a place.
+    pub fn life(&self, place: Place) -> u32 {
+        self.standing(place).life
+    }
+
+    /// How long a place has been as it is, up or down.
+    pub fn up_for(&self, place: Place) -> Duration {
+        self.now.since(self.standing(place).since)
+    }
+
     /// For how long a client would have heard nothing from a server.
     pub fn silence(&self, server: Place, client: Place) -> Duration {
         let standing = self.standing(server);

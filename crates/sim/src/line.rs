@@ -28,6 +28,8 @@ pub struct Line {
     pub is_local: bool,
     /// Counts the connections.
     pub generation: u64,
+    /// The server's life when this connection was dialled: a later life knows nothing of it and sends nothing over it.
+    server_life: u32,
     conn: Option<ConnId>,
     requests: u64,
     awaiting: Option<u64>,
@@ -44,6 +46,7 @@ impl Line {
             server,
             is_local,
             generation,
+            server_life: 0,
             conn: None,
             requests,
             awaiting: None,
@@ -55,6 +58,7 @@ impl Line {
     pub fn dial(&mut self, k: &mut Kernel) {
         self.generation += 1;
         self.awaiting = None;
+        self.server_life = k.life(self.server);
         self.conn = Some(k.dial(self.place, self.server, self.is_local));
     }
 
@@ -80,6 +84,7 @@ impl Line {
     /// Whether the stream has been silent for too long.
     pub fn is_silent(&self, k: &Kernel) -> bool {
         k.silence(self.server, self.place) >= IDLE_TIMEOUT
+            || (k.life(self.server) != self.server_life && k.up_for(self.server) >= IDLE_TIMEOUT)
     }
 
     /// Whether this is the present connection.
