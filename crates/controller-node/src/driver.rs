@@ -21,6 +21,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Without line or heartbeat for so long, the Agent counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// At least so many seconds between two chunks of an Agent's events: what happens alone is seen at once, and a flow
+/// of events takes few commits. Nothing on an Agent waits for it.
+const PACE: f64 = 0.005;
 /// Lines of an Agent that become one commit.
 const LINES_MAX: usize = 1000;
 /// Bytes of an Agent's lines that become one commit.
@@ -314,7 +317,7 @@ async fn follow(
 ) -> Ending {
     let stream = client
         .get_stream(
-            &format!("/agent/api/event?after={observed}&heartbeat=1"),
+            &format!("/agent/api/event?after={observed}&heartbeat=1&pace={PACE}"),
             PATIENCE,
         )
         .await;

@@ -18,6 +18,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// A chunk that is being collected goes when it has so many bytes.
+const COLLECTED_BYTES_MAX: usize = 1 << 20;
+
 /// What a reader asks for. Durations are decimal seconds.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -37,6 +40,8 @@ pub struct EventQuery {
     pub torn_older: Option<f64>,
     /// Collect events for so long after the first one.
     pub delay: Option<f64>,
+    /// At least so long between two chunks: the first events come at once, a flow of them comes in fewer pieces.
+    pub pace: Option<f64>,
 }
 
 /// Answers with the stream, or says why there is none.
@@ -58,6 +63,8 @@ pub async fn event_stream(
         left: query.limit.unwrap_or(usize::MAX),
         deadline: seconds("timeout", query.timeout)?.map(|timeout| Instant::now() + timeout),
         delay: seconds("delay", query.delay)?.unwrap_or_default(),
+        pace: seconds("pace", query.pace)?.unwrap_or_default(),
+        next_at: Instant::now(),
         first: None,
     };
     let heartbeat = seconds("heartbeat", query.heartbeat)?.filter(|every| !every.is_zero());
@@ -223,6 +230,9 @@ struct Follower {
     left: usize,
     deadline: Option<Instant>,
     delay: Duration,
+    pace: Duration,
+    /// When the next chunk may go.
+    next_at: Instant,
     first: Option<Bytes>,
 }
 
@@ -259,12 +269,15 @@ impl Follower {
         while self.left > 0 {
             let batch = self.next_batch().await?;
             let mut chunk = self.take(&batch.body);
-            if !chunk.is_empty() && !self.delay.is_zero() && self.left > 0 {
-                chunk = self.collect(chunk).await;
+            if chunk.is_empty() {
+                continue;
             }
-            if !chunk.is_empty() {
-                return Some(chunk);
+            if !(self.delay + self.pace).is_zero() {
+                let until = self.next_at.max(Instant::now() + self.delay);
+                chunk = self.collect(chunk, until).await;
+                self.next_at = Instant::now() + self.pace;
             }
+            return Some(chunk);
         }
         None
     }
@@ -284,10 +297,10 @@ impl Follower {
         Some(batch)
     }
 
-    async fn collect(&mut self, chunk: Bytes) -> Bytes {
-        let until = Instant::now() + self.delay;
+    async fn collect(&mut self, chunk: Bytes, until: Instant) -> Bytes {
         let mut collected = Vec::from(chunk);
         while self.left > 0
+            && collected.len() < COLLECTED_BYTES_MAX
             && let Ok(Some(batch)) = tokio::time::timeout_at(until, self.reader.next()).await
         {
             collected.extend_from_slice(&self.take(&batch.body));

@@ -11,6 +11,7 @@ use model::{EventId, RunId, SubagentCommand};
 use net::{BodyLimit, Closing, JsonBody, guard, stream_response};
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
 /// The largest batch of commands: orders carry their arguments.
 const COMMAND_LIMIT: usize = 64 << 20;
@@ -27,6 +28,8 @@ struct EventQuery {
     subagent_run_id: RunId,
     after: EventId,
     heartbeat: Option<f64>,
+    /// At least so many seconds between two chunks.
+    pace: Option<f64>,
 }
 
 /// The routes of a Subagent.
@@ -91,9 +94,11 @@ async fn events(
     if let Err(problem) = subagent.check_place(&run_id, query.after) {
         return problem_response(problem);
     }
+    let pace = duration(query.pace).unwrap_or_default();
     let source = futures::stream::unfold(
-        (subagent, run_id, query.after),
-        |(subagent, run_id, after)| async move {
+        (subagent, run_id, query.after, Instant::now()),
+        move |(subagent, run_id, after, next_at)| async move {
+            sleep_until(next_at).await;
             let events = subagent.events(&run_id, after).await.ok()?;
             let last = events.last()?.event_id;
             let mut lines = Vec::new();
@@ -101,11 +106,13 @@ async fn events(
                 serde_json::to_writer(&mut lines, &**event).ok()?;
                 lines.push(b'\n');
             }
-            Some((Bytes::from(lines), (subagent, run_id, last)))
+            let next_at = Instant::now() + pace;
+            Some((Bytes::from(lines), (subagent, run_id, last, next_at)))
         },
     );
-    let heartbeat = query
-        .heartbeat
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    stream_response(source, heartbeat, closing.as_deref())
+    stream_response(source, duration(query.heartbeat), closing.as_deref())
+}
+
+fn duration(seconds: Option<f64>) -> Option<Duration> {
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }

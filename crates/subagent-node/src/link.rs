@@ -14,6 +14,8 @@ use std::time::Duration;
 /// A Subagent's stream counts as broken after this silence.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// At least so many seconds between two chunks of events: shorter than the shortest job, and fewer commits where many end.
+const PACE: f64 = 0.001;
 
 /// Why a Subagent did not do or answer what it should.
 #[derive(Debug, thiserror::Error)]
@@ -216,7 +218,7 @@ impl SubagentLink {
             SubagentLink::Remote(RemoteLink(client)) => {
                 let heartbeat = HEARTBEAT.as_secs();
                 let path = format!(
-                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}"
+                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&pace={PACE}"
                 );
                 Ok(Events::Remote(
                     client.get_stream(&path, IDLE_TIMEOUT).await?,
