@@ -21,9 +21,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Without line or heartbeat for so long, the Agent counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// At least so many seconds between two chunks of an Agent's events: what happens alone is seen at once, and a flow
-/// of events takes few commits. Nothing on an Agent waits for it.
-const PACE: f64 = 0.005;
+/// Seconds between two chunks of a strong flow of an Agent's events ([`net::Pace`]).
+const PACE: f64 = 0.008;
 /// Lines of an Agent that become one commit.
 const LINES_MAX: usize = 1000;
 /// Bytes of an Agent's lines that become one commit.

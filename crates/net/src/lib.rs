@@ -14,6 +14,7 @@ mod listen;
 #[cfg(test)]
 mod loopback;
 mod ndjson;
+mod pace;
 mod peer;
 mod problem;
 mod secret;
@@ -28,6 +29,7 @@ pub use client::{Client, ClientSettings, Credentials};
 pub use guard::{BodyLimit, JsonBody, RawBody, guard};
 pub use listen::{BindError, Closing, Limits, Server};
 pub use ndjson::{LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response};
+pub use pace::Pace;
 pub use peer::{PeerIdentity, Role};
 pub use problem::{Problem, Refusal};
 pub use secret::Secret;

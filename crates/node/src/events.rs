@@ -12,7 +12,7 @@ use model::{
     AgentEvent, AgentOwnEvent, ControllerEvent, EventId, ItemEvent, JournalEvent, OrderEvent,
     SubagentStateEvent,
 };
-use net::{Closing, Problem, Refusal, stream_response};
+use net::{Closing, Pace, Problem, Refusal, stream_response};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,6 +20,9 @@ use tokio::time::Instant;
 
 /// A chunk that is being collected goes when it has so many bytes.
 const COLLECTED_BYTES_MAX: usize = 1 << 20;
+
+/// A strong flow of events, per second, where the reader does not say.
+const PACE_FLOW: f64 = 8000.0;
 
 /// What a reader asks for. Durations are decimal seconds.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,8 +43,10 @@ pub struct EventQuery {
     pub torn_older: Option<f64>,
     /// Collect events for so long after the first one.
     pub delay: Option<f64>,
-    /// At least so long between two chunks: the first events come at once, a flow of them comes in fewer pieces.
+    /// So long between two chunks of a strong flow ([`Pace`]).
     pub pace: Option<f64>,
+    /// Events per second that are a strong flow.
+    pub pace_flow: Option<f64>,
 }
 
 /// Answers with the stream, or says why there is none.
@@ -63,8 +68,8 @@ pub async fn event_stream(
         left: query.limit.unwrap_or(usize::MAX),
         deadline: seconds("timeout", query.timeout)?.map(|timeout| Instant::now() + timeout),
         delay: seconds("delay", query.delay)?.unwrap_or_default(),
-        pace: seconds("pace", query.pace)?.unwrap_or_default(),
-        next_at: Instant::now(),
+        pace: seconds("pace", query.pace)?
+            .map(|distance| Pace::new(distance, query.pace_flow.unwrap_or(PACE_FLOW))),
         first: None,
     };
     let heartbeat = seconds("heartbeat", query.heartbeat)?.filter(|every| !every.is_zero());
@@ -230,9 +235,7 @@ struct Follower {
     left: usize,
     deadline: Option<Instant>,
     delay: Duration,
-    pace: Duration,
-    /// When the next chunk may go.
-    next_at: Instant,
+    pace: Option<Pace>,
     first: Option<Bytes>,
 }
 
@@ -272,10 +275,15 @@ impl Follower {
             if chunk.is_empty() {
                 continue;
             }
-            if !(self.delay + self.pace).is_zero() {
-                let until = self.next_at.max(Instant::now() + self.delay);
+            if !self.delay.is_zero() || self.pace.is_some() {
+                let mut until = Instant::now() + self.delay;
+                if let Some(pace) = &self.pace {
+                    until = until.max(pace.next());
+                }
                 chunk = self.collect(chunk, until).await;
-                self.next_at = Instant::now() + self.pace;
+            }
+            if let Some(pace) = &mut self.pace {
+                pace.sent(lines_of(&chunk).count());
             }
             return Some(chunk);
         }

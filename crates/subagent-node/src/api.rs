@@ -1,6 +1,7 @@
 //! A Subagent over HTTP.
 
 use crate::gate::Gate;
+use crate::link::pace;
 use crate::service::Subagent;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +12,7 @@ use model::{EventId, RunId, SubagentCommand};
 use net::{BodyLimit, Closing, JsonBody, guard, stream_response};
 use serde::Deserialize;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 /// The largest batch of commands: orders carry their arguments.
 const COMMAND_LIMIT: usize = 64 << 20;
@@ -28,7 +29,7 @@ struct EventQuery {
     subagent_run_id: RunId,
     after: EventId,
     heartbeat: Option<f64>,
-    /// At least so many seconds between two chunks.
+    /// Seconds between two chunks of a strong flow.
     pace: Option<f64>,
 }
 
@@ -94,11 +95,11 @@ async fn events(
     if let Err(problem) = subagent.check_place(&run_id, query.after) {
         return problem_response(problem);
     }
-    let pace = duration(query.pace).unwrap_or_default();
+    let pace = pace(duration(query.pace).unwrap_or_default());
     let source = futures::stream::unfold(
-        (subagent, run_id, query.after, Instant::now()),
-        move |(subagent, run_id, after, next_at)| async move {
-            sleep_until(next_at).await;
+        (subagent, run_id, query.after, pace),
+        |(subagent, run_id, after, mut pace)| async move {
+            sleep_until(pace.next()).await;
             let events = subagent.events(&run_id, after).await.ok()?;
             let last = events.last()?.event_id;
             let mut lines = Vec::new();
@@ -106,8 +107,8 @@ async fn events(
                 serde_json::to_writer(&mut lines, &**event).ok()?;
                 lines.push(b'\n');
             }
-            let next_at = Instant::now() + pace;
-            Some((Bytes::from(lines), (subagent, run_id, last, next_at)))
+            pace.sent(events.len());
+            Some((Bytes::from(lines), (subagent, run_id, last, pace)))
         },
     );
     stream_response(source, duration(query.heartbeat), closing.as_deref())

@@ -7,15 +7,22 @@ use model::{
     AgentPath, Attempt, ControllerId, EventId, PlatformInfo, Problem, RunId, SubagentAnswer,
     SubagentCommand, SubagentId, SubagentStamped,
 };
-use net::{Client, ClientError, NdjsonStream};
+use net::{Client, ClientError, NdjsonStream, Pace};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A Subagent's stream counts as broken after this silence.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// At least so many seconds between two chunks of events: shorter than the shortest job, and fewer commits where many end.
-const PACE: f64 = 0.001;
+/// The distance between two chunks of a strong flow of events.
+const PACE: Duration = Duration::from_millis(2);
+/// Events per second that are a strong flow: some 1000 jobs. One job after another makes fewer and never waits.
+const PACE_FLOW: f64 = 1200.0;
+
+/// How a Subagent spaces its report.
+pub(crate) fn pace(distance: Duration) -> Pace {
+    Pace::new(distance, PACE_FLOW)
+}
 
 /// Why a Subagent did not do or answer what it should.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +104,8 @@ pub enum Events {
         run_id: RunId,
         /// From where.
         after: EventId,
+        /// How often.
+        pace: Pace,
     },
     /// From elsewhere.
     Remote(NdjsonStream),
@@ -214,11 +223,13 @@ impl SubagentLink {
                 subagent: subagent.clone(),
                 run_id: run_id.clone(),
                 after,
+                pace: pace(PACE),
             }),
             SubagentLink::Remote(RemoteLink(client)) => {
                 let heartbeat = HEARTBEAT.as_secs();
                 let path = format!(
-                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&pace={PACE}"
+                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&pace={}",
+                    PACE.as_secs_f64()
                 );
                 Ok(Events::Remote(
                     client.get_stream(&path, IDLE_TIMEOUT).await?,
@@ -256,11 +267,14 @@ impl Events {
                 subagent,
                 run_id,
                 after,
+                pace,
             } => {
+                tokio::time::sleep_until(pace.next()).await;
                 let events = subagent
                     .events(run_id, *after)
                     .await
                     .map_err(LinkError::Refused)?;
+                pace.sent(events.len());
                 if let Some(last) = events.last() {
                     *after = last.event_id;
                 }

@@ -1,0 +1,93 @@
+//! Larger pieces where much flows, and no delay where little does.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Over about so long the flow is measured.
+const MEMORY: Duration = Duration::from_millis(50);
+/// The runtime's timers are no finer: a shorter wait would become this one.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// When the next chunk of a stream may go. Each chunk costs its receiver a commit, which is a flush; what comes while a chunk
+/// waits goes with it. So the chunks of a strong flow keep a distance, and those of a weak one go at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    distance_max: Duration,
+    /// Events per second at which the distance is the greatest; with fewer it is shorter in proportion.
+    full_flow: f64,
+    sent_at: Instant,
+    /// Events sent lately; older ones count less and less.
+    recent: f64,
+}
+
+impl Pace {
+    /// Chunks are `distance_max` apart when so many events flow in a second, or more.
+    pub fn new(distance_max: Duration, full_flow: f64) -> Pace {
+        Pace {
+            distance_max,
+            full_flow,
+            sent_at: Instant::now(),
+            recent: 0.0,
+        }
+    }
+
+    /// When the next chunk may go; often in the past.
+    pub fn next(&self) -> Instant {
+        let flow = self.recent / MEMORY.as_secs_f64();
+        let distance = self
+            .distance_max
+            .mul_f64((flow / self.full_flow).clamp(0.0, 1.0));
+        if distance < LEAST {
+            return self.sent_at;
+        }
+        self.sent_at + distance
+    }
+
+    /// A chunk with so many events goes now.
+    pub fn sent(&mut self, events: usize) {
+        let since = self.sent_at.elapsed();
+        #[expect(clippy::cast_precision_loss, reason = "no chunk has so many events")]
+        let events = events as f64;
+        self.recent = self.recent * (-since.as_secs_f64() / MEMORY.as_secs_f64()).exp() + events;
+        self.sent_at = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An event each `every`, sent with others as the pace allows; answers the sizes of the chunks.
+    async fn chunks(every: Duration, lasting: Duration) -> Vec<usize> {
+        let mut pace = Pace::new(Duration::from_millis(8), 8000.0);
+        let begun = Instant::now();
+        let mut sent = 0;
+        let mut sizes = Vec::new();
+        while begun.elapsed() < lasting {
+            tokio::time::sleep_until(pace.next()).await;
+            let there =
+                usize::try_from(begun.elapsed().as_micros() / every.as_micros()).expect("few");
+            if there > sent {
+                pace.sent(there - sent);
+                sizes.push(there - sent);
+                sent = there;
+            } else {
+                tokio::time::sleep(every).await;
+            }
+        }
+        sizes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_are_rare_go_one_by_one() {
+        let sizes = chunks(Duration::from_millis(5), Duration::from_secs(1)).await;
+        assert!(sizes.iter().all(|size| *size == 1), "{sizes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_strong_flow_goes_in_large_pieces_after_a_moment() {
+        let sizes = chunks(Duration::from_micros(100), Duration::from_secs(1)).await;
+        assert!(sizes.len() < 150, "{} chunks in a second", sizes.len());
+        assert!(sizes[sizes.len() / 2] >= 70, "{sizes:?}");
+    }
+}
