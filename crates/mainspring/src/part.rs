@@ -10,6 +10,7 @@ mod subagent;
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
@@ -82,6 +83,7 @@ where
     };
     telemetry::init(&logging).map_err(|error| Misuse(format!("{error}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
@@ -107,6 +109,13 @@ where
     // Threads that wait for a disk or a process must not hold up an end that has been told.
     runtime.shutdown_background();
     exit
+}
+
+/// Half of the processors, at most four: the jobs need the others, and threads that wake each other for little work cost more
+/// than they bring. What blocks or takes long has threads of its own.
+fn worker_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (processors / 2).clamp(1, 4)
 }
 
 /// The consensus library talks about its inner life at info; who wants that names it.
