@@ -1,26 +1,37 @@
 //! The log of one component: append batches of events, hear when they are committed, read them from any `EventId`.
 //!
 //! Always: order is kept, what `append` has confirmed is on a majority's disks, readers see committed batches only.
-//! Today a cluster has one member; the interface is the one of a pair. Only this crate knows `openraft`, and none
+//! A cluster has one member, or two and a watch, or more; a single one becomes a pair without a migration. Only this crate knows `openraft`, and none
 //! of its types leaves it. Never here: what an event means, and when to take a snapshot.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod append;
+mod cluster;
+mod leadership;
+mod link;
 mod log;
+mod member;
 mod open;
 mod options;
+mod peers;
 mod raft;
 mod reader;
+mod respond;
 mod status;
 
 pub use append::{AppendError, Batch};
+pub use cluster::MembershipError;
 pub use journal::{
     Disk, Fault, OpenError as JournalError, ReadError, RealDisk, SnapshotError, SnapshotFile,
 };
+pub use leadership::Leadership;
+pub use link::LinkEnd;
 pub use log::Log;
+pub use member::{Hello, Part, Timing};
 pub use open::{OpenError, Opened, Replay};
 pub use options::Options;
+pub use peers::PeerStatus;
 pub use reader::{Reader, Torn};
 pub use status::{Role, Status};

@@ -5,23 +5,36 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use journal::{Journal, SnapshotError};
-use openraft::ServerState;
+use journal::{Journal, SnapshotError, SnapshotFile};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::append::{AppendError, Batch};
-use crate::open::{OpenError, Opened};
+use crate::leadership::{self, Leadership};
+use crate::open::{OpenError, Opened, Replay};
 use crate::options::Options;
+use crate::peers::Peers;
 use crate::raft::{Raft, StateMachine, membership_to_text};
 use crate::reader::{Reader, Torn};
-use crate::status::{Role, Status};
+use crate::respond::Responder;
+use crate::status::Status;
 
 /// Bytes are counted in pieces of this size, so that the semaphore's 32-bit permits suffice.
 const PERMIT_BYTES: usize = 1 << 10;
+
+/// What an open log is made of.
+pub(crate) struct Parts {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) raft: Raft,
+    pub(crate) machine: StateMachine,
+    pub(crate) fault: watch::Receiver<Option<String>>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) responder: Arc<Responder>,
+}
 
 /// A handle on the log.
 #[derive(Clone)]
@@ -31,7 +44,7 @@ pub struct Log {
 
 pub(crate) struct Shared {
     pub(crate) journal: Arc<Journal>,
-    raft: Raft,
+    pub(crate) raft: Raft,
     machine: StateMachine,
     fault: watch::Receiver<Option<String>>,
     /// Turn to hand a batch over: holds the newest event id handed over.
@@ -40,27 +53,39 @@ pub(crate) struct Shared {
     batch_bytes_max: usize,
     released: AtomicU64,
     pub(crate) closed: watch::Sender<bool>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) responder: Arc<Responder>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    /// So long after a majority was heard nobody can have followed this member.
+    pub(crate) lease: Duration,
     /// One snapshot, one release at a time.
     housekeeping: Mutex<()>,
 }
 
 impl Log {
-    /// Opens the log; resolves when this member leads and can write.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Opens the log. Alone, it resolves when this member leads and can write; among others, [`Self::leadership`] tells who does.
     pub async fn open(options: Options) -> Result<Opened, OpenError> {
         crate::open::open(options).await
     }
 
-    pub(crate) fn new(
-        journal: Arc<Journal>,
-        raft: Raft,
-        machine: StateMachine,
-        fault: watch::Receiver<Option<String>>,
-        options: &Options,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts, options: &Options) -> Self {
+        let Parts {
+            journal,
+            raft,
+            machine,
+            fault,
+            peers,
+            responder,
+        } = parts;
         let newest = journal.standing().last_event_id;
         let shared = Shared {
             released: AtomicU64::new(journal.torn_event_id()),
             journal,
+            leadership: leadership::follow(&raft, &machine),
             raft,
             machine,
             fault,
@@ -68,10 +93,24 @@ impl Log {
             in_flight: Semaphore::new(options.in_flight_bytes.div_ceil(PERMIT_BYTES)),
             batch_bytes_max: options.in_flight_bytes.min(journal::BODY_BYTES_MAX),
             closed: watch::Sender::new(false),
+            peers,
+            responder,
+            lease: options.timing.silence_min,
             housekeeping: Mutex::new(()),
         };
         Self {
             shared: Arc::new(shared),
+        }
+    }
+
+    /// The log with its newest snapshot and what is known to be committed behind it.
+    pub fn opened(&self) -> Opened {
+        let snapshot = self.shared.journal.snapshot();
+        let begin = snapshot.as_ref().map_or(0, SnapshotFile::event_id);
+        Opened {
+            log: self.clone(),
+            replay: Replay(self.shared.journal.replay(begin)),
+            snapshot,
         }
     }
 
@@ -89,6 +128,8 @@ impl Log {
         let (responder, answer) = ProgressResponder::complete_only();
         let permit = {
             let mut newest = shared.turn.lock().await;
+            // What another member appended while it was active counts, too.
+            *newest = newest.max(*shared.machine.committed().borrow());
             let last_event_id = batch.last_event_id;
             if last_event_id <= *newest {
                 return Err(AppendError::NotRising {
@@ -248,18 +289,11 @@ impl Log {
     /// Where the log stands.
     pub fn status(&self) -> Status {
         let standing = self.shared.journal.standing();
-        let metrics = self.shared.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let role = match metrics.state {
-            _ if metrics.running_state.is_err() => Role::Stopped,
-            ServerState::Leader => Role::Active,
-            ServerState::Follower | ServerState::Learner => Role::Standby,
-            ServerState::Candidate => Role::Electing,
-            ServerState::Shutdown => Role::Stopped,
-        };
+        let Leadership { role, term, .. } =
+            leadership::leadership_of(&self.shared.raft, &self.shared.machine);
         Status {
             role,
-            term: metrics.current_term,
+            term,
             segments: standing.segments,
             bytes: standing.bytes,
             torn_event_id: standing.torn_event_id,

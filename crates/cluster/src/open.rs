@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::{Journal, Recovered, SnapshotFile};
+use openraft::alias::StoredMembershipOf;
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::watch;
 
 use crate::append::Batch;
-use crate::log::Log;
+use crate::log::{Log, Parts};
+use crate::member::{Hello, Part, number_of};
 use crate::options::Options;
-use crate::raft::{Applied, LogStore, Nobody, Raft, StateMachine, log_id, membership_of};
+use crate::peers::Peers;
+use crate::raft::{Applied, LogStore, Network, Raft, StateMachine, Types, log_id, membership_of};
+use crate::respond::Responder;
 
 /// Why a log does not open.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +54,7 @@ pub struct Opened {
 
 /// Committed batches after a snapshot, in order, read from disk as they are asked for.
 #[derive(Debug)]
-pub struct Replay(journal::Replay);
+pub struct Replay(pub(crate) journal::Replay);
 
 impl Iterator for Replay {
     type Item = Result<Batch, journal::ReadError>;
@@ -83,78 +87,130 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         .map_err(|e| OpenError::Consensus(e.to_string()))??;
     let journal = Arc::new(journal);
 
-    let applied = applied_of(&recovered, options.node_id)?;
-    check_membership(&applied, &options)?;
-    if let Some(last) = applied.last {
-        journal.commit(last.index + 1);
-    }
-    let is_new = applied.membership.log_id().is_none();
-    let machine = StateMachine::new(Arc::clone(&journal), applied);
-    let raft = start(&options, &journal, &machine).await?;
-    let led = lead(
-        &raft,
-        &machine,
-        options.node_id,
-        is_new,
-        options.open_timeout,
-    )
-    .await;
-    let log = Log::new(Arc::clone(&journal), raft, machine, fault, &options);
+    let number = number_of(&options.dir, options.joins)
+        .map_err(|e| OpenError::Consensus(format!("the member's number: {e}")))?;
+    let me = Hello {
+        cluster: options.identity.clone(),
+        member: number,
+        name: options.name.clone(),
+        part: options.part,
+    };
+    let newest = newest_membership(&recovered)?;
+    check_membership(&newest, number, &options)?;
+    let is_new = newest.log_id().is_none();
+    let is_alone =
+        newest.membership().voter_ids().all(|voter| voter == number) && !(is_new && options.joins);
+    let applied = if is_alone {
+        let applied = applied_alone(&recovered, newest);
+        if let Some(last) = applied.last {
+            journal.commit(last.index + 1);
+        }
+        applied
+    } else {
+        let applied = applied_among_others(&recovered)?;
+        if let (Some(last), Some(snapshot)) = (applied.last, &recovered.snapshot) {
+            journal.commit_record(last.index, snapshot.event_id());
+        }
+        applied
+    };
+    let machine = StateMachine::new(Arc::clone(&journal), options.part, applied);
+    let peers = Arc::new(Peers::new(me.clone(), options.timing.hold));
+    let responder = Arc::new(Responder::new(me, options.dir.clone()));
+    let raft = start(&options, number, !is_alone, &journal, &machine, &peers).await?;
+    responder.serve(raft.clone());
+    let led = if is_alone {
+        lead(&raft, &machine, number, is_new, options.open_timeout).await
+    } else {
+        Ok(())
+    };
+    let log = Log::new(
+        Parts {
+            journal: Arc::clone(&journal),
+            raft,
+            machine,
+            fault,
+            peers,
+            responder,
+        },
+        &options,
+    );
     if let Err(error) = led {
         log.shutdown().await;
         return Err(error);
     }
-    let snapshot = recovered.snapshot;
-    let replay = Replay(journal.replay(snapshot.as_ref().map_or(0, SnapshotFile::event_id)));
-    Ok(Opened {
-        log,
-        snapshot,
-        replay,
-    })
+    Ok(log.opened())
+}
+
+/// The membership that the log ends with, committed or not.
+fn newest_membership(recovered: &Recovered) -> Result<StoredMembershipOf<Types>, OpenError> {
+    let remembered = recovered.hard_state.membership.as_ref();
+    membership_of(recovered.membership.as_ref(), remembered)
+        .map_err(|e| OpenError::Consensus(format!("the membership is not readable: {e}")))
 }
 
 /// With one voter, everything in its log is committed: it alone is the majority that made it durable.
-fn applied_of(recovered: &Recovered, node_id: u64) -> Result<Applied, OpenError> {
-    let remembered = recovered.hard_state.membership.as_ref();
-    let membership = membership_of(recovered.membership.as_ref(), remembered)
-        .map_err(|e| OpenError::Consensus(format!("the membership is not readable: {e}")))?;
-    let is_alone = membership
-        .membership()
-        .voter_ids()
-        .all(|voter| voter == node_id);
-    let known = if is_alone {
-        recovered.last
-    } else {
-        recovered.hard_state.purged
-    };
-    Ok(Applied {
-        last: known.map(|p| log_id(p.term, p.index)),
+fn applied_alone(recovered: &Recovered, membership: StoredMembershipOf<Types>) -> Applied {
+    Applied {
+        last: recovered.last.map(|p| log_id(p.term, p.index)),
         membership,
-    })
+    }
 }
 
-fn check_membership(applied: &Applied, options: &Options) -> Result<(), OpenError> {
-    let members: Vec<u64> = applied.membership.membership().voter_ids().collect();
-    if members.is_empty() || members.contains(&options.node_id) {
+/// Among others, only what a snapshot covers or was purged is known to be committed; the rest is learnt from the active one.
+fn applied_among_others(recovered: &Recovered) -> Result<Applied, OpenError> {
+    let purged = recovered.hard_state.purged;
+    let snapshot = recovered.snapshot.as_ref().map(|file| &file.meta);
+    let (last, remembered) = match snapshot {
+        Some(meta) if purged.is_none_or(|purged| purged.index <= meta.index) => (
+            Some(log_id(meta.term, meta.index)),
+            meta.membership.as_ref(),
+        ),
+        _ => (
+            purged.map(|p| log_id(p.term, p.index)),
+            recovered.hard_state.membership.as_ref(),
+        ),
+    };
+    let membership = membership_of(None, remembered)
+        .map_err(|e| OpenError::Consensus(format!("the membership is not readable: {e}")))?;
+    Ok(Applied { last, membership })
+}
+
+fn check_membership(
+    newest: &StoredMembershipOf<Types>,
+    number: u64,
+    options: &Options,
+) -> Result<(), OpenError> {
+    let members: Vec<u64> = newest.membership().nodes().map(|(id, _)| *id).collect();
+    if members.is_empty() || members.contains(&number) {
         return Ok(());
     }
     Err(OpenError::NotAMember {
         dir: options.dir.display().to_string(),
         members,
-        node_id: options.node_id,
+        node_id: number,
     })
 }
 
 async fn start(
     options: &Options,
+    number: u64,
+    has_others: bool,
     journal: &Arc<Journal>,
     machine: &StateMachine,
+    peers: &Arc<Peers>,
 ) -> Result<Raft, OpenError> {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: options.identity.clone(),
-        // A single voter has nobody to beat for: without ticks an idle log wakes nobody.
-        enable_tick: false,
-        enable_heartbeat: false,
+        election_timeout_min: millis(options.timing.silence_min),
+        election_timeout_max: millis(options.timing.silence_max),
+        heartbeat_interval: millis(options.timing.heartbeat),
+        // A single voter has nobody to beat for: without ticks an idle log wakes nobody. `serve` turns them on.
+        enable_tick: has_others,
+        enable_heartbeat: has_others,
+        enable_elect: options.part == Part::Data,
+        enable_pre_vote: Some(true),
+        backoff: "10ms 20ms 50ms ...200ms".to_owned(),
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
         // Only `release` purges: openraft must not conclude from a snapshot that the log before it may go.
@@ -167,9 +223,12 @@ async fn start(
         .map_err(|e| OpenError::Consensus(e.to_string()))?;
     let store = LogStore::new(Arc::clone(journal), machine.clone());
     Raft::new(
-        options.node_id,
+        number,
         Arc::new(config),
-        Nobody,
+        Network {
+            peers: Arc::clone(peers),
+            journal: Arc::clone(journal),
+        },
         store,
         machine.clone(),
     )

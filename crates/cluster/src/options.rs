@@ -6,13 +6,21 @@ use std::time::Duration;
 
 use journal::{Disk, RealDisk};
 
+use crate::member::{Part, Timing};
+
 /// Settings of one member.
 #[derive(Clone)]
 pub struct Options {
     /// The journal's directory, made when missing.
     pub dir: PathBuf,
-    /// Number of this member in its cluster.
-    pub node_id: u64,
+    /// What people call this member.
+    pub name: String,
+    /// What it keeps.
+    pub part: Part,
+    /// An empty directory begins no log of its own but waits for the active member of a cluster.
+    pub joins: bool,
+    /// The times of the cluster.
+    pub timing: Timing,
     /// Whose log it is: `controller:NAME` or `agent:NAME`. A directory of another node is refused.
     pub identity: String,
     /// Size of a segment file, reserved at once.
@@ -21,18 +29,21 @@ pub struct Options {
     pub ring_bytes: usize,
     /// Bytes of batches that may wait for their commit; further appends wait before they begin.
     pub in_flight_bytes: usize,
-    /// How long `open` waits until this member leads.
+    /// How long `open` waits until this member leads, when it is alone.
     pub open_timeout: Duration,
     /// The disk; tests inject faults here.
     pub disk: Arc<dyn Disk>,
 }
 
 impl Options {
-    /// The usual: member 1, segments of 64 MiB, 16 MiB in memory, 32 MiB in flight.
+    /// The usual: a member `Primary` that begins alone, segments of 64 MiB, 16 MiB in memory, 32 MiB in flight.
     pub fn new(dir: impl Into<PathBuf>, identity: impl Into<String>) -> Self {
         Self {
             dir: dir.into(),
-            node_id: 1,
+            name: "Primary".to_owned(),
+            part: Part::Data,
+            joins: false,
+            timing: Timing::default(),
             identity: identity.into(),
             segment_bytes: 64 << 20,
             ring_bytes: 16 << 20,

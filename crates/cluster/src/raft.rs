@@ -1,5 +1,5 @@
 //! What openraft needs from us: its types named once, a log store over the journal, a state machine that only
-//! passes on, a network that knows nobody yet.
+//! passes on, a network that knows who is connected.
 
 mod log_store;
 mod network;
@@ -14,7 +14,7 @@ use openraft::{EntryPayload, Membership};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use log_store::LogStore;
-pub(crate) use network::Nobody;
+pub(crate) use network::{Network, SnapshotBody};
 pub(crate) use state_machine::{Applied, StateMachine};
 
 use crate::append::Batch;

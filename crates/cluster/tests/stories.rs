@@ -319,8 +319,8 @@ async fn a_second_process_and_a_foreign_node_are_refused() {
         text.contains("controller:Controller") && text.contains("agent:A"),
         "{text}"
     );
-    let mut other = options(dir.path());
-    other.node_id = 2;
+    let other = options(dir.path());
+    std::fs::write(other.dir.join("member"), "2\n").unwrap();
     assert!(matches!(
         Log::open(other).await,
         Err(OpenError::NotAMember { node_id: 2, .. })

@@ -4,6 +4,7 @@
 //! only below the committed index.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,6 +14,7 @@ use crate::directory::DirectoryLock;
 use crate::fault::{Fault, ReadError};
 use crate::hard_state::{HardState, Position, Vote};
 use crate::record::{BODY_BYTES_MAX, Record};
+use crate::ring::Ring;
 use crate::shared::Shared;
 use crate::snapshot::{self, SnapshotError, SnapshotFile, SnapshotMeta};
 use crate::writer::{Done, Task};
@@ -166,6 +168,66 @@ impl Journal {
             inner.evict(self.shared.options.ring_bytes);
         }
         inner.committed_key
+    }
+
+    /// The same for a record whose last event is known, as it is when records on disk prove to be committed one by one.
+    pub fn commit_record(&self, index: u64, key: u64) -> u64 {
+        let mut inner = self.shared.inner();
+        if index >= inner.committed_next {
+            inner.committed_next = index + 1;
+            inner.committed_key = inner.committed_key.max(key);
+            inner.evict(self.shared.options.ring_bytes);
+        }
+        inner.committed_key
+    }
+
+    /// Takes over a snapshot of another member, a file beside the journal's own, and begins the log anew behind it: everything
+    /// written before is gone. `done` hears when that is durable. Blocks while the file is checked.
+    pub fn install(
+        &self,
+        received: &Path,
+        done: impl FnOnce(Result<(), Fault>) + Send + 'static,
+    ) -> Result<SnapshotFile, SnapshotError> {
+        let file = snapshot::adopt(&*self.shared.disk, self.shared.dir(), received)?;
+        self.restart_behind(
+            Position {
+                index: file.meta.index,
+                term: file.meta.term,
+                key: file.meta.event_id,
+            },
+            file.meta.membership.clone(),
+            Some(file.clone()),
+            done,
+        );
+        self.remove_old_snapshots(&file);
+        Ok(file)
+    }
+
+    /// Begins the log anew behind a place, as if everything up to there had been purged.
+    pub fn restart_behind(
+        &self,
+        place: Position,
+        membership: Option<String>,
+        snapshot: Option<SnapshotFile>,
+        done: impl FnOnce(Result<(), Fault>) + Send + 'static,
+    ) {
+        {
+            let mut inner = self.shared.inner();
+            inner.ring = Ring::new(place.key);
+            inner.terms.clear();
+            inner.next_index = place.index + 1;
+            inner.committed_next = place.index + 1;
+            inner.committed_key = place.key;
+            inner.snapshot = snapshot.or(inner.snapshot.take());
+        }
+        self.send(
+            |done| Task::Restart {
+                place,
+                membership,
+                done,
+            },
+            Box::new(done),
+        );
     }
 
     /// Last committed event.

@@ -125,6 +125,16 @@ pub(crate) fn scan(
             open,
         )?;
     }
+    if scan.next_index < start && promised <= start {
+        // A log that begins anew behind another member's snapshot: the crash came before the old segments were removed.
+        scan.obsolete
+            .extend(scan.segments.drain(..).map(|segment| segment.path));
+        scan.torn = None;
+        scan.terms.clear();
+        scan.membership = None;
+        scan.next_index = start;
+        scan.last_key = purged.map_or(0, |p| p.key);
+    }
     if scan.next_index < promised.max(start) {
         let (path, offset) = match (&scan.torn, scan.segments.back()) {
             (Some(torn), _) => (torn.path.clone(), torn.offset),

@@ -69,6 +69,13 @@ impl Ring {
         }
     }
 
+    /// Records before the ring were taken back, too: the log ends with `key`.
+    pub(crate) fn lower(&mut self, key: u64) {
+        if self.held.is_empty() {
+            self.floor_key = self.floor_key.min(key);
+        }
+    }
+
     /// Records from `start` (in the ring) to before `end`.
     pub(crate) fn range(&self, start: u64, end: u64) -> impl Iterator<Item = &Record> {
         let first = self.first_index().unwrap_or(start);

@@ -123,6 +123,13 @@ impl Shared {
             segment.cut(index, offset, key_upto);
         }
         inner.synced_next = inner.synced_next.min(index);
+        inner.ring.lower(key_upto);
+    }
+
+    pub(crate) fn take_segments(&self) -> Vec<PathBuf> {
+        let mut inner = self.inner();
+        inner.synced_next = inner.next_index;
+        inner.segments.drain(..).map(|s| s.path).collect()
     }
 
     pub(crate) fn purge_segments(&self, upto_index: u64) -> Vec<PathBuf> {

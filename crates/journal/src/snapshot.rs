@@ -272,6 +272,26 @@ pub(crate) fn write(
     }
 }
 
+/// Makes a file that was received from elsewhere one of the journal's snapshots, after reading and checking all of it.
+pub(crate) fn adopt(
+    disk: &dyn Disk,
+    dir: &Path,
+    received: &Path,
+) -> Result<SnapshotFile, SnapshotError> {
+    let checked = SnapshotFile::check(received)?;
+    let mut file = checked.map_err(|damage| SnapshotError::Body(io::Error::other(damage)))?;
+    let path = dir.join(format!("{PREFIX}{:020}{SUFFIX}", file.meta.event_id));
+    let opened = File::open(received).map_err(|e| Fault::new("open", received, e))?;
+    disk.sync(&opened)
+        .map_err(|e| Fault::new("sync", received, e))?;
+    disk.rename(received, &path)
+        .map_err(|e| Fault::new("rename", received, e))?;
+    disk.sync_directory(dir)
+        .map_err(|e| Fault::new("sync the directory", dir, e))?;
+    file.path = path;
+    Ok(file)
+}
+
 fn write_temporary(
     disk: &Arc<dyn Disk>,
     temporary: &Path,

@@ -44,6 +44,12 @@ pub(crate) enum Task {
         membership: Option<String>,
         done: Done,
     },
+    /// Everything goes; the log begins anew behind a place.
+    Restart {
+        place: Position,
+        membership: Option<String>,
+        done: Done,
+    },
     Stop,
 }
 
@@ -53,7 +59,8 @@ impl Task {
             Self::Append { done, .. }
             | Self::Remember { done, .. }
             | Self::Truncate { done, .. }
-            | Self::Purge { done, .. } => done(Err(fault.clone())),
+            | Self::Purge { done, .. }
+            | Self::Restart { done, .. } => done(Err(fault.clone())),
             Self::Stop => {}
         }
     }
@@ -76,7 +83,8 @@ impl Writer {
                     Task::Append { .. }
                     | Task::Remember { .. }
                     | Task::Truncate { .. }
-                    | Task::Purge { .. } => {
+                    | Task::Purge { .. }
+                    | Task::Restart { .. } => {
                         task.refuse(&fault);
                     }
                 }
@@ -104,6 +112,15 @@ impl Writer {
                     done,
                 } => {
                     let told = self.purge(upto, membership);
+                    self.settle(done, told);
+                    self.tasks.recv().ok()
+                }
+                Task::Restart {
+                    place,
+                    membership,
+                    done,
+                } => {
+                    let told = self.restart(place, membership);
                     self.settle(done, told);
                     self.tasks.recv().ok()
                 }
@@ -259,6 +276,31 @@ impl Writer {
         }
         cut(&self.shared, &segment, walk.offset)?;
         self.shared.truncated(from_index, walk.offset, key_upto);
+        Ok(())
+    }
+
+    /// Begins anew behind a place that a snapshot covers. First the memory of where the log begins, then the files: a crash in
+    /// between leaves segments that end before that place, and the next opening removes them.
+    fn restart(&mut self, place: Position, membership: Option<String>) -> Result<(), Fault> {
+        let dir = self.shared.dir().to_owned();
+        let disk = Arc::clone(&self.shared.disk);
+        self.marker
+            .lower(&*disk, 0)
+            .map_err(|e| Fault::new("write", &dir.join(crate::marker::MARKER_FILE), e))?;
+        let mut state = self.shared.hard_state();
+        state.purged = Some(place);
+        state.membership = membership.or(state.membership);
+        state.write(&*disk, &dir)?;
+        self.shared.set_hard_state(state);
+        for path in self.shared.take_segments() {
+            seal::remove(&*disk, &path);
+            disk.remove(&path)
+                .map_err(|e| Fault::new("remove", &path, e))?;
+        }
+        disk.sync_directory(&dir)
+            .map_err(|e| Fault::new("sync the directory", &dir, e))?;
+        let segment = begin_segment(&self.shared, place.index + 1)?;
+        self.shared.push_segment(segment);
         Ok(())
     }
 

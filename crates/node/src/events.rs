@@ -283,7 +283,7 @@ impl Follower {
                 chunk = self.collect(chunk, until).await;
             }
             if let Some(pace) = &mut self.pace {
-                pace.sent(lines_of(&chunk).count());
+                pace.sent(lines_of(&chunk).count(), Instant::now());
             }
             return Some(chunk);
         }

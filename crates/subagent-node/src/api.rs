@@ -12,7 +12,7 @@ use model::{EventId, RunId, SubagentCommand};
 use net::{BodyLimit, Closing, JsonBody, guard, stream_response};
 use serde::Deserialize;
 use std::time::Duration;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 /// The largest batch of commands: orders carry their arguments.
 const COMMAND_LIMIT: usize = 64 << 20;
@@ -107,7 +107,7 @@ async fn events(
                 serde_json::to_writer(&mut lines, &**event).ok()?;
                 lines.push(b'\n');
             }
-            pace.sent(events.len());
+            pace.sent(events.len(), Instant::now());
             Some((Bytes::from(lines), (subagent, run_id, last, pace)))
         },
     );

@@ -10,6 +10,7 @@ use model::{
 use net::{Client, ClientError, NdjsonStream, Pace};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A Subagent's stream counts as broken after this silence.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -274,7 +275,7 @@ impl Events {
                     .events(run_id, *after)
                     .await
                     .map_err(LinkError::Refused)?;
-                pace.sent(events.len());
+                pace.sent(events.len(), Instant::now());
                 if let Some(last) = events.last() {
                     *after = last.event_id;
                 }

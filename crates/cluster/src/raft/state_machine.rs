@@ -5,14 +5,16 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, TryStreamExt as _};
-use journal::Journal;
+use journal::{Fault, Journal, Position};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use super::{LogId, Types, log_id, membership_of};
+use super::network::SnapshotBody;
+use super::{LogId, Types, log_id, membership_of, membership_to_text};
+use crate::member::Part;
 
 /// How far the log is applied.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,7 @@ pub(crate) struct Applied {
 #[derive(Clone)]
 pub(crate) struct StateMachine {
     journal: Arc<Journal>,
+    part: Part,
     applied: Arc<Mutex<Applied>>,
     /// Last applied term: `open` waits until it is its own.
     term: Arc<watch::Sender<u64>>,
@@ -31,10 +34,11 @@ pub(crate) struct StateMachine {
 }
 
 impl StateMachine {
-    pub(crate) fn new(journal: Arc<Journal>, applied: Applied) -> Self {
+    pub(crate) fn new(journal: Arc<Journal>, part: Part, applied: Applied) -> Self {
         let committed = journal.committed_key();
         Self {
             journal,
+            part,
             applied: Arc::new(Mutex::new(applied)),
             term: Arc::new(watch::Sender::new(0)),
             committed: Arc::new(watch::Sender::new(committed)),
@@ -58,7 +62,18 @@ impl StateMachine {
         self.committed.subscribe()
     }
 
-    fn current_snapshot(&self) -> io::Result<Option<SnapshotOf<Types, ()>>> {
+    fn current_snapshot(&self) -> io::Result<Option<SnapshotOf<Types, SnapshotBody>>> {
+        if self.part == Part::Watch {
+            // A watch has no state but its place.
+            let applied = Self::applied(self);
+            return Ok(Some(SnapshotOf::<Types, SnapshotBody> {
+                meta: SnapshotMetaOf::<Types> {
+                    last_log_id: applied.last,
+                    last_membership: applied.membership,
+                },
+                snapshot: None,
+            }));
+        }
         let Some(file) = self.journal.snapshot() else {
             return Ok(None);
         };
@@ -66,13 +81,23 @@ impl StateMachine {
             last_log_id: Some(log_id(file.meta.term, file.meta.index)),
             last_membership: membership_of(None, file.meta.membership.as_ref())?,
         };
-        Ok(Some(SnapshotOf::<Types, ()> { meta, snapshot: () }))
+        Ok(Some(SnapshotOf::<Types, SnapshotBody> {
+            meta,
+            snapshot: Some(file.path),
+        }))
+    }
+
+    fn begin_at(&self, last: Option<LogId>, membership: StoredMembershipOf<Types>) {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Applied { last, membership };
+        let key = self.journal.committed_key();
+        self.committed
+            .send_if_modified(|committed| std::mem::replace(committed, key) != key);
     }
 }
 
 impl RaftStateMachine<Types> for StateMachine {
     /// Snapshots are files the node writes itself; openraft only has to know up to where.
-    type SnapshotData = ();
+    type SnapshotData = SnapshotBody;
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembershipOf<Types>)> {
@@ -94,7 +119,11 @@ impl RaftStateMachine<Types> for StateMachine {
                         StoredMembershipOf::<Types>::new(Some(id), members.clone());
                 }
             }
-            let key = self.journal.commit(id.index + 1);
+            let event_id = match &entry.payload {
+                EntryPayload::Normal(batch) => batch.last_event_id,
+                EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+            };
+            let key = self.journal.commit_record(id.index, event_id);
             self.committed
                 .send_if_modified(|committed| std::mem::replace(committed, key) != key);
             let term = id.leader_id.term;
@@ -111,21 +140,55 @@ impl RaftStateMachine<Types> for StateMachine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, _: &SnapshotMetaOf<Types>, (): ()) -> io::Result<()> {
-        Err(io::Error::other(
-            "a cluster of one member is sent no snapshot",
-        ))
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<Types>,
+        body: SnapshotBody,
+    ) -> io::Result<()> {
+        let (sender, durable) = oneshot::channel();
+        let done = move |told: Result<(), Fault>| {
+            // Nobody waits any more when openraft is being shut down.
+            drop(sender.send(told));
+        };
+        let journal = Arc::clone(&self.journal);
+        let last = meta.last_log_id;
+        let membership = membership_to_text(&meta.last_membership);
+        let installing = tokio::task::spawn_blocking(move || match (body, last) {
+            (Some(path), _) => journal.install(&path, done).map(|_file| ()),
+            (None, Some(last)) => {
+                let place = Position {
+                    index: last.index,
+                    term: last.leader_id.term,
+                    key: journal.committed_key(),
+                };
+                journal.restart_behind(place, Some(membership), None, done);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        });
+        installing
+            .await
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        durable
+            .await
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        self.begin_at(last, meta.last_membership.clone());
+        Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, ()>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<SnapshotOf<Types, SnapshotBody>>> {
         self.current_snapshot()
     }
 }
 
 impl RaftSnapshotBuilder<Types> for StateMachine {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotBody;
 
-    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, ()>> {
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotBody>> {
         self.current_snapshot()?
             .ok_or_else(|| io::Error::other("the node has not written a snapshot yet"))
     }

@@ -1,0 +1,182 @@
+//! The log among others: connections, membership, who is active, switching over.
+//!
+//! Always: membership changes one step at a time and only on the active member.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{EmptyNode, Instant as _, ServerState};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::leadership::Leadership;
+use crate::link::{LinkEnd, speak};
+use crate::log::Log;
+use crate::member::{Hello, Part};
+use crate::peers::PeerStatus;
+use crate::raft::Types;
+use crate::status::Role;
+
+/// How often a member that has lost its connection to the active one asks whether it may follow it.
+const HINT_PERIOD: Duration = Duration::from_millis(10);
+const HINTS_MAX: usize = 200;
+
+/// Why the membership is as it was.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// Another member is active.
+    #[error("this member is not the active one")]
+    NotActive,
+    /// Consensus refuses.
+    #[error("the members cannot be changed: {0}")]
+    Refused(String),
+}
+
+impl From<RaftError<Types, ClientWriteError<Types>>> for MembershipError {
+    fn from(error: RaftError<Types, ClientWriteError<Types>>) -> Self {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Self::NotActive,
+            other @ (RaftError::APIError(_) | RaftError::Fatal(_)) => {
+                Self::Refused(other.to_string())
+            }
+        }
+    }
+}
+
+impl Log {
+    /// Who this member is.
+    pub fn me(&self) -> &Hello {
+        self.shared().peers.me()
+    }
+
+    /// Speaks with another member over a connection that is trusted already, until it breaks.
+    pub async fn serve(&self, io: impl AsyncRead + AsyncWrite + Send + 'static) -> LinkEnd {
+        let shared = self.shared();
+        let mut mine = None;
+        let opened = |hello: &Hello, link: &Arc<crate::link::Link>| {
+            // From now on there is somebody to beat for.
+            shared.raft.runtime_config().tick(true);
+            shared.raft.runtime_config().heartbeat(true);
+            shared.peers.connected(hello, link);
+            mine = Some(Arc::clone(link));
+            tracing::info!(peer = %hello, "a member is connected");
+            let (raft, member) = (shared.raft.clone(), hello.member);
+            tokio::spawn(async move {
+                // A stopped one sends nothing anyway.
+                let _stopped = raft.trigger().reset_backoff([member]).await;
+            });
+        };
+        let me = shared.peers.me().clone();
+        let (other, end) = speak(io, &me, Arc::clone(&shared.responder), opened).await;
+        if let (Some(other), Some(link)) = (other, mine) {
+            tracing::info!(peer = %other, %end, "a member is no longer connected");
+            shared.peers.disconnected(other.member, &link);
+            self.hint(other.member);
+        }
+        end
+    }
+
+    /// A broken connection to the active member is a strong sign: this one asks to follow it as soon as that is allowed.
+    fn hint(&self, gone: u64) {
+        let shared = self.shared();
+        if shared.peers.me().part == Part::Watch
+            || shared.raft.metrics().borrow_watched().current_leader != Some(gone)
+        {
+            return;
+        }
+        let (raft, peers) = (shared.raft.clone(), Arc::clone(&shared.peers));
+        tokio::spawn(async move {
+            for _ in 0..HINTS_MAX {
+                let is_settled = {
+                    let metrics = raft.metrics();
+                    let metrics = metrics.borrow_watched();
+                    metrics.state == ServerState::Leader
+                        || metrics.current_leader.is_some_and(|leader| leader != gone)
+                        || metrics.running_state.is_err()
+                };
+                if is_settled || peers.link(gone).is_some() {
+                    return;
+                }
+                if raft.trigger().elect(true).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(HINT_PERIOD).await;
+            }
+        });
+    }
+
+    /// Who is active, as it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared().leadership.clone()
+    }
+
+    /// Whether this member is active and a majority has confirmed so within the time in which nobody can have followed it:
+    /// only then may it answer as the active one.
+    pub fn may_answer(&self) -> bool {
+        let shared = self.shared();
+        if shared.leadership.borrow().role != Role::Active {
+            return false;
+        }
+        let metrics = shared.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let voters = metrics.membership_config.membership().voter_ids().count();
+        if voters < 2 {
+            return true;
+        }
+        metrics
+            .last_quorum_acked
+            .is_some_and(|at| at.into_inner().elapsed() < shared.lease)
+    }
+
+    /// The other members, connected now or before.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.shared().peers.status()
+    }
+
+    /// Rises when another member comes, goes, is lost or has caught up.
+    pub fn peers_changed(&self) -> watch::Receiver<u64> {
+        self.shared().peers.changed()
+    }
+
+    /// The members that have a vote, and those that only learn.
+    pub fn members(&self) -> (BTreeSet<u64>, BTreeSet<u64>) {
+        let metrics = self.shared().raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        (
+            membership.voter_ids().collect(),
+            membership.learner_ids().collect(),
+        )
+    }
+
+    /// Lets a member learn the log; it has no vote yet.
+    pub async fn let_learn(&self, member: u64) -> Result<(), MembershipError> {
+        let raft = &self.shared().raft;
+        raft.add_learner(member, EmptyNode {}, false).await?;
+        Ok(())
+    }
+
+    /// Gives these members, and no others, a vote. New ones must have learnt the log before.
+    pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembershipError> {
+        let raft = &self.shared().raft;
+        raft.change_membership(voters.clone(), false).await?;
+        for peer in self.peers() {
+            if !voters.contains(&peer.hello.member) && !peer.is_connected {
+                self.shared().peers.forget(peer.hello.member);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes another member the active one. It must have everything; watch [`Self::leadership`] for the result.
+    pub async fn hand_over_to(&self, member: u64) -> Result<(), MembershipError> {
+        let trigger = self.shared().raft.trigger();
+        trigger
+            .transfer_leader(member)
+            .await
+            .map_err(|fatal| MembershipError::Refused(fatal.to_string()))
+    }
+}

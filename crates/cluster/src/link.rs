@@ -1,0 +1,211 @@
+//! One connection between two members: questions and answers in frames, in both directions.
+//!
+//! Always: a frame is a length and a message; a question is answered once or never; when the connection breaks all who wait hear
+//! so at once. Never here: who dialled, and whether the other side may speak; both are settled before.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::alias::{SnapshotMetaOf, VoteOf};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::member::Hello;
+use crate::raft::Types;
+
+/// A frame may hold a batch of the greatest size and what is around it.
+const FRAME_BYTES_MAX: usize = 256 << 20;
+/// Frames that wait to be written; senders wait beyond.
+const FRAMES_WAITING: usize = 64;
+/// Frames are written together up to this size.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// What one member asks the other.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Ask {
+    Append(AppendEntriesRequest<Types>),
+    Vote(VoteRequest<Types>),
+    PreVote(VoteRequest<Types>),
+    Transfer(TransferLeaderRequest<Types>),
+    /// A piece of a snapshot file.
+    Piece {
+        offset: u64,
+        bytes: Bytes,
+    },
+    /// The pieces are complete. Without a file, for a watch, there are none.
+    Snapshot {
+        vote: VoteOf<Types>,
+        meta: SnapshotMetaOf<Types>,
+        has_file: bool,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Append(AppendEntriesResponse<Types>),
+    Vote(VoteResponse<Types>),
+    Snapshot(SnapshotResponse<Types>),
+    Done,
+    Refused(String),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Frame {
+    Hello(Hello),
+    Ask(u64, Ask),
+    Answer(u64, Answer),
+}
+
+/// Answers what the other side asks.
+pub(crate) trait Answering: Send + Sync + 'static {
+    /// Takes the other side in, or says why not.
+    fn hello(&self, hello: &Hello) -> Result<(), String>;
+    fn answer(self: Arc<Self>, from: u64, ask: Ask) -> impl Future<Output = Answer> + Send;
+}
+
+type Waiting = Mutex<HashMap<u64, oneshot::Sender<Answer>>>;
+
+/// The asking end of a connection. It is gone when the connection is.
+pub(crate) struct Link {
+    frames: mpsc::Sender<Vec<u8>>,
+    waiting: Waiting,
+    next: AtomicU64,
+}
+
+impl Link {
+    /// Asks; nothing when the connection breaks or the answer takes longer than `within`.
+    pub(crate) async fn ask(&self, ask: Ask, within: Duration) -> Option<Answer> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.waiting().insert(number, sender);
+        let asked = async {
+            self.frames
+                .send(frame_of(&Frame::Ask(number, ask)))
+                .await
+                .ok()?;
+            answer.await.ok()
+        };
+        let answered = tokio::time::timeout(within, asked).await.ok().flatten();
+        if answered.is_none() {
+            self.waiting().remove(&number);
+        }
+        answered
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn frame_of(frame: &Frame) -> Vec<u8> {
+    let mut bytes = postcard::to_extend(frame, vec![0; 4]).expect("memory takes every message");
+    let length = u32::try_from(bytes.len() - 4).expect("a batch is bounded");
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    bytes
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkEnd {
+    /// It broke, or the other side closed it.
+    #[error("the connection between the members broke: {0}")]
+    Broken(#[from] std::io::Error),
+    /// The other side is not what it should be.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Speaks over `io` until it breaks. `opened` is told when both sides have said who they are.
+pub(crate) async fn speak<A: Answering>(
+    io: impl AsyncRead + AsyncWrite + Send + 'static,
+    me: &Hello,
+    answering: Arc<A>,
+    opened: impl FnOnce(&Hello, &Arc<Link>) + Send,
+) -> (Option<Hello>, LinkEnd) {
+    let (mut reading, mut writing) = tokio::io::split(io);
+    let (frames, mut to_write) = mpsc::channel::<Vec<u8>>(FRAMES_WAITING);
+    let writer = async move {
+        let mut bytes = Vec::new();
+        while let Some(frame) = to_write.recv().await {
+            bytes.extend_from_slice(&frame);
+            while bytes.len() < WRITE_BYTES
+                && let Ok(frame) = to_write.try_recv()
+            {
+                bytes.extend_from_slice(&frame);
+            }
+            writing.write_all(&bytes).await?;
+            writing.flush().await?;
+            bytes.clear();
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    let link = Arc::new(Link {
+        frames: frames.clone(),
+        waiting: Waiting::default(),
+        next: AtomicU64::new(1),
+    });
+    let mut other = None;
+    let reader = async {
+        let greeting = frame_of(&Frame::Hello(me.clone()));
+        frames.send(greeting).await.map_err(std::io::Error::other)?;
+        let Frame::Hello(hello) = read_frame(&mut reading).await? else {
+            return Err(LinkEnd::Refused(
+                "the other side did not say who it is".to_owned(),
+            ));
+        };
+        answering.hello(&hello).map_err(LinkEnd::Refused)?;
+        let from = hello.member;
+        opened(&hello, &link);
+        other = Some(hello);
+        loop {
+            match read_frame(&mut reading).await? {
+                Frame::Hello(_) => {}
+                Frame::Answer(number, answer) => {
+                    let waiting = link.waiting().remove(&number);
+                    // Whoever asked may have given up.
+                    let _unheard = waiting.map(|waiting| waiting.send(answer));
+                }
+                Frame::Ask(number, ask) => {
+                    let (answering, frames) = (Arc::clone(&answering), frames.clone());
+                    tokio::spawn(async move {
+                        let answer = answering.answer(from, ask).await;
+                        // A broken connection needs no answer.
+                        let _gone = frames.send(frame_of(&Frame::Answer(number, answer))).await;
+                    });
+                }
+            }
+        }
+    };
+    let end = tokio::select! {
+        read = reader => match read {
+            Ok(never) => never,
+            Err(end) => end,
+        },
+        written = writer => LinkEnd::Broken(written.err().unwrap_or_else(|| std::io::ErrorKind::BrokenPipe.into())),
+    };
+    link.waiting().clear();
+    (other, end)
+}
+
+async fn read_frame(reading: &mut (impl AsyncRead + Unpin)) -> Result<Frame, LinkEnd> {
+    let mut length = [0; 4];
+    reading.read_exact(&mut length).await?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(LinkEnd::Refused(format!(
+            "a frame of {length} bytes is too long"
+        )));
+    }
+    let mut bytes = vec![0; length];
+    reading.read_exact(&mut bytes).await?;
+    postcard::from_bytes(&bytes)
+        .map_err(|error| LinkEnd::Refused(format!("a frame cannot be read: {error}")))
+}

@@ -1,0 +1,104 @@
+//! Who takes part in a cluster, and with which times.
+//!
+//! Always: a member's number is drawn once for its directory and never again, so that a member with an empty disk is another
+//! member: it cannot vote a second time in the name of the one it replaces.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// The number of a log that began alone.
+pub(crate) const FIRST: u64 = 1;
+const MEMBER_FILE: &str = "member";
+
+/// What a member keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Part {
+    /// The events; it may become the active one.
+    #[default]
+    Data,
+    /// Only which events there are: the third vote of a pair. It never becomes the active one.
+    Watch,
+}
+
+/// Which member of which cluster speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// Whose log: `controller:NAME` or `agent:NAME`.
+    pub cluster: String,
+    /// The member's number.
+    pub member: u64,
+    /// What people call it: `Primary`, `Backup`, the watch's id.
+    pub name: String,
+    /// What it keeps.
+    pub part: Part,
+}
+
+impl fmt::Display for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} (member {} of {})",
+            self.name, self.member, self.cluster
+        )
+    }
+}
+
+/// How soon a silent active member is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// The active member is heard at least so often.
+    pub heartbeat: Duration,
+    /// Nobody follows another one before the active member has been silent for so long.
+    pub silence_min: Duration,
+    /// How long the active member's right to act lasts after a majority has heard it, and the longest wait before an election.
+    pub silence_max: Duration,
+    /// So long the watch waits for an event that the other data member has not got; then that member counts as lost.
+    pub hold: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(50),
+            silence_min: Duration::from_millis(150),
+            silence_max: Duration::from_millis(300),
+            hold: Duration::from_millis(150),
+        }
+    }
+}
+
+/// The number of the member whose directory this is; drawn and remembered if it has none.
+pub(crate) fn number_of(dir: &Path, joins: bool) -> std::io::Result<u64> {
+    use std::io::Write as _;
+    let path = dir.join(MEMBER_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            return text.trim().parse().map_err(|error| {
+                std::io::Error::other(format!("{} is no member's number: {error}", path.display()))
+            });
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if !joins {
+        return Ok(FIRST);
+    }
+    std::fs::create_dir_all(dir)?;
+    // Two members of one cluster are not made in the same microsecond.
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(std::io::Error::other)?;
+    let number = u64::try_from(since.as_micros()).map_err(std::io::Error::other)?;
+    let temporary = dir.join("member.tmp");
+    let mut file = std::fs::File::create(&temporary)?;
+    writeln!(file, "{number}")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, &path)?;
+    std::fs::File::open(dir)?.sync_all()?;
+    Ok(number)
+}

@@ -1,0 +1,201 @@
+//! The other members as this one knows them: their connections, how far they are, and who counts as lost.
+//!
+//! Always: the *hold rule*: an entry goes to a watch only after another data member has it or counts as lost. Without it, a watch
+//! could know of an entry that the surviving data member lacks, and neither could lead (see `docs/failure-model.md`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::link::Link;
+use crate::member::{Hello, Part};
+
+/// One other member.
+#[derive(Clone)]
+struct Peer {
+    hello: Hello,
+    link: Option<Arc<Link>>,
+    /// The newest entry it has confirmed to us.
+    acknowledged: Option<u64>,
+    heard_at: Instant,
+    is_lost: bool,
+}
+
+/// What people see of another member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who it is.
+    pub hello: Hello,
+    /// Whether there is a connection.
+    pub is_connected: bool,
+    /// The newest entry of the log that it has confirmed to this member.
+    pub acknowledged: Option<u64>,
+    /// How long ago it was heard.
+    pub silent_for: Duration,
+    /// It is not waited for: the active member goes on without it.
+    pub is_lost: bool,
+}
+
+/// All others.
+pub(crate) struct Peers {
+    me: Hello,
+    hold: Duration,
+    known: Mutex<BTreeMap<u64, Peer>>,
+    /// Rises with each change that somebody may wait for.
+    changed: watch::Sender<u64>,
+}
+
+impl Peers {
+    pub(crate) fn new(me: Hello, hold: Duration) -> Self {
+        Self {
+            me,
+            hold,
+            known: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn me(&self) -> &Hello {
+        &self.me
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Peer>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Rises when a member comes, goes, is lost or has caught up.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn connected(&self, hello: &Hello, link: &Arc<Link>) {
+        let mut known = self.known();
+        let acknowledged = known.get(&hello.member).and_then(|peer| peer.acknowledged);
+        let peer = Peer {
+            hello: hello.clone(),
+            link: Some(Arc::clone(link)),
+            acknowledged,
+            heard_at: Instant::now(),
+            // Until it has caught up it is not waited for.
+            is_lost: true,
+        };
+        known.insert(hello.member, peer);
+        drop(known);
+        self.tell();
+    }
+
+    /// The connection is gone, unless a newer one has taken its place.
+    pub(crate) fn disconnected(&self, member: u64, link: &Arc<Link>) {
+        if let Some(peer) = self.known().get_mut(&member)
+            && peer
+                .link
+                .as_ref()
+                .is_some_and(|held| Arc::ptr_eq(held, link))
+        {
+            peer.link = None;
+            peer.is_lost = true;
+        }
+        self.tell();
+    }
+
+    pub(crate) fn link(&self, member: u64) -> Option<Arc<Link>> {
+        self.known().get(&member)?.link.clone()
+    }
+
+    pub(crate) fn part(&self, member: u64) -> Part {
+        self.known()
+            .get(&member)
+            .map_or(Part::Data, |peer| peer.hello.part)
+    }
+
+    /// The member has confirmed everything up to `index`; the log ends at `newest`.
+    pub(crate) fn acknowledged(&self, member: u64, index: Option<u64>, newest: u64) {
+        let mut known = self.known();
+        let Some(peer) = known.get_mut(&member) else {
+            return;
+        };
+        peer.heard_at = Instant::now();
+        peer.acknowledged = peer.acknowledged.max(index);
+        let has_caught_up = peer.acknowledged.is_some_and(|index| index >= newest);
+        let was_lost = peer.is_lost;
+        if has_caught_up {
+            peer.is_lost = false;
+        }
+        drop(known);
+        if index.is_some() || was_lost == has_caught_up {
+            self.tell();
+        }
+    }
+
+    pub(crate) fn heard(&self, member: u64) {
+        if let Some(peer) = self.known().get_mut(&member) {
+            peer.heard_at = Instant::now();
+        }
+    }
+
+    /// Waits until an entry may go to a watch: a data member has it, or all of them count as lost. Whoever lets us wait for
+    /// longer than the hold time counts as lost from then on, until it has caught up.
+    pub(crate) async fn may_go_to_watch(&self, index: u64) {
+        let mut changed = self.changed();
+        let until = Instant::now() + self.hold;
+        loop {
+            changed.mark_unchanged();
+            if self.is_covered(index) {
+                return;
+            }
+            if tokio::time::timeout_at(until, changed.changed())
+                .await
+                .is_err()
+            {
+                self.lose_those_without(index);
+                return;
+            }
+        }
+    }
+
+    fn is_covered(&self, index: u64) -> bool {
+        let known = self.known();
+        let mut data = known
+            .values()
+            .filter(|peer| peer.hello.part == Part::Data && !peer.is_lost)
+            .peekable();
+        data.peek().is_none()
+            || data.any(|peer| {
+                peer.acknowledged
+                    .is_some_and(|acknowledged| acknowledged >= index)
+            })
+    }
+
+    fn lose_those_without(&self, index: u64) {
+        for peer in self.known().values_mut() {
+            if peer.hello.part == Part::Data && peer.acknowledged.is_none_or(|has| has < index) {
+                peer.is_lost = true;
+            }
+        }
+        self.tell();
+    }
+
+    pub(crate) fn status(&self) -> Vec<PeerStatus> {
+        let status = |peer: &Peer| PeerStatus {
+            hello: peer.hello.clone(),
+            is_connected: peer.link.is_some(),
+            acknowledged: peer.acknowledged,
+            silent_for: peer.heard_at.elapsed(),
+            is_lost: peer.is_lost,
+        };
+        self.known().values().map(status).collect()
+    }
+
+    /// Forgets a member that belongs to the cluster no more.
+    pub(crate) fn forget(&self, member: u64) {
+        self.known().remove(&member);
+        self.tell();
+    }
+}

@@ -1,0 +1,311 @@
+//! A pair and its watch: joining, losing, following, switching, coming back.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing story ends with its place"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::{AppendError, Batch, Log, Options, Part, Role};
+use tokio::task::JoinHandle;
+
+fn options(dir: &Path, name: &str, part: Part) -> Options {
+    let mut options = Options::new(dir, "controller:Controller");
+    options.segment_bytes = 64 << 10;
+    options.ring_bytes = 16 << 10;
+    name.clone_into(&mut options.name);
+    options.part = part;
+    options.joins = name != "Primary";
+    options
+}
+
+async fn member(dir: &Path, name: &str, part: Part) -> Log {
+    Log::open(options(dir, name, part)).await.unwrap().log
+}
+
+fn batch(id: u64) -> Batch {
+    Batch {
+        last_event_id: id,
+        body: Bytes::from(format!(
+            "{{\"eventId\":{id},\"pad\":\"{}\"}}\n",
+            "x".repeat(300)
+        )),
+    }
+}
+
+/// A connection between two members, cut when dropped.
+struct Wire(JoinHandle<()>, JoinHandle<()>);
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.0.abort();
+        self.1.abort();
+    }
+}
+
+fn wire(a: &Log, b: &Log) -> Wire {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (a, b) = (a.clone(), b.clone());
+    Wire(
+        tokio::spawn(async move { drop(a.serve(near).await) }),
+        tokio::spawn(async move { drop(b.serve(far).await) }),
+    )
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("in vain waited for: {what}");
+}
+
+fn role(log: &Log) -> Role {
+    log.leadership().borrow().role
+}
+
+async fn read_all(log: &Log, count: u64) -> Vec<u64> {
+    let mut reader = log.read_after(0).unwrap();
+    let mut ids = Vec::new();
+    while (ids.len() as u64) < count {
+        let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
+        ids.push(next.expect("in time").expect("goes on").last_event_id);
+    }
+    ids
+}
+
+struct Pair {
+    dirs: [tempfile::TempDir; 3],
+    a: Log,
+    b: Log,
+    watch: Log,
+    ab: Wire,
+    aw: Wire,
+    bw: Wire,
+}
+
+async fn pair() -> Pair {
+    let dirs = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let a = member(dirs[0].path(), "Primary", Part::Data).await;
+    for id in 1..=50 {
+        a.append(batch(id)).await.unwrap();
+    }
+    let b = member(dirs[1].path(), "Backup", Part::Data).await;
+    let watch = member(dirs[2].path(), "watch", Part::Watch).await;
+    let (ab, aw, bw) = (wire(&a, &b), wire(&a, &watch), wire(&b, &watch));
+    until("both are connected", || a.peers().len() == 2).await;
+    couple(&a, &[&b, &watch]).await;
+    Pair {
+        dirs,
+        a,
+        b,
+        watch,
+        ab,
+        aw,
+        bw,
+    }
+}
+
+async fn couple(active: &Log, others: &[&Log]) {
+    let mut voters = BTreeSet::from([active.me().member]);
+    for other in others {
+        active.let_learn(other.me().member).await.unwrap();
+        voters.insert(other.me().member);
+    }
+    until("the others have caught up", || {
+        active.peers().iter().all(|peer| !peer.is_lost)
+    })
+    .await;
+    active.set_voters(voters).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s27_a_running_single_member_becomes_a_pair_and_both_have_every_event() {
+    let pair = pair().await;
+    for id in 51..=200 {
+        pair.a.append(batch(id)).await.unwrap();
+    }
+    assert_eq!(read_all(&pair.b, 200).await, (1..=200).collect::<Vec<_>>());
+    assert_eq!(role(&pair.b), Role::Standby);
+    assert!(matches!(
+        pair.b.append(batch(201)).await,
+        Err(AppendError::NotActive { .. })
+    ));
+    assert!(pair.a.may_answer());
+    assert!(!pair.b.may_answer());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s30_when_the_active_member_is_cut_off_the_other_follows_with_everything_acknowledged() {
+    let Pair {
+        dirs: _dirs,
+        a,
+        b,
+        watch,
+        ab,
+        aw,
+        bw,
+    } = pair().await;
+    for id in 51..=100 {
+        a.append(batch(id)).await.unwrap();
+    }
+    drop((ab, aw));
+    until("the other is active", || role(&b) == Role::Active).await;
+    assert_eq!(read_all(&b, 100).await, (1..=100).collect::<Vec<_>>());
+    b.append(batch(102)).await.unwrap();
+
+    // The old one is alive, but nobody agrees with it any more.
+    until("the old one may not answer", || !a.may_answer()).await;
+    let stale = tokio::time::timeout(Duration::from_millis(500), a.append(batch(101))).await;
+    assert!(
+        !matches!(stale, Ok(Ok(()))),
+        "S2: nothing is acknowledged twice over"
+    );
+
+    // It finds its place by itself, and what it could not replicate was never visible.
+    let (_ab, _aw) = (wire(&a, &b), wire(&a, &watch));
+    until("the old one follows", || role(&a) == Role::Standby).await;
+    b.append(batch(103)).await.unwrap();
+    let mut reader = a.read_after(100).unwrap();
+    for id in [102, 103] {
+        let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
+        assert_eq!(next.unwrap().unwrap().last_event_id, id);
+    }
+    drop(bw);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pair_goes_on_without_its_standby_and_the_standby_may_not_follow_until_it_has_caught_up()
+{
+    let Pair {
+        dirs: _dirs,
+        a,
+        b,
+        watch,
+        ab,
+        aw,
+        bw,
+    } = pair().await;
+    drop((ab, bw));
+    for id in 51..=80 {
+        a.append(batch(id)).await.unwrap();
+    }
+    let lost = a
+        .peers()
+        .into_iter()
+        .find(|peer| peer.hello.name == "Backup");
+    assert!(lost.unwrap().is_lost, "ClusterPassiveLost");
+    // Now the active one is cut off as well: the standby lacks events that were acknowledged.
+    drop(aw);
+    let _bw = wire(&b, &watch);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_ne!(role(&b), Role::Active, "S133: not in sync, so no fail-over");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s28_the_active_part_is_handed_over_by_command() {
+    let pair = pair().await;
+    pair.a.hand_over_to(pair.b.me().member).await.unwrap();
+    until("the other is active", || role(&pair.b) == Role::Active).await;
+    until("this one follows", || role(&pair.a) == Role::Standby).await;
+    pair.b.append(batch(51)).await.unwrap();
+    assert_eq!(read_all(&pair.a, 51).await.last(), Some(&51));
+    assert_ne!(role(&pair.watch), Role::Active);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_an_empty_disk_learns_from_a_snapshot_when_the_log_no_longer_begins_at_the_beginning()
+ {
+    let dirs: [_; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let a = member(dirs[0].path(), "Primary", Part::Data).await;
+    for id in 1..=1000 {
+        a.append(batch(id)).await.unwrap();
+    }
+    a.write_snapshot(900, |out| out.write_all(b"{\"state\":900}\n"))
+        .await
+        .unwrap();
+    a.release(900).await;
+    assert!(a.torn_event_id() > 0, "the log's beginning is gone");
+
+    let b = member(dirs[1].path(), "Backup", Part::Data).await;
+    let ab = wire(&a, &b);
+    until("it is connected", || a.peers().len() == 1).await;
+    couple(&a, &[&b]).await;
+    a.append(batch(1001)).await.unwrap();
+    until("it has the newest", || *b.committed().borrow() == 1001).await;
+    let opened = b.opened();
+    let lines: Vec<_> = opened
+        .snapshot
+        .expect("it has the snapshot")
+        .lines()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(lines, ["{\"state\":900}"]);
+    let ids: Vec<u64> = opened.replay.map(|b| b.unwrap().last_event_id).collect();
+    assert_eq!(ids, (901..=1001).collect::<Vec<_>>());
+
+    // It comes back from its disk as what it is.
+    drop(ab);
+    b.shutdown().await;
+    let b = member(dirs[1].path(), "Backup", Part::Data).await;
+    let _ab = wire(&a, &b);
+    a.append(batch(1002)).await.unwrap();
+    until("it has caught up", || *b.committed().borrow() == 1002).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_all_fall_together_the_pair_stands_up_by_itself() {
+    let Pair {
+        dirs,
+        a,
+        b,
+        watch,
+        ab,
+        aw,
+        bw,
+    } = pair().await;
+    for id in 51..=100 {
+        a.append(batch(id)).await.unwrap();
+    }
+    drop((ab, aw, bw));
+    for log in [a, b, watch] {
+        log.shutdown().await;
+    }
+    let a = member(dirs[0].path(), "Primary", Part::Data).await;
+    let b = member(dirs[1].path(), "Backup", Part::Data).await;
+    let watch = member(dirs[2].path(), "watch", Part::Watch).await;
+    let _wires = (wire(&a, &b), wire(&a, &watch), wire(&b, &watch));
+    until("one is active", || {
+        role(&a) == Role::Active || role(&b) == Role::Active
+    })
+    .await;
+    let active = if role(&a) == Role::Active { &a } else { &b };
+    active.append(batch(101)).await.unwrap();
+    for log in [&a, &b] {
+        assert_eq!(read_all(log, 101).await, (1..=101).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awatch_keeps_no_event() {
+    let pair = pair().await;
+    let mut big = batch(51);
+    big.body = Bytes::from(vec![b'x'; 1 << 20]);
+    pair.a.append(big).await.unwrap();
+    until("the watch has the entry", || {
+        pair.a
+            .peers()
+            .iter()
+            .any(|peer| peer.hello.part == Part::Watch && !peer.is_lost)
+    })
+    .await;
+    assert!(pair.watch.status().bytes < 64 << 10);
+}
