@@ -47,7 +47,6 @@ const DUPLICATES: &[(&str, &str)] = &[
         "digest",
         "0.10 by sha2 0.10, which openraft's quorum-set holds; 0.11 by argon2",
     ),
-    ("embedded-io", "0.4 and 0.6 by postcard, which supports both"),
     ("getrandom", "0.3 by rand 0.9, 0.4 by rand 0.10"),
     ("hashbrown", "0.16 by metrics-util"),
     (
