@@ -91,7 +91,7 @@ impl ClientSettings {
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     peer: Arc<str>,
     host: String,
     port: u16,
@@ -113,9 +113,18 @@ struct Kept {
 
 /// One connection, and the task that drives it, which ends with the reason when it breaks.
 #[derive(Debug)]
-struct Line {
+pub(crate) struct Line {
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl Line {
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Response<Incoming>> {
+        self.sender.send_request(request).await
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -177,6 +186,14 @@ impl Client {
             answer_limit: settings.answer_limit,
             kept: Mutex::default(),
         })))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    pub(crate) fn peer_name(&self) -> &Arc<str> {
+        &self.0.peer
     }
 
     /// The peer's base URL.
@@ -271,7 +288,7 @@ impl Inner {
         .await
     }
 
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         call: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
@@ -308,7 +325,7 @@ impl Inner {
         }
     }
 
-    fn request(
+    pub(crate) fn request(
         &self,
         method: &Method,
         path: &str,
@@ -342,7 +359,7 @@ impl Inner {
         Ok(request)
     }
 
-    async fn connect(&self) -> Result<Line, ClientError> {
+    pub(crate) async fn connect(&self) -> Result<Line, ClientError> {
         let connecting = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
             let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
@@ -373,7 +390,7 @@ impl Inner {
             .map_err(|error| ClientError::lost(&self.peer, &error))?;
         Ok(Line {
             sender,
-            driver: tokio::spawn(connection),
+            driver: tokio::spawn(connection.with_upgrades()),
         })
     }
 
@@ -406,7 +423,7 @@ impl Inner {
     }
 
     /// The sender may only know that the connection is closed; its driver knows why.
-    async fn lost(&self, error: &hyper::Error, line: Line) -> ClientError {
+    pub(crate) async fn lost(&self, error: &hyper::Error, line: Line) -> ClientError {
         let Line { sender, driver } = line;
         drop(sender);
         let told = ClientError::lost(&self.peer, error);
@@ -419,7 +436,7 @@ impl Inner {
         }
     }
 
-    async fn collect(&self, path: &str, body: Incoming) -> Result<Bytes, ClientError> {
+    pub(crate) async fn collect(&self, path: &str, body: Incoming) -> Result<Bytes, ClientError> {
         match Limited::new(body, self.answer_limit).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) => match error.downcast::<hyper::Error>() {
@@ -440,7 +457,7 @@ impl Inner {
         serde_json::from_slice(answer).map_err(|error| self.broken(path, error.to_string()))
     }
 
-    fn refused(&self, path: &str, status: StatusCode, answer: &[u8]) -> ClientError {
+    pub(crate) fn refused(&self, path: &str, status: StatusCode, answer: &[u8]) -> ClientError {
         let problem = serde_json::from_slice(answer).unwrap_or_else(|_no_problem| {
             // Something between us and the peer has answered, such as a proxy with a page of its own.
             let text = String::from_utf8_lossy(answer);

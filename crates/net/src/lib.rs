@@ -21,6 +21,7 @@ mod secret;
 mod stall;
 mod tls;
 mod trouble;
+mod upgrade;
 
 pub use auth::{Passwords, Presented, TokenHash, new_token};
 pub use backoff::Backoff;
@@ -35,3 +36,4 @@ pub use problem::{Problem, Refusal};
 pub use secret::Secret;
 pub use tls::{ClientCertificates, TlsClient, TlsError, TlsFiles, TlsServer};
 pub use trouble::{ClientError, Outage};
+pub use upgrade::{Stream, upgrade};

@@ -299,7 +299,8 @@ impl Host {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header)
-            .serve_connection(TokioIo::new(Impatient::new(stream, limits.stall)), service);
+            .serve_connection(TokioIo::new(Impatient::new(stream, limits.stall)), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,

@@ -4,6 +4,7 @@ mod calls;
 mod certificates;
 mod limits;
 mod streams;
+mod upgrades;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -49,6 +50,15 @@ fn routes() -> Router {
         .route(
             "/sum",
             post(async |JsonBody(Sum { a, b }): JsonBody<Sum>| Json(a + b)),
+        )
+        .route(
+            "/talk",
+            get(async |mut request: Request| {
+                upgrade(&mut request, "echo", async |stream| {
+                    let (mut reading, mut writing) = tokio::io::split(stream);
+                    tokio::io::copy(&mut reading, &mut writing).await.unwrap();
+                })
+            }),
         )
         .route(
             "/size",
