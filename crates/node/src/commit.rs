@@ -5,7 +5,7 @@
 
 use crate::handle::{Entry, Question};
 use crate::snapshots::{Snapshots, Taken};
-use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside};
+use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready};
 use cluster::{AppendError, Batch, Log, Opened};
 use futures::future::{BoxFuture, FutureExt as _};
 use model::{Event, EventId, JournalEvent};
@@ -66,6 +66,18 @@ impl Node {
             replay,
         } = opened;
         let recovered = crate::recovery::recover(machine, snapshot, replay).await?;
+        Node::lead(Ready { recovered }, log, clock, limits, outside).await
+    }
+
+    /// The same with a machine that has followed the log already ([`crate::follow`]): this member is the active one now.
+    pub async fn lead<M: Machine>(
+        ready: Ready<M>,
+        log: Log,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        outside: impl Outside<M>,
+    ) -> Result<(Handle<M>, JoinHandle<Result<End, Fault>>), Fault> {
+        let recovered = ready.recovered;
         let (sender, inbox) = mpsc::channel(limits.inbox);
         let nudge = Arc::new(Notify::new());
         let (committed, watcher) = watch::channel(recovered.last);

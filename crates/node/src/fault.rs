@@ -36,6 +36,18 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Whether another member is active now: this one is to follow it.
+    pub fn is_deposed(&self) -> bool {
+        matches!(
+            self,
+            Fault::Log(
+                cluster::AppendError::NotActive { .. } | cluster::AppendError::Overtaken { .. }
+            )
+        )
+    }
+}
+
 /// The node has ended or is ending: nothing is taken any more, and whether what was asked last has been committed is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node is shutting down")]

@@ -21,6 +21,7 @@ mod handle;
 mod machine;
 mod recovery;
 mod snapshots;
+mod standby;
 
 pub use clock::{Clock, SystemClock};
 pub use commit::{Limits, Node};
@@ -28,3 +29,4 @@ pub use facts::Facts;
 pub use fault::{Fault, Stopped};
 pub use handle::{End, Handle};
 pub use machine::{Machine, NotApplicable, Outside};
+pub use standby::{Ready, follow};

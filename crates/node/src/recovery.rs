@@ -83,14 +83,26 @@ fn replay_all<M: Machine>(recovered: &mut Recovered<M>, replay: Replay) -> Resul
             }
         });
         for reading in readings {
-            let Reading { bytes, events } = reading?;
-            recovered.tail_bytes += bytes;
-            for event in events {
-                replay_event(recovered, event)?;
-            }
+            take_reading(recovered, reading?)?;
         }
         Ok(())
     })
+}
+
+/// Makes a batch true that has been read just now.
+pub(crate) fn take_batch<M: Machine>(
+    recovered: &mut Recovered<M>,
+    batch: Result<Batch, ReadError>,
+) -> Result<(), Fault> {
+    take_reading(recovered, read_batch(batch)?)
+}
+
+fn take_reading<M: Machine>(recovered: &mut Recovered<M>, reading: Reading) -> Result<(), Fault> {
+    recovered.tail_bytes += reading.bytes;
+    for event in reading.events {
+        replay_event(recovered, event)?;
+    }
+    Ok(())
 }
 
 fn read_batch(batch: Result<Batch, ReadError>) -> Result<Reading, ReadError> {

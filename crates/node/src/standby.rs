@@ -1,0 +1,85 @@
+//! A member of a cluster that is not active: it follows the log, so that it can take over at once.
+//!
+//! Always: its state is that of the committed events, and it acts on nothing. Never here: who becomes active; the log says so.
+
+use crate::recovery::{Recovered, recover, take_batch};
+use crate::snapshots::Snapshots;
+use crate::{Fault, Limits, Machine};
+use cluster::{Log, Role};
+use futures::FutureExt as _;
+use model::EventId;
+
+/// A machine with everything that was committed before this member became the active one.
+pub struct Ready<M> {
+    pub(crate) recovered: Recovered<M>,
+}
+
+impl<M> Ready<M> {
+    /// The machine.
+    pub fn machine(&self) -> &M {
+        &self.recovered.machine
+    }
+}
+
+/// Follows the log until this member is active. Alone it is at once. May be dropped.
+pub async fn follow<M: Machine>(
+    empty: impl Fn() -> M,
+    log: &Log,
+    limits: Limits,
+) -> Result<Ready<M>, Fault> {
+    let mut leadership = log.leadership();
+    let mut fault = log.fault().boxed();
+    loop {
+        let opened = log.opened();
+        let mut recovered = recover(empty(), opened.snapshot, opened.replay).await?;
+        let mut snapshots = Snapshots::new(log.clone(), limits, &recovered);
+        // Torn: the log began anew behind a snapshot in between. Then that is read.
+        let Ok(mut reader) = log.read_after(recovered.last.0) else {
+            continue;
+        };
+        loop {
+            let is_active = leadership.borrow_and_update().role == Role::Active;
+            if is_active && recovered.last >= EventId(*log.committed().borrow()) {
+                return Ok(Ready { recovered });
+            }
+            tokio::select! {
+                batch = reader.next() => {
+                    let Some(batch) = batch else { break };
+                    let bytes = batch.body.len();
+                    let before = recovered.tail_events;
+                    take_batch(&mut recovered, Ok(batch))?;
+                    let events = usize::try_from(recovered.tail_events - before).unwrap_or(usize::MAX);
+                    snapshots.grown(bytes, events);
+                    snapshots.begin_if_due(&recovered.machine, recovered.last);
+                }
+                taken = snapshots.taken() => {
+                    if taken.is_ok() {
+                        let until = recovered.machine.released().min(recovered.last);
+                        log.release(until.0).await;
+                    }
+                    snapshots.answer(&taken);
+                }
+                changed = leadership.changed() => {
+                    if changed.is_err() {
+                        return Err(gone("it was shut down"));
+                    }
+                }
+                reason = &mut fault => return Err(gone(&reason)),
+            }
+        }
+        if let Some(error) = reader.ended() {
+            if !matches!(error, cluster::ReadError::Torn { .. }) {
+                return Err(Fault::Read(error.clone()));
+            }
+            tracing::info!("the log begins anew behind a snapshot of the active member");
+        } else {
+            return Err(gone("it was shut down"));
+        }
+    }
+}
+
+fn gone(reason: &str) -> Fault {
+    Fault::Log(cluster::AppendError::Stopped {
+        reason: reason.to_owned(),
+    })
+}
