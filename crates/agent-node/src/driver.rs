@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use subagent_node::{LinkError, Linked, SubagentLink};
-use tokio::sync::mpsc;
+use subagent_node::{LinkError, Linked, METERING_PERIOD, Meter, SubagentLink};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// Pieces of work that may wait for a Subagent's connection; more is found again in the state.
@@ -23,8 +23,20 @@ const RELEASE_DELAY: Duration = Duration::from_millis(500);
 const RELEASE_EVENTS: u64 = 1000;
 
 /// Where the commit loop puts work for the driver.
-#[derive(Default)]
-pub(crate) struct Slot(Mutex<SlotState>);
+pub(crate) struct Slot {
+    state: Mutex<SlotState>,
+    /// Whether the machine asks how busy the Subagent is.
+    wants_metering: watch::Sender<bool>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Slot {
+            state: Mutex::default(),
+            wants_metering: watch::Sender::new(false),
+        }
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct SlotState {
@@ -37,7 +49,12 @@ pub(crate) struct SlotState {
 
 impl Slot {
     pub(crate) fn lock(&self) -> MutexGuard<'_, SlotState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn want_metering(&self, is_wanted: bool) {
+        self.wants_metering
+            .send_if_modified(|wanted| std::mem::replace(wanted, is_wanted) != is_wanted);
     }
 
     fn open(&self) -> mpsc::Receiver<Job> {
@@ -133,6 +150,10 @@ impl Driver {
         backoff.connected(begun.elapsed());
         tracing::info!(subagent = %id, %run_id, "the Subagent is coupled");
 
+        let is_local = matches!(self.link, SubagentLink::Local(_));
+        let mut wanted = self.slot.wants_metering.subscribe();
+        let mut meter = Meter::default();
+        let mut measure_at = Instant::now();
         let mut confirmed = observed;
         let mut taken_over = observed;
         let mut confirm_at: Option<Instant> = None;
@@ -140,6 +161,9 @@ impl Driver {
             tokio::select! {
                 reported = events.next() => {
                     let reported = reported?;
+                    if let Some(metering) = events.take_metering() && *wanted.borrow() {
+                        self.handle.ask(Input::SubagentMetered { id: id.clone(), metering }).await?;
+                    }
                     let Some(last) = reported.last().map(|stamped| stamped.event_id) else { continue };
                     self.handle.ask(Input::SubagentEvents { id: id.clone(), events: reported }).await?;
                     taken_over = last;
@@ -160,6 +184,17 @@ impl Driver {
                     self.send(coupling, batch).await?;
                     // There may be more work than the slot could take.
                     self.handle.nudge();
+                }
+                // Nobody else tells how busy the Director's own machine is.
+                () = tokio::time::sleep_until(measure_at), if is_local && *wanted.borrow() => {
+                    let metering = meter.measure();
+                    measure_at = Instant::now() + METERING_PERIOD;
+                    self.handle.ask(Input::SubagentMetered { id: id.clone(), metering }).await?;
+                }
+                changed = wanted.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
                 }
                 () = until(confirm_at), if confirm_at.is_some() => {
                     let batch = gather(&mut || work.try_recv().ok(), confirmed, taken_over);

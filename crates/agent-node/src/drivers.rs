@@ -122,7 +122,9 @@ impl Drivers {
     }
 
     fn hand_out(&self, machine: &AgentMachine) {
+        let wants_metering = machine.state.wants_metering();
         for (id, driven) in &self.driven {
+            driven.slot.want_metering(wants_metering);
             let mut slot = driven.slot.lock();
             let slot = &mut *slot;
             let Some(sender) = &slot.sender else { continue };

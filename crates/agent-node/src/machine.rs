@@ -2,8 +2,8 @@
 
 use agent::{Standing, State};
 use model::{
-    AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, PlatformInfo, Problem, RunId,
-    Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
+    AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, Metering, PlatformInfo, Problem,
+    RunId, Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::collections::BTreeMap;
@@ -67,6 +67,13 @@ pub enum Input {
         id: SubagentId,
         /// What.
         events: Vec<Arc<SubagentStamped>>,
+    },
+    /// How busy a Subagent is. Asked for by [`State::wants_metering`].
+    SubagentMetered {
+        /// Which.
+        id: SubagentId,
+        /// How.
+        metering: Metering,
     },
     /// A Subagent refused to start a job.
     StartRefused {
@@ -257,6 +264,7 @@ impl Machine for AgentMachine {
                     self.record_all(facts, observed)?;
                 }
             }
+            Input::SubagentMetered { id, metering } => self.state.on_metering(&id, metering),
             Input::StartRefused {
                 id,
                 attempt,

@@ -91,9 +91,17 @@ impl State {
         }
         if let OrderState::Processing {
             subagent_id: Some(subagent_id),
-            ..
+            subagent_bundle_id,
         } = &order.state
         {
+            // A process that is there because of a tie is there by the cluster that the tie was made with.
+            let tie = self
+                .tie_of(&order)
+                .filter(|tie| tie.stuck_subagent_id.as_ref() == Some(subagent_id));
+            let bundle_id = subagent_bundle_id
+                .as_ref()
+                .or_else(|| tie?.subagent_bundle_id.as_ref());
+            self.processes.started(order_id, subagent_id, bundle_id);
             self.work.started(order_id, subagent_id);
             if kill_of(&order).is_some() {
                 self.work.kill(order_id);
@@ -114,7 +122,9 @@ impl State {
     fn note_ended(&mut self, order_id: &OrderId) {
         self.queues.ended(order_id);
         self.work.ended(order_id);
-        for subagent in self.subagents.values_mut() {
+        if let Some(subagent_id) = self.processes.ended(order_id)
+            && let Some(subagent) = self.subagents.get_mut(&subagent_id)
+        {
             subagent.orders.remove(order_id);
         }
         // A process of the Agent's limit is free again, or a Subagent that is to go has become idle.
@@ -199,6 +209,8 @@ impl State {
             "Agent" => self.agent_ref = None,
             _ => {}
         }
+        // Who waited for it waits in vain now, and is to say so.
+        self.queues.unstick();
     }
 
     fn evolve_self(&mut self, event: &AgentOwnEvent) {
@@ -222,6 +234,7 @@ impl State {
                 // Connections do not outlive the process.
                 for subagent in self.subagents.values_mut() {
                     subagent.coupling = Coupling::Uncoupled;
+                    subagent.metering = None;
                 }
             }
         }
@@ -259,18 +272,22 @@ impl State {
             SubagentStateEvent::SubagentCoupled => {
                 subagent.coupling = Coupling::Coupled;
                 self.queues.unstick();
+                return Ok(());
             }
             SubagentStateEvent::SubagentCouplingFailed { problem } => {
                 subagent.coupling = Coupling::Failed(problem.clone());
             }
             SubagentStateEvent::SubagentEventsObserved { until_event_id } => {
                 subagent.observed = *until_event_id;
+                return Ok(());
             }
             SubagentStateEvent::SubagentRestarted => subagent.coupling = Coupling::Uncoupled,
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
                 subagent.coupling = Coupling::ShuttingDown;
             }
         }
+        // Whatever else happens to it, what was measured is not of now any more.
+        subagent.metering = None;
         Ok(())
     }
 }

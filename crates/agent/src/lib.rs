@@ -9,6 +9,8 @@ mod attached;
 mod choice;
 mod command;
 mod evolve;
+mod priority;
+mod processes;
 mod queue;
 mod snapshot;
 mod state;

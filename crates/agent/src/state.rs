@@ -4,11 +4,12 @@
 //! cheap enough to write a snapshot from.
 
 use crate::attached::AttachedItems;
+use crate::processes::Processes;
 use crate::queue::Queues;
 use crate::subagents::WorkList;
 use model::{
-    AgentPath, AgentRef, BundleId, ControllerId, EventId, OrderId, PlatformInfo, Problem, RunId,
-    SubagentBundle, SubagentId, SubagentItem, UserId,
+    AgentPath, AgentRef, BundleId, ControllerId, EventId, Metering, OrderId, PlatformInfo, Problem,
+    RunId, SubagentBundle, SubagentId, SubagentItem, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -62,14 +63,19 @@ pub struct SubagentState {
     pub detaching: bool,
     /// The orders whose jobs run there.
     pub orders: BTreeSet<OrderId>,
+    /// How busy it is, while it is connected. An input, no event: nothing remembers it over a restart.
+    pub metering: Option<Metering>,
 }
 
 impl SubagentState {
     /// Whether it may be chosen for a job.
     pub fn is_available(&self) -> bool {
-        self.coupling == Coupling::Coupled
-            && !self.detaching
-            && self.item.as_ref().is_some_and(|item| !item.disabled)
+        self.takes_jobs() && self.item.as_ref().is_some_and(|item| !item.disabled)
+    }
+
+    /// Whether it takes a job that is for it and no other.
+    pub(crate) fn takes_jobs(&self) -> bool {
+        self.coupling == Coupling::Coupled && !self.detaching
     }
 }
 
@@ -88,6 +94,7 @@ pub struct State {
     pub(crate) released: BTreeMap<UserId, EventId>,
     pub(crate) queues: Queues,
     pub(crate) work: WorkList,
+    pub(crate) processes: Processes,
     /// Whose turn it is in each group of Subagents. Not worth remembering over a restart.
     pub(crate) turns: BTreeMap<Arc<str>, SubagentId>,
 }
@@ -109,6 +116,7 @@ impl State {
             released: BTreeMap::new(),
             queues: Queues::default(),
             work: WorkList::default(),
+            processes: Processes::default(),
             turns: BTreeMap::new(),
         }
     }
@@ -131,6 +139,26 @@ impl State {
     /// How many jobs run, in all Subagents.
     pub fn running(&self) -> usize {
         self.queues.running()
+    }
+
+    /// Whether somebody asks how busy the Subagents are: a priority depends on something.
+    pub fn wants_metering(&self) -> bool {
+        let mut bundles = self.bundles.values();
+        bundles.any(|bundle| {
+            let mut priorities = bundle.subagent_to_priority.values();
+            priorities.any(|priority| !priority.is_constant())
+        })
+    }
+
+    /// Takes note of how busy a connected Subagent is. Jobs that nobody could take are looked at again.
+    pub fn on_metering(&mut self, subagent_id: &SubagentId, metering: Metering) {
+        let Some(subagent) = self.subagents.get_mut(subagent_id) else {
+            return;
+        };
+        if subagent.coupling == Coupling::Coupled {
+            subagent.metering = Some(metering);
+            self.queues.unstick();
+        }
     }
 
     /// How many orders wait for a process.

@@ -61,11 +61,12 @@ impl State {
                 Choice::On {
                     subagent_id,
                     subagent_bundle_id,
+                    stick,
                 } => {
                     let started = OrderEvent::OrderProcessingStarted {
                         subagent_id: Some(subagent_id),
                         subagent_bundle_id,
-                        stick: false,
+                        stick,
                     };
                     // Its arguments or its time may have moved it: an order starts before its first job.
                     return Some(vec![Event::Order(order_id, started)]);

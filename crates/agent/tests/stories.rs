@@ -6,6 +6,9 @@
     reason = "a story that cannot be set up fails at that line, and looks at a few events of many"
 )]
 
+#[path = "stories/clusters.rs"]
+mod clusters;
+
 use agent::{Coupling, Standing, State, Work};
 use model::{
     AgentAnswer, AgentCommand, AgentPath, AttachedState, Attempt, CancellationMode, Event, EventId,

@@ -26,7 +26,8 @@ pub(crate) fn ahead(here: &Here<'_>, position: Position) -> (Position, Doing) {
         };
         match instructions::next(instruction, &there) {
             Doing::Goes(to) => position = to,
-            doing @ (Doing::Happens(_)
+            doing @ (Doing::Enters(_)
+            | Doing::Happens(_)
             | Doing::AtController(_)
             | Doing::AtAgent(_)
             | Doing::Job(_)

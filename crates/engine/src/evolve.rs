@@ -2,6 +2,7 @@
 //!
 //! Always: a refused event leaves the order as it was.
 
+use crate::instructions::sticky_subagent;
 use crate::{history, life};
 use model::{
     AttachedState, HistoricOutcome, Mark, Order, OrderEvent, OrderId, Outcome, Resumption,
@@ -50,7 +51,19 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
             order.position = to.clone();
             order.is_resumed = false;
         }
-        OrderEvent::OrderProcessingStarted { .. } => order.attempts += 1,
+        OrderEvent::OrderProcessingStarted {
+            subagent_id, stick, ..
+        } => {
+            order.attempts += 1;
+            if *stick && let Some(subagent_id) = subagent_id {
+                sticky_subagent::stick(order, subagent_id);
+            }
+        }
+        OrderEvent::OrderStickySubagentEntered {
+            agent_path,
+            subagent_bundle_id,
+        } => sticky_subagent::enter(order, agent_path, subagent_bundle_id.as_ref()),
+        OrderEvent::OrderStickySubagentLeft => sticky_subagent::leave(order),
         OrderEvent::OrderProcessed { outcome }
         | OrderEvent::OrderOutcomeAdded { outcome }
         | OrderEvent::OrderJoined { outcome }

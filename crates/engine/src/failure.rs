@@ -1,27 +1,39 @@
 //! What becomes of an order that has failed: caught by the nearest try around, else stopped, failed in its fork, or failed.
 //!
 //! Always: no failure leaves a fork's branch or the order's inner block. An Agent only catches; the rest is the
-//! Controller's.
+//! Controller's. What the order leaves on the way is said before, innermost first; where it fails, it stands before the
+//! outermost of these blocks.
 
-use crate::instructions::{self, Here, OnFailure, finish};
+use crate::instructions::{self, Here, OnFailure, finish, sticky_subagent};
 use model::{Branch, Instruction, OrderEvent, Position};
 
 /// What happens to the order of `here` that has failed at `here.position`.
-pub(crate) fn handle(here: &Here<'_>, uncatchable: bool) -> OrderEvent {
+pub(crate) fn handle(here: &Here<'_>, uncatchable: bool) -> Vec<OrderEvent> {
+    let parents = &here.position.parents;
     if !uncatchable && let Some(moved_to) = caught_at(here) {
-        return OrderEvent::OrderCaught { moved_to };
+        // The try with the catch block stands where the block of the failure is left to.
+        let around = moved_to.parents.len() - 1;
+        let mut events = sticky_subagent::leaves(parents, around);
+        events.push(OrderEvent::OrderCaught { moved_to });
+        return events;
     }
     if !here.site().is_controller() {
-        return OrderEvent::OrderDetachable;
+        return vec![OrderEvent::OrderDetachable];
     }
-    let moved_to = here.position.clone();
-    if here.order.parent.is_some() && joins_if_failed(here) {
-        return OrderEvent::OrderFailedInFork { moved_to };
+    let is_to_join = here.order.parent.is_some() && joins_if_failed(here);
+    if !is_to_join && stops_on_failure(here) {
+        return vec![OrderEvent::OrderStopped];
     }
-    if stops_on_failure(here) {
-        return OrderEvent::OrderStopped;
-    }
-    OrderEvent::OrderFailed { moved_to }
+    let barrier = finish::barrier(here.order, parents);
+    let mut events = sticky_subagent::leaves(parents, barrier);
+    let moved_to =
+        sticky_subagent::outermost(parents, barrier).unwrap_or_else(|| here.position.clone());
+    events.push(if is_to_join {
+        OrderEvent::OrderFailedInFork { moved_to }
+    } else {
+        OrderEvent::OrderFailed { moved_to }
+    });
+    events
 }
 
 /// The catch block that takes a failure at `here.position`.

@@ -24,6 +24,7 @@ pub(crate) mod options;
 pub(crate) mod retry;
 pub(crate) mod say;
 pub(crate) mod sleep;
+pub(crate) mod sticky_subagent;
 pub(crate) mod stop;
 #[path = "instructions/try.rs"]
 pub(crate) mod try_;
@@ -45,6 +46,8 @@ pub(crate) struct Here<'a> {
 pub(crate) enum Doing {
     /// Only the position changes. This may be anticipated, also before the order is started.
     Goes(Position),
+    /// The order enters a block by this event, where it is. This may be anticipated, also before the order is started.
+    Enters(OrderEvent),
     /// This happens where the order is.
     Happens(Vec<OrderEvent>),
     /// This happens, but only at the Controller.
@@ -66,10 +69,12 @@ pub(crate) enum Doing {
 }
 
 /// What comes behind a block that has been left at its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum OnReturn {
     /// The instruction behind.
     Behind,
+    /// The instruction behind, by this event.
+    Leaves(OrderEvent),
     /// The order waits for its siblings.
     Joins,
 }
@@ -121,6 +126,11 @@ pub(crate) fn next(instruction: &Instruction, here: &Here<'_>) -> Doing {
         }
         Instruction::Fork(fork) => fork::next(fork, here),
         Instruction::Options { .. } => options::next(here),
+        Instruction::StickySubagent {
+            agent,
+            subagent_bundle,
+            ..
+        } => sticky_subagent::next(agent, subagent_bundle.as_ref(), here),
         Instruction::Sleep { duration } => sleep::next(duration, here),
         Instruction::Stop => stop::next(here),
         Instruction::Say { what } => say::next(what, here),
@@ -142,6 +152,7 @@ pub(crate) fn waiting(instruction: &Instruction, here: &Here<'_>) -> Option<Obst
         | Instruction::Fail { .. }
         | Instruction::Finish { .. }
         | Instruction::Options { .. }
+        | Instruction::StickySubagent { .. }
         | Instruction::Stop
         | Instruction::Say { .. }
         | Instruction::Empty => None,
@@ -155,6 +166,7 @@ pub(crate) fn on_return(instruction: &Instruction) -> OnReturn {
         Instruction::Try(_) => try_::on_return(),
         Instruction::Fork(_) => fork::on_return(),
         Instruction::Options { .. } => options::on_return(),
+        Instruction::StickySubagent { .. } => sticky_subagent::on_return(),
         Instruction::Execute(_)
         | Instruction::Retry
         | Instruction::Fail { .. }
@@ -174,6 +186,7 @@ pub(crate) fn on_failure(instruction: &Instruction, step: &PositionStep) -> OnFa
         Instruction::Try(instruction) => try_::on_failure(instruction, &step.branch),
         Instruction::Fork(_) => fork::on_failure(),
         Instruction::Options { .. } => options::on_failure(),
+        Instruction::StickySubagent { .. } => sticky_subagent::on_failure(),
         Instruction::Execute(_)
         | Instruction::Retry
         | Instruction::Fail { .. }

@@ -4,28 +4,29 @@
 //! Fresh               Started→Ready Moved→Fresh Failed→FailedWhileFresh Stopped→StoppedWhileFresh Broken→Broken
 //!                     Attachable→Fresh Attached→Fresh Detachable→Fresh Detached→Fresh
 //!                     Suspended→Fresh Resumed→Fresh Cancelled→Cancelled
-//! Ready               Moved→Ready ProcessingStarted→Processing Forked→Forked Sleeping→Sleeping Said→Ready
+//!                     StickySubagentEntered→Fresh StickySubagentLeaved→Fresh
+//! Ready               StickySubagentEntered→Ready StickySubagentLeaved→Ready Moved→Ready ProcessingStarted→Processing Forked→Forked Sleeping→Sleeping Said→Ready
 //!                     Retrying→Ready Retrying→DelayingRetry Caught→Ready
 //!                     Failed→Failed FailedInFork→FailedInFork Stopped→Stopped Broken→Broken
 //!                     Attachable→Ready Attached→Ready Detachable→Ready Detached→Ready
 //!                     Suspended→Ready Resumed→Ready Resumed→Processed Finished→Finished Cancelled→Cancelled
 //! Processing          StdoutWritten→Processing StderrWritten→Processing Processed→Processed
-//! Processed           Moved→Ready ProcessingKilled→ProcessingKilled Caught→Ready
+//! Processed           StickySubagentLeaved→Processed Moved→Ready ProcessingKilled→ProcessingKilled Caught→Ready
 //!                     Failed→Failed FailedInFork→FailedInFork Stopped→Stopped Broken→Broken
 //!                     Detachable→Processed Detached→Processed
-//! ProcessingKilled    Caught→Ready Failed→Failed FailedInFork→FailedInFork Stopped→Stopped
+//! ProcessingKilled    StickySubagentLeaved→ProcessingKilled Caught→Ready Failed→Failed FailedInFork→FailedInFork Stopped→Stopped
 //!                     Detachable→ProcessingKilled Detached→ProcessingKilled Suspended→Ready Cancelled→Cancelled
 //! DelayingRetry       Awoke→Ready StateReset→Ready Detachable→DelayingRetry Detached→DelayingRetry
 //! Sleeping            Moved→Ready Awoke→Ready StateReset→Ready Detachable→Sleeping Detached→Sleeping
 //! Forked              Joined→Processed
 //!                     Attachable→Forked Attached→Forked Detachable→Forked Detached→Forked
-//! Broken              Failed→Failed FailedInFork→FailedInFork Stopped→Stopped
+//! Broken              StickySubagentLeaved→Broken Failed→Failed FailedInFork→FailedInFork Stopped→Stopped
 //!                     Detachable→Broken Detached→Broken Resumed→Ready Resumed→Processed Cancelled→Cancelled
 //! Failed              Resumed→Ready Resumed→Processed Cancelled→Cancelled
 //! FailedWhileFresh    Cancelled→Cancelled
 //! FailedInFork
-//! Stopped             Resumed→Ready Resumed→Processed Cancelled→Cancelled
-//! StoppedWhileFresh   Resumed→Fresh Cancelled→Cancelled
+//! Stopped             StickySubagentLeaved→Stopped Resumed→Ready Resumed→Processed Cancelled→Cancelled
+//! StoppedWhileFresh   StickySubagentLeaved→StoppedWhileFresh Resumed→Fresh Cancelled→Cancelled
 //! Finished            Deleted→Deleted
 //! Cancelled           Deleted→Deleted
 //! Deleted
@@ -77,6 +78,17 @@ pub(crate) fn after(state: &S, event: &E) -> Option<S> {
         (S::Processing { .. }, E::OrderProcessed { .. }) => S::Processed,
         (S::Processed, E::OrderProcessingKilled) => S::ProcessingKilled,
 
+        (same @ (S::Fresh | S::Ready), E::OrderStickySubagentEntered { .. }) => same.clone(),
+        (
+            same @ (S::Fresh
+            | S::Ready
+            | S::Processed
+            | S::ProcessingKilled
+            | S::Broken { .. }
+            | S::Stopped
+            | S::StoppedWhileFresh),
+            E::OrderStickySubagentLeft,
+        ) => same.clone(),
         (S::Ready, E::OrderForked { children }) => S::Forked {
             children: children.clone(),
         },
@@ -189,9 +201,14 @@ pub(crate) fn place(order: &Order, event: &E) -> Result<(), &'static str> {
         | E::OrderAwoke
         | E::OrderStateReset
         | E::OrderCaught { .. }
+        | E::OrderStickySubagentEntered { .. }
         | E::OrderBroken { .. } => (
             detached || attached,
             "an order on its way between Controller and Agent stands still",
+        ),
+        E::OrderStickySubagentLeft => (
+            (detached || attached) && crate::instructions::sticky_subagent::is_inside(order),
+            "only an order that is in the block and not on its way",
         ),
         E::OrderFailed { .. }
         | E::OrderStopped
@@ -310,6 +327,11 @@ mod tests {
             E::OrderJoined {
                 outcome: outcome.clone(),
             },
+            E::OrderStickySubagentEntered {
+                agent_path: agent_path.clone(),
+                subagent_bundle_id: None,
+            },
+            E::OrderStickySubagentLeft,
             E::OrderRetrying {
                 delayed_until: None,
             },

@@ -2,7 +2,7 @@
 //!
 //! Always: an Agent gives the order back; what was asked is done at the Controller. A failure goes before a suspension.
 
-use crate::instructions::{Here, finish, fork};
+use crate::instructions::{Here, finish, fork, sticky_subagent};
 use crate::next;
 use model::{CancellationMode, Mark, Order, OrderEvent, OrderState, SuspensionMode};
 
@@ -70,6 +70,9 @@ pub(crate) fn cancelled(here: &Here<'_>, mode: &CancellationMode) -> Option<Vec<
     if *mode == CancellationMode::FreshOnly && !is_fresh(order) {
         return None;
     }
+    let parents = &order.position.parents;
+    let mut left = sticky_subagent::leaves(parents, finish::barrier(order, parents));
+    left.push(OrderEvent::OrderCancelled);
     match order.state {
         OrderState::Ready if !order.is_suspended && is_at_end(here) => None,
         OrderState::Fresh
@@ -79,11 +82,11 @@ pub(crate) fn cancelled(here: &Here<'_>, mode: &CancellationMode) -> Option<Vec<
         | OrderState::Failed
         | OrderState::FailedWhileFresh
         | OrderState::Stopped
-        | OrderState::StoppedWhileFresh => Some(vec![OrderEvent::OrderCancelled]),
-        OrderState::DelayingRetry { .. } | OrderState::Sleeping { .. } => Some(vec![
-            OrderEvent::OrderStateReset,
-            OrderEvent::OrderCancelled,
-        ]),
+        | OrderState::StoppedWhileFresh => Some(left),
+        OrderState::DelayingRetry { .. } | OrderState::Sleeping { .. } => {
+            left.insert(0, OrderEvent::OrderStateReset);
+            Some(left)
+        }
         OrderState::Processing { .. }
         | OrderState::Processed
         | OrderState::Forked { .. }

@@ -189,6 +189,9 @@ fn fresh(here: &Here<'_>) -> Decision {
             OrderEvent::OrderDetachable.into()
         }
         (Doing::AtController(_), Site::Agent(_)) => OrderEvent::OrderDetachable.into(),
+        (Doing::Enters(event), _) => {
+            Decision::Events(goes.into_iter().chain([event.clone()]).collect())
+        }
         _ if !is_due => Decision::Rest,
         (Doing::Faulty(problem), Site::Controller)
             if failure::caught_at(&here.at(&position)).is_none() =>
@@ -196,7 +199,8 @@ fn fresh(here: &Here<'_>) -> Decision {
             // It fails where it cannot be started, so nothing shows it as started or moved.
             let outcome = Outcome::disrupted(problem.clone());
             let end = failure::handle(&here.at(&position), false);
-            Decision::Events(vec![OrderEvent::OrderOutcomeAdded { outcome }, end])
+            let noted = OrderEvent::OrderOutcomeAdded { outcome };
+            Decision::Events([noted].into_iter().chain(end).collect())
         }
         _ => goes.unwrap_or(OrderEvent::OrderStarted).into(),
     }
@@ -223,12 +227,13 @@ fn ready(here: &Here<'_>) -> Decision {
         (Doing::AtController(events), Site::Controller) | (Doing::Happens(events), _) => {
             Decision::Events(events)
         }
+        (Doing::Enters(event), _) => event.into(),
         (Doing::Fails(outcome), _) => OrderEvent::OrderOutcomeAdded { outcome }.into(),
         (Doing::Faulty(problem), _) => OrderEvent::OrderOutcomeAdded {
             outcome: Outcome::disrupted(problem),
         }
         .into(),
-        (Doing::FailsAgain, _) => failure::handle(here, false).into(),
+        (Doing::FailsAgain, _) => Decision::Events(failure::handle(here, false)),
         (Doing::Goes(_) | Doing::NeedsStart, _) => Decision::Rest,
     }
 }
@@ -265,7 +270,8 @@ fn process_lost(here: &Here<'_>, problem: &Problem) -> Decision {
 }
 
 fn failed(here: &Here<'_>) -> Decision {
-    failure::handle(here, here.order.last_outcome().is_uncatchable()).into()
+    let is_uncatchable = here.order.last_outcome().is_uncatchable();
+    Decision::Events(failure::handle(here, is_uncatchable))
 }
 
 fn started<'a>(here: &Here<'a>) -> Here<'a> {

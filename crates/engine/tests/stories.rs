@@ -19,5 +19,7 @@ mod laws;
 mod preparing;
 #[path = "stories/steps.rs"]
 mod steps;
+#[path = "stories/sticky.rs"]
+mod sticky;
 #[path = "stories/world.rs"]
 mod world;

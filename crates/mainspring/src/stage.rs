@@ -187,6 +187,7 @@ pub(crate) fn instruction(instruction: &Instruction) -> String {
         } => stop_on_failure.map_or("options".to_owned(), |stop| {
             format!("options: stop on failure {stop}")
         }),
+        Instruction::StickySubagent { agent, .. } => format!("one Subagent of {agent} for"),
         Instruction::Sleep { duration } => format!("sleep {} s", short(&duration.to_string())),
         Instruction::Stop => "stop".to_owned(),
         Instruction::Say { what } => format!("say {}", short(&what.to_string())),

@@ -290,12 +290,23 @@ fn order_line(event: &OrderEvent, job: Option<&str>, at: Timestamp) -> Option<(T
             (Tone::Faint, format!("handed to Agent {agent_path}"))
         }
         OrderEvent::OrderDetached => (Tone::Faint, "back at the Controller".to_owned()),
+        OrderEvent::OrderStickySubagentEntered {
+            agent_path,
+            subagent_bundle_id,
+        } => {
+            let among = subagent_bundle_id
+                .as_ref()
+                .map_or(String::new(), |id| format!(" of {id}"));
+            let told = format!("keeps to one Subagent{among} at Agent {agent_path}");
+            (Tone::Faint, told)
+        }
         OrderEvent::OrderSaid { value } => (Tone::Strong, format!("says {value}")),
         OrderEvent::OrderAgentProblem { problem } => {
             (Tone::Bad, format!("the Agent refuses: {problem}"))
         }
         // These only lead to what is told.
         OrderEvent::OrderMoved { .. }
+        | OrderEvent::OrderStickySubagentLeft
         | OrderEvent::OrderDeletionMarked
         | OrderEvent::OrderStateReset
         | OrderEvent::OrderAttachable { .. }

@@ -51,7 +51,7 @@ pub use outcome::{DisruptedReason, Outcome};
 pub use position::{Branch, Position, Step as PositionStep};
 pub use problem::Problem;
 pub use stored::stored_item;
-pub use subagent_event::{Attempt, SubagentEvent, SubagentStamped};
+pub use subagent_event::{Attempt, Metering, SubagentEvent, SubagentStamped};
 pub use time::{Seconds, Timestamp};
 pub use workflow::{
     Block, Case, Executable, ExecutableKind, Execute, Fork, ForkBranch, Instruction, Job,

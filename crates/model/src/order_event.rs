@@ -60,6 +60,15 @@ tagged! {
         OrderJoined {
             outcome: Outcome,
         },
+        /// The order has entered the block: its first job there chooses a Subagent, which the others keep to.
+        OrderStickySubagentEntered {
+            agent_path: AgentPath,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            subagent_bundle_id: Option<BundleId>,
+        },
+        /// The order has left the block, by its end or by a failure.
+        #[tag("OrderStickySubagentLeaved")]
+        OrderStickySubagentLeft,
         OrderRetrying {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             delayed_until: Option<Timestamp>,

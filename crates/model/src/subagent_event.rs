@@ -37,6 +37,37 @@ tagged! {
     }
 }
 
+/// How busy the machine of a Subagent is: told with its signs of life, and never written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metering {
+    /// The part of all processors' time that was used since the last sign of life, from 0 to 1; nothing with the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_load: Option<f64>,
+    /// The address space of the Subagent's process, in bytes.
+    pub committed_virtual_memory_size: u64,
+    /// The memory that new processes could have, in bytes.
+    pub free_memory_size: u64,
+    /// The memory of the machine, in bytes.
+    pub total_memory_size: u64,
+}
+
+impl Metering {
+    /// What its line begins with, which tells it from an event.
+    pub const HEAD: &str = r#"{"TYPE":"ServerMeteringEvent","#;
+
+    /// As a line of the Subagent's stream, with its end.
+    pub fn to_line(&self) -> String {
+        let json = serde_json::to_string(self).expect("numbers have a JSON form");
+        format!("{}{}\n", Metering::HEAD, &json[1..])
+    }
+
+    /// Reads a line that begins with [`Metering::HEAD`].
+    pub fn from_line(line: &[u8]) -> Result<Metering, serde_json::Error> {
+        serde_json::from_slice(line)
+    }
+}
+
 /// A Subagent's event with its number, counted from 1 in each life of the Subagent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -90,6 +90,15 @@ pub enum Instruction {
         /// The block.
         block: Block,
     },
+    /// Keeps the order at one Subagent of an Agent: the one that its first job in the block gets.
+    StickySubagent {
+        /// The Agent. Jobs elsewhere are not concerned.
+        agent: AgentPath,
+        /// The Subagent or Subagent Cluster to choose from; all Subagents of the Agent if left out.
+        subagent_bundle: Option<Expr>,
+        /// The block.
+        block: Block,
+    },
     /// Sleeps so many seconds.
     Sleep {
         /// How long.
@@ -361,7 +370,8 @@ impl Instruction {
                 .iter()
                 .find(|branch| branch.id == *id)
                 .map(|branch| &branch.block),
-            (Instruction::Options { block, .. }, Branch::Options) => Some(block),
+            (Instruction::Options { block, .. }, Branch::Options)
+            | (Instruction::StickySubagent { block, .. }, Branch::StickySubagent) => Some(block),
             _ => None,
         }
     }
@@ -383,6 +393,7 @@ impl Instruction {
                 .map(|branch| (Branch::Fork(branch.id.clone()), &branch.block))
                 .collect(),
             Instruction::Options { block, .. } => vec![(Branch::Options, block)],
+            Instruction::StickySubagent { block, .. } => vec![(Branch::StickySubagent, block)],
             Instruction::Execute(_)
             | Instruction::Retry
             | Instruction::Fail { .. }

@@ -42,6 +42,17 @@ fn order_event_again(body: &str) -> String {
 }
 
 #[test]
+fn the_metering_of_a_subagent() {
+    for line in [
+        "{\"TYPE\":\"ServerMeteringEvent\",\"cpuLoad\":0.25,\"committedVirtualMemorySize\":1,\"freeMemorySize\":2,\"totalMemorySize\":3}\n",
+        "{\"TYPE\":\"ServerMeteringEvent\",\"committedVirtualMemorySize\":1,\"freeMemorySize\":2,\"totalMemorySize\":3}\n",
+    ] {
+        let metering = model::Metering::from_line(line.as_bytes()).expect("a metering");
+        assert_eq!(metering.to_line(), line);
+    }
+}
+
+#[test]
 fn events_of_orders() {
     golden(
         OrderEvent::TYPES,
@@ -57,6 +68,9 @@ fn events_of_orders() {
             r#"{"TYPE":"OrderBroken","problem":{"code":"X","message":"m","arguments":{"a":"b"}}}"#,
             r#"{"TYPE":"OrderMoved","to":[1,"try+2",0],"reason":{"TYPE":"NoNotice"}}"#,
             r#"{"TYPE":"OrderAwoke"}"#,
+            r#"{"TYPE":"OrderStickySubagentEntered","agentPath":"A","subagentBundleId":"B"}"#,
+            r#"{"TYPE":"OrderStickySubagentEntered","agentPath":"A"}"#,
+            r#"{"TYPE":"OrderStickySubagentLeaved"}"#,
             r#"{"TYPE":"OrderForked","children":[{"orderId":"A|b|c","branchId":"c","arguments":{"x":1}}]}"#,
             r#"{"TYPE":"OrderJoined","outcome":{"TYPE":"Succeeded","namedValues":{"x":1}}}"#,
             r#"{"TYPE":"OrderRetrying","delayedUntil":1735560000000}"#,

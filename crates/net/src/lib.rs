@@ -29,7 +29,9 @@ pub use certs::{CertsError, Issued, create_ca, issue};
 pub use client::{Client, ClientSettings, Credentials};
 pub use guard::{BodyLimit, JsonBody, RawBody, guard};
 pub use listen::{BindError, Closing, Limits, Server};
-pub use ndjson::{LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response};
+pub use ndjson::{
+    LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response, stream_response_saying,
+};
 pub use pace::Pace;
 pub use peer::{PeerIdentity, Role};
 pub use problem::{Problem, Refusal};

@@ -36,11 +36,22 @@ pub fn stream_response(
     heartbeat: Option<Duration>,
     closing: Option<&Closing>,
 ) -> Response {
+    stream_response_saying(source, heartbeat, || HEARTBEAT, closing)
+}
+
+/// The same with heartbeats that say something: `beat` gives whole lines.
+pub fn stream_response_saying(
+    source: impl Stream<Item = Bytes> + Send + 'static,
+    heartbeat: Option<Duration>,
+    beat: impl FnMut() -> Bytes + Send + 'static,
+    closing: Option<&Closing>,
+) -> Response {
     let body = StreamBody {
         source: Box::pin(source),
         pulse: heartbeat.map(|every| Pulse {
             every,
             next: Box::pin(sleep(Duration::ZERO)),
+            beat: Box::new(beat),
         }),
         closing: closing.map(|closing| Box::pin(closing.0.clone().cancelled_owned())),
     };
@@ -63,6 +74,7 @@ struct StreamBody {
 struct Pulse {
     every: Duration,
     next: Pin<Box<Sleep>>,
+    beat: Box<dyn FnMut() -> Bytes + Send>,
 }
 
 impl Pulse {
@@ -104,7 +116,7 @@ impl hyper::body::Body for StreamBody {
             && pulse.next.as_mut().poll(cx).is_ready()
         {
             pulse.restart();
-            return Poll::Ready(Some(Ok(Frame::data(HEARTBEAT))));
+            return Poll::Ready(Some(Ok(Frame::data((pulse.beat)()))));
         }
         Poll::Pending
     }

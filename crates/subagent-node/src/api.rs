@@ -2,6 +2,7 @@
 
 use crate::gate::Gate;
 use crate::link::pace;
+use crate::meter::Meter;
 use crate::service::Subagent;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -9,8 +10,9 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use model::{EventId, RunId, SubagentCommand};
-use net::{BodyLimit, Closing, JsonBody, guard, stream_response};
+use net::{BodyLimit, Closing, JsonBody, guard, stream_response_saying};
 use serde::Deserialize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -96,9 +98,12 @@ async fn events(
         return problem_response(problem);
     }
     let pace = pace(duration(query.pace).unwrap_or_default());
+    // Told with each sign of life and, while events flow instead, with them.
+    let meter = Arc::new(Mutex::new(Meter::default()));
+    let busy = meter.clone();
     let source = futures::stream::unfold(
-        (subagent, run_id, query.after, pace),
-        |(subagent, run_id, after, mut pace)| async move {
+        (subagent, run_id, query.after, pace, busy),
+        |(subagent, run_id, after, mut pace, meter)| async move {
             sleep_until(pace.next()).await;
             let events = subagent.events(&run_id, after).await.ok()?;
             let last = events.last()?.event_id;
@@ -107,11 +112,19 @@ async fn events(
                 serde_json::to_writer(&mut lines, &**event).ok()?;
                 lines.push(b'\n');
             }
+            if let Some(metering) = lock(&meter).measure_if_due() {
+                lines.extend_from_slice(metering.to_line().as_bytes());
+            }
             pace.sent(events.len(), Instant::now());
-            Some((Bytes::from(lines), (subagent, run_id, last, pace)))
+            Some((Bytes::from(lines), (subagent, run_id, last, pace, meter)))
         },
     );
-    stream_response(source, duration(query.heartbeat), closing.as_deref())
+    let beat = move || Bytes::from(lock(&meter).measure().to_line());
+    stream_response_saying(source, duration(query.heartbeat), beat, closing.as_deref())
+}
+
+fn lock(meter: &Mutex<Meter>) -> std::sync::MutexGuard<'_, Meter> {
+    meter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn duration(seconds: Option<f64>) -> Option<Duration> {

@@ -9,6 +9,7 @@ mod api;
 mod gate;
 mod job;
 mod link;
+mod meter;
 mod program;
 mod run;
 mod service;
@@ -16,6 +17,7 @@ mod settings;
 
 pub use gate::{Gate, TokenFileError, token_of_file};
 pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink};
+pub use meter::{METERING_PERIOD, Meter};
 pub use run::{Exit, RunError, run, warn_of};
 pub use service::{OpenError, Subagent, platform_info};
 pub use settings::{JobSettings, SubagentSettings};

@@ -4,8 +4,8 @@
 
 use crate::Subagent;
 use model::{
-    AgentPath, Attempt, ControllerId, EventId, PlatformInfo, Problem, RunId, SubagentAnswer,
-    SubagentCommand, SubagentId, SubagentStamped,
+    AgentPath, Attempt, ControllerId, EventId, Metering, PlatformInfo, Problem, RunId,
+    SubagentAnswer, SubagentCommand, SubagentId, SubagentStamped,
 };
 use net::{Client, ClientError, NdjsonStream, Pace};
 use std::sync::Arc;
@@ -109,7 +109,12 @@ pub enum Events {
         pace: Pace,
     },
     /// From elsewhere.
-    Remote(NdjsonStream),
+    Remote {
+        /// The lines.
+        stream: NdjsonStream,
+        /// The newest that has come and has not been taken.
+        metering: Option<Metering>,
+    },
 }
 
 impl SubagentLink {
@@ -232,9 +237,10 @@ impl SubagentLink {
                     "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&pace={}",
                     PACE.as_secs_f64()
                 );
-                Ok(Events::Remote(
-                    client.get_stream(&path, IDLE_TIMEOUT).await?,
-                ))
+                Ok(Events::Remote {
+                    stream: client.get_stream(&path, IDLE_TIMEOUT).await?,
+                    metering: None,
+                })
             }
         }
     }
@@ -261,7 +267,7 @@ fn unexpected(answer: &SubagentAnswer) -> LinkError {
 }
 
 impl Events {
-    /// The next events, some at once. May be dropped at any time.
+    /// The next events, some at once; none with a metering alone. May be dropped at any time.
     pub async fn next(&mut self) -> Result<Vec<Arc<SubagentStamped>>, LinkError> {
         match self {
             Events::Local {
@@ -281,15 +287,26 @@ impl Events {
                 }
                 Ok(events)
             }
-            Events::Remote(stream) => {
+            Events::Remote { stream, metering } => {
                 let lines = stream.next_lines().await?.ok_or(LinkError::Closed)?;
-                let parse = |line: &bytes::Bytes| {
-                    serde_json::from_slice(line)
-                        .map(Arc::new)
-                        .map_err(LinkError::from)
-                };
-                lines.iter().map(parse).collect()
+                let mut events = Vec::with_capacity(lines.len());
+                for line in &lines {
+                    if line.starts_with(Metering::HEAD.as_bytes()) {
+                        *metering = Some(Metering::from_line(line)?);
+                    } else {
+                        events.push(Arc::new(serde_json::from_slice(line)?));
+                    }
+                }
+                Ok(events)
             }
+        }
+    }
+
+    /// How busy the Subagent was when it last said so, once. A Director measures for its own Subagent itself.
+    pub fn take_metering(&mut self) -> Option<Metering> {
+        match self {
+            Events::Local { .. } => None,
+            Events::Remote { metering, .. } => metering.take(),
         }
     }
 }

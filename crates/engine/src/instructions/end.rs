@@ -13,6 +13,7 @@ pub(crate) fn next(here: &Here<'_>) -> Doing {
     };
     match here.workflow.instruction(&parent).map(on_return) {
         Some(OnReturn::Behind) => Doing::Goes(parent.next()),
+        Some(OnReturn::Leaves(event)) => Doing::Happens(vec![event]),
         Some(OnReturn::Joins) => Doing::Joins,
         None => Doing::Faulty(Problem::plain(format!(
             "Unknown position {parent} in Workflow:{}",

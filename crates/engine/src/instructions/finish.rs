@@ -3,7 +3,7 @@
 //! Always at the Controller. A failed outcome of a Finish is noted, it is no failure. A message becomes the message of a
 //! failed outcome, and the value `returnMessage` of a successful one.
 
-use super::{Doing, Here};
+use super::{Doing, Here, sticky_subagent};
 use expr::{Expr, Value};
 use model::{Branch, Order, OrderEvent, Outcome, Position, PositionStep};
 
@@ -42,8 +42,10 @@ pub(crate) fn next(outcome: Option<&Outcome>, message: Option<&Expr>, here: &Her
 
 /// Ends the order or its branch from here.
 pub(crate) fn at(outcome: Option<Outcome>, here: &Here<'_>) -> Doing {
+    let parents = &here.position.parents;
+    let left = sticky_subagent::leaves(parents, barrier(here.order, parents));
     let Some(end) = branch_end(here) else {
-        return Doing::AtController(finished(outcome));
+        return Doing::AtController(left.into_iter().chain(finished(outcome)).collect());
     };
     if end == *here.position && outcome.is_none() {
         return Doing::Joins;
@@ -52,6 +54,7 @@ pub(crate) fn at(outcome: Option<Outcome>, here: &Here<'_>) -> Doing {
     Doing::AtController(
         noted
             .into_iter()
+            .chain(left)
             .chain([OrderEvent::OrderMoved {
                 to: end,
                 reason: None,
@@ -69,6 +72,17 @@ pub(crate) fn is_outermost(order: &Order, parents: &[PositionStep]) -> bool {
     parents.is_empty()
         || (!order.inner_block.is_empty()
             && inner_block(&order.inner_block).is_some_and(|inner| inner == parents))
+}
+
+/// How many blocks are around the order that it does not leave by itself: those around its branch of a fork, and its inner
+/// block.
+pub(crate) fn barrier(order: &Order, parents: &[PositionStep]) -> usize {
+    let fork = parents
+        .iter()
+        .rposition(|step| matches!(step.branch, Branch::Fork(_) | Branch::ForkList))
+        .map_or(0, |depth| depth + 1);
+    let inner = inner_block(&order.inner_block).map_or(0, |inner| inner.len());
+    fork.max(inner)
 }
 
 /// The block that the order must not leave.

@@ -90,6 +90,11 @@ fn event() -> impl Strategy<Value = OrderEvent> {
         OrderEvent::OrderStdoutWritten {
             chunk: "text".into(),
         },
+        OrderEvent::OrderStickySubagentEntered {
+            agent_path: agent_path(),
+            subagent_bundle_id: None,
+        },
+        OrderEvent::OrderStickySubagentLeft,
         OrderEvent::OrderProcessingKilled,
         OrderEvent::OrderStopped,
         OrderEvent::OrderAttachable {

@@ -322,20 +322,23 @@ impl World {
                 }
                 Next::Job(call) => {
                     assert_eq!(call.job.agent, *path, "a job runs at its own Agent");
-                    let position = self
+                    let order = self
                         .node(path)
                         .state
                         .order(&id)
                         .expect("it is there")
-                        .position
-                        .to_string();
+                        .clone();
+                    let position = order.position.to_string();
                     self.starts
                         .push((id.to_string(), position, path.to_string()));
                     let subagent_id = Some(SubagentId::new(format!("{path}-0")));
+                    let mut ties = order.sticky_subagents.iter();
+                    let stick =
+                        ties.any(|tie| tie.agent_path == *path && tie.stuck_subagent_id.is_none());
                     let started = OrderEvent::OrderProcessingStarted {
                         subagent_id,
                         subagent_bundle_id: None,
-                        stick: false,
+                        stick,
                     };
                     self.agent_event(path, &id, &started);
                     if !self.held.contains(&id) {

@@ -26,6 +26,7 @@ pub(super) struct Around<'n> {
     labels: BTreeMap<&'n str, usize>,
     depth: usize,
     in_catch: bool,
+    in_sticky: bool,
 }
 
 impl<'n> Around<'n> {
@@ -56,6 +57,24 @@ impl<'n> Around<'n> {
         let block = block(reading, self, node);
         self.depth -= 1;
         self.in_catch = outside;
+        block
+    }
+
+    /// Whether a StickySubagent is around.
+    pub(super) fn is_sticky(&self) -> bool {
+        self.in_sticky
+    }
+
+    /// Reads the block of a StickySubagent.
+    pub(super) fn sticky<'t>(
+        &mut self,
+        reading: &mut Reading<'t>,
+        node: &'n Node<'t>,
+        in_catch: bool,
+    ) -> Option<Block> {
+        let outside = std::mem::replace(&mut self.in_sticky, true);
+        let block = self.nested(reading, node, in_catch);
+        self.in_sticky = outside;
         block
     }
 

@@ -5,7 +5,7 @@
 
 use super::block::{Around, steps};
 use super::fields::Fields;
-use super::job::job;
+use super::job::{AGENT, job, subagent_bundle};
 use super::names::nearest;
 use super::node::{Node, Shape};
 use super::reading::Reading;
@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What can be carried out.
-const SUPPORTED: [&str; 17] = [
+const SUPPORTED: [&str; 18] = [
     "Execute.Named",
     "Execute.Anonymous",
     "If",
@@ -33,6 +33,7 @@ const SUPPORTED: [&str; 17] = [
     "Finish",
     "Fork",
     "Options",
+    "StickySubagent",
     "Sleep",
     "Stop",
     "Say",
@@ -43,7 +44,7 @@ const SUPPORTED: [&str; 17] = [
 ];
 
 /// What JS7 knows besides.
-const UNSUPPORTED: [&str; 17] = [
+const UNSUPPORTED: [&str; 16] = [
     "Lock",
     "Prompt",
     "PostNotices",
@@ -56,7 +57,6 @@ const UNSUPPORTED: [&str; 17] = [
     "Cycle",
     "Break",
     "ForkList",
-    "StickySubagent",
     "AdmissionTime",
     "BreakOrder",
     "Gap",
@@ -189,6 +189,7 @@ fn body<'n, 't>(
                     block,
                 })
         }
+        "StickySubagent" => sticky_subagent(reading, around, fields, node),
         "Sleep" => fields
             .required(reading, &["duration"], duration)
             .map(|duration| Instruction::Sleep { duration }),
@@ -409,6 +410,35 @@ fn fork<'n, 't>(
         agent,
         join_if_failed,
     }))
+}
+
+fn sticky_subagent<'n, 't>(
+    reading: &mut Reading<'t>,
+    around: &mut Around<'n>,
+    fields: &mut Fields<'n, 't>,
+    node: &'n Node<'t>,
+) -> Option<Instruction> {
+    let agent = fields.required(reading, AGENT, checked(AgentPath::checked));
+    let subagent_bundle = subagent_bundle(reading, fields);
+    let in_catch = around.in_catch();
+    let is_nested = around.is_sticky();
+    if is_nested {
+        let span = node.span.start..(node.span.start + 1).min(node.span.end);
+        let hint = Some("end the outer block before, or leave the inner one out".to_owned());
+        let message = "StickySubagent may not stand in another StickySubagent";
+        reading.fault_with_hint(&span, message, hint);
+    }
+    let block = fields.required(
+        reading,
+        &["subworkflow", "block", "workflow"],
+        |reading, node| around.sticky(reading, node, in_catch),
+    );
+    Some(Instruction::StickySubagent {
+        agent: agent?,
+        subagent_bundle,
+        block: block?,
+    })
+    .filter(|_| !is_nested)
 }
 
 /// An expression that yields seconds, `HH:MM:SS`, or a number of seconds.

@@ -16,7 +16,7 @@ use expr::{CommandLine, Expr, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-const AGENT: &[&str] = &["agentName", "agentPath", "agentId"];
+pub(super) const AGENT: &[&str] = &["agentName", "agentPath", "agentId"];
 const BUNDLE: &[&str] = &[
     "subagentClusterId",
     "subagentBundleId",
@@ -106,7 +106,10 @@ pub(super) fn job<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Job>
 }
 
 /// A name, or an expression that yields one. Where both are given, `withSubagentClusterIdExpr` chooses.
-fn subagent_bundle<'t>(reading: &mut Reading<'t>, fields: &mut Fields<'_, 't>) -> Option<Expr> {
+pub(super) fn subagent_bundle<'t>(
+    reading: &mut Reading<'t>,
+    fields: &mut Fields<'_, 't>,
+) -> Option<Expr> {
     let chosen = fields.optional(reading, &["withSubagentClusterIdExpr"], boolean);
     let (by_name, by_expression) = (fields.has(BUNDLE), fields.has(BUNDLE_EXPR));
     let named = fields.optional(reading, BUNDLE, |reading, node| {

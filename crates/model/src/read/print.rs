@@ -216,6 +216,16 @@ fn instruction(instruction: &Instruction) -> Map<String, Value> {
             }
             put(&mut object, "block", block(inner));
         }
+        Instruction::StickySubagent {
+            agent,
+            subagent_bundle,
+            block: inner,
+        } => {
+            tag("StickySubagent");
+            put(&mut object, "agentName", agent.as_str());
+            put_bundle(&mut object, subagent_bundle.as_ref());
+            put(&mut object, "subworkflow", block(inner));
+        }
         Instruction::Sleep { duration } => {
             tag("Sleep");
             put(&mut object, "duration", duration.to_string());
@@ -280,16 +290,7 @@ fn seconds(seconds: &Seconds) -> Value {
 fn job(job: &Job) -> Value {
     let mut object = Map::new();
     put(&mut object, "agentName", job.agent.as_str());
-    if let Some(bundle) = &job.subagent_bundle {
-        match bundle.as_constant() {
-            Some(Ok(expr::Value::String(name)))
-                if !name.is_empty() && !name.contains(char::is_control) =>
-            {
-                put(&mut object, "subagentClusterId", &*name);
-            }
-            _ => put(&mut object, "subagentClusterIdExpr", bundle.to_string()),
-        }
-    }
+    put_bundle(&mut object, job.subagent_bundle.as_ref());
     put(&mut object, "executable", executable(&job.executable));
     put_expressions(&mut object, "defaultArguments", &job.default_arguments);
     put_names(
@@ -309,6 +310,18 @@ fn job(job: &Job) -> Value {
     put_flag(&mut object, "failOnErrWritten", job.fail_on_err_written);
     put_flag(&mut object, "isNotRestartable", job.is_not_restartable);
     Value::Object(object)
+}
+
+fn put_bundle(object: &mut Map<String, Value>, bundle: Option<&Expr>) {
+    let Some(bundle) = bundle else { return };
+    match bundle.as_constant() {
+        Some(Ok(expr::Value::String(name)))
+            if !name.is_empty() && !name.contains(char::is_control) =>
+        {
+            put(object, "subagentClusterId", &*name);
+        }
+        _ => put(object, "subagentClusterIdExpr", bundle.to_string()),
+    }
 }
 
 fn executable(executable: &Executable) -> Value {

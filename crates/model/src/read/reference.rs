@@ -149,6 +149,14 @@ impl Found {
                         self.agent(agent, &place);
                     }
                 }
+                Instruction::StickySubagent {
+                    agent,
+                    subagent_bundle,
+                    ..
+                } => {
+                    self.agent(agent, &place);
+                    self.subagent_bundle(subagent_bundle.as_ref(), &place);
+                }
                 Instruction::Sleep {
                     duration: expression,
                 }
@@ -170,7 +178,6 @@ impl Found {
 
     fn job(&mut self, job: &Job, place: &str) {
         self.agent(&job.agent, place);
-        self.expressions(&job.subagent_bundle, place);
         self.expressions(
             job.default_arguments
                 .values()
@@ -181,8 +188,13 @@ impl Found {
             self.expressions(command.expressions(), place);
         }
         self.job_resources(&job.job_resources, place);
+        self.subagent_bundle(job.subagent_bundle.as_ref(), place);
+    }
+
+    fn subagent_bundle(&mut self, bundle: Option<&Expr>, place: &str) {
+        self.expressions(bundle, place);
         // A name that is only known when the job starts cannot be checked now; an empty one is the local Subagent.
-        if let Some(Ok(value)) = job.subagent_bundle.as_ref().and_then(Expr::as_constant)
+        if let Some(Ok(value)) = bundle.and_then(Expr::as_constant)
             && let Some(name) = value.as_str()
             && !name.is_empty()
         {

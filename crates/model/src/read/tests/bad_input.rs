@@ -368,7 +368,6 @@ fn an_instruction_that_is_known_and_not_carried_out_yet_is_told_as_such_and_once
         "Cycle",
         "Break",
         "ForkList",
-        "StickySubagent",
         "AdmissionTime",
         "BreakOrder",
     ] {
@@ -379,6 +378,23 @@ fn an_instruction_that_is_known_and_not_carried_out_yet_is_told_as_such_and_once
             format!("/instructions/1/TYPE: {tag} is not supported by this version yet")
         );
     }
+}
+
+#[test]
+fn a_tie_to_a_subagent_does_not_stand_in_another() {
+    let sticky = |inner: &str| {
+        format!(
+            r#"{{"TYPE":"StickySubagent","agentPath":"A","subworkflow":{{"instructions":[{inner}]}}}}"#
+        )
+    };
+    let nested = format!(
+        r#"{{"TYPE":"Options","block":{{"instructions":[{}]}}}}"#,
+        sticky("")
+    );
+    assert_eq!(
+        told_of(&sticky(&nested)),
+        "/instructions/0/subworkflow/instructions/0/block/instructions/0: StickySubagent may not stand in another StickySubagent; end the outer block before, or leave the inner one out"
+    );
 }
 
 #[test]

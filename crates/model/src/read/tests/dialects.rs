@@ -404,6 +404,23 @@ fn labels_are_found_in_every_block() {
 }
 
 #[test]
+fn a_tie_to_a_subagent_is_read_in_both_dialects() {
+    let read = |fields: &str| {
+        let text = format!(
+            r#"{{"TYPE":"Workflow","path":"w","instructions":[{{"TYPE":"StickySubagent",{fields},"subworkflow":{{"instructions":[{{"TYPE":"Stop"}}]}}}}]}}"#
+        );
+        workflow(&text)
+    };
+    let author = read(r#""agentName":"A","subagentClusterId":"C""#);
+    assert_eq!(
+        author.block,
+        read(r#""agentPath":"A","subagentBundleIdExpr":"'C'""#).block
+    );
+    let inside = author.instruction(&"0/stickySubagent:0".parse().unwrap());
+    assert_eq!(inside, Some(&Instruction::Stop));
+}
+
+#[test]
 fn a_job_of_a_block_hides_one_around() {
     let text = r#"{"TYPE":"Workflow","path":"w","instructions":[{"TYPE":"Options","block":{"instructions":[{"TYPE":"Execute.Named","jobName":"j"}],
         "jobs":{"j":{"agentName":"INNER","executable":{"TYPE":"ShellScriptExecutable","script":""}}}}}],

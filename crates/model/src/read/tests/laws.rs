@@ -158,6 +158,22 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 }
 
 fn leaf() -> impl Strategy<Value = Instruction> {
+    let bundle = prop::sample::select(vec!["$cluster", "'C' ++ $x"]);
+    let bundle = bundle.prop_map(|source| Expr::parse(source).unwrap());
+    prop_oneof![
+        6 => plain_leaf(),
+        // Such a block may not stand in another.
+        1 => (name(), option::of(bundle), block(plain_leaf().boxed())).prop_map(
+            |(agent, subagent_bundle, block)| Instruction::StickySubagent {
+                agent: AgentPath::new(agent),
+                subagent_bundle,
+                block,
+            }
+        ),
+    ]
+}
+
+fn plain_leaf() -> impl Strategy<Value = Instruction> {
     let execute = |job| {
         (job, expressions()).prop_map(|(job, default_arguments)| {
             Instruction::Execute(Execute {
@@ -361,7 +377,9 @@ fn number_labels(block: &mut Block, first: &Position, labels: &mut BTreeMap<Labe
                 .iter_mut()
                 .map(|branch| &mut branch.block)
                 .collect(),
-            Instruction::Options { block, .. } => vec![block],
+            Instruction::Options { block, .. } | Instruction::StickySubagent { block, .. } => {
+                vec![block]
+            }
             Instruction::Execute(_)
             | Instruction::Retry
             | Instruction::Fail { .. }
