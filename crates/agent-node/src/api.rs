@@ -6,19 +6,27 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use cluster::Log;
-use model::{AgentAnswer, AgentCommand, EventId, Problem, UserId};
+use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, UserId};
 use net::{BodyLimit, Closing, JsonBody, PeerIdentity, Refusal, guard};
 use node::events::{EventQuery, event_stream};
 use node::{Handle, Stopped};
 use std::sync::Arc;
 use subagent_node::{Gate, Subagent};
 use telemetry::Metrics;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The largest batch of commands: orders carry their arguments.
 const COMMAND_LIMIT: usize = 64 << 20;
 
-/// What a shutdown command asks of the process.
+/// What a command asks of the process.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    ShutDown(ShutDownWish),
+    /// To forget everything and begin anew; told when it is forgotten.
+    Reset(oneshot::Sender<()>),
+}
+
+/// How it is to end.
 #[derive(Clone, Debug)]
 pub(crate) struct ShutDownWish {
     pub(crate) process_signal: Option<Arc<str>>,
@@ -32,7 +40,7 @@ pub(crate) struct Api {
     pub(crate) handle: Handle<AgentMachine>,
     pub(crate) log: Log,
     pub(crate) local: Subagent,
-    pub(crate) shut_down: mpsc::Sender<ShutDownWish>,
+    pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) metrics: Option<Metrics>,
 }
 
@@ -130,9 +138,10 @@ async fn command(
                 suppress_snapshot,
             };
             // A second wish while the first is being followed changes nothing.
-            let _already = api.shut_down.try_send(wish);
+            let _already = api.wishes.try_send(Wish::ShutDown(wish));
             Json(AgentAnswer::Accepted).into_response()
         }
+        AgentCommand::Reset { agent_run_id } => reset(&api, agent_run_id).await,
         command => {
             let torn = EventId(api.log.torn_event_id());
             match api
@@ -150,6 +159,27 @@ async fn command(
                 Err(stopped) => is_going(stopped),
             }
         }
+    }
+}
+
+/// Answers when everything is forgotten. Whoever does not hear the answer asks again, and finds it done.
+async fn reset(api: &Api, asked: Option<RunId>) -> Response {
+    let judged = api
+        .handle
+        .read(move |machine| machine.state.judge_reset(asked.as_ref()))
+        .await;
+    match judged {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => return Json(AgentAnswer::Accepted).into_response(),
+        Ok(Err(problem)) => return Json(AgentAnswer::from(problem)).into_response(),
+        Err(stopped) => return is_going(stopped),
+    }
+    let (forgotten, answer) = oneshot::channel();
+    // There is room unless another wish is being followed.
+    let _refused = api.wishes.try_send(Wish::Reset(forgotten));
+    match answer.await {
+        Ok(()) => Json(AgentAnswer::Accepted).into_response(),
+        Err(_gone) => is_going(Stopped),
     }
 }
 

@@ -22,6 +22,18 @@ pub(crate) struct Dialling {
     pub(crate) token: Option<Secret>,
 }
 
+impl Dialling {
+    /// The way to a Subagent in another process.
+    pub(crate) fn dial(&self, item: &SubagentItem) -> Result<SubagentLink, net::ClientError> {
+        let mut settings = ClientSettings::new(item.uri.to_string());
+        settings.tls.clone_from(&self.tls);
+        if let Some(token) = &self.token {
+            settings.credentials = Credentials::Bearer(token.clone());
+        }
+        Ok(SubagentLink::Remote(RemoteLink(Client::new(settings)?)))
+    }
+}
+
 struct Driven {
     uri: Arc<str>,
     slot: Arc<Slot>,
@@ -79,7 +91,7 @@ impl Drivers {
             let link = match if is_local {
                 Ok(SubagentLink::Local(LocalLink(self.local.clone())))
             } else {
-                self.dial(item)
+                self.dialling.dial(item)
             } {
                 Ok(link) => link,
                 Err(error) => {
@@ -110,15 +122,6 @@ impl Drivers {
                 },
             );
         }
-    }
-
-    fn dial(&self, item: &SubagentItem) -> Result<SubagentLink, net::ClientError> {
-        let mut settings = ClientSettings::new(item.uri.to_string());
-        settings.tls.clone_from(&self.dialling.tls);
-        if let Some(token) = &self.dialling.token {
-            settings.credentials = Credentials::Bearer(token.clone());
-        }
-        Ok(SubagentLink::Remote(RemoteLink(Client::new(settings)?)))
     }
 
     fn hand_out(&self, machine: &AgentMachine) {

@@ -9,6 +9,7 @@ mod driver;
 mod drivers;
 mod machine;
 pub mod outgoing;
+mod reset;
 mod run;
 mod settings;
 

@@ -192,6 +192,8 @@ fn needs_coupling(command: &AgentCommand) -> bool {
         | AgentCommand::ReleaseEvents { .. } => true,
         AgentCommand::DedicateAgentDirector { .. }
         | AgentCommand::CoupleController { .. }
+        // Names the life it is for.
+        | AgentCommand::Reset { .. }
         | AgentCommand::TakeSnapshot
         | AgentCommand::ShutDown { .. }
         | AgentCommand::NoOperation => false,

@@ -1,15 +1,18 @@
 //! `mainspring agent`: from the data directory to the orderly end.
 
-use crate::api::{Api, ShutDownWish, router};
+use crate::api::{Api, ShutDownWish, Wish, router};
 use crate::drivers::{Dialling, Drivers};
 use crate::machine::AgentMachine;
+use crate::reset::{self, ForgetError};
 use crate::settings::AgentSettings;
 use cluster::{Log, Options};
 use model::{RunId, SubagentCommand};
 use net::{BindError, ClientCertificates, Role, Server, TlsClient, TlsError, TlsServer};
 use node::{End, Fault, Limits, Node, SystemClock};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use subagent_node::{Gate, OpenError, Subagent, TokenFileError, token_of_file};
 use telemetry::Metrics;
 use tokio::sync::mpsc;
@@ -17,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long processes that got a signal at the shutdown may take to end, and their ends to be written down.
 const FAREWELL: Duration = Duration::from_secs(30);
+
+/// How long the work directory may be in use when the Agent begins.
+const WORK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the Agent ended in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +49,9 @@ pub enum RunError {
     /// Its certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The log cannot be put aside for a reset.
+    #[error(transparent)]
+    Forget(#[from] ForgetError),
     /// A token.
     #[error(transparent)]
     Token(#[from] TokenFileError),
@@ -54,23 +63,55 @@ pub enum RunError {
 impl RunError {
     /// Whether the process is to be started again at once: the trouble may be gone then.
     pub fn is_fault(&self) -> bool {
-        matches!(self, RunError::Fault(_) | RunError::Panicked(_))
+        matches!(
+            self,
+            RunError::Fault(_) | RunError::Panicked(_) | RunError::Forget(_)
+        )
     }
 }
 
-/// Runs until it is shut down by command, or in order when `stop` is cancelled. `ready` is told the URL.
+/// How a life of the Agent ended.
+enum Ended {
+    Exit(Exit),
+    /// It has forgotten everything. The next one is found at the same address.
+    Reset(SocketAddr),
+}
+
+/// Runs until it is shut down by command, or in order when `stop` is cancelled; begins anew when it is reset. `ready` is told the
+/// URL once.
 pub async fn run(
-    settings: AgentSettings,
+    mut settings: AgentSettings,
     metrics: Option<Metrics>,
     stop: CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
+    let mut ready = Some(ready);
+    loop {
+        let tell = |url: &str| {
+            if let Some(ready) = ready.take() {
+                ready(url);
+            }
+        };
+        match live(&settings, metrics.clone(), &stop, tell).await? {
+            Ended::Exit(exit) => return Ok(exit),
+            Ended::Reset(address) => settings.listen = address,
+        }
+    }
+}
+
+async fn live(
+    settings: &AgentSettings,
+    metrics: Option<Metrics>,
+    stop: &CancellationToken,
+    ready: impl FnOnce(&str),
+) -> Result<Ended, RunError> {
     let tls = settings.tls.as_ref();
     let server_tls = tls
         .map(|files| TlsServer::load(files, ClientCertificates::Optional))
         .transpose()?;
     let client_tls = tls.map(TlsClient::load).transpose()?;
     let server = Server::bind(settings.listen, server_tls).await?;
+    let address = server.local_addr();
     // The log's lock keeps a second process away before anything of the first one's work directory is touched.
     let mut options = Options::new(
         settings.data.join("state"),
@@ -90,18 +131,15 @@ pub async fn run(
         .map(token_of_file)
         .transpose()?;
     let random_id = || RunId::from(net::new_token().reveal()[..22].to_owned());
-    let (data, jobs) = (settings.data.clone(), settings.jobs.clone());
-    let life = random_id();
-    let (local, leftovers) =
-        tokio::task::block_in_place(|| Subagent::open(&data, &data.join("work"), life, jobs))?;
-    subagent_node::warn_of(&leftovers);
+    reset::tidy(&settings.data);
+    let local = open_local(settings, random_id()).await?;
 
     let late_handle = Arc::new(OnceLock::new());
     let dialling = Dialling {
         tls: client_tls,
         token: subagent_token,
     };
-    let drivers = Drivers::new(local.clone(), dialling, late_handle.clone());
+    let drivers = Drivers::new(local.clone(), dialling.clone(), late_handle.clone());
     let machine = AgentMachine::new(random_id());
     let (handle, task) = Node::start(
         machine,
@@ -114,13 +152,13 @@ pub async fn run(
     let _first = late_handle.set(handle.clone());
     handle.nudge();
 
-    let (shut_down, mut wishes) = mpsc::channel(1);
+    let (wishes_of_api, mut wishes) = mpsc::channel(1);
     let api = Api {
         name: settings.name.as_str().into(),
         handle: handle.clone(),
         log: log.clone(),
         local: local.clone(),
-        shut_down,
+        wishes: wishes_of_api,
         metrics,
     };
     let url = server.url();
@@ -137,17 +175,46 @@ pub async fn run(
         ended = &mut task => {
             close.cancel();
             ended??;
-            return Ok(Exit::default());
+            return Ok(Ended::Exit(Exit::default()));
         }
         wish = wishes.recv() => wish,
         () = stop.cancelled() => None,
     };
-    // Without a wish it is the operating system that asks: jobs get SIGTERM.
-    let wish = wish.unwrap_or(ShutDownWish {
-        process_signal: Some("SIGTERM".into()),
-        restart: false,
-        suppress_snapshot: false,
-    });
+    let wish = match wish {
+        Some(Wish::Reset(forgotten)) => {
+            tracing::info!("the Agent is being reset: its jobs are ended and its log is removed");
+            let machine = handle.read(AgentMachine::clone).await;
+            // From here on nothing is decided any more, so no job starts in place of one that is ended.
+            let end = End {
+                suppress_snapshot: true,
+                ..End::default()
+            };
+            let _already = handle.shut_down(end).await;
+            let ended = task.await?;
+            log.shutdown().await;
+            ended?;
+            forget(&settings.data).await?;
+            if let Ok(machine) = machine {
+                reset::end_all_jobs(&machine, &local, &dialling).await;
+            }
+            reset::tidy(&settings.data);
+            // Whoever asked may be gone; he will ask again.
+            let _unheard = forgotten.send(());
+            close.cancel();
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the web server ended badly");
+            }
+            tracing::info!("the Agent has been reset and begins anew");
+            return Ok(Ended::Reset(address));
+        }
+        Some(Wish::ShutDown(wish)) => wish,
+        // Without a wish it is the operating system that asks: jobs get SIGTERM.
+        None => ShutDownWish {
+            process_signal: Some("SIGTERM".into()),
+            restart: false,
+            suppress_snapshot: false,
+        },
+    };
     tracing::info!(restart = wish.restart, "the Agent is shutting down");
     let end_jobs = SubagentCommand::ShutDown {
         process_signal: wish.process_signal.clone(),
@@ -176,7 +243,33 @@ pub async fn run(
     }
     log.shutdown().await;
     ended?;
-    Ok(Exit {
+    Ok(Ended::Exit(Exit {
         restart: wish.restart,
-    })
+    }))
+}
+
+async fn forget(data: &Path) -> Result<(), RunError> {
+    let data = data.to_owned();
+    Ok(tokio::task::spawn_blocking(move || reset::put_aside(&data)).await??)
+}
+
+/// The Director's own Subagent. After a reset the tasks of the jobs that were ended may hold the work directory for a moment more.
+async fn open_local(settings: &AgentSettings, life: RunId) -> Result<Subagent, OpenError> {
+    let begun = Instant::now();
+    loop {
+        let (data, jobs) = (&settings.data, settings.jobs.clone());
+        let opened = tokio::task::block_in_place(|| {
+            Subagent::open(data, &data.join("work"), life.clone(), jobs)
+        });
+        match opened {
+            Ok((local, leftovers)) => {
+                subagent_node::warn_of(&leftovers);
+                return Ok(local);
+            }
+            Err(OpenError::Ward(_)) if begun.elapsed() < WORK_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }

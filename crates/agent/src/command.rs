@@ -38,13 +38,17 @@ fn done() -> Decision {
 
 impl State {
     /// What follows from one command. A batch is taken apart by the caller, so that each of its commands sees what the one
-    /// before has done; `TakeSnapshot` and `ShutDown` are the node's.
+    /// before has done; `TakeSnapshot`, `ShutDown` and `Reset` are the node's to carry out.
     pub fn decide(&self, command: &AgentCommand, user: &UserId, standing: &Standing) -> Decision {
         match command {
             AgentCommand::Batch { .. }
             | AgentCommand::TakeSnapshot
             | AgentCommand::ShutDown { .. }
             | AgentCommand::NoOperation => done(),
+            AgentCommand::Reset { agent_run_id } => {
+                self.judge_reset(agent_run_id.as_ref())?;
+                done()
+            }
             AgentCommand::DedicateAgentDirector {
                 agent_path,
                 directors,
@@ -160,6 +164,22 @@ impl State {
                 accepted(vec![Event::Journal(released)])
             }
         }
+    }
+
+    /// Whether there is anything to forget when the life `asked` is to be reset, or whichever it is. What has begun anew already is
+    /// left alone.
+    pub fn judge_reset(&self, asked: Option<&RunId>) -> Result<bool, Problem> {
+        let Some(meta) = &self.meta else {
+            return Ok(false); // already so
+        };
+        if asked.is_some_and(|asked| *asked != meta.agent_run_id) {
+            let message = format!(
+                "the life that is to be reset is over; by now the Agent belongs to another one, of the Controller {}",
+                meta.controller_id
+            );
+            return Err(Problem::new("AgentRunIdMismatch", message));
+        }
+        Ok(true)
     }
 
     fn dedicate(&self, asked: AgentOwnEvent, standing: &Standing) -> Decision {

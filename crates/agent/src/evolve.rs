@@ -281,7 +281,9 @@ impl State {
                 subagent.observed = *until_event_id;
                 return Ok(());
             }
-            SubagentStateEvent::SubagentRestarted => subagent.coupling = Coupling::Uncoupled,
+            SubagentStateEvent::SubagentRestarted | SubagentStateEvent::SubagentReset => {
+                subagent.coupling = Coupling::Uncoupled;
+            }
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
                 subagent.coupling = Coupling::ShuttingDown;
             }

@@ -535,3 +535,27 @@ fn one_problem_of_a_subagent_is_told_once() {
     );
     assert!(world.state.on_subagent_failed(&id, problem).is_none());
 }
+
+#[test]
+fn s78_a_reset_is_for_one_life_and_a_late_repetition_leaves_the_next_one_alone() {
+    let mut world = agent();
+    let reset = |life: Option<&str>| AgentCommand::Reset {
+        agent_run_id: life.map(RunId::new),
+    };
+    let refused = world.try_ask(reset(Some("a-0"))).unwrap_err();
+    assert!(refused.is("AgentRunIdMismatch"), "{refused}");
+    assert_eq!(world.ask(reset(Some("a-1"))), AgentAnswer::Accepted);
+    assert!(
+        world
+            .state
+            .judge_reset(None)
+            .is_ok_and(|has_something| has_something),
+        "whichever life it is"
+    );
+    let fresh = State::new(Arc::default());
+    assert_eq!(
+        fresh.judge_reset(Some(&RunId::new("a-1"))),
+        Ok(false),
+        "who has forgotten everything has nothing to forget"
+    );
+}

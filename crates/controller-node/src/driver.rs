@@ -3,7 +3,7 @@
 //! Always: dialled from here, never by the Agent; tried again at once, soon, then every ten seconds for as long as it takes; events
 //! are confirmed to the Agent only after our own commit. Never here: what a message means. See `controller`.
 
-use crate::drivers::{Link, Port, Target};
+use crate::drivers::{Link, Port, Reset, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
 use controller::{Handover, Sending};
@@ -48,8 +48,10 @@ pub(crate) struct Driver {
 enum Ending {
     /// It broke, or the Agent refuses.
     Failed(Problem),
-    /// The Agent is to be found elsewhere.
+    /// The Agent is to be found elsewhere, or something else is to be done with it.
     Moved,
+    /// The Agent has forgotten everything.
+    Reset,
     /// This node ends.
     Stopped,
 }
@@ -104,7 +106,12 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
         match ending {
             Ending::Stopped => return,
             Ending::Moved => {
-                tracing::info!(agent = %to.path, "the Agent is to be found elsewhere");
+                tracing::info!(agent = %to.path, "the Agent is to be found elsewhere, or to be reset");
+                backoff = Backoff::new();
+                continue;
+            }
+            Ending::Reset => {
+                tracing::info!(agent = %to.path, "the Agent has been reset");
                 backoff = Backoff::new();
                 continue;
             }
@@ -148,6 +155,12 @@ struct Coupled {
 }
 
 async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> Ending {
+    if let Some(kind) = target.reset {
+        return match reset(driver, target, kind).await {
+            Ok(()) => Ending::Reset,
+            Err(ending) => ending,
+        };
+    }
     let coupled = match couple(driver, target).await {
         Ok(coupled) => coupled,
         Err(ending) => return ending,
@@ -178,15 +191,53 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
     }
 }
 
-/// Makes sure that both sides mean the same, and opens the slot for what is to be sent.
-async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
+fn dial(driver: &Driver, target: &Target) -> Result<Client, Ending> {
     let mut settings = ClientSettings::new(&*target.uri);
     settings.tls.clone_from(&driver.tls);
     settings.answer_limit = ANSWER_LIMIT;
     if let Some(token) = &driver.token {
         settings.credentials = Credentials::Bearer(token.clone());
     }
-    let client = Client::new(settings)?;
+    Ok(Client::new(settings)?)
+}
+
+/// What an Agent tells of itself.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Overview {
+    agent_run_id: Option<RunId>,
+}
+
+/// Makes the Agent forget everything. It is always told which life is meant: a request that comes late must not end the next one.
+async fn reset(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Ending> {
+    let client = dial(driver, target)?;
+    let agent_run_id = match kind {
+        Reset::Known => {
+            let path = target.path.clone();
+            let known = driver
+                .handle
+                .read(move |machine| machine.state.agent(&path)?.agent_run_id.clone());
+            known.await?
+        }
+        Reset::Any => {
+            client
+                .get_json::<Overview>("/agent/api")
+                .await?
+                .agent_run_id
+        }
+    };
+    // Without a life it is nobody's and has nothing.
+    if agent_run_id.is_some() {
+        ask(&client, &AgentCommand::Reset { agent_run_id }).await?;
+    }
+    let agent = target.path.clone();
+    driver.handle.ask(Input::AgentReset { agent }).await?;
+    Ok(())
+}
+
+/// Makes sure that both sides mean the same, and opens the slot for what is to be sent.
+async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
+    let client = dial(driver, target)?;
     let path = target.path.clone();
     let known = driver.handle.read(move |machine| {
         let agent = machine.state.agent(&path).cloned().unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
-use controller::{Handover, Sending};
+use controller::{Coupling, Handover, Sending};
 use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, SubagentId};
 use net::{Secret, TlsClient};
 use node::{Handle, Outside};
@@ -31,6 +31,17 @@ pub(crate) struct Target {
     pub(crate) path: AgentPath,
     pub(crate) directors: Vec<SubagentId>,
     pub(crate) uri: Arc<str>,
+    /// It is to be reset before anything else.
+    pub(crate) reset: Option<Reset>,
+}
+
+/// How an Agent is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// In the life that we know.
+    Known,
+    /// Whoever has it, in whichever life.
+    Any,
 }
 
 /// What goes to a coupled Agent.
@@ -142,6 +153,16 @@ fn target_of(state: &controller::State, path: &AgentPath) -> Option<Target> {
         path: path.clone(),
         directors: agent.directors.clone(),
         uri: Arc::clone(&subagent.uri),
+        reset: reset_of(state, path),
+    })
+}
+
+fn reset_of(state: &controller::State, path: &AgentPath) -> Option<Reset> {
+    let agent = state.agent(path)?;
+    (agent.coupling_state == Coupling::Resetting).then_some(if agent.is_reset_by_force {
+        Reset::Any
+    } else {
+        Reset::Known
     })
 }
 

@@ -50,6 +50,11 @@ pub enum Input {
         /// Why.
         problem: Problem,
     },
+    /// The Agent has nothing any more.
+    AgentReset {
+        /// Which.
+        agent: AgentPath,
+    },
     /// The Agent reports.
     AgentEvents {
         /// Which.
@@ -116,6 +121,7 @@ impl ControllerMachine {
                 state.agent_dedicated(&agent, run_id, event_id, &mut out)?;
             }
             Input::AgentCoupled { agent } => state.agent_coupled(&agent, &mut out)?,
+            Input::AgentReset { agent } => state.agent_reset(&agent, &mut out)?,
             Input::AgentCouplingFailed { agent, problem } => {
                 state.agent_coupling_failed(&agent, problem, &mut out)?;
             }
@@ -202,6 +208,7 @@ impl Machine for ControllerMachine {
             }
             input @ (Input::AgentDedicated { .. }
             | Input::AgentCoupled { .. }
+            | Input::AgentReset { .. }
             | Input::AgentCouplingFailed { .. }
             | Input::AgentEvents { .. }
             | Input::AgentRefused { .. }) => self

@@ -17,6 +17,8 @@ pub enum Permission {
     AddOrder,
     /// Cancel, suspend, resume and forget orders.
     ControlOrder,
+    /// Reset Agents.
+    ControlAgent,
     /// Deploy, change and delete items.
     UpdateItem,
     /// Say that events are no longer needed. The user must also be among those that are waited for.
@@ -29,11 +31,12 @@ pub enum Permission {
 
 impl Permission {
     /// All of them: what `admin` has.
-    pub const ALL: [Permission; 8] = [
+    pub const ALL: [Permission; 9] = [
         Permission::View,
         Permission::ReadEvents,
         Permission::AddOrder,
         Permission::ControlOrder,
+        Permission::ControlAgent,
         Permission::UpdateItem,
         Permission::ReleaseEvents,
         Permission::ReadMetrics,
@@ -56,6 +59,7 @@ impl Permission {
             | ControllerCommand::DeleteOrdersWhenTerminated { .. } => {
                 vec![Permission::ControlOrder]
             }
+            ControllerCommand::ResetAgent { .. } => vec![Permission::ControlAgent],
             ControllerCommand::ReleaseEvents { .. } => vec![Permission::ReleaseEvents],
             ControllerCommand::TakeSnapshot | ControllerCommand::ShutDown { .. } => {
                 vec![Permission::Administer]

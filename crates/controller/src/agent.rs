@@ -14,6 +14,8 @@ pub enum Coupling {
     Coupled,
     /// It has been shut down in order.
     ShutDown,
+    /// It is to forget everything before anything else is asked of it.
+    Resetting,
 }
 
 /// An Agent as the Controller sees it. A `problem` says why it is not coupled.
@@ -36,6 +38,17 @@ pub struct AgentState {
     /// Where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform_info: Option<PlatformInfo>,
+    /// While it is reset: whether what it had counts as lost already.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_reset_by_force: bool,
+    /// The event since which there is no connection: what came up later has not been sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_since: Option<EventId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A Subagent as its Agent has told.

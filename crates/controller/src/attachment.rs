@@ -59,6 +59,12 @@ impl Attachments {
             .collect()
     }
 
+    /// All items that an Agent has or is about to get. Looks at every attachment: only for what happens rarely.
+    pub(crate) fn of_agent(&self, agent: &AgentPath) -> Vec<ItemKey> {
+        let of_agent = self.by_item.keys().filter(|(_, known)| known == agent);
+        of_agent.map(|(key, _)| key.clone()).collect()
+    }
+
     pub(crate) fn count_of_agent(&self, agent: &AgentPath) -> usize {
         self.counts.get(agent).copied().unwrap_or(0)
     }

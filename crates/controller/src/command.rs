@@ -69,6 +69,9 @@ impl State {
                     state.engine.delete_when_terminated(id)
                 })?
             }
+            ControllerCommand::ResetAgent { agent_path, force } => {
+                self.reset_agent(agent_path, *force, out)?
+            }
             ControllerCommand::ReleaseEvents { until_event_id } => {
                 self.release_events(user, *until_event_id, out)?
             }

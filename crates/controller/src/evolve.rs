@@ -20,7 +20,7 @@ impl State {
         match &stamped.event {
             Event::Order(order_id, event) => self.evolve_order(order_id, event, stamped.at(), id),
             Event::Item(event) => self.evolve_item(event, id),
-            Event::Agent(path, event) => self.evolve_agent(path, event),
+            Event::Agent(path, event) => self.evolve_agent(path, event, id),
             Event::Subagent(subagent_id, event) => {
                 self.evolve_subagent(subagent_id, event);
                 Ok(())
@@ -286,8 +286,12 @@ impl State {
             ItemEvent::ItemDetached { key, delegate_id } => {
                 self.attachments.remove(key, delegate_id);
                 self.index_attachment(key, delegate_id, at);
-                self.refusals
-                    .remove(&(delegate_id.clone(), Thing::DetachItem(key.clone())));
+                for thing in [
+                    Thing::AttachItem(key.clone()),
+                    Thing::DetachItem(key.clone()),
+                ] {
+                    self.refusals.remove(&(delegate_id.clone(), thing));
+                }
                 self.unsettled.insert(Unsettled::Item(key.clone()));
                 // The Agent's own item goes when it is the last one.
                 self.unsettled.insert(Unsettled::Item(ItemKey::simple(
@@ -426,7 +430,12 @@ impl State {
         }
     }
 
-    fn evolve_agent(&mut self, path: &AgentPath, event: &AgentEvent) -> Result<(), NotApplicable> {
+    fn evolve_agent(
+        &mut self,
+        path: &AgentPath,
+        event: &AgentEvent,
+        at: EventId,
+    ) -> Result<(), NotApplicable> {
         let Some(agent) = self.agents.get_mut(path) else {
             return Err(NotApplicable::new(
                 event.type_name(),
@@ -454,8 +463,10 @@ impl State {
             AgentEvent::AgentCoupled => {
                 agent.coupling_state = Coupling::Coupled;
                 agent.problem = None;
+                agent.lost_since = None;
             }
             AgentEvent::AgentCouplingFailed { problem } => {
+                agent.lost_since.get_or_insert(at);
                 if agent.coupling_state == Coupling::Coupled {
                     agent.coupling_state = Coupling::Reset;
                 }
@@ -469,7 +480,30 @@ impl State {
                 agent.platform_info.clone_from(platform_info);
             }
             AgentEvent::AgentEventsObserved { until_event_id } => agent.event_id = *until_event_id,
-            AgentEvent::AgentShutDown => agent.coupling_state = Coupling::ShutDown,
+            AgentEvent::AgentShutDown => {
+                // That it is to be reset counts for more.
+                if agent.coupling_state != Coupling::Resetting {
+                    agent.coupling_state = Coupling::ShutDown;
+                }
+            }
+            AgentEvent::AgentResetStarted { force } => {
+                agent.coupling_state = Coupling::Resetting;
+                agent.is_reset_by_force = *force;
+                agent.problem = None;
+                agent.lost_since.get_or_insert(at);
+                if *force {
+                    agent.agent_run_id = None;
+                    agent.event_id = EventId::BEFORE_FIRST;
+                }
+            }
+            AgentEvent::AgentReset => {
+                agent.coupling_state = Coupling::Reset;
+                agent.is_reset_by_force = false;
+                agent.problem = None;
+                agent.lost_since = None;
+                agent.agent_run_id = None;
+                agent.event_id = EventId::BEFORE_FIRST;
+            }
             AgentEvent::AgentEventRejected { event_id, .. } => {
                 agent.event_id = agent.event_id.max(*event_id);
             }
@@ -502,6 +536,11 @@ impl State {
             SubagentStateEvent::SubagentRestarted => {
                 subagent.coupling_state = Coupling::Reset;
                 subagent.subagent_run_id = None;
+            }
+            SubagentStateEvent::SubagentReset => {
+                subagent.coupling_state = Coupling::Reset;
+                subagent.subagent_run_id = None;
+                subagent.problem = None;
             }
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
                 subagent.coupling_state = Coupling::ShutDown;

@@ -19,6 +19,7 @@ mod handover;
 mod mirror;
 mod outbox;
 mod record;
+mod reset;
 mod snapshot;
 mod state;
 

@@ -17,8 +17,8 @@ impl State {
         events: Vec<Stamped>,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
-        let Some(observed) = self.agents.get(path).map(|agent| agent.event_id) else {
-            // Deleted meanwhile.
+        let Some(observed) = self.observed(path) else {
+            // Deleted or given up meanwhile.
             return Ok(());
         };
         let mut last = None;
@@ -65,8 +65,8 @@ impl State {
         problem: Problem,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
-        match self.agents.get(path) {
-            Some(agent) if agent.event_id < event_id => {
+        match self.observed(path) {
+            Some(observed) if observed < event_id => {
                 let event = AgentEvent::AgentEventRejected {
                     event_id,
                     event: "?".into(),
@@ -76,6 +76,12 @@ impl State {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// The Agent's newest event that we have, if it is ours.
+    fn observed(&self, path: &AgentPath) -> Option<EventId> {
+        let agent = self.agents.get(path)?;
+        agent.agent_run_id.as_ref().map(|_| agent.event_id)
     }
 
     /// What an Agent's event means here; nothing if it is the Agent's own affair.
@@ -143,7 +149,10 @@ impl State {
         let Some(agent) = self.agents.get(path) else {
             return Ok(());
         };
-        if agent.agent_run_id.as_ref() == Some(&agent_run_id) {
+        // What is to be reset has been dedicated for nothing.
+        if agent.agent_run_id.as_ref() == Some(&agent_run_id)
+            || agent.coupling_state == Coupling::Resetting
+        {
             return Ok(());
         }
         let event = AgentEvent::AgentDedicated {
@@ -164,6 +173,7 @@ impl State {
             Some(agent) if agent.coupling_state == Coupling::Coupled && agent.problem.is_none() => {
                 Ok(())
             }
+            Some(agent) if agent.coupling_state == Coupling::Resetting => Ok(()),
             Some(_) => out.record(
                 self,
                 None,

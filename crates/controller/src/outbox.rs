@@ -119,6 +119,29 @@ impl Outbox {
         })
     }
 
+    /// The orders that are to be attached since an event after `lost`.
+    pub(crate) fn orders_after(
+        &self,
+        agent: &AgentPath,
+        lost: EventId,
+    ) -> impl Iterator<Item = (&OrderId, EventId)> {
+        let rank = Thing::AttachOrder(OrderId::from("")).rank();
+        // Smaller than every thing of this rank.
+        let begin = (rank, lost, Thing::DetachOrder(OrderId::from("")));
+        let queue = self.queues.get(agent);
+        let range = queue.map(|queue| queue.things.range(begin..));
+        let of_rank = range
+            .into_iter()
+            .flatten()
+            .take_while(move |(r, _, _)| *r == rank);
+        of_rank.filter_map(move |(_, since, thing)| {
+            let Thing::AttachOrder(id) = thing else {
+                return None;
+            };
+            (*since > lost).then_some((id, *since))
+        })
+    }
+
     fn len(&self, agent: &AgentPath) -> usize {
         self.queues.get(agent).map_or(0, |queue| queue.things.len())
     }
@@ -143,13 +166,16 @@ pub(crate) fn thing_of(order: &Order) -> Option<(&AgentPath, Thing)> {
 
 impl State {
     /// What is to be sent to the Agent behind what the cursor has passed, in order, each with the event since which it is to be
-    /// sent: a thing with a newer event is a new one.
+    /// sent: a thing with a newer event is a new one. Nothing while the Agent is reset.
     pub fn outbox(
         &self,
         agent: &AgentPath,
         cursor: &Cursor,
     ) -> impl Iterator<Item = (&Thing, EventId)> {
-        self.outbox.after(agent, cursor)
+        let is_open = !self.is_resetting(agent);
+        self.outbox
+            .after(agent, cursor)
+            .take_while(move |_| is_open)
     }
 
     /// How many things wait for the Agent's confirmation, sent or not.

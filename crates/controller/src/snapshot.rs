@@ -40,6 +40,11 @@ enum Line {
         thing: Sent,
         problem: Problem,
     },
+    Unsent {
+        agent_path: AgentPath,
+        order_id: OrderId,
+        since: EventId,
+    },
 }
 
 /// A thing as it is written.
@@ -104,6 +109,25 @@ impl State {
             .chain(subagents)
             .chain(orders)
             .chain(refusals)
+            .chain(self.unsent())
+    }
+
+    /// The orders that came up for an Agent while it could not be reached. Since when the others are to be sent matters to nobody.
+    fn unsent(&self) -> impl Iterator<Item = String> {
+        let lost = self
+            .agents
+            .iter()
+            .filter_map(|(path, agent)| Some((path, agent.lost_since?)));
+        lost.flat_map(|(path, lost)| {
+            let unsent = self.outbox.orders_after(path, lost);
+            unsent.map(|(order_id, since)| {
+                line(&Line::Unsent {
+                    agent_path: path.clone(),
+                    order_id: order_id.clone(),
+                    since,
+                })
+            })
+        })
     }
 
     /// The items in the order in which they came, then what holds for them.
@@ -229,6 +253,14 @@ impl State {
                 problem,
             } => {
                 self.refusals.insert((agent_path, thing.into()), problem);
+            }
+            Line::Unsent {
+                agent_path,
+                order_id,
+                since,
+            } => {
+                let thing = Thing::AttachOrder(order_id);
+                self.outbox.insert(&agent_path, thing, since);
             }
         }
         Ok(())

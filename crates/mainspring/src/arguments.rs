@@ -151,6 +151,18 @@ pub(crate) struct AgentArgs {
 pub(crate) enum AgentCommand {
     /// List the Agents of the Controller with their connections
     List,
+    /// Let an Agent end its jobs, forget everything and begin anew: its items are sent again, its started orders fail
+    Reset(ResetAgentArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResetAgentArgs {
+    /// The Agent
+    #[arg(value_name = "NAME")]
+    pub(crate) agent: String,
+    /// Give up at once what it has, also while it cannot be reached; take it even from another Controller
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod part;
 mod call;
 mod screen;
 
+mod agents;
 mod certificates;
 mod completions;
 mod deploy;
@@ -54,6 +55,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
         Command::Controller(args) => part::controller(&args, &access),
         Command::Agent(args) => match args.command {
             Some(AgentCommand::List) => call::talk(status::agents(&access, screen)),
+            Some(AgentCommand::Reset(args)) => call::talk(agents::reset(args, &access, screen)),
             None => part::agent(&args, &access),
         },
         Command::Subagent(args) => part::subagent(&args, &access),

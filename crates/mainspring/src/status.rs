@@ -133,6 +133,7 @@ fn state_cell(coupling_state: &str, has_problem: bool) -> Cell {
     match coupling_state {
         "Coupled" if !has_problem => Cell::toned(Tone::Good, "connected"),
         "ShutDown" => Cell::toned(Tone::Waiting, "shut down"),
+        "Resetting" => Cell::toned(Tone::Bad, "to be reset"),
         _ if has_problem => Cell::toned(Tone::Bad, "not connected"),
         _ => Cell::toned(Tone::Waiting, "connecting"),
     }

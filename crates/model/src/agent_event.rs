@@ -1,5 +1,6 @@
 //! What happens between a Controller and its Agents, and between an Agent and its Subagents.
 
+use crate::outcome::is_false;
 use crate::{AgentPath, ControllerId, EventId, Problem, RunId, SubagentId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -36,6 +37,13 @@ tagged! {
         AgentEventsObserved { until_event_id: EventId },
         /// The Agent has been shut down in order.
         AgentShutDown,
+        /// The Agent is to end its jobs, forget everything and begin anew. By force, what it had counts as lost from now on.
+        AgentResetStarted {
+            #[serde(default, skip_serializing_if = "is_false")]
+            force: bool,
+        },
+        /// The Agent has nothing any more; it can be dedicated anew.
+        AgentReset,
         /// An event of the Agent did not fit and was left out; the others were taken over.
         AgentEventRejected {
             /// The Agent's number of it; `eventId` is the line's own.
@@ -91,6 +99,8 @@ tagged! {
         SubagentEventsObserved { until_event_id: EventId },
         /// The process is another one: what ran there is lost.
         SubagentRestarted,
+        /// Its Agent has been reset: what ran there counts as lost.
+        SubagentReset,
         /// Ends in order and takes no more jobs.
         SubagentShutdownStarted,
         /// Has ended in order.

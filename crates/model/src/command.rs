@@ -64,6 +64,13 @@ tagged! {
             restart_killed_job: bool,
         },
         DeleteOrdersWhenTerminated { order_ids: Vec<OrderId> },
+        /// The Agent ends its jobs, forgets everything and begins anew. By `force`, what it has counts as lost at once, even while it
+        /// cannot be reached or another Controller has it.
+        ResetAgent {
+            agent_path: AgentPath,
+            #[serde(default, skip_serializing_if = "is_false")]
+            force: bool,
+        },
         ReleaseEvents { until_event_id: EventId },
         TakeSnapshot,
         ShutDown {
@@ -163,6 +170,12 @@ tagged! {
         DetachOrder { order_id: OrderId },
         MarkOrder { order_id: OrderId, mark: Mark },
         ReleaseEvents { until_event_id: EventId },
+        /// End all jobs, forget everything and begin anew; answered when that is done. With `agentRunId` only in this life: a
+        /// repetition that comes late does nothing to the next one.
+        Reset {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            agent_run_id: Option<RunId>,
+        },
         TakeSnapshot,
         ShutDown {
             #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use model::{
     JobResourcePath, Order, Outcome, PlatformInfo, Problem, RunId, SignedText, SubagentAnswer,
     SubagentCommand, SubagentEvent, SubagentId, Workflow, WorkflowId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the shell does after a command has been answered.
@@ -68,6 +68,10 @@ pub struct State {
     run_id: RunId,
     platform: PlatformInfo,
     dedication: Option<Dedication>,
+    /// Lives of the Agent that are over: they never come back.
+    former_lives: BTreeSet<RunId>,
+    /// Jobs of the former life are still being ended.
+    is_leaving: bool,
     coupling: u64,
     attempts: BTreeMap<Attempt, Phase>,
     running: usize,
@@ -84,6 +88,8 @@ impl State {
             run_id,
             platform,
             dedication: None,
+            former_lives: BTreeSet::new(),
+            is_leaving: false,
             coupling: 0,
             attempts: BTreeMap::new(),
             running: 0,
@@ -153,12 +159,15 @@ impl State {
                 agent_path,
                 agent_run_id,
                 controller_id,
-            } => self.dedicate(Dedication {
-                subagent_id,
-                agent_path,
-                agent_run_id,
-                controller_id,
-            }),
+            } => {
+                let asked = Dedication {
+                    subagent_id,
+                    agent_path,
+                    agent_run_id,
+                    controller_id,
+                };
+                self.dedicate(asked, effects)
+            }
             SubagentCommand::CoupleDirector {
                 subagent_id,
                 subagent_run_id,
@@ -233,26 +242,69 @@ impl State {
         self.close_if_done(effects);
     }
 
-    fn dedicate(&mut self, asked: Dedication) -> Result<SubagentAnswer, Problem> {
+    fn dedicate(
+        &mut self,
+        asked: Dedication,
+        effects: &mut Vec<Effect>,
+    ) -> Result<SubagentAnswer, Problem> {
         if let Some(known) = &self.dedication
             && (known.agent_path != asked.agent_path
                 || known.agent_run_id != asked.agent_run_id
                 || known.subagent_id != asked.subagent_id)
         {
-            return Err(Problem::new(
-                "SubagentAlreadyDedicated",
-                format!(
-                    "this Subagent is {} of Agent {}; restart its process before another Agent takes it",
-                    known.subagent_id, known.agent_path
-                ),
-            ));
+            let is_next_life = known.agent_path == asked.agent_path
+                && known.subagent_id == asked.subagent_id
+                && !self.former_lives.contains(&asked.agent_run_id);
+            if !is_next_life {
+                return Err(Problem::new(
+                    "SubagentAlreadyDedicated",
+                    format!(
+                        "this Subagent is {} of Agent {}; restart its process before another Agent takes it",
+                        known.subagent_id, known.agent_path
+                    ),
+                ));
+            }
+            self.former_lives.insert(known.agent_run_id.clone());
+            self.leave_former_life(effects);
         }
-        self.dedication = Some(asked);
-        Ok(SubagentAnswer::Dedicated {
+        if self.is_leaving {
+            // Nobody reads it any more, and a full report would hold up the ends of its jobs.
+            self.release(self.report.last());
+            self.dedication = Some(asked);
+            if self.running > 0 {
+                let message = "the jobs of the Agent's former life are being ended";
+                return Err(Problem::new("SubagentIsBusy", message));
+            }
+            self.is_leaving = false;
+        } else {
+            self.dedication = Some(asked);
+        }
+        Ok(self.dedicated())
+    }
+
+    /// The Agent has been reset or its log is lost: its former life is refused from now on, and nobody waits for its jobs.
+    fn leave_former_life(&mut self, effects: &mut Vec<Effect>) {
+        self.is_leaving = true;
+        self.coupling += 1;
+        self.workflows.clear();
+        self.job_resources.clear();
+        let running = self
+            .attempts
+            .iter()
+            .filter(|(_, phase)| **phase == Phase::Running);
+        effects.extend(running.map(|(attempt, _)| Effect::Kill {
+            attempt: attempt.clone(),
+            immediately: true,
+            cause: EndCause::Killed,
+        }));
+    }
+
+    fn dedicated(&self) -> SubagentAnswer {
+        SubagentAnswer::Dedicated {
             subagent_run_id: self.run_id.clone(),
             subagent_event_id: self.report.torn(),
             platform_info: Some(self.platform.clone()),
-        })
+        }
     }
 
     fn couple(

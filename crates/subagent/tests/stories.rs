@@ -525,3 +525,61 @@ fn coupling_confirms_what_the_director_has_so_an_ended_attempt_does_not_answer_f
     world.start(1).unwrap();
     assert_eq!(starts(&world.effects), 2);
 }
+
+#[test]
+fn s78_the_agents_next_life_takes_the_subagent_when_the_jobs_of_the_former_one_have_ended() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    let dedicate = |world: &mut World, life: &str| {
+        let command = SubagentCommand::DedicateSubagent {
+            subagent_id: "S".into(),
+            agent_path: AgentPath::new("ALFA"),
+            agent_run_id: RunId::new(life),
+            controller_id: "C".into(),
+        };
+        world.state.command(0, command, &mut world.effects)
+    };
+    assert!(
+        dedicate(&mut world, "next-life")
+            .unwrap_err()
+            .is("SubagentIsBusy")
+    );
+    let is_kill = |effect: &&Effect| matches!(effect, Effect::Kill { attempt: killed, immediately: true, .. } if *killed == attempt(1));
+    assert_eq!(
+        world.effects.iter().filter(is_kill).count(),
+        1,
+        "nobody waits for the job any more"
+    );
+    assert!(
+        world.start(2).unwrap_err().is("SubagentNotCoupled"),
+        "the former life's Director is refused"
+    );
+    assert!(
+        dedicate(&mut world, "agent-life")
+            .unwrap_err()
+            .is("SubagentAlreadyDedicated"),
+        "it never comes back"
+    );
+    let mut effects = Vec::new();
+    world
+        .state
+        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut effects);
+    dedicate(&mut world, "next-life").unwrap();
+    assert!(
+        world.state.report().is_empty(),
+        "what the former life's jobs said is for nobody"
+    );
+    world.couple().unwrap();
+    let before = starts(&world.effects);
+    world.start(1).unwrap();
+    assert_eq!(
+        starts(&world.effects),
+        before + 1,
+        "an attempt of the same name is another one now"
+    );
+    assert!(
+        dedicate(&mut world, "agent-life")
+            .unwrap_err()
+            .is("SubagentAlreadyDedicated")
+    );
+}

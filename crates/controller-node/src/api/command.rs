@@ -82,6 +82,7 @@ fn run<'a>(
             | ControllerCommand::ResumeOrder { .. }
             | ControllerCommand::ResumeOrders { .. }
             | ControllerCommand::DeleteOrdersWhenTerminated { .. }
+            | ControllerCommand::ResetAgent { .. }
             | ControllerCommand::ReleaseEvents { .. } => ask(api, user, command).await,
         }
     }

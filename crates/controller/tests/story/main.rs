@@ -12,4 +12,5 @@
 mod agents;
 mod items;
 mod orders;
+mod reset;
 mod world;

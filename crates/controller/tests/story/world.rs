@@ -61,6 +61,14 @@ impl World {
         result
     }
 
+    /// Something else comes to the Controller.
+    pub(crate) fn act(
+        &mut self,
+        act: impl FnOnce(&mut State, &mut dyn Recorder) -> Result<(), NotApplicable>,
+    ) {
+        self.record(act);
+    }
+
     pub(crate) fn tell(&mut self, command: ControllerCommand) -> ControllerAnswer {
         self.tell_as("operator", command)
     }
@@ -257,6 +265,16 @@ impl World {
             self.deliver(path, &news);
         }
         has_sent || has_news
+    }
+
+    /// The Agent tells what it has done; what follows for it does not reach it any more.
+    pub(crate) fn give_back(&mut self, path: &str) {
+        let now = self.now;
+        let agent = self.at(path);
+        agent.advance(now);
+        agent.is_reachable = false;
+        let log = agent.log.clone();
+        self.deliver(&AgentPath::from(path), &log);
     }
 
     /// The Agent's events arrive; maybe not for the first time.

@@ -10,6 +10,7 @@
 mod disk;
 mod outages;
 mod reports;
+mod reset;
 mod schedule;
 mod sockets;
 mod subagents;

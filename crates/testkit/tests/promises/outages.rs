@@ -151,18 +151,8 @@ async fn s36_s37_s87_a_cancel_outlives_the_controller_and_arrives_once_while_a_q
     Ok(())
 }
 
-/// What is promised now: an Agent that has lost its log is not taken for the old one; an operator hears of it and decides.
-#[tokio::test(flavor = "multi_thread")]
-async fn s78_a_wiped_agent_is_refused_and_told_its_orders_are_kept_and_the_others_go_on()
--> Result<()> {
-    let mut world = World::start(Plan::of(&["ALFA", "BRAVO"])).await?;
-    deploy(&world, "alfa", &[job("ALFA", "echo done")]).await?;
-    deploy(&world, "bravo", &[job("BRAVO", "echo done")]).await?;
-    add_for(&world, "TOMORROW", "alfa", now() + 86_400_000).await?;
-    world.await_event("TOMORROW", "OrderAttached").await?;
-    world.node("ALFA").kill()?;
-    std::fs::remove_dir_all(&world.node_ref("ALFA")?.data)?;
-    world.node("ALFA").start_ready().await?;
+/// Waits until the Agent ALFA is not taken for the one that the Controller knows.
+pub(crate) async fn await_refusal(world: &World) -> Result<()> {
     let is_refusal = |seen: &&Seen| {
         seen.key == "ALFA"
             && seen.kind == "AgentCouplingFailed"
@@ -175,7 +165,22 @@ async fn s78_a_wiped_agent_is_refused_and_told_its_orders_are_kept_and_the_other
             events.iter().find(is_refusal).map(|_| ())
         })
         .await
-        .with_context(|| world.lament("S78: the refusal of the wiped Agent"))?;
+        .with_context(|| world.lament("S78: the refusal of the wiped Agent"))
+}
+
+/// An Agent that has lost its log is not taken for the old one; an operator hears of it and decides. What then, see `reset`.
+#[tokio::test(flavor = "multi_thread")]
+async fn s78_a_wiped_agent_is_refused_and_told_its_orders_are_kept_and_the_others_go_on()
+-> Result<()> {
+    let mut world = World::start(Plan::of(&["ALFA", "BRAVO"])).await?;
+    deploy(&world, "alfa", &[job("ALFA", "echo done")]).await?;
+    deploy(&world, "bravo", &[job("BRAVO", "echo done")]).await?;
+    add_for(&world, "TOMORROW", "alfa", now() + 86_400_000).await?;
+    world.await_event("TOMORROW", "OrderAttached").await?;
+    world.node("ALFA").kill()?;
+    std::fs::remove_dir_all(&world.node_ref("ALFA")?.data)?;
+    world.node("ALFA").start_ready().await?;
+    await_refusal(&world).await?;
     add(&world, "A", "alfa").await?;
     add(&world, "B", "bravo").await?;
     world.await_event("B", "OrderFinished").await?;

@@ -3,10 +3,10 @@
 use crate::{PATIENCE, add, count, deploy, job, job_at, pid};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use testkit::world::{AgentPlan, Mode, Plan, World};
+use testkit::world::{AgentPlan, Mode, Plan, Seen, World};
 
 fn agent_with(subagents: &[&str]) -> Plan {
     Plan {
@@ -124,30 +124,55 @@ async fn s134_a_subagent_whose_directory_is_gone_works_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s135_s137_s138_ten_subagents_share_the_work_and_all_report_it() -> Result<()> {
-    let ids = [
-        "SUB-1", "SUB-2", "SUB-3", "SUB-4", "SUB-5", "SUB-6", "SUB-7", "SUB-8", "SUB-9", "SUB-10",
-    ];
-    let world = World::start(agent_with(&ids)).await?;
-    for id in ids {
-        world.await_event(id, "SubagentCoupled").await?;
-    }
-    deploy(&world, "w", &[job("ALFA", "echo ran")]).await?;
-    let orders: Vec<String> = (0..40).map(|n| format!("N{n}")).collect();
+async fn s135_s137_s138_a_hundred_subagents_share_the_work_and_all_report_it() -> Result<()> {
+    let ids: Vec<String> = (1..=100).map(|number| format!("SUB-{number:03}")).collect();
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+    // All processes start at once.
+    let world = World::start(agent_with(&names)).await?;
+    let is_coupled = |seen: &&Seen| seen.kind == "SubagentCoupled";
+    world
+        .history()
+        .wait_for(PATIENCE, |events| {
+            let coupled: BTreeSet<&str> = events
+                .iter()
+                .filter(is_coupled)
+                .map(|seen| seen.key.as_str())
+                .collect();
+            names
+                .iter()
+                .all(|name| coupled.contains(name))
+                .then_some(())
+        })
+        .await
+        .with_context(|| world.lament("S135: the coupling of a hundred Subagents"))?;
+    deploy(&world, "w", &[job("ALFA", "echo ran at $PPID")]).await?;
+    let orders: Vec<String> = (0..200).map(|number| format!("N{number}")).collect();
     for id in &orders {
         add(&world, id, "w").await?;
     }
     for id in &orders {
         world.await_event(id, "OrderFinished").await?;
-        assert_eq!(world.history().stdout_of(id), "ran\n", "S138: {id}");
     }
-    let events = world.history().all();
-    let used: BTreeSet<_> = events
-        .iter()
-        .filter(|seen| seen.kind == "OrderProcessingStarted")
-        .filter_map(|seen| seen.json["subagentId"].as_str())
-        .collect();
-    assert_eq!(used, BTreeSet::from(ids), "S135, S137");
+    let mut used: BTreeMap<String, usize> = BTreeMap::new();
+    for seen in world.history().all() {
+        if seen.kind != "OrderProcessingStarted" {
+            continue;
+        }
+        let id = seen.json["subagentId"].as_str().context("a Subagent")?;
+        *used.entry(id.to_owned()).or_default() += 1;
+        let told = format!("ran at {}\n", pid(&world, id)?);
+        assert_eq!(
+            world.history().stdout_of(&seen.key),
+            told,
+            "S137, S138: {} has run at {id} and its output is here",
+            seen.key
+        );
+    }
+    assert_eq!(used.keys().cloned().collect::<Vec<_>>(), ids, "S135");
+    assert!(
+        used.values().all(|jobs| *jobs == 2),
+        "S135: all in turn: {used:?}"
+    );
     Ok(())
 }
 

@@ -1,0 +1,228 @@
+//! Resetting an Agent: it ends its jobs, forgets everything, is dedicated anew and gets its items and orders again.
+//!
+//! Always: an order that may have gone on at the Agent unseen fails, so that nothing runs twice unasked; one that surely has not
+//! begun there is handed over again. Without force the Agent is asked first, and its orders are touched only when it has nothing any
+//! more; by force they are touched at once. Never here: the connection.
+
+use crate::outbox::Thing;
+use crate::{Coupling, NotApplicable, Recorder, State};
+use model::{
+    AgentEvent, AgentPath, AttachedState, CancellationMode, DisruptedReason, Event, ItemEvent,
+    Mark, Order, OrderEvent, OrderId, OrderState, Outcome, Problem, SubagentId, SubagentStateEvent,
+    Timestamp,
+};
+use std::time::Duration;
+
+/// So much the clocks of two machines may differ: an order that is to start later than that has not been started by an Agent.
+const CLOCK_DOUBT: Duration = Duration::from_mins(1);
+
+impl State {
+    /// Begins to reset an Agent. A repetition does nothing; force may follow when the Agent does not answer.
+    pub(crate) fn reset_agent(
+        &mut self,
+        path: &AgentPath,
+        force: bool,
+        out: &mut dyn Recorder,
+    ) -> Result<Result<(), Problem>, NotApplicable> {
+        let Some(agent) = self.agents.get(path) else {
+            let problem = Problem::new("UnknownItem", format!("Unknown Agent:{path}"));
+            return Ok(Err(problem.with("agentPath", path)));
+        };
+        if agent.coupling_state == Coupling::Resetting {
+            if agent.is_reset_by_force || !force {
+                return Ok(Ok(())); // already so
+            }
+        } else if agent.agent_run_id.is_none() && !force {
+            if agent.problem.is_none() {
+                return Ok(Ok(())); // there is nothing to forget
+            }
+            let message = format!(
+                "Agent:{path} has not been dedicated to this Controller, so it is not ours to reset; by force it is taken from whoever has it"
+            );
+            return Ok(Err(
+                Problem::new("AgentNotDedicated", message).with("agentPath", path)
+            ));
+        }
+        // Judged before the Agent counts as one that has nothing.
+        let losses = if force {
+            self.losses(path, out.now())
+        } else {
+            Vec::new()
+        };
+        let started = AgentEvent::AgentResetStarted { force };
+        out.record(self, None, Event::Agent(path.clone(), started))?;
+        if force {
+            self.give_up(path, losses, out)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// The Agent has nothing any more.
+    pub fn agent_reset(
+        &mut self,
+        path: &AgentPath,
+        out: &mut dyn Recorder,
+    ) -> Result<(), NotApplicable> {
+        let Some(agent) = self.agents.get(path) else {
+            return Ok(());
+        };
+        if agent.coupling_state != Coupling::Resetting {
+            return Ok(());
+        }
+        if !agent.is_reset_by_force {
+            let losses = self.losses(path, out.now());
+            self.give_up(path, losses, out)?;
+        }
+        out.record(
+            self,
+            None,
+            Event::Agent(path.clone(), AgentEvent::AgentReset),
+        )
+    }
+
+    /// Whether nothing is to be sent to the Agent until it has been reset.
+    pub(crate) fn is_resetting(&self, path: &AgentPath) -> bool {
+        self.agents
+            .get(path)
+            .is_some_and(|agent| agent.coupling_state == Coupling::Resetting)
+    }
+
+    /// What becomes of the orders that the Agent has or may have.
+    fn losses(&self, path: &AgentPath, now: Timestamp) -> Vec<(OrderId, Loss)> {
+        let here = self.engine.orders().filter(|order| {
+            order
+                .attached_state
+                .as_ref()
+                .is_some_and(|attached| attached.agent_path() == path)
+        });
+        here.map(|order| (order.id.clone(), self.loss(path, order, now)))
+            .collect()
+    }
+
+    fn loss(&self, path: &AgentPath, order: &Order, now: Timestamp) -> Loss {
+        match order.attached_state {
+            // It has done there what it could; only the confirmation is missing.
+            Some(AttachedState::Detaching { .. }) | None => return Loss::Comes,
+            Some(AttachedState::Attaching { .. }) if !self.may_have_come(path, &order.id) => {
+                return Loss::Comes;
+            }
+            Some(AttachedState::Attaching { .. } | AttachedState::Attached { .. }) => {}
+        }
+        match order.state {
+            OrderState::Fresh if order.scheduled_for.is_some_and(|at| at > now + CLOCK_DOUBT) => {
+                Loss::Comes
+            }
+            // Of a forked order only the children can be lost. A broken one stands still until somebody decides.
+            OrderState::Forked { .. } | OrderState::Broken { .. } => Loss::Comes,
+            OrderState::Processing { .. } => Loss::Job,
+            OrderState::Sleeping { .. } | OrderState::DelayingRetry { .. }
+                if !is_cancelled(order) =>
+            {
+                Loss::Wait
+            }
+            OrderState::Fresh
+            | OrderState::Ready
+            | OrderState::Processed
+            | OrderState::ProcessingKilled
+            | OrderState::Sleeping { .. }
+            | OrderState::DelayingRetry { .. }
+            | OrderState::Failed
+            | OrderState::FailedWhileFresh
+            | OrderState::FailedInFork
+            | OrderState::Stopped
+            | OrderState::StoppedWhileFresh
+            | OrderState::Finished
+            | OrderState::Cancelled
+            | OrderState::Deleted => Loss::Step,
+        }
+    }
+
+    /// Whether an order that is on its way may have come to the Agent. It cannot if the connection was lost before and has not come
+    /// back since.
+    fn may_have_come(&self, path: &AgentPath, id: &OrderId) -> bool {
+        let Some(agent) = self.agents.get(path) else {
+            return false;
+        };
+        let since = self.outbox_since(path, &Thing::AttachOrder(id.clone()));
+        let was_lost_before = match (agent.lost_since, since) {
+            (Some(lost), Some(since)) => since > lost,
+            (_, _) => false,
+        };
+        agent.agent_run_id.is_some() && !was_lost_before
+    }
+
+    fn give_up(
+        &mut self,
+        path: &AgentPath,
+        losses: Vec<(OrderId, Loss)>,
+        out: &mut dyn Recorder,
+    ) -> Result<(), NotApplicable> {
+        let told = self.subagents.iter().filter(|(_, subagent)| {
+            subagent.agent_path.as_ref() == Some(path) && subagent.subagent_run_id.is_some()
+        });
+        let told: Vec<SubagentId> = told.map(|(id, _)| id.clone()).collect();
+        for id in told {
+            let event = Event::Subagent(id, SubagentStateEvent::SubagentReset);
+            out.record(self, None, event)?;
+        }
+        for (id, loss) in losses {
+            for event in loss.events(path) {
+                out.record(self, None, Event::Order(id.clone(), event))?;
+            }
+        }
+        for key in self.attachments.of_agent(path) {
+            let delegate_id = path.clone();
+            let detached = ItemEvent::ItemDetached { key, delegate_id };
+            out.record(self, None, Event::Item(detached))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an operator has cancelled it: then that is what becomes of it.
+fn is_cancelled(order: &Order) -> bool {
+    matches!(
+        order.mark.as_deref(),
+        Some(Mark::Cancelling {
+            mode: CancellationMode::FreshOrStarted { .. }
+        })
+    )
+}
+
+/// What an order loses with its Agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// Nothing: it comes back and goes on from here.
+    Comes,
+    /// Its job: nobody will see its end.
+    Job,
+    /// What it waited for.
+    Wait,
+    /// Its next step: nobody knows how far it has gone.
+    Step,
+}
+
+impl Loss {
+    fn events(self, path: &AgentPath) -> Vec<OrderEvent> {
+        let disrupted = |uncatchable| Outcome::Disrupted {
+            reason: DisruptedReason::Other {
+                problem: Problem::new("AgentReset", format!("Agent:{path} has been reset")),
+            },
+            uncatchable,
+        };
+        let mut events = Vec::new();
+        if self == Loss::Job {
+            let outcome = disrupted(false);
+            events.push(OrderEvent::OrderProcessed { outcome });
+        }
+        events.push(OrderEvent::OrderDetached);
+        if self == Loss::Wait {
+            events.push(OrderEvent::OrderStateReset);
+        }
+        if self != Loss::Comes {
+            let outcome = disrupted(true);
+            events.push(OrderEvent::OrderOutcomeAdded { outcome });
+        }
+        events
+    }
+}

@@ -1,0 +1,134 @@
+//! Agents that begin anew because an operator says so.
+
+use crate::outages::await_refusal;
+use crate::{add, add_for, count, deploy, job, job_at, now, pid};
+use anyhow::{Context as _, Result, ensure};
+use testkit::world::{AgentPlan, Plan, World};
+
+const DAY: i64 = 86_400_000;
+
+async fn alfa_with_a_subagent() -> Result<World> {
+    let alfa = AgentPlan {
+        subagents: vec!["SUB-1".to_owned()],
+        ..AgentPlan::named("ALFA")
+    };
+    let world = World::start(Plan {
+        agents: vec![alfa],
+        ..Plan::default()
+    })
+    .await?;
+    for (path, subagent) in [("here", "ALFA-0"), ("there", "SUB-1")] {
+        deploy(&world, path, &[job_at("ALFA", subagent, "echo done")]).await?;
+        let file = world.tmp().join(path);
+        let endless = format!("echo $$ >>{}; echo READY; sleep 600", file.display());
+        let endless = job_at("ALFA", subagent, &endless);
+        deploy(&world, &format!("{path}-endless"), &[endless]).await?;
+    }
+    Ok(world)
+}
+
+fn reset(world: &World, arguments: &[&str]) -> Result<()> {
+    let line = [&["agent", "reset", "ALFA"], arguments].concat();
+    let told = world.command_line(&line)?;
+    ensure!(told.status.success(), "{told:?}");
+    Ok(())
+}
+
+/// The processes of the jobs that have written down that they began.
+fn began(world: &World, path: &str) -> Vec<i32> {
+    let text = std::fs::read_to_string(world.tmp().join(path)).unwrap_or_default();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+fn is_gone(pid: i32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.is_empty() || state.contains(") Z ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s78_a_wiped_agent_gets_everything_again_by_a_reset_and_no_order_hangs_or_runs_twice()
+-> Result<()> {
+    let mut world = alfa_with_a_subagent().await?;
+    add(&world, "RUNNING", "there-endless").await?;
+    world.await_stdout("RUNNING", "READY", 1).await?;
+    add_for(&world, "TOMORROW", "here", now() + DAY).await?;
+    world.await_event("TOMORROW", "OrderAttached").await?;
+    world.node("ALFA").kill()?;
+    std::fs::remove_dir_all(&world.node_ref("ALFA")?.data)?;
+    world.node("ALFA").start_ready().await?;
+    await_refusal(&world).await?;
+    add(&world, "WAITING", "here").await?;
+    world.await_event("WAITING", "OrderAttachable").await?;
+
+    reset(&world, &["--force"])?;
+    world.await_event("ALFA", "AgentReset").await?;
+    world.await_nth("ALFA", "AgentDedicated", 2).await?;
+    world.await_event("RUNNING", "OrderFailed").await?;
+    world.await_event("WAITING", "OrderFinished").await?;
+    assert_eq!(world.history().stdout_of("WAITING"), "done\n");
+    world.await_nth("TOMORROW", "OrderAttached", 2).await?;
+    // The Subagent has been the former life's until now: its job ends, and it works for the new one.
+    add(&world, "NEW", "there").await?;
+    world.await_event("NEW", "OrderFinished").await?;
+    let jobs = began(&world, "there");
+    assert_eq!(jobs.len(), 1, "S78: the job has not been run twice");
+    ensure!(is_gone(jobs[0]), "the job of the former life has ended");
+    for (id, starts) in [("RUNNING", 1), ("WAITING", 1), ("TOMORROW", 0)] {
+        assert_eq!(count(&world, id, "OrderProcessingStarted"), starts, "{id}");
+    }
+    let attached = world.history().all();
+    let attached = attached
+        .iter()
+        .filter(|seen| seen.kind == "ItemAttached" && seen.json["key"] == "Subagent:ALFA-0");
+    assert_eq!(attached.count(), 2, "S78: its items come again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_reset_ends_its_jobs_everywhere_and_begins_anew_in_the_same_process()
+-> Result<()> {
+    let world = alfa_with_a_subagent().await?;
+    let (agent, subagent) = (pid(&world, "ALFA")?, pid(&world, "SUB-1")?);
+    for path in ["here", "there"] {
+        let id = format!("RUNNING-{path}");
+        add(&world, &id, &format!("{path}-endless")).await?;
+        world.await_stdout(&id, "READY", 1).await?;
+    }
+    // It floods until somebody reads: that must not hold up its end.
+    let flood = "echo READY; while :; do head -c 1000000 /dev/zero | tr '\\0' x; done";
+    deploy(&world, "flood", &[job("ALFA", flood)]).await?;
+    add(&world, "FLOOD", "flood").await?;
+    world.await_stdout("FLOOD", "READY", 1).await?;
+
+    reset(&world, &[])?;
+    world.await_event("ALFA", "AgentReset").await?;
+    for id in ["RUNNING-here", "RUNNING-there", "FLOOD"] {
+        world.await_event(id, "OrderFailed").await?;
+        let events = world.history().all();
+        let processed = events
+            .iter()
+            .find(|seen| seen.key == id && seen.kind == "OrderProcessed")
+            .context("its job has an end")?;
+        let code = &processed.json["outcome"]["reason"]["problem"]["code"];
+        assert_eq!(code, "AgentReset", "{id}");
+        assert_eq!(count(&world, id, "OrderProcessingStarted"), 1, "{id}");
+    }
+    for path in ["here", "there"] {
+        let jobs = began(&world, path);
+        assert_eq!(jobs.len(), 1);
+        ensure!(
+            is_gone(jobs[0]),
+            "the job {path} has ended before the orders failed"
+        );
+        let id = format!("NEW-{path}");
+        add(&world, &id, path).await?;
+        world.await_event(&id, "OrderFinished").await?;
+    }
+    assert_eq!(
+        (pid(&world, "ALFA")?, pid(&world, "SUB-1")?),
+        (agent, subagent)
+    );
+    let aside = world.node_ref("ALFA")?.data.join("state.reset");
+    ensure!(!aside.exists(), "nothing of the former life is left");
+    Ok(())
+}
