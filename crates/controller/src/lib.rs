@@ -20,6 +20,7 @@ mod mirror;
 mod outbox;
 mod record;
 mod reset;
+mod shortage;
 mod snapshot;
 mod state;
 
@@ -29,4 +30,5 @@ pub use deploy::Fresh;
 pub use handover::{Handover, Sending};
 pub use outbox::{Cursor, Thing};
 pub use record::{Batch, NotApplicable, Recorder};
+pub use shortage::{Hindrance, Shortage};
 pub use state::{ItemRecord, State};

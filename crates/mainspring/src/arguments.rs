@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Controller(ControllerArgs),
     /// Run an Agent with its own Subagent, or look at the Agents (`agent list`)
     Agent(AgentArgs),
-    /// Run a Subagent
+    /// Run a Subagent, or look after the Subagents of all Agents (`subagent list`)
     Subagent(SubagentArgs),
     /// Deploy workflows and other items from files and folders
     Deploy(DeployArgs),
@@ -165,8 +165,44 @@ pub(crate) struct ResetAgentArgs {
     pub(crate) force: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubagentCommand {
+    /// List the Subagents of all Agents
+    List,
+    /// Show a Subagent: its state, what runs there, its clusters
+    Show {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Let Subagents be chosen for jobs again
+    Enable {
+        /// Their names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Do not choose Subagents for jobs any more; what runs there goes on
+    Disable {
+        /// Their names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Disable Subagents and wait until nothing runs there any more
+    Drain {
+        /// Their names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        /// Wait no longer than this; exit code 4
+        #[arg(long, value_name = "DURATION")]
+        timeout: Option<settings::Duration>,
+    },
+}
+
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SubagentArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<SubagentCommand>,
     #[command(flatten)]
     pub(crate) part: PartArgs,
     /// Name for the log; a Subagent is told its id by its Agent

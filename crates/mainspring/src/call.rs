@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::arguments::Access;
 use crate::exit::{Exit, Misuse};
 
-pub(crate) use answers::{AgentSeen, ItemSeen, JournalSeen, OrderQuery, OrderSeen};
+pub(crate) use answers::{AgentSeen, ItemSeen, JournalSeen, OrderQuery, OrderSeen, SubagentSeen};
 pub(crate) use following::{Followed, Following};
 
 /// Where a Controller listens by default.

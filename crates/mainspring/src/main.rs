@@ -24,6 +24,7 @@ mod items;
 mod journals;
 mod order;
 mod status;
+mod subagent;
 mod users;
 
 mod moment;
@@ -58,7 +59,10 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
             Some(AgentCommand::Reset(args)) => call::talk(agents::reset(args, &access, screen)),
             None => part::agent(&args, &access),
         },
-        Command::Subagent(args) => part::subagent(&args, &access),
+        Command::Subagent(args) => match args.command {
+            Some(command) => call::talk(subagent::run(command, &access, screen)),
+            None => part::subagent(&args, &access),
+        },
         Command::Deploy(args) => call::talk(deploy::deploy(args, &access, screen)),
         Command::Undeploy(args) => call::talk(deploy::undeploy(args, &access, screen)),
         Command::Order(command) => call::talk(order::run(command, &access, screen)),

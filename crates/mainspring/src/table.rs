@@ -18,6 +18,14 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// The cell by itself.
+    pub(crate) fn draw(&self, paint: Paint) -> String {
+        self.tone
+            .map_or_else(|| self.text.clone(), |tone| paint.put(tone, &self.text))
+    }
+}
+
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Cell {
         Cell {
@@ -78,9 +86,7 @@ impl Table {
                 } else {
                     0
                 };
-                line += &cell
-                    .tone
-                    .map_or_else(|| cell.text.clone(), |tone| paint.put(tone, &cell.text));
+                line += &cell.draw(paint);
                 line += &" ".repeat(padding);
             }
             drawn += line.trim_end();

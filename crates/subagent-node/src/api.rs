@@ -119,7 +119,12 @@ async fn events(
             Some((Bytes::from(lines), (subagent, run_id, last, pace, meter)))
         },
     );
-    let beat = move || Bytes::from(lock(&meter).measure().to_line());
+    let beat = move || {
+        let metering = lock(&meter).measure_if_due();
+        metering.map_or(Bytes::from_static(b"\n"), |metering| {
+            metering.to_line().into()
+        })
+    };
     stream_response_saying(source, duration(query.heartbeat), beat, closing.as_deref())
 }
 

@@ -7,7 +7,7 @@ use crate::users::User;
 use axum::Json;
 use axum::extract::State;
 use controller::{AgentState, Coupling, State as ControllerState};
-use model::{AgentPath, ItemBody, ItemKey, ItemType};
+use model::{AgentPath, Order, OrderState, SubagentId};
 use net::{Problem, Refusal};
 use node::{Clock as _, SystemClock};
 use serde_json::{Value, json};
@@ -34,26 +34,77 @@ pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Valu
 
 fn listed(machine: &ControllerMachine) -> Value {
     let state = &machine.state;
-    let mut counts: BTreeMap<&AgentPath, usize> = BTreeMap::new();
-    for agent in state
-        .engine()
-        .orders()
-        .filter_map(|order| order.attached_to())
-    {
-        *counts.entry(agent).or_default() += 1;
+    let mut counts = Counts::default();
+    for order in state.engine().orders() {
+        counts.add(order);
     }
     let agents = state.agents();
     let agents: Vec<Value> = agents
-        .map(|(path, agent)| described(state, path, agent, counts.get(path).copied().unwrap_or(0)))
+        .map(|(path, agent)| described(state, path, agent, &counts))
         .collect();
     json!({ "eventId": machine.last_event_id, "agents": agents })
+}
+
+/// What is where, as far as orders tell.
+#[derive(Default)]
+struct Counts<'o> {
+    orders: BTreeMap<&'o AgentPath, usize>,
+    processes: BTreeMap<&'o SubagentId, usize>,
+    ties: BTreeMap<&'o SubagentId, usize>,
+}
+
+impl<'o> Counts<'o> {
+    fn add(&mut self, order: &'o Order) {
+        if let Some(agent) = order.attached_to() {
+            *self.orders.entry(agent).or_default() += 1;
+        }
+        if let OrderState::Processing {
+            subagent_id: Some(subagent),
+            ..
+        } = &order.state
+        {
+            *self.processes.entry(subagent).or_default() += 1;
+        }
+        if order.is_terminated() {
+            return;
+        }
+        let ties = order.sticky_subagents.iter();
+        for subagent in ties.filter_map(|tie| tie.stuck_subagent_id.as_ref()) {
+            *self.ties.entry(subagent).or_default() += 1;
+        }
+    }
+}
+
+fn subagent_described(state: &ControllerState, id: &SubagentId, counts: &Counts<'_>) -> Value {
+    let item = state.subagent_item(id);
+    let processes = counts.processes.get(id).copied().unwrap_or(0);
+    let ties = counts.ties.get(id).copied().unwrap_or(0);
+    let is_disabled = item.is_some_and(|item| item.disabled);
+    let clusters: serde_json::Map<String, Value> = state
+        .bundles_of(id)
+        .filter_map(|bundle| {
+            let priority = bundle.subagent_to_priority.get(id)?;
+            Some((bundle.id.to_string(), json!(priority)))
+        })
+        .collect();
+    json!({
+        "id": id,
+        "uri": item.map(|item| &item.uri),
+        "disabled": is_disabled,
+        "processCount": processes,
+        // Orders that keep to it until they leave their StickySubagent.
+        "tiedOrderCount": ties,
+        // Nothing runs there and nothing will, as far as the choice goes: the Agent knows that it is disabled.
+        "isDrained": is_disabled && processes == 0 && ties == 0 && state.is_attached_as_deployed(id),
+        "clusters": clusters,
+    })
 }
 
 fn described(
     state: &ControllerState,
     path: &AgentPath,
     agent: &AgentState,
-    orders: usize,
+    counts: &Counts<'_>,
 ) -> Value {
     let last_heard = (agent.event_id.0 > 0).then(|| agent.event_id.timestamp());
     let subagents: Vec<Value> = state
@@ -61,15 +112,17 @@ fn described(
         .filter(|(_, subagent)| subagent.agent_path.as_ref() == Some(path))
         .map(|(id, subagent)| {
             let mut json = json!(subagent);
-            json["id"] = json!(id);
-            json["uri"] = json!(uri_of(state, id.as_str()));
+            let more = subagent_described(state, id, counts);
+            if let (Some(fields), Value::Object(more)) = (json.as_object_mut(), more) {
+                fields.extend(more);
+            }
             json
         })
         .collect();
     let mut json = json!(agent);
     json["agentPath"] = json!(path);
     json["isCoupled"] = json!(is_coupled(agent));
-    json["orderCount"] = json!(orders);
+    json["orderCount"] = json!(counts.orders.get(path).copied().unwrap_or(0));
     // How much is to be sent or confirmed, and how old the newest news is.
     json["pendingCommandCount"] = json!(state.outbox_len(path));
     json["lastEventAt"] = json!(last_heard);
@@ -77,13 +130,4 @@ fn described(
         json!(last_heard.map(|at| SystemClock.now().since(at).as_secs()));
     json["subagents"] = json!(subagents);
     json
-}
-
-fn uri_of(state: &ControllerState, id: &str) -> Option<String> {
-    let record = state.item(&ItemKey::simple(ItemType::SubagentItem, id))?;
-    if let ItemBody::Subagent(subagent) = &record.item.body {
-        Some(subagent.uri.to_string())
-    } else {
-        None
-    }
 }

@@ -197,7 +197,10 @@ fn described(machine: &ControllerMachine, order: &Order) -> Value {
     let now: Timestamp = SystemClock.now();
     let mut json = serde_json::to_value(order).unwrap_or_default();
     let obstacles = machine.state.engine().obstacles(&order.id, now);
-    json["obstacles"] = obstacles.iter().map(ToString::to_string).collect();
+    let mut obstacles: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+    let shortage = machine.state.shortage(&order.id, now);
+    obstacles.extend(shortage.map(|shortage| shortage.to_string()));
+    json["obstacles"] = json!(obstacles);
     if let Some(problem) = machine.state.order_refusal(&order.id) {
         json["agentProblem"] = json!(problem);
     }

@@ -94,6 +94,20 @@ pub(crate) struct SubagentSeen {
     pub(crate) coupling_state: String,
     #[serde(default)]
     pub(crate) uri: Option<String>,
+    /// Not to be chosen for jobs.
+    #[serde(default)]
+    pub(crate) disabled: bool,
+    /// Disabled, its Agent knows it, and nothing runs there any more.
+    #[serde(default)]
+    pub(crate) is_drained: bool,
+    #[serde(default)]
+    pub(crate) process_count: u64,
+    /// Orders that keep to it.
+    #[serde(default)]
+    pub(crate) tied_order_count: u64,
+    /// Its priority in each of its Subagent Clusters.
+    #[serde(default)]
+    pub(crate) clusters: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) problem: Option<model::Problem>,
     #[serde(default)]

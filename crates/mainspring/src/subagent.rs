@@ -1,0 +1,28 @@
+//! `subagent list|show|enable|disable|drain|reset`: the Subagents of all Agents, as the Controller knows them.
+//!
+//! Always: whether a Subagent is enabled stands in its item, so it outlives every restart. Never here: which Subagent gets a job.
+
+mod act;
+mod list;
+
+use crate::arguments::{Access, SubagentCommand};
+use crate::call::Controller;
+use crate::exit::Exit;
+use crate::screen::Screen;
+
+pub(crate) async fn run(
+    command: SubagentCommand,
+    access: &Access,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let controller = Controller::of(access)?;
+    match command {
+        SubagentCommand::List => list::list(&controller, screen).await,
+        SubagentCommand::Show { name } => list::show(&name, &controller, screen).await,
+        SubagentCommand::Enable { names } => act::enable(&names, &controller, screen).await,
+        SubagentCommand::Disable { names } => act::disable(&names, &controller, screen).await,
+        SubagentCommand::Drain { names, timeout } => {
+            act::drain(&names, timeout.map(Into::into), &controller, screen).await
+        }
+    }
+}
