@@ -166,7 +166,7 @@ pub(crate) struct ResetAgentArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum SubagentCommand {
+pub(crate) enum SubagentCare {
     /// List the Subagents of all Agents
     List,
     /// Show a Subagent: its state, what runs there, its clusters
@@ -196,6 +196,12 @@ pub(crate) enum SubagentCommand {
         #[arg(long, value_name = "DURATION")]
         timeout: Option<settings::Duration>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubagentCommand {
+    #[command(flatten)]
+    Care(SubagentCare),
 }
 
 #[derive(Debug, Args)]

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use arguments::{AgentCommand, Arguments, Command};
+use arguments::{AgentCommand, Arguments, Command, SubagentCommand};
 use exit::Exit;
 use screen::Screen;
 
@@ -60,7 +60,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
             None => part::agent(&args, &access),
         },
         Command::Subagent(args) => match args.command {
-            Some(command) => call::talk(subagent::run(command, &access, screen)),
+            Some(SubagentCommand::Care(care)) => call::talk(subagent::run(care, &access, screen)),
             None => part::subagent(&args, &access),
         },
         Command::Deploy(args) => call::talk(deploy::deploy(args, &access, screen)),

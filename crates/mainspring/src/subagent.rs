@@ -5,23 +5,23 @@
 mod act;
 mod list;
 
-use crate::arguments::{Access, SubagentCommand};
+use crate::arguments::{Access, SubagentCare};
 use crate::call::Controller;
 use crate::exit::Exit;
 use crate::screen::Screen;
 
 pub(crate) async fn run(
-    command: SubagentCommand,
+    care: SubagentCare,
     access: &Access,
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
     let controller = Controller::of(access)?;
-    match command {
-        SubagentCommand::List => list::list(&controller, screen).await,
-        SubagentCommand::Show { name } => list::show(&name, &controller, screen).await,
-        SubagentCommand::Enable { names } => act::enable(&names, &controller, screen).await,
-        SubagentCommand::Disable { names } => act::disable(&names, &controller, screen).await,
-        SubagentCommand::Drain { names, timeout } => {
+    match care {
+        SubagentCare::List => list::list(&controller, screen).await,
+        SubagentCare::Show { name } => list::show(&name, &controller, screen).await,
+        SubagentCare::Enable { names } => act::enable(&names, &controller, screen).await,
+        SubagentCare::Disable { names } => act::disable(&names, &controller, screen).await,
+        SubagentCare::Drain { names, timeout } => {
             act::drain(&names, timeout.map(Into::into), &controller, screen).await
         }
     }
