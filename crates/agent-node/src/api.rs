@@ -58,6 +58,7 @@ pub(crate) fn router(api: Api, gate: &Gate) -> Router {
         .route("/agent/api/command", post(command))
         .route("/agent/api/event", get(events))
         .route("/metrics", get(metrics))
+        .route("/agent/api/metrics", get(metrics))
         .with_state(api);
     let gate = gate.clone();
     guard(routes, BodyLimit(COMMAND_LIMIT)).layer(axum::middleware::from_fn(
@@ -192,7 +193,18 @@ async fn events(
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    api.metrics
-        .map_or_else(String::new, |metrics| metrics.render())
-        .into_response()
+    let (name, status) = (api.name.clone(), api.log.status());
+    let looked = api
+        .handle
+        .read(move |machine| crate::metrics::render(&name, machine, &status))
+        .await;
+    let mut text = match looked {
+        Ok(text) => text,
+        Err(stopped) => return is_going(stopped),
+    };
+    if let Some(recorded) = &api.metrics {
+        text.push_str(&recorded.render());
+    }
+    let kind = [(hyper::header::CONTENT_TYPE, telemetry::CONTENT_TYPE)];
+    (kind, text).into_response()
 }

@@ -8,6 +8,7 @@ mod api;
 mod driver;
 mod drivers;
 mod machine;
+mod metrics;
 pub mod outgoing;
 mod reset;
 mod run;

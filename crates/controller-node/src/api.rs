@@ -163,10 +163,7 @@ async fn metrics(State(api): State<Api>, user: User) -> Result<Response, Refusal
             .unwrap_or_default(),
     );
     Ok((
-        [(
-            axum::http::header::CONTENT_TYPE,
-            "text/plain; version=0.0.4",
-        )],
+        [(axum::http::header::CONTENT_TYPE, telemetry::CONTENT_TYPE)],
         text,
     )
         .into_response())

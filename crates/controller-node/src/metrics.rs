@@ -2,7 +2,7 @@
 
 use crate::machine::ControllerMachine;
 use controller::Coupling;
-use std::fmt::Write as _;
+use telemetry::{Page, names};
 
 /// The figures of state and log.
 pub(crate) fn render(
@@ -10,28 +10,27 @@ pub(crate) fn render(
     status: &cluster::Status,
     failed_logins: u64,
 ) -> String {
-    use telemetry::names;
     let state = &machine.state;
-    let node = state.controller_id();
-    let mut text = String::new();
-    let mut line = |name: &str, labels: &str, value: &dyn std::fmt::Display| {
-        // Writing to a String does not fail.
-        let _infallible = writeln!(text, "{name}{{node=\"{node}\"{labels}}} {value}");
-    };
-    for (name, count) in state.engine().counts_by_state() {
-        line(names::ORDERS, &format!(",state=\"{name}\""), count);
+    let mut page = Page::new(state.controller_id().as_str());
+    let counts = state.engine().counts_by_state();
+    for (name, count) in counts {
+        page.put(names::ORDERS, &[("state", name)], count);
     }
+    let running = counts.get("Processing").copied().unwrap_or(0);
+    page.put(names::PROCESSES, &[], running);
     for (path, agent) in state.agents() {
-        let is_up = u8::from(agent.coupling_state == Coupling::Coupled && agent.problem.is_none());
-        line(names::LINKS_UP, &format!(",peer=\"Agent:{path}\""), &is_up);
-        line(
-            names::QUEUE_DEPTH,
-            &format!(",queue=\"Agent:{path}\""),
-            &state.outbox_len(path),
-        );
+        let peer = format!("Agent:{path}");
+        let is_up = agent.coupling_state == Coupling::Coupled && agent.problem.is_none();
+        page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
+        let waiting = state.outbox_len(path);
+        page.put(names::QUEUE_DEPTH, &[("queue", &peer)], waiting);
     }
-    line(names::LAST_EVENT_ID, "", &machine.last_event_id);
-    line(names::JOURNAL_BYTES, "", &status.bytes);
-    line(names::LOGINS_FAILED, "", &failed_logins);
-    text
+    for (id, subagent) in state.subagents() {
+        let peer = format!("Subagent:{id}");
+        let is_up = subagent.coupling_state == Coupling::Coupled && subagent.problem.is_none();
+        page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
+    }
+    page.put(names::LOGINS_FAILED, &[], failed_logins);
+    node::journal_figures(&mut page, status);
+    page.render()
 }

@@ -9,8 +9,10 @@ mod line;
 mod log;
 mod metrics;
 pub mod names;
+mod page;
 mod watchdog;
 
 pub use log::{LogFormat, LogTarget, Logging, TelemetryError, init};
 pub use metrics::{Metrics, MetricsError, install_metrics};
+pub use page::{CONTENT_TYPE, Page};
 pub use watchdog::panic_on_error;

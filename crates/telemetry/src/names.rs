@@ -40,6 +40,12 @@ macro_rules! metrics_of_the_house {
 metrics_of_the_house! {
     JOURNAL_BYTES = "mainspring_journal_bytes" Gauge Bytes "Size of all journal segments on disk.";
     JOURNAL_UNRELEASED_EVENTS = "mainspring_journal_unreleased_events" Gauge Count "Events that a receiver has not confirmed yet.";
+    JOURNAL_RELEASED_EVENT_ID = "mainspring_journal_released_event_id" Gauge Microseconds "Events up to this number are needed by nobody any more; the oldest unreleased one is newer. Microseconds since 1970.";
+    JOURNAL_TORN_EVENT_ID = "mainspring_journal_torn_event_id" Gauge Microseconds "Events up to this number are gone from the disk. Microseconds since 1970.";
+    JOURNAL_SNAPSHOT_EVENT_ID = "mainspring_journal_snapshot_event_id" Gauge Microseconds "The newest snapshot's event. Microseconds since 1970, or 0.";
+    JOURNAL_SEGMENTS = "mainspring_journal_segments" Gauge Count "Journal segments on disk.";
+    JOURNAL_APPENDED_BYTES = "mainspring_journal_appended_bytes_total" Counter Bytes "Bytes written.";
+    JOURNAL_SYNC_SECONDS_TOTAL = "mainspring_journal_sync_seconds_total" Counter Seconds "Time spent in flushes to disk.";
     JOURNAL_EVENTS = "mainspring_journal_events_total" Counter Count "Events written.";
     JOURNAL_APPENDS = "mainspring_journal_appends_total" Counter Count "Batches of events written.";
     JOURNAL_SYNCS = "mainspring_journal_syncs_total" Counter Count "Flushes to disk.";
@@ -53,7 +59,7 @@ metrics_of_the_house! {
     DECIDE_SECONDS = "mainspring_decide_seconds" Histogram Seconds "Duration of deciding one batch of inputs.";
     QUEUE_DEPTH = "mainspring_queue_depth" Gauge Count "Items that wait in a queue, by label queue.";
     QUEUE_WAIT_SECONDS = "mainspring_queue_wait_seconds" Histogram Seconds "How long an item has waited, by label queue.";
-    PROCESSES = "mainspring_processes" Gauge Count "Job processes that run.";
+    PROCESSES = "mainspring_processes" Gauge Count "Job processes that run, by label subagent.";
     PROCESS_STARTS = "mainspring_process_starts_total" Counter Count "Job processes started.";
     PROCESS_KILLS = "mainspring_process_kills_total" Counter Count "Job processes sent a signal, by label signal.";
     PROCESS_OUTPUT_BYTES = "mainspring_process_output_bytes_total" Counter Bytes "Bytes that jobs have written to stdout and stderr.";

@@ -406,6 +406,40 @@ async fn wa08_metrics_tell_orders_agents_and_journal() {
         "WA-08: {}",
         answer.text
     );
-    assert!(answer.text.contains("mainspring_journal_bytes"));
+    for line in [
+        "# HELP mainspring_orders Orders, by label state.",
+        "# TYPE mainspring_orders gauge",
+        "# TYPE mainspring_journal_syncs_total counter",
+        "# TYPE mainspring_journal_released_event_id gauge",
+    ] {
+        assert!(
+            answer.text.lines().any(|written| written == line),
+            "WA-08: {line} in\n{}",
+            answer.text
+        );
+    }
+    let value = |name: &str| -> f64 {
+        let line = answer.text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or_default()
+    };
+    for name in ["bytes", "segments", "syncs_total", "appended_bytes_total"] {
+        assert!(
+            value(&format!("mainspring_journal_{name}{{")) > 0.0,
+            "{name}"
+        );
+    }
+    let described = answer
+        .text
+        .lines()
+        .filter(|line| line.starts_with("# TYPE "))
+        .count();
+    let names: std::collections::BTreeSet<&str> = answer
+        .text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    assert_eq!(described, names.len(), "each metric is described once");
     controller.stop().await;
 }

@@ -238,7 +238,20 @@ pub(crate) async fn metrics(case: &Case) -> Result<()> {
     ensure!(stranger.status == 401, "{stranger:?}");
     let token = drive.world.node_token()?;
     let agent = drive.world.node("ALFA").address;
-    let answer = http::get(agent, "/metrics", Some(&token)).await?;
-    ensure!(answer.status == 200, "{answer:?}");
+    for path in ["/metrics", "/agent/api/metrics"] {
+        let answer = http::get(agent, path, Some(&token)).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        let text = answer.text();
+        for line in [
+            "# TYPE mainspring_processes gauge\n",
+            "mainspring_processes{node=\"ALFA\",subagent=\"ALFA-0\"} 0\n",
+            "mainspring_link_up{node=\"ALFA\",peer=\"Subagent:ALFA-0\"} 1\n",
+            "mainspring_journal_syncs_total{node=\"ALFA\"} ",
+        ] {
+            ensure!(text.contains(line), "{path}: {line} in\n{text}");
+        }
+    }
+    let stranger = http::get(agent, "/agent/api/metrics", None).await?;
+    ensure!(stranger.status == 401, "{stranger:?}");
     Ok(())
 }

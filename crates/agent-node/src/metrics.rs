@@ -1,0 +1,31 @@
+//! The figures of an Agent as Prometheus text, computed when somebody asks.
+
+use crate::machine::AgentMachine;
+use agent::Coupling;
+use telemetry::{Page, names};
+
+/// The figures of state and log of the Agent with this name.
+pub(crate) fn render(name: &str, machine: &AgentMachine, status: &cluster::Status) -> String {
+    let state = &machine.state;
+    let mut page = Page::new(name);
+    for (name, count) in state.engine.counts_by_state() {
+        page.put(names::ORDERS, &[("state", name)], count);
+    }
+    page.put(
+        names::QUEUE_DEPTH,
+        &[("queue", "processes")],
+        state.waiting(),
+    );
+    for (id, subagent) in state.subagents() {
+        page.put(
+            names::PROCESSES,
+            &[("subagent", id.as_str())],
+            subagent.orders.len(),
+        );
+        let peer = format!("Subagent:{id}");
+        let is_up = subagent.coupling == Coupling::Coupled;
+        page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
+    }
+    node::journal_figures(&mut page, status);
+    page.render()
+}
