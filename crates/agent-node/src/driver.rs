@@ -1,10 +1,12 @@
 //! The connection to one Subagent: takes it, hands it work, takes over what it reports, and begins again for ever.
 //!
-//! Always: a report is confirmed only after it is in the Agent's log; after each new connection all work is offered anew.
+//! Always: a report is confirmed only after it is in the Agent's log; after each new connection all work is offered anew; a
+//! Subagent that is there hears of us often enough to keep its lease, and one that is away is given up when its lease is over.
 
 use crate::machine::{AgentMachine, Input};
 use crate::outgoing::{Batch, Job, gather};
-use model::{ItemKey, SubagentAnswer, SubagentId};
+use agent::Renewal;
+use model::{Attempt, EventId, ItemKey, Problem, SubagentAnswer, SubagentId};
 use net::Backoff;
 use node::{Handle, Stopped};
 use std::collections::BTreeMap;
@@ -103,9 +105,9 @@ impl Driver {
     /// Connects until the node stops.
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new();
-        let begun = Instant::now();
+        let mut watch = Watch::begin();
         loop {
-            let broken = self.couple_and_serve(&mut backoff, begun).await;
+            let broken = self.couple_and_serve(&mut backoff, &mut watch).await;
             self.slot.close();
             let error = match broken {
                 Ok(()) | Err(Broken::Stopped) => return,
@@ -120,18 +122,62 @@ impl Driver {
             if self.handle.ask(failed).await.is_err() {
                 return;
             }
-            tokio::time::sleep(backoff.failed(begun.elapsed(), jitter())).await;
+            let pause = backoff.failed(watch.begun.elapsed(), jitter());
+            if self.rest(pause, &watch).await.is_err() {
+                return;
+            }
         }
     }
 
-    async fn couple_and_serve(&self, backoff: &mut Backoff, begun: Instant) -> Result<(), Broken> {
-        let (run_id, platform, begins_after) = self.link.dedicate(&self.me).await?;
+    /// Waits before the next attempt; gives the Subagent up when its lease is over meanwhile.
+    async fn rest(&self, pause: Duration, watch: &Watch) -> Result<(), Stopped> {
+        let next = Instant::now() + pause;
+        if let Some(over) = self.lease_over(watch).await?
+            && over <= next
+        {
+            tokio::time::sleep_until(over).await;
+            tracing::warn!(subagent = %self.id, "the Subagent has been away for longer than its lease; its jobs are given up");
+            let id = self.id.clone();
+            self.handle.ask(Input::SubagentLeaseOver { id }).await?;
+        }
+        tokio::time::sleep_until(next).await;
+        Ok(())
+    }
+
+    /// When nothing can be running at the Subagent any more, if somebody waits for that.
+    async fn lease_over(&self, watch: &Watch) -> Result<Option<Instant>, Stopped> {
+        let id = self.id.clone();
+        let longest = move |machine: &AgentMachine| {
+            let state = &machine.state;
+            let subagent = state.subagents().get(&id)?;
+            state.waits_for(&id).then(|| subagent.longest_lease())?
+        };
+        let lease = self.handle.read(longest).await?;
+        Ok(lease.map(|lease| watch.begun + watch.renewal.over(lease)))
+    }
+
+    async fn couple_and_serve(
+        &self,
+        backoff: &mut Backoff,
+        watch: &mut Watch,
+    ) -> Result<(), Broken> {
+        let dedicating = self.link.dedicate(&self.me);
+        let taken = match self.lease_over(watch).await? {
+            None => dedicating.await?,
+            // A host that does not answer at all must not hold up what waits for it.
+            Some(over) => tokio::time::timeout_at(over, dedicating)
+                .await
+                .map_err(|_elapsed| LinkError::Refused(no_answer()))??,
+        };
+        let lease = self.link.lease();
+        let run_id = taken.run_id.clone();
         let id = self.id.clone();
         let dedicated = Input::SubagentDedicated {
             id: id.clone(),
             run_id: run_id.clone(),
-            platform,
-            begins_after,
+            platform: taken.platform.clone(),
+            begins_after: taken.begins_after,
+            lease,
         };
         self.handle.ask(dedicated).await?;
         let of = id.clone();
@@ -140,16 +186,23 @@ impl Driver {
             .read(move |machine| machine.state.subagents().get(&of).map(|s| s.observed))
             .await?;
         let observed = observed.unwrap_or_default();
-        let (coupling, _attempts) = self.link.couple(&id, &run_id, observed).await?;
+        watch.sends();
+        let attempts = self.link.couple(&id, &taken, observed).await?;
         let mut events = self.link.events(&run_id, observed).await?;
         let mut work = self.slot.open();
         self.handle
             .ask(Input::SubagentCoupled { id: id.clone() })
             .await?;
         self.handle.nudge();
-        backoff.connected(begun.elapsed());
+        backoff.connected(watch.begun.elapsed());
         tracing::info!(subagent = %id, %run_id, "the Subagent is coupled");
 
+        let mut session = Session {
+            coupling: taken.coupling,
+            number: 0,
+            watch,
+        };
+        self.end_given_up(&mut session, attempts, observed).await?;
         let is_local = matches!(self.link, SubagentLink::Local(_));
         let mut wanted = self.slot.wants_metering.subscribe();
         let mut meter = Meter::default();
@@ -181,8 +234,16 @@ impl Driver {
                     let batch = gather(&mut || first.take().or_else(|| work.try_recv().ok()), confirmed, taken_over);
                     confirmed = batch.confirms;
                     confirm_at = (taken_over > confirmed).then(Instant::now);
-                    self.send(coupling, batch).await?;
+                    self.send(&mut session, batch).await?;
                     // There may be more work than the slot could take.
+                    self.handle.nudge();
+                }
+                () = until(session.due(lease)), if lease.is_some() => {
+                    let mut batch = gather(&mut || work.try_recv().ok(), confirmed, taken_over);
+                    confirmed = batch.confirms;
+                    confirm_at = (taken_over > confirmed).then(Instant::now);
+                    batch.keep_alive();
+                    self.send(&mut session, batch).await?;
                     self.handle.nudge();
                 }
                 // Nobody else tells how busy the Director's own machine is.
@@ -200,19 +261,41 @@ impl Driver {
                     let batch = gather(&mut || work.try_recv().ok(), confirmed, taken_over);
                     confirmed = batch.confirms;
                     confirm_at = (taken_over > confirmed).then(Instant::now);
-                    self.send(coupling, batch).await?;
+                    self.send(&mut session, batch).await?;
                     self.handle.nudge();
                 }
             }
         }
     }
 
+    /// Tells the Subagent to end what was given up while it was away.
+    async fn end_given_up(
+        &self,
+        session: &mut Session<'_>,
+        attempts: Vec<Attempt>,
+        confirms: EventId,
+    ) -> Result<(), Broken> {
+        let id = self.id.clone();
+        let given_up = self
+            .handle
+            .read(move |machine| machine.state.given_up(&id, &attempts))
+            .await?;
+        if given_up.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(subagent = %self.id, attempts = ?given_up, "the Subagent is back with jobs that were given up; they are ended");
+        self.send(session, Batch::ends(given_up, confirms)).await
+    }
+
     /// Sends a batch. A start that is refused is told to the machine; what came behind it is offered with the next connection.
-    async fn send(&self, coupling: u64, batch: Batch) -> Result<(), Broken> {
+    async fn send(&self, session: &mut Session<'_>, batch: Batch) -> Result<(), Broken> {
         let Batch {
             commands, attempts, ..
         } = batch;
-        let answers = self.link.commands(coupling, commands).await?;
+        session.number += 1;
+        session.watch.sends();
+        let (coupling, number) = (session.coupling, session.number);
+        let answers = self.link.commands(coupling, number, commands).await?;
         for (answer, attempt) in answers.into_iter().zip(attempts) {
             let SubagentAnswer::Problem {
                 code,
@@ -241,6 +324,46 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// When the Subagent was spoken to last, in all connections of this process.
+struct Watch {
+    begun: Instant,
+    renewal: Renewal,
+}
+
+impl Watch {
+    fn begin() -> Watch {
+        Watch {
+            begun: Instant::now(),
+            renewal: Renewal::new(Duration::ZERO),
+        }
+    }
+
+    fn sends(&mut self) {
+        self.renewal.sends(self.begun.elapsed());
+    }
+}
+
+/// A coupling with the number of its newest request.
+struct Session<'a> {
+    coupling: u64,
+    number: u64,
+    watch: &'a mut Watch,
+}
+
+impl Session<'_> {
+    /// When something must be sent to keep the lease.
+    fn due(&self, lease: Option<Duration>) -> Option<Instant> {
+        lease.map(|lease| self.watch.begun + self.watch.renewal.due(lease))
+    }
+}
+
+fn no_answer() -> Problem {
+    Problem::new(
+        "SubagentUnreachable",
+        "the Subagent did not answer before its lease was over",
+    )
 }
 
 async fn until(at: Option<Instant>) {

@@ -11,6 +11,7 @@ use net::{Client, ClientSettings, Credentials, Secret, TlsClient};
 use node::{Handle, Outside};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use subagent_node::{Linked, LocalLink, RemoteLink, Subagent, SubagentLink};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Dialling {
     pub(crate) tls: Option<TlsClient>,
     pub(crate) token: Option<Secret>,
+    pub(crate) lease: Duration,
 }
 
 impl Dialling {
@@ -30,7 +32,11 @@ impl Dialling {
         if let Some(token) = &self.token {
             settings.credentials = Credentials::Bearer(token.clone());
         }
-        Ok(SubagentLink::Remote(RemoteLink(Client::new(settings)?)))
+        // A lost answer must not outlast the lease.
+        let lease = self.lease;
+        settings.request_timeout = settings.request_timeout.min(lease / 2);
+        let client = Client::new(settings)?;
+        Ok(SubagentLink::Remote(RemoteLink { client, lease }))
     }
 }
 

@@ -8,6 +8,7 @@ use model::{
 use node::{Facts, Machine, NotApplicable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A workflow that retries without delay and without end never comes to rest: after so many events others get their turn.
 const EVENTS_PER_ROUND: usize = 1000;
@@ -48,6 +49,13 @@ pub enum Input {
         platform: Option<PlatformInfo>,
         /// What it has kept begins behind this event.
         begins_after: EventId,
+        /// The lease it is going to be given.
+        lease: Option<Duration>,
+    },
+    /// A Subagent is away for so long that nothing can be running there any more.
+    SubagentLeaseOver {
+        /// Which.
+        id: SubagentId,
     },
     /// A Subagent is connected.
     SubagentCoupled {
@@ -189,6 +197,7 @@ fn needs_coupling(command: &AgentCommand) -> bool {
         | AgentCommand::AttachOrder { .. }
         | AgentCommand::DetachOrder { .. }
         | AgentCommand::MarkOrder { .. }
+        | AgentCommand::ConfirmSubagentLoss { .. }
         | AgentCommand::ReleaseEvents { .. } => true,
         AgentCommand::DedicateAgentDirector { .. }
         | AgentCommand::CoupleController { .. }
@@ -240,6 +249,7 @@ impl Machine for AgentMachine {
                 run_id,
                 platform,
                 begins_after,
+                lease,
             } => {
                 let events = self.state.on_subagent_dedicated(&id, &run_id, platform);
                 self.record_all(facts, events)?;
@@ -247,6 +257,13 @@ impl Machine for AgentMachine {
                 // by a confirmation that was still under way then.
                 let observed = self.state.on_subagent_observed(&id, begins_after);
                 self.record_all(facts, observed)?;
+                // Before it can have got it: after a restart the Director must know for how long to wait.
+                let offered = lease.and_then(|lease| self.state.on_lease_offered(&id, lease));
+                self.record_all(facts, offered)?;
+            }
+            Input::SubagentLeaseOver { id } => {
+                let events = self.state.on_lease_over(&id);
+                self.record_all(facts, events)?;
             }
             Input::SubagentCoupled { id } => {
                 let event = self.state.on_subagent_coupled(&id);
@@ -392,6 +409,7 @@ mod tests {
                 run_id: RunId::new("subagent-life"),
                 platform: None,
                 begins_after: EventId(begins_after),
+                lease: None,
             };
             ask(&mut machine, &mut facts, dedicated);
             assert_eq!(

@@ -34,6 +34,28 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Ends these attempts at once.
+    pub fn ends(attempts: Vec<Attempt>, confirms: EventId) -> Batch {
+        let end = |attempt| SubagentCommand::KillProcess {
+            attempt,
+            immediately: true,
+        };
+        let commands: Vec<_> = attempts.into_iter().map(end).collect();
+        Batch {
+            attempts: commands.iter().map(|_| None).collect(),
+            commands,
+            confirms,
+        }
+    }
+
+    /// Makes it say something, at least that we are there.
+    pub fn keep_alive(&mut self) {
+        if self.commands.is_empty() {
+            self.commands.push(SubagentCommand::NoOperation);
+            self.attempts.push(None);
+        }
+    }
+
     fn confirm(&mut self, until_event_id: EventId) {
         if until_event_id > self.confirms {
             self.confirms = until_event_id;

@@ -97,15 +97,17 @@ fn link(
 
 /// Kills the Subagent's jobs and takes what they still say, so that none is held up by a full report; answers how many there were.
 async fn end_jobs(link: &SubagentLink, me: &Linked) -> Result<usize, LinkError> {
-    let (run_id, _platform, begin) = link.dedicate(me).await?;
-    let (coupling, mut running) = link.couple(&me.subagent_id, &run_id, begin).await?;
+    let taken = link.dedicate(me).await?;
+    let (coupling, begin) = (taken.coupling, taken.begins_after);
+    let mut running = link.couple(&me.subagent_id, &taken, begin).await?;
     let count = running.len();
-    let mut events = link.events(&run_id, begin).await?;
+    let mut events = link.events(&taken.run_id, begin).await?;
     let kill = |attempt: &Attempt| SubagentCommand::KillProcess {
         attempt: attempt.clone(),
         immediately: true,
     };
-    link.commands(coupling, running.iter().map(kill).collect())
+    let mut number = 1;
+    link.commands(coupling, number, running.iter().map(kill).collect())
         .await?;
     while !running.is_empty() {
         let reported = events.next().await?;
@@ -117,7 +119,8 @@ async fn end_jobs(link: &SubagentLink, me: &Linked) -> Result<usize, LinkError> 
         if let Some(last) = reported.last() {
             let until_event_id = last.event_id;
             let release = SubagentCommand::ReleaseEvents { until_event_id };
-            link.commands(coupling, vec![release]).await?;
+            number += 1;
+            link.commands(coupling, number, vec![release]).await?;
         }
     }
     Ok(count)

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long processes that got a signal at the shutdown may take to end, and their ends to be written down.
 const FAREWELL: Duration = Duration::from_secs(30);
+/// A shorter lease would end jobs whenever a machine is busy for a moment.
+const LEASE_MIN: Duration = Duration::from_secs(1);
 
 /// How long the work directory may be in use when the Agent begins.
 const WORK_PATIENCE: Duration = Duration::from_secs(2);
@@ -138,6 +140,7 @@ async fn live(
     let dialling = Dialling {
         tls: client_tls,
         token: subagent_token,
+        lease: settings.subagent_lease.0.max(LEASE_MIN),
     };
     let drivers = Drivers::new(local.clone(), dialling.clone(), late_handle.clone());
     let machine = AgentMachine::new(random_id());
@@ -220,7 +223,7 @@ async fn live(
         process_signal: wish.process_signal.clone(),
         restart: false,
     };
-    if let Err(problem) = local.command(0, end_jobs) {
+    if let Err(problem) = local.command(0, 0, end_jobs) {
         tracing::error!(%problem, "the jobs cannot be ended in order");
     }
     if tokio::time::timeout(FAREWELL, local.ended()).await.is_err() {

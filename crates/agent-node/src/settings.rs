@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use std::path::PathBuf;
+use std::time::Duration;
 use subagent_node::JobSettings;
 
 /// An Agent (Director with its own Subagent).
@@ -22,6 +23,9 @@ pub struct AgentSettings {
     /// A file with the token that the Agent shows to its other Subagents, if they do not know it by its certificate.
     /// Since 0.1.
     pub subagent_token_file: Option<PathBuf>,
+    /// A Subagent ends its jobs when it has heard nothing of this Agent for so long, and this Agent repeats them elsewhere only
+    /// after that. Since 0.1.
+    pub subagent_lease: settings::Duration,
     /// How jobs are run in the Agent's own Subagent.
     pub jobs: JobSettings,
     /// Size of a segment of the log. Since 0.1.
@@ -37,6 +41,7 @@ impl Default for AgentSettings {
             tls: None,
             token_file: None,
             subagent_token_file: None,
+            subagent_lease: Duration::from_secs(60).into(),
             jobs: JobSettings::default(),
             segment: settings::ByteSize(64 * 1024 * 1024),
         }

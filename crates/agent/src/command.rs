@@ -152,6 +152,10 @@ impl State {
                         .collect(),
                 )
             }
+            AgentCommand::ConfirmSubagentLoss {
+                subagent_id,
+                user_id,
+            } => accepted(self.confirm_subagent_loss(subagent_id, user_id)?),
             AgentCommand::ReleaseEvents { until_event_id } => {
                 let known = self.released.get(user).copied().unwrap_or_default();
                 if *until_event_id <= known {

@@ -268,8 +268,19 @@ impl State {
                 subagent.platform.clone_from(platform_info);
                 subagent.observed = model::EventId::BEFORE_FIRST;
                 subagent.coupling = Coupling::Uncoupled;
+                // A process that has just begun holds nothing.
+                subagent.lease = None;
+                subagent.offered = None;
             }
+            SubagentStateEvent::SubagentLeaseOffered { lease } => {
+                // What was offered before may have been taken.
+                subagent.lease = subagent.longest_lease();
+                subagent.offered = Some(lease.0);
+            }
+            SubagentStateEvent::SubagentLost { .. }
+            | SubagentStateEvent::SubagentLossConfirmed { .. } => {}
             SubagentStateEvent::SubagentCoupled => {
+                subagent.lease = subagent.offered.or(subagent.lease);
                 subagent.coupling = Coupling::Coupled;
                 self.queues.unstick();
                 return Ok(());

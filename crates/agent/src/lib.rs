@@ -12,6 +12,7 @@ mod evolve;
 mod priority;
 mod processes;
 mod queue;
+mod renewal;
 mod snapshot;
 mod state;
 mod step;
@@ -19,5 +20,6 @@ mod subagents;
 
 pub use command::Standing;
 pub use evolve::NotApplicable;
+pub use renewal::{Renewal, distance, wait};
 pub use state::{Coupling, Meta, State, SubagentState};
 pub use subagents::{Loss, Work};

@@ -3,7 +3,8 @@
 use crate::evolve::NotApplicable;
 use crate::state::{Meta, State};
 use model::{
-    EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, SignedText, SubagentId, UserId,
+    EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, Seconds, SignedText, SubagentId,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -26,6 +27,10 @@ struct SubagentLine {
     event_id: EventId,
     #[serde(default)]
     detaching: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<Seconds>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offered_lease: Option<Seconds>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +71,8 @@ impl State {
                 platform_info: subagent.platform.clone(),
                 event_id: subagent.observed,
                 detaching: subagent.detaching,
+                lease: subagent.lease.map(Seconds),
+                offered_lease: subagent.offered.map(Seconds),
             };
             line("SubagentItemState", &fields)
         });
@@ -116,6 +123,8 @@ impl State {
                 subagent.platform = fields.platform_info;
                 subagent.observed = fields.event_id;
                 subagent.detaching = fields.detaching;
+                subagent.lease = fields.lease.map(|lease| lease.0);
+                subagent.offered = fields.offered_lease.map(|lease| lease.0);
             }
             "Order" => {
                 let order: Order = serde_json::from_str(text).map_err(wrong)?;

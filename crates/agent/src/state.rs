@@ -14,6 +14,7 @@ use model::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whose Agent this is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +60,10 @@ pub struct SubagentState {
     pub coupling: Coupling,
     /// Its events are taken over until here.
     pub observed: EventId,
+    /// The lease it holds, as far as is known.
+    pub lease: Option<Duration>,
+    /// The lease it may have got since.
+    pub offered: Option<Duration>,
     /// To be forgotten when its jobs have ended.
     pub detaching: bool,
     /// The orders whose jobs run there.
@@ -68,6 +73,11 @@ pub struct SubagentState {
 }
 
 impl SubagentState {
+    /// The longest lease it can hold; nothing if it has never been offered one.
+    pub fn longest_lease(&self) -> Option<Duration> {
+        self.lease.max(self.offered)
+    }
+
     /// Whether it may be chosen for a job.
     pub fn is_available(&self) -> bool {
         self.takes_jobs() && self.item.as_ref().is_some_and(|item| !item.disabled)

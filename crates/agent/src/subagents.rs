@@ -6,10 +6,12 @@
 use crate::state::{Coupling, State};
 use model::{
     Attempt, Event, EventId, Mark, Order, OrderEvent, OrderId, OrderState, Outcome, PlatformInfo,
-    Problem, RunId, SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent,
+    Problem, RunId, Seconds, SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent,
+    UserId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why the processes of a Subagent are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Loss {
     Restart,
     /// It has been shut down.
     Shutdown,
+    /// It is away for longer than its lease, or a user has said that its machine is off.
+    Absence,
 }
 
 impl Loss {
@@ -30,6 +34,12 @@ impl Loss {
             Loss::Shutdown => Problem::new(
                 "ProcessLostDueToShutdown",
                 format!("Subagent {subagent_id} has been shut down, so the job's process is lost"),
+            ),
+            Loss::Absence => Problem::new(
+                "ProcessLostDueToSubagentLoss",
+                format!(
+                    "Subagent {subagent_id} is away, and the job's process cannot be running any more"
+                ),
             ),
         }
     }
@@ -268,6 +278,73 @@ impl State {
         }
         let failed = SubagentStateEvent::SubagentCouplingFailed { problem };
         Some(Event::Subagent(subagent_id.clone(), failed))
+    }
+
+    /// The Subagent may be given this lease from now on.
+    pub fn on_lease_offered(&self, subagent_id: &SubagentId, lease: Duration) -> Option<Event> {
+        let subagent = self.subagents.get(subagent_id)?;
+        (subagent.offered != Some(lease)).then(|| {
+            let offered = SubagentStateEvent::SubagentLeaseOffered {
+                lease: Seconds(lease),
+            };
+            Event::Subagent(subagent_id.clone(), offered)
+        })
+    }
+
+    /// The longest lease that the Subagent can hold is over for sure, as is the grace of its jobs. See [`crate::Renewal`].
+    pub fn on_lease_over(&self, subagent_id: &SubagentId) -> Vec<Event> {
+        match self.subagents.get(subagent_id) {
+            Some(subagent)
+                if subagent.coupling != Coupling::Coupled && !subagent.orders.is_empty() =>
+            {
+                self.give_up(subagent_id, None)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A user says that the machine of the Subagent is off.
+    pub(crate) fn confirm_subagent_loss(
+        &self,
+        subagent_id: &SubagentId,
+        user_id: &UserId,
+    ) -> Result<Vec<Event>, Problem> {
+        let Some(subagent) = self.subagents.get(subagent_id) else {
+            let message = format!("there is no Subagent {subagent_id}");
+            return Err(Problem::new("UnknownKey", message));
+        };
+        if subagent.coupling == Coupling::Coupled {
+            let message =
+                format!("Subagent {subagent_id} is connected: there is no loss to confirm");
+            return Err(Problem::new("SubagentIsCoupled", message));
+        }
+        Ok(self.give_up(subagent_id, Some(user_id.clone())))
+    }
+
+    fn give_up(&self, subagent_id: &SubagentId, confirmed_by: Option<UserId>) -> Vec<Event> {
+        let lost = SubagentStateEvent::SubagentLost { confirmed_by };
+        let mut events = vec![Event::Subagent(subagent_id.clone(), lost)];
+        events.extend(self.lose_processes(subagent_id, Loss::Absence));
+        events
+    }
+
+    /// Whether somebody waits for what runs at a Subagent that is away.
+    pub fn waits_for(&self, subagent_id: &SubagentId) -> bool {
+        self.subagents.get(subagent_id).is_some_and(|subagent| {
+            subagent.coupling != Coupling::Coupled && !subagent.orders.is_empty()
+        })
+    }
+
+    /// Those of the attempts that nobody waits for any more: they were given up while the Subagent was away.
+    pub fn given_up(&self, subagent_id: &SubagentId, attempts: &[Attempt]) -> Vec<Attempt> {
+        let is_wanted = |attempt: &Attempt| {
+            self.engine.order(&attempt.order_id).is_some_and(|order| {
+                order.attempts == attempt.number
+                    && matches!(&order.state, OrderState::Processing { subagent_id: Some(there), .. } if there == subagent_id)
+            })
+        };
+        let given_up = attempts.iter().filter(|attempt| !is_wanted(attempt));
+        given_up.cloned().collect()
     }
 
     /// The ends of all jobs that ran at the Subagent: nobody knows how they ended.

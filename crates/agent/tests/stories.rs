@@ -13,9 +13,10 @@ use agent::{Coupling, Standing, State, Work};
 use model::{
     AgentAnswer, AgentCommand, AgentPath, AttachedState, Attempt, CancellationMode, Event, EventId,
     ItemKey, Kill, Mark, Order, OrderEvent, OrderState, Outcome, Problem, RunId, SignedText,
-    Stamped, SubagentEvent, SubagentId, SubagentStamped, Timestamp, UserId,
+    Stamped, SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent, Timestamp, UserId,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 struct World {
     state: State,
@@ -558,4 +559,157 @@ fn s78_a_reset_is_for_one_life_and_a_late_repetition_leaves_the_next_one_alone()
         Ok(false),
         "who has forgotten everything has nothing to forget"
     );
+}
+
+impl World {
+    fn is_away(&mut self, id: &str) {
+        let problem = Problem::new("SubagentUnreachable", "no answer");
+        let event = self.state.on_subagent_failed(&id.into(), problem);
+        self.record(event);
+        self.settle();
+    }
+
+    fn offers(&mut self, id: &str, seconds: u64) {
+        let lease = Duration::from_secs(seconds);
+        let event = self.state.on_lease_offered(&id.into(), lease);
+        self.record(event);
+    }
+
+    fn lease_is_over(&mut self, id: &str) {
+        let events = self.state.on_lease_over(&id.into());
+        self.record(events);
+        self.settle();
+    }
+
+    /// Two orders at work: `1` at the Agent's own Subagent, `2` at S-A.
+    fn at_work(job: &str) -> World {
+        let mut world = agent();
+        world.offers("S-A", 60);
+        world.workflow(job);
+        world.order("1", 0);
+        world.order("2", 0);
+        assert_eq!(world.starts(), ["1@ALFA-0", "2@S-A"]);
+        world
+    }
+
+    fn last_end(&self, order: &str) -> Option<String> {
+        let end = |event: &Event| match event {
+            Event::Order(id, OrderEvent::OrderProcessed { outcome }) if id.as_str() == order => {
+                Some(outcome.to_string())
+            }
+            _ => None,
+        };
+        self.events.iter().rev().find_map(end)
+    }
+}
+
+#[test]
+fn s139_s142_the_job_of_a_lost_subagent_is_repeated_at_the_next_one_only_when_the_lease_is_over() {
+    let mut world = World::at_work(r#""parallelism":9,"#);
+    world.is_away("S-A");
+    assert!(world.state.waits_for(&"S-A".into()));
+    assert_eq!(world.starts().len(), 2, "S142: its process may still run");
+    world.lease_is_over("S-A");
+    assert_eq!(world.starts()[2..], ["2@S-B"], "S139: by itself");
+    let end = world.last_end("2").unwrap();
+    assert!(end.contains("ProcessLostDueToSubagentLoss"), "{end}");
+    let lost = SubagentStateEvent::SubagentLost { confirmed_by: None };
+    assert!(world.events.contains(&Event::Subagent("S-A".into(), lost)));
+    let events = world.events.len();
+    world.lease_is_over("S-A");
+    assert_eq!(world.events.len(), events, "once");
+}
+
+#[test]
+fn s139_a_job_that_must_not_be_repeated_fails_with_its_lost_subagent() {
+    let mut world = World::at_work(r#""parallelism":9,"isNotRestartable":true,"#);
+    world.is_away("S-A");
+    world.lease_is_over("S-A");
+    assert_eq!(world.starts().len(), 2);
+    let order = world.state.engine.order(&"2".into()).unwrap();
+    assert!(
+        matches!(order.attached_state, Some(AttachedState::Detaching { .. })),
+        "{order:?}"
+    );
+}
+
+#[test]
+fn s143_a_subagent_that_is_back_in_time_tells_itself_how_its_jobs_ended() {
+    let mut world = World::at_work(r#""parallelism":9,"#);
+    world.is_away("S-A");
+    world.couple("S-A");
+    world.lease_is_over("S-A");
+    assert_eq!(world.starts().len(), 2, "nothing is given up");
+    world.end("2", "S-A", 1, Outcome::SUCCEEDED);
+    assert!(world.last_end("2").unwrap().contains("Succeeded"));
+}
+
+#[test]
+fn what_a_lost_subagent_tells_later_changes_nothing_and_it_is_told_to_end_it() {
+    let mut world = World::at_work(r#""parallelism":9,"#);
+    let attempt = |number| Attempt {
+        order_id: "2".into(),
+        number,
+    };
+    world.is_away("S-A");
+    let known = [attempt(1)];
+    assert!(
+        world.state.given_up(&"S-A".into(), &known).is_empty(),
+        "it is still waited for"
+    );
+    world.lease_is_over("S-A");
+    world.couple("S-A");
+    assert_eq!(world.state.given_up(&"S-A".into(), &known), known);
+    let ends = world.events.len();
+    let stamped = SubagentStamped {
+        event_id: EventId(1),
+        event: SubagentEvent::OrderProcessed {
+            attempt: attempt(1),
+            outcome: Outcome::SUCCEEDED,
+        },
+    };
+    world.report("S-A", &stamped);
+    assert_eq!(
+        world.events.len(),
+        ends + 1,
+        "only that the report was heard"
+    );
+    assert!(matches!(world.state_of("2"), OrderState::Processing { .. }));
+}
+
+#[test]
+fn for_how_long_to_wait_is_known_after_a_restart_of_the_agent_also_when_the_setting_has_changed() {
+    let mut world = World::at_work(r#""parallelism":9,"#);
+    // A shorter lease was to be given, and nobody knows whether it has arrived.
+    world.couple("S-A");
+    world.offers("S-A", 20);
+    let longest = |world: &World| world.state.subagents()[&SubagentId::new("S-A")].longest_lease();
+    assert_eq!(longest(&world), Some(Duration::from_secs(60)));
+    let mut restarted = world.restarted();
+    assert!(restarted.state.waits_for(&"S-A".into()));
+    assert_eq!(longest(&restarted), Some(Duration::from_secs(60)));
+    restarted.couple("S-B");
+    restarted.lease_is_over("S-A");
+    assert_eq!(restarted.starts(), ["2@S-B"]);
+    world.is_away("S-A");
+    world.couple("S-A");
+    assert_eq!(longest(&world), Some(Duration::from_secs(20)));
+}
+
+#[test]
+fn an_operator_who_knows_that_the_machine_is_off_need_not_wait() {
+    let mut world = World::at_work(r#""parallelism":9,"#);
+    let confirm = || AgentCommand::ConfirmSubagentLoss {
+        subagent_id: "S-A".into(),
+        user_id: UserId::new("anna"),
+    };
+    let refused = world.try_ask(confirm()).unwrap_err();
+    assert!(refused.is("SubagentIsCoupled"), "{refused}");
+    world.is_away("S-A");
+    world.ask(confirm());
+    assert_eq!(world.starts()[2..], ["2@S-B"]);
+    let lost = SubagentStateEvent::SubagentLost {
+        confirmed_by: Some(UserId::new("anna")),
+    };
+    assert!(world.events.contains(&Event::Subagent("S-A".into(), lost)));
 }

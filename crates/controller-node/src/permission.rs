@@ -61,7 +61,9 @@ impl Permission {
             }
             ControllerCommand::ResetAgent { .. } => vec![Permission::ControlAgent],
             ControllerCommand::ReleaseEvents { .. } => vec![Permission::ReleaseEvents],
-            ControllerCommand::TakeSnapshot | ControllerCommand::ShutDown { .. } => {
+            ControllerCommand::TakeSnapshot
+            | ControllerCommand::ShutDown { .. }
+            | ControllerCommand::ConfirmSubagentLoss { .. } => {
                 vec![Permission::Administer]
             }
             ControllerCommand::NoOperation { .. } => Vec::new(),

@@ -1,6 +1,6 @@
 //! What the Controller knows of its Agents and their Subagents.
 
-use model::{AgentPath, EventId, PlatformInfo, Problem, RunId};
+use model::{AgentPath, EventId, PlatformInfo, Problem, RunId, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -69,4 +69,7 @@ pub struct SubagentState {
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_path: Option<AgentPath>,
+    /// Who has said that its machine is off, until its Agent has heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_confirmed_by: Option<UserId>,
 }

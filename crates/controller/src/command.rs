@@ -4,11 +4,11 @@
 //! nothing. Never here: who may ask; `TakeSnapshot`, `ShutDown` and `Batch`, which are the node's to carry out.
 
 use crate::deploy::combined;
-use crate::{NotApplicable, Recorder, State};
+use crate::{Coupling, NotApplicable, Recorder, State};
 use expr::Value;
 use model::{
     ControllerAnswer, ControllerCommand, Event, EventId, FreshOrder, JournalEvent, OrderEvent,
-    OrderId, OrderSelection, Problem, Resumption, UserId,
+    OrderId, OrderSelection, Problem, Resumption, SubagentId, SubagentStateEvent, UserId,
 };
 use std::collections::BTreeMap;
 
@@ -72,6 +72,9 @@ impl State {
             ControllerCommand::ResetAgent { agent_path, force } => {
                 self.reset_agent(agent_path, *force, out)?
             }
+            ControllerCommand::ConfirmSubagentLoss { subagent_id } => {
+                self.confirm_subagent_loss(subagent_id, user, out)?
+            }
             ControllerCommand::ReleaseEvents { until_event_id } => {
                 self.release_events(user, *until_event_id, out)?
             }
@@ -87,6 +90,35 @@ impl State {
             Ok(()) => ControllerAnswer::Accepted,
             Err(problem) => problem.into(),
         })
+    }
+
+    /// Notes who says that the Subagent's machine is off; its Agent is told, and decides.
+    fn confirm_subagent_loss(
+        &mut self,
+        id: &SubagentId,
+        user: &UserId,
+        out: &mut dyn Recorder,
+    ) -> Result<Result<(), Problem>, NotApplicable> {
+        let Some(subagent) = self
+            .subagents
+            .get(id)
+            .filter(|subagent| subagent.agent_path.is_some())
+        else {
+            let message = format!("there is no Subagent {id}");
+            return Ok(Err(Problem::new("UnknownKey", message)));
+        };
+        if subagent.coupling_state == Coupling::Coupled {
+            let message =
+                format!("Subagent {id} is connected to its Agent: there is no loss to confirm");
+            return Ok(Err(Problem::new("SubagentIsCoupled", message)));
+        }
+        if subagent.loss_confirmed_by.is_some() {
+            return Ok(Ok(())); // already so
+        }
+        let user_id = user.clone();
+        let confirmed = SubagentStateEvent::SubagentLossConfirmed { user_id };
+        out.record(self, None, Event::Subagent(id.clone(), confirmed))?;
+        Ok(Ok(()))
     }
 
     fn add_order(

@@ -22,7 +22,7 @@ impl State {
             Event::Item(event) => self.evolve_item(event, id),
             Event::Agent(path, event) => self.evolve_agent(path, event, id),
             Event::Subagent(subagent_id, event) => {
-                self.evolve_subagent(subagent_id, event);
+                self.evolve_subagent(subagent_id, event, id);
                 Ok(())
             }
             Event::Controller(ControllerEvent::ControllerInitialized {
@@ -511,7 +511,7 @@ impl State {
         Ok(())
     }
 
-    fn evolve_subagent(&mut self, id: &SubagentId, event: &SubagentStateEvent) {
+    fn evolve_subagent(&mut self, id: &SubagentId, event: &SubagentStateEvent, at: EventId) {
         // An Agent may still tell of a Subagent that has been deleted here.
         let Some(subagent) = self.subagents.get_mut(id) else {
             return;
@@ -532,7 +532,17 @@ impl State {
                 subagent.coupling_state = Coupling::Reset;
                 subagent.problem = Some(problem.clone());
             }
-            SubagentStateEvent::SubagentEventsObserved { .. } => {}
+            SubagentStateEvent::SubagentEventsObserved { .. }
+            | SubagentStateEvent::SubagentLeaseOffered { .. } => {}
+            SubagentStateEvent::SubagentLossConfirmed { user_id } => {
+                subagent.loss_confirmed_by = Some(user_id.clone());
+                if let Some(agent) = &subagent.agent_path {
+                    self.outbox
+                        .insert(agent, Thing::ConfirmSubagentLoss(id.clone()), at);
+                }
+                return;
+            }
+            SubagentStateEvent::SubagentLost { .. } => {}
             SubagentStateEvent::SubagentRestarted => {
                 subagent.coupling_state = Coupling::Reset;
                 subagent.subagent_run_id = None;
@@ -545,6 +555,20 @@ impl State {
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
                 subagent.coupling_state = Coupling::ShutDown;
             }
+        }
+        // Whatever its Agent knows of it now, but for one more failed attempt, outdates what a user has said.
+        let is_told = !matches!(
+            event,
+            SubagentStateEvent::SubagentCouplingFailed { .. }
+                | SubagentStateEvent::SubagentEventsObserved { .. }
+                | SubagentStateEvent::SubagentLeaseOffered { .. }
+        );
+        if is_told
+            && subagent.loss_confirmed_by.take().is_some()
+            && let Some(agent) = &subagent.agent_path
+        {
+            self.outbox
+                .remove(agent, &Thing::ConfirmSubagentLoss(id.clone()));
         }
     }
 }

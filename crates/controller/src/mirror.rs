@@ -128,7 +128,11 @@ impl State {
             Event::AgentOwn(AgentOwnEvent::ShutDown) => {
                 Some(Event::Agent(delegate_id, AgentEvent::AgentShutDown))
             }
-            Event::Subagent(_, SubagentStateEvent::SubagentEventsObserved { .. }) => None,
+            Event::Subagent(
+                _,
+                SubagentStateEvent::SubagentEventsObserved { .. }
+                | SubagentStateEvent::SubagentLeaseOffered { .. },
+            ) => None,
             Event::Subagent(..) => Some(event),
             Event::Item(_)
             | Event::Agent(..)
@@ -219,6 +223,8 @@ impl State {
             return Ok(());
         }
         let event = match thing {
+            // It is there again: that it is coupled follows, and ends the wish.
+            Thing::ConfirmSubagentLoss(_) => return Ok(()),
             Thing::AttachOrder(id) | Thing::DetachOrder(id) | Thing::MarkOrder(id) => {
                 Event::Order(id.clone(), OrderEvent::OrderAgentProblem { problem })
             }

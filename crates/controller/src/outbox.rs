@@ -5,7 +5,10 @@
 
 use crate::{Attachment, State};
 use imbl::{OrdMap, OrdSet};
-use model::{AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderId, SignedText};
+use model::{
+    AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderId, SignedText,
+    SubagentId,
+};
 use std::ops::Bound;
 
 /// Something to be sent. Detaching goes first, since it makes room and lets orders go on; items go before the orders that need
@@ -22,6 +25,8 @@ pub enum Thing {
     MarkOrder(OrderId),
     /// The item comes back.
     DetachItem(ItemKey),
+    /// The Agent hears that a user says that a Subagent's machine is off.
+    ConfirmSubagentLoss(SubagentId),
 }
 
 impl Thing {
@@ -32,6 +37,7 @@ impl Thing {
             Thing::AttachOrder(_) => 2,
             Thing::MarkOrder(_) => 3,
             Thing::DetachItem(_) => 4,
+            Thing::ConfirmSubagentLoss(_) => 5,
         }
     }
 
@@ -39,12 +45,12 @@ impl Thing {
     pub fn order_id(&self) -> Option<&OrderId> {
         match self {
             Thing::DetachOrder(id) | Thing::AttachOrder(id) | Thing::MarkOrder(id) => Some(id),
-            Thing::AttachItem(_) | Thing::DetachItem(_) => None,
+            Thing::AttachItem(_) | Thing::DetachItem(_) | Thing::ConfirmSubagentLoss(_) => None,
         }
     }
 }
 
-const RANKS: u8 = 5;
+const RANKS: u8 = 6;
 
 /// How far an outbox has been sent over one connection.
 #[derive(Clone, Debug, Default)]
@@ -217,6 +223,10 @@ impl State {
                 }
             }
             Thing::DetachItem(key) => AgentCommand::DetachItem { key: key.clone() },
+            Thing::ConfirmSubagentLoss(id) => AgentCommand::ConfirmSubagentLoss {
+                subagent_id: id.clone(),
+                user_id: self.subagents.get(id)?.loss_confirmed_by.clone()?,
+            },
         })
     }
 

@@ -55,6 +55,7 @@ enum Sent {
     AttachOrder(OrderId),
     MarkOrder(OrderId),
     DetachItem(ItemKey),
+    ConfirmSubagentLoss(SubagentId),
 }
 
 impl State {
@@ -237,6 +238,10 @@ impl State {
                 drop(self.agents.insert(agent_path, state));
             }
             Line::SubagentItemState { subagent_id, state } => {
+                if let (Some(agent), Some(_)) = (&state.agent_path, &state.loss_confirmed_by) {
+                    let thing = Thing::ConfirmSubagentLoss(subagent_id.clone());
+                    self.outbox.insert(agent, thing, EventId::BEFORE_FIRST);
+                }
                 drop(self.subagents.insert(subagent_id, state));
             }
             Line::WorkflowRemoved { path } => {
@@ -313,6 +318,7 @@ impl From<Thing> for Sent {
             Thing::AttachOrder(id) => Sent::AttachOrder(id),
             Thing::MarkOrder(id) => Sent::MarkOrder(id),
             Thing::DetachItem(key) => Sent::DetachItem(key),
+            Thing::ConfirmSubagentLoss(id) => Sent::ConfirmSubagentLoss(id),
         }
     }
 }
@@ -325,6 +331,7 @@ impl From<Sent> for Thing {
             Sent::AttachOrder(id) => Thing::AttachOrder(id),
             Sent::MarkOrder(id) => Thing::MarkOrder(id),
             Sent::DetachItem(key) => Thing::DetachItem(key),
+            Sent::ConfirmSubagentLoss(id) => Thing::ConfirmSubagentLoss(id),
         }
     }
 }

@@ -73,6 +73,9 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     /// Run a Subagent, or look after the Subagents of all Agents (`subagent list`)
     Subagent(SubagentArgs),
+    /// Guard the jobs of a Subagent; parts that run jobs start it themselves
+    #[command(hide = true)]
+    Guard(GuardArgs),
     /// Deploy workflows and other items from files and folders
     Deploy(DeployArgs),
     /// Remove items
@@ -196,6 +199,18 @@ pub(crate) enum SubagentCare {
         #[arg(long, value_name = "DURATION")]
         timeout: Option<settings::Duration>,
     },
+    /// Say that the machine of a Subagent that is away is off for sure: its jobs are repeated without waiting for its lease to end
+    ConfirmLost {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GuardArgs {
+    /// Where the ledger of the running processes is
+    pub(crate) work_dir: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

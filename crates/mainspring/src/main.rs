@@ -63,6 +63,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
             Some(SubagentCommand::Care(care)) => call::talk(subagent::run(care, &access, screen)),
             None => part::subagent(&args, &access),
         },
+        Command::Guard(args) => part::guard(&args),
         Command::Deploy(args) => call::talk(deploy::deploy(args, &access, screen)),
         Command::Undeploy(args) => call::talk(deploy::undeploy(args, &access, screen)),
         Command::Order(command) => call::talk(order::run(command, &access, screen)),

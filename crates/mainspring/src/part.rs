@@ -5,6 +5,7 @@
 
 mod agent;
 mod controller;
+mod guard;
 mod standalone;
 mod subagent;
 
@@ -25,6 +26,7 @@ use crate::exit::{Exit, Misuse};
 
 pub(crate) use agent::agent;
 pub(crate) use controller::controller;
+pub(crate) use guard::guard;
 pub(crate) use standalone::standalone;
 pub(crate) use subagent::subagent;
 

@@ -1,8 +1,9 @@
-//! `subagent list|show|enable|disable|drain|reset`: the Subagents of all Agents, as the Controller knows them.
+//! `subagent list|show|enable|disable|drain|confirm-lost`: the Subagents of all Agents, as the Controller knows them.
 //!
 //! Always: whether a Subagent is enabled stands in its item, so it outlives every restart. Never here: which Subagent gets a job.
 
 mod act;
+mod confirm_lost;
 mod list;
 
 use crate::arguments::{Access, SubagentCare};
@@ -23,6 +24,9 @@ pub(crate) async fn run(
         SubagentCare::Disable { names } => act::disable(&names, &controller, screen).await,
         SubagentCare::Drain { names, timeout } => {
             act::drain(&names, timeout.map(Into::into), &controller, screen).await
+        }
+        SubagentCare::ConfirmLost { name } => {
+            confirm_lost::confirm_lost(name, &controller, screen).await
         }
     }
 }

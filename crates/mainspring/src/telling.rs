@@ -75,7 +75,11 @@ impl<'a> Teller<'a> {
             }
             // Bookkeeping between the parts: one for every few events of an order.
             Event::Agent(_, AgentEvent::AgentEventsObserved { .. })
-            | Event::Subagent(_, SubagentStateEvent::SubagentEventsObserved { .. }) => return None,
+            | Event::Subagent(
+                _,
+                SubagentStateEvent::SubagentEventsObserved { .. }
+                | SubagentStateEvent::SubagentLeaseOffered { .. },
+            ) => return None,
             other => (key_of(other), (Tone::Faint, other_line(other))),
         };
         self.width = self.width.max(key.chars().count()).min(WIDTH_MAX);

@@ -1,7 +1,7 @@
 //! What happens between a Controller and its Agents, and between an Agent and its Subagents.
 
 use crate::outcome::is_false;
-use crate::{AgentPath, ControllerId, EventId, Problem, RunId, SubagentId};
+use crate::{AgentPath, ControllerId, EventId, Problem, RunId, Seconds, SubagentId, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -97,6 +97,16 @@ tagged! {
         SubagentCouplingFailed { problem: Problem },
         /// The Agent has taken over the Subagent's events until here. Not mirrored.
         SubagentEventsObserved { until_event_id: EventId },
+        /// The Subagent may be told this lease from now on: so long after its Director's last word it ends its jobs. Not
+        /// mirrored.
+        SubagentLeaseOffered { lease: Seconds },
+        /// At the Controller: a user has said that the Subagent's machine is off.
+        SubagentLossConfirmed { user_id: UserId },
+        /// The Subagent is away, and none of its jobs can be running any more: its lease has ended, or a user has said so.
+        SubagentLost {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            confirmed_by: Option<UserId>,
+        },
         /// The process is another one: what ran there is lost.
         SubagentRestarted,
         /// Its Agent has been reset: what ran there counts as lost.

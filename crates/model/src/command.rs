@@ -6,7 +6,7 @@ use crate::outcome::is_false;
 use crate::{AgentPath, Problem};
 use crate::{
     Attempt, CancellationMode, ControllerId, EventId, FreshOrder, HistoryOperation, ItemKey, Mark,
-    Order, OrderId, PlatformInfo, Position, RunId, SignedText, SubagentId, SuspensionMode,
+    Order, OrderId, PlatformInfo, Position, RunId, SignedText, SubagentId, SuspensionMode, UserId,
     VersionId,
 };
 use expr::{Expr, NamedValues};
@@ -71,6 +71,8 @@ tagged! {
             #[serde(default, skip_serializing_if = "is_false")]
             force: bool,
         },
+        /// The Subagent's machine is off for sure: its jobs need not wait for the end of the lease.
+        ConfirmSubagentLoss { subagent_id: SubagentId },
         ReleaseEvents { until_event_id: EventId },
         TakeSnapshot,
         ShutDown {
@@ -169,6 +171,8 @@ tagged! {
         AttachOrder { order: Box<Order> },
         DetachOrder { order_id: OrderId },
         MarkOrder { order_id: OrderId, mark: Mark },
+        /// A user says that the Subagent's machine is off.
+        ConfirmSubagentLoss { subagent_id: SubagentId, user_id: UserId },
         ReleaseEvents { until_event_id: EventId },
         /// End all jobs, forget everything and begin anew; answered when that is done. With `agentRunId` only in this life: a
         /// repetition that comes late does nothing to the next one.
@@ -231,10 +235,15 @@ tagged! {
             agent_run_id: RunId,
             controller_id: ControllerId,
         },
+        /// Begins a coupling under the number that the dedication before it was answered with. With a `lease` the jobs are
+        /// ended when no request of the coupling has come for so long.
         CoupleDirector {
             subagent_id: SubagentId,
             subagent_run_id: RunId,
             event_id: EventId,
+            coupling: u64,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            lease: Option<crate::Seconds>,
         },
         /// A workflow or job resource that jobs need there.
         AttachItem {
@@ -276,6 +285,8 @@ tagged! {
         Dedicated {
             subagent_run_id: RunId,
             subagent_event_id: EventId,
+            /// The number of the coupling that may follow.
+            coupling: u64,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             platform_info: Option<PlatformInfo>,
         },

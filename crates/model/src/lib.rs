@@ -16,6 +16,7 @@ mod event_id;
 mod id;
 mod item;
 mod item_event;
+mod lease;
 mod mark;
 mod order;
 mod order_event;
@@ -41,6 +42,7 @@ pub use id::{
 };
 pub use item::{AgentRef, Item, ItemBody, ItemType, JobResource, SubagentBundle, SubagentItem};
 pub use item_event::{ItemEvent, ItemOperation, SignedText};
+pub use lease::lease_grace;
 pub use mark::{CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode};
 pub use order::{
     AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, Order, OrderState, Place,

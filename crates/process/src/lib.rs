@@ -9,6 +9,7 @@
 mod adoption;
 mod cgroup;
 mod ending;
+mod guard;
 mod job;
 mod keeper;
 mod launch;
@@ -24,6 +25,7 @@ mod tree;
 mod ward;
 
 pub use crate::ending::{Cause, Effect, Ending, Input};
+pub use crate::guard::{Guard, GuardProgram, guard, steady_time};
 pub use crate::launch::{Launch, StartError};
 pub use crate::leftovers::{Leftover, Leftovers, end_leftovers, find_leftovers};
 pub use crate::output::{OutputSettings, Stream};

@@ -7,16 +7,17 @@ use crate::disk::event_id_of;
 use crate::history::History;
 use crate::kernel::{DriverStep, Kernel};
 use crate::line::Line;
+use crate::moment::Moment;
 use crate::net::{Ask, ConnId, Packet, Toward};
 use crate::node::{Asker, Committed, Node};
 use crate::place::Place;
 use crate::subagent::json;
-use agent::Work;
+use agent::{Renewal, Work, distance};
 use agent_node::outgoing::{Batch, Job, gather};
 use agent_node::{AgentMachine, Input, Reply};
 use model::{
-    AgentCommand, Attempt, EventId, ItemKey, Problem, RunId, SubagentAnswer, SubagentCommand,
-    SubagentId, SubagentStamped, UserId,
+    AgentCommand, Attempt, EventId, ItemKey, Problem, RunId, Seconds, SubagentAnswer,
+    SubagentCommand, SubagentId, SubagentStamped, UserId,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -47,6 +48,8 @@ enum Stage {
     TellingRefusal,
     /// The machine is told of the failure.
     TellingFailure,
+    /// The machine is told that the lease is over.
+    TellingLoss,
 }
 
 /// The connection to one Subagent.
@@ -68,6 +71,14 @@ struct SubagentDriver {
     confirm_now: bool,
     attempts: Vec<Option<Attempt>>,
     problem: Option<Problem>,
+    /// The number of the coupling's newest request.
+    number: u64,
+    renewal: Renewal,
+    keep_alive_now: bool,
+    /// When it is planned to look whether the lease is over.
+    over_alarm: Option<Moment>,
+    /// What the Subagent knew when it was coupled.
+    known: Vec<Attempt>,
 }
 
 /// A listener to the Agent's events.
@@ -84,17 +95,22 @@ pub struct AgentHost {
     pub node: Node<AgentMachine>,
     drivers: BTreeMap<usize, SubagentDriver>,
     streams: Vec<Stream>,
+    lease: Duration,
+    /// What was committed is being passed on: what is asked meanwhile is judged after that.
+    is_releasing: bool,
 }
 
 impl AgentHost {
     /// One that has not been started.
-    pub fn new(index: usize, machine: AgentMachine) -> AgentHost {
+    pub fn new(index: usize, machine: AgentMachine, lease: Duration) -> AgentHost {
         let node = Node::new(Place::Agent(index), machine);
         AgentHost {
             index,
             node,
             drivers: BTreeMap::new(),
             streams: Vec::new(),
+            lease,
+            is_releasing: false,
         }
     }
 
@@ -111,6 +127,7 @@ impl AgentHost {
         }
         k.note(format_args!("{} crashes", self.node.place));
         self.node.crash(k);
+        self.is_releasing = false;
         self.drivers.clear();
         self.streams.clear();
         k.end_life(self.node.place, is_silent);
@@ -126,6 +143,7 @@ impl AgentHost {
     /// Goes round as often as there is something to do.
     pub fn pump(&mut self, k: &mut Kernel) {
         while k.broken.is_none()
+            && !self.is_releasing
             && let Some(committed) = self.node.pump(k)
         {
             self.committed(k, committed);
@@ -143,6 +161,7 @@ impl AgentHost {
     }
 
     fn committed(&mut self, k: &mut Kernel, committed: Committed<AgentMachine>) {
+        self.is_releasing = true;
         for (asker, replies) in committed.replies {
             match asker {
                 Asker::Nobody => {}
@@ -169,6 +188,7 @@ impl AgentHost {
         for driver in drivers {
             self.serve(k, driver);
         }
+        self.is_releasing = false;
     }
 
     /// The Controller's request has arrived.
@@ -280,9 +300,15 @@ impl AgentHost {
                 confirm_now: false,
                 attempts: Vec::new(),
                 problem: None,
+                number: 0,
+                renewal: Renewal::new(k.steady(self.node.place)),
+                keep_alive_now: false,
+                over_alarm: None,
+                known: Vec::new(),
             };
             self.drivers.insert(index, driver);
             self.dial(k, index);
+            self.look_at_lease(k, index);
         }
     }
 
@@ -345,7 +371,9 @@ impl AgentHost {
             agent_run_id: meta.agent_run_id,
             controller_id: meta.controller_id,
         };
-        driver.line.request(k, Ask::Subagent(0, json(&command)));
+        driver
+            .line
+            .request(k, Ask::Subagent((0, 0), json(&command)));
     }
 
     /// Something for a driver.
@@ -377,6 +405,22 @@ impl AgentHost {
                     driver.line.listen(k);
                 }
             }
+            DriverStep::KeepAlive(generation) if driver.line.generation == generation => {
+                let due = driver.renewal.due(self.lease);
+                if k.steady(self.node.place) >= due {
+                    driver.keep_alive_now = true;
+                }
+                let next = due.max(k.steady(self.node.place) + distance(self.lease) / 2);
+                let pause = k.when(self.node.place, next).since(k.now);
+                driver
+                    .line
+                    .plan(k, pause, DriverStep::KeepAlive(generation));
+                self.serve(k, index);
+            }
+            DriverStep::LeaseOver => {
+                driver.over_alarm = None;
+                self.look_at_lease(k, index);
+            }
             DriverStep::Confirm(generation) if driver.line.generation == generation => {
                 driver.is_confirming = false;
                 driver.confirm_now = true;
@@ -386,6 +430,7 @@ impl AgentHost {
             DriverStep::Dial(_)
             | DriverStep::TimedOut(_)
             | DriverStep::Listen(_)
+            | DriverStep::KeepAlive(_)
             | DriverStep::Confirm(_) => {}
         }
     }
@@ -459,8 +504,11 @@ impl AgentHost {
                     subagent_run_id,
                     platform_info,
                     subagent_event_id,
+                    coupling,
                 },
             ) => {
+                driver.coupling = coupling;
+                let lease = (!driver.line.is_local).then_some(self.lease);
                 driver.run_id = Some(subagent_run_id.clone());
                 driver.stage = Stage::TellingLife;
                 let (id, run_id) = (driver.id.clone(), subagent_run_id);
@@ -472,11 +520,13 @@ impl AgentHost {
                         run_id,
                         platform: platform_info,
                         begins_after: subagent_event_id,
+                        lease,
                     },
                 );
             }
-            (Stage::Coupling, SubagentAnswer::Coupled { version, .. }) => {
-                driver.coupling = version.as_str().parse().unwrap_or(0);
+            (Stage::Coupling, SubagentAnswer::Coupled { attempts, .. }) => {
+                driver.known = attempts;
+                driver.number = 0;
                 driver.stage = Stage::OpeningStream;
                 let run_id = driver
                     .run_id
@@ -597,13 +647,30 @@ impl AgentHost {
                     subagent_id: driver.id.clone(),
                     subagent_run_id: run_id,
                     event_id: observed,
+                    coupling: driver.coupling,
+                    lease: (!driver.line.is_local).then_some(Seconds(self.lease)),
                 };
-                driver.line.request(k, Ask::Subagent(0, json(&command)));
+                driver.renewal.sends(k.steady(self.node.place));
+                driver
+                    .line
+                    .request(k, Ask::Subagent((0, 0), json(&command)));
             }
             Stage::TellingCoupled => {
-                driver.stage = Stage::Serving;
                 driver.line.connected(k);
                 driver.line.listen(k);
+                if !driver.line.is_local {
+                    let pause = distance(self.lease);
+                    driver
+                        .line
+                        .plan(k, pause, DriverStep::KeepAlive(generation));
+                }
+                let known = std::mem::take(&mut driver.known);
+                let given_up = machine.state.given_up(&driver.id, &known);
+                driver.stage = Stage::Serving;
+                if !given_up.is_empty() {
+                    let batch = Batch::ends(given_up, driver.confirmed);
+                    send(k, self.node.place, driver, batch);
+                }
                 k.note(format_args!(
                     "{} has coupled {}",
                     self.node.place, driver.id
@@ -631,6 +698,14 @@ impl AgentHost {
             }
             Stage::TellingFailure => {
                 driver.stage = Stage::Resting;
+                if !self.look_at_lease(k, index)
+                    && let Some(driver) = self.drivers.get_mut(&index)
+                {
+                    driver.line.redial_later(k);
+                }
+            }
+            Stage::TellingLoss => {
+                driver.stage = Stage::Resting;
                 driver.line.redial_later(k);
             }
             Stage::Resting
@@ -647,7 +722,10 @@ impl AgentHost {
         let Some(driver) = self.drivers.get_mut(&index) else {
             return;
         };
-        if driver.stage == Stage::TellingFailure || driver.stage == Stage::Resting {
+        if matches!(
+            driver.stage,
+            Stage::TellingFailure | Stage::TellingLoss | Stage::Resting
+        ) {
             return;
         }
         k.note(format_args!(
@@ -660,6 +738,7 @@ impl AgentHost {
         driver.chunks.clear();
         driver.is_confirming = false;
         driver.confirm_now = false;
+        driver.keep_alive_now = false;
         driver.stage = Stage::TellingFailure;
         let input = Input::SubagentFailed {
             id: driver.id.clone(),
@@ -689,26 +768,83 @@ impl AgentHost {
             return self.tell(k, index, input);
         }
         let confirms = driver.taken_over > driver.confirmed;
-        if driver.slot.is_empty() && !(driver.confirm_now && confirms) {
+        if driver.slot.is_empty() && !(driver.confirm_now && confirms) && !driver.keep_alive_now {
             driver.confirm_now = false;
             return;
         }
-        let batch = gather(
+        let mut batch = gather(
             &mut || driver.slot.pop_front(),
             driver.confirmed,
             driver.taken_over,
         );
-        let Batch {
-            commands,
-            attempts,
-            confirms: until,
-        } = batch;
-        driver.attempts = attempts;
-        driver.confirm_now = false;
-        driver.stage = Stage::Sending(until);
-        driver.line.request(
-            k,
-            Ask::Subagent(driver.coupling, json(&SubagentCommand::Batch { commands })),
-        );
+        if std::mem::take(&mut driver.keep_alive_now) {
+            batch.keep_alive();
+        }
+        send(k, self.node.place, driver, batch);
     }
+
+    /// Gives a Subagent up that is away, when its lease is over; else looks again then. Answers whether the machine is told.
+    fn look_at_lease(&mut self, k: &mut Kernel, index: usize) -> bool {
+        let place = self.node.place;
+        let (Some(machine), Some(driver)) = (self.node.machine(), self.drivers.get_mut(&index))
+        else {
+            return false;
+        };
+        let state = &machine.state;
+        let longest = state
+            .subagents()
+            .get(&driver.id)
+            .and_then(agent::SubagentState::longest_lease);
+        let Some(longest) = longest.filter(|_| state.waits_for(&driver.id)) else {
+            return false;
+        };
+        let over = driver.renewal.over(longest);
+        if k.steady(place) < over {
+            let at = k.when(place, over);
+            if driver
+                .over_alarm
+                .is_none_or(|planned| planned < k.now || planned > at)
+            {
+                driver.over_alarm = Some(at);
+                driver.line.plan(k, at.since(k.now), DriverStep::LeaseOver);
+            }
+            return false;
+        }
+        if driver.stage == Stage::Resting {
+            driver.stage = Stage::TellingLoss;
+            let input = Input::SubagentLeaseOver {
+                id: driver.id.clone(),
+            };
+            self.tell(k, index, input);
+            return true;
+        }
+        if driver.stage == Stage::Dedicating {
+            let problem = Problem::new(
+                "SubagentUnreachable",
+                "the Subagent did not answer before its lease was over",
+            );
+            self.fail(k, index, problem);
+            return true;
+        }
+        false
+    }
+}
+
+/// Sends a batch on a connection that serves.
+fn send(k: &mut Kernel, place: Place, driver: &mut SubagentDriver, batch: Batch) {
+    driver.number += 1;
+    driver.renewal.sends(k.steady(place));
+    let Batch {
+        commands,
+        attempts,
+        confirms: until,
+    } = batch;
+    driver.attempts = attempts;
+    driver.confirm_now = false;
+    driver.stage = Stage::Sending(until);
+    let numbers = (driver.coupling, driver.number);
+    let command = SubagentCommand::Batch { commands };
+    driver
+        .line
+        .request(k, Ask::Subagent(numbers, json(&command)));
 }

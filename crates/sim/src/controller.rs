@@ -356,6 +356,8 @@ impl ControllerHost {
                     self.fill(k, index);
                 }
             }
+            // An Agent needs no lease.
+            DriverStep::KeepAlive(_) | DriverStep::LeaseOver => {}
         }
     }
 

@@ -65,6 +65,12 @@ faults! {
     ClockBackward = "clock jump backward",
     /// A process dies with its Subagent.
     LostProcess = "lost process",
+    /// A Subagent has not heard its Director for longer than its lease.
+    LeaseEnd = "ended lease",
+    /// A guard ends jobs whose Subagent is gone or stands still.
+    Guarded = "jobs ended by a guard",
+    /// A Director gives up a Subagent with jobs.
+    GivenUp = "Subagent given up",
     /// A process ignores SIGTERM.
     IgnoredTerm = "ignored SIGTERM",
 }

@@ -6,6 +6,7 @@
     reason = "an observer names what it keeps"
 )]
 
+use crate::fault::Fault;
 use crate::invariants::{
     acknowledged_is_durable, agent_events_arrive_once_in_order, due_orders_start,
     released_only_confirmed,
@@ -146,6 +147,9 @@ impl History {
             ) => {
                 agent.lives.insert(id.clone(), subagent_run_id.clone());
                 agent.subagents.entry(subagent_run_id.clone()).or_default();
+            }
+            Event::Subagent(_, SubagentStateEvent::SubagentLost { .. }) => {
+                k.counts.count(Fault::GivenUp);
             }
             Event::Subagent(id, SubagentStateEvent::SubagentEventsObserved { until_event_id }) => {
                 if let Some(life) = agent.lives.get(id) {

@@ -73,6 +73,20 @@ pub enum Happening {
         /// What.
         what: ProcessStep,
     },
+    /// A Subagent looks at its Director's lease.
+    Lease {
+        /// Which Subagent.
+        place: Place,
+        /// In which life.
+        life: u32,
+    },
+    /// The guard of a Subagent's jobs acts: its process is gone, or may stand still.
+    Guard {
+        /// Which Subagent.
+        place: Place,
+        /// In which life.
+        life: u32,
+    },
     /// A Subagent notices something about a process.
     Noticed {
         /// Which Subagent.
@@ -116,6 +130,10 @@ pub enum DriverStep {
     Listen(u64),
     /// It is time to confirm what was taken over.
     Confirm(u64),
+    /// It is time to say something, to keep the lease.
+    KeepAlive(u64),
+    /// The lease of a Subagent that is away may be over.
+    LeaseOver,
 }
 
 /// With a job's process.
@@ -189,6 +207,8 @@ pub struct Kernel {
     queue: BinaryHeap<Planned>,
     planned: u64,
     standings: BTreeMap<Place, Standing>,
+    /// So many millionths a place's steady clock is too fast.
+    pub drifts: BTreeMap<Place, i64>,
 }
 
 impl Kernel {
@@ -205,7 +225,26 @@ impl Kernel {
             queue: BinaryHeap::new(),
             planned: 0,
             standings: BTreeMap::new(),
+            drifts: BTreeMap::new(),
         }
+    }
+
+    fn speed(&self, place: Place) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "at most some ten thousand")]
+        let drift = self.drifts.get(&place).copied().unwrap_or_default() as f64;
+        1.0 + drift / 1e6
+    }
+
+    /// What the steady clock of a place shows: it never jumps, but may be a little too fast or too slow.
+    pub fn steady(&self, place: Place) -> Duration {
+        self.now.since(Moment::default()).mul_f64(self.speed(place))
+    }
+
+    /// When the steady clock of a place shows this.
+    pub fn when(&self, place: Place, steady: Duration) -> Moment {
+        // A clock is asked not before it shows it.
+        let after = steady.div_f64(self.speed(place)) + Duration::from_micros(2);
+        Moment::default().plus(after).max(self.now)
     }
 
     /// Plans something.

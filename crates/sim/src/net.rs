@@ -21,8 +21,8 @@ pub enum Ask {
     Agent(Option<u64>, String),
     /// The Controller wants the Agent's events behind this one.
     AgentEvents(u64),
-    /// The Director sends a `SubagentCommand`, as JSON, within a coupling.
-    Subagent(u64, String),
+    /// The Director sends a `SubagentCommand`, as JSON, within a coupling and as its request of this number.
+    Subagent((u64, u64), String),
     /// The Director wants the Subagent's events of this life behind this one.
     SubagentEvents(String, u64),
 }
@@ -67,7 +67,7 @@ impl Packet {
             return false;
         };
         match ask {
-            Ask::Controller(_) | Ask::Agent(None, _) | Ask::Subagent(0, _) => true,
+            Ask::Controller(_) | Ask::Agent(None, _) | Ask::Subagent((0, _), _) => true,
             Ask::Agent(Some(_), _)
             | Ask::Subagent(..)
             | Ask::AgentEvents(_)

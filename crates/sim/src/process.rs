@@ -10,6 +10,7 @@ use ::process::{Cause, Ending, Input};
 use model::{Attempt, Job};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use subagent::{EndCause, JobEnd, JobPlan};
 
 /// What a Subagent notices.
@@ -51,7 +52,7 @@ pub struct Process {
     code: i32,
     values: Vec<(String, String)>,
     ignores_term: bool,
-    is_shut_down: bool,
+    forced_by: Option<EndCause>,
     last_error_line: Option<String>,
     writes: u64,
 }
@@ -106,7 +107,7 @@ impl Processes {
             code,
             values: values.into_iter().collect(),
             ignores_term: k.rng.per_mille(manners.ignoring),
-            is_shut_down: false,
+            forced_by: None,
             last_error_line: None,
             writes: k.rng.below(manners.writes + 1),
         };
@@ -143,7 +144,14 @@ impl Processes {
     }
 
     /// Somebody wants it ended.
-    pub fn end(&mut self, k: &mut Kernel, number: u64, immediately: bool, cause: EndCause) {
+    pub fn end(
+        &mut self,
+        k: &mut Kernel,
+        number: u64,
+        immediately: bool,
+        cause: EndCause,
+        within: Option<Duration>,
+    ) {
         let Some(process) = self
             .by_number
             .get_mut(&number)
@@ -151,13 +159,39 @@ impl Processes {
         else {
             return;
         };
-        process.is_shut_down |= cause == EndCause::Shutdown;
+        if cause == EndCause::Shutdown
+            || (cause == EndCause::LostDirector && process.ending.cause().is_none())
+        {
+            process.forced_by.get_or_insert(cause);
+        }
+        let place = process.place;
         let effects = process.ending.on(if immediately {
             Input::KillNow
         } else {
             Input::Terminate
         });
         self.follow(k, number, effects);
+        if let Some(within) = within {
+            let at = k.when(place, k.steady(place) + within);
+            let what = ProcessStep::Grace;
+            k.at(at, Happening::Process { number, what });
+        }
+    }
+
+    /// The guard ends what was started in one life of a place. Answers how many.
+    pub fn end_of_life(&mut self, k: &mut Kernel, place: Place, life: u32) -> usize {
+        let is_of_life =
+            |(_, process): &(&u64, &Process)| process.place == place && process.life == life;
+        let left: Vec<u64> = self
+            .by_number
+            .iter()
+            .filter(is_of_life)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &left {
+            self.is_over(k, *number, None, Some(9));
+        }
+        left.len()
     }
 
     /// Something happens to a process.
@@ -249,11 +283,11 @@ impl Processes {
         let Some(process) = self.by_number.remove(&number) else {
             return;
         };
-        let cause = match process.ending.cause() {
-            None => EndCause::ByItself,
-            Some(_) if process.is_shut_down => EndCause::Shutdown,
-            Some(Cause::TimedOut) => EndCause::TimedOut,
-            Some(Cause::Killed) => EndCause::Killed,
+        let cause = match (process.ending.cause(), process.forced_by) {
+            (None, _) => EndCause::ByItself,
+            (Some(_), Some(cause)) => cause,
+            (Some(Cause::TimedOut), None) => EndCause::TimedOut,
+            (Some(Cause::Killed), None) => EndCause::Killed,
         };
         k.note(format_args!("{} ends {code:?} {signal:?}", process.attempt));
         let end = JobEnd {

@@ -64,6 +64,8 @@ pub fn run(seed: u64, hours: f64, print: bool) -> Verdict {
             ignoring: 200,
             writes: 3,
         },
+        lease: Duration::from_secs(*rng.pick(&[5, 10, 60, 300])),
+        drift: rng.below(10_001),
         print,
     };
     let mut world = World::new(seed, setting);

@@ -4,8 +4,8 @@
 
 use crate::fault::Fault;
 use crate::history::History;
-use crate::invariants::{effect_after_commit, one_start_per_attempt};
-use crate::kernel::Kernel;
+use crate::invariants::{effect_after_commit, no_job_on_two_subagents, one_start_per_attempt};
+use crate::kernel::{Happening, Kernel};
 use crate::moment::Moment;
 use crate::net::{ConnId, Packet, Toward};
 use crate::place::Place;
@@ -14,7 +14,7 @@ use model::{Attempt, EventId, Order, Outcome, Problem, RunId, SubagentCommand, S
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use subagent::{Effect, State, Surroundings};
+use subagent::{Effect, EndCause, Lease, State, Surroundings};
 
 /// What a Subagent's work is done with.
 pub struct Surrounding<'a> {
@@ -47,6 +47,9 @@ pub struct SubagentHost {
     pub state: Option<State>,
     streams: Vec<Stream>,
     numbers: BTreeMap<Attempt, u64>,
+    /// Whether it is planned to look at the lease.
+    is_watching: bool,
+    is_guarded: bool,
 }
 
 impl SubagentHost {
@@ -60,6 +63,8 @@ impl SubagentHost {
             state: None,
             streams,
             numbers,
+            is_watching: false,
+            is_guarded: false,
         }
     }
 
@@ -72,9 +77,11 @@ impl SubagentHost {
             .k
             .note(format_args!("{} starts, life {life}", self.place));
         self.state = Some(State::new(run_id, crate::world::platform()));
+        self.is_watching = false;
+        self.is_guarded = false;
     }
 
-    /// The process is gone; its jobs run on until somebody ends them.
+    /// The process is gone; its jobs run on until its guard ends them.
     pub fn crash(&mut self, k: &mut Kernel, is_silent: bool) {
         if self.state.take().is_none() {
             return;
@@ -85,6 +92,10 @@ impl SubagentHost {
         if !self.is_local {
             k.counts.count(Fault::SubagentCrash);
         }
+        // The guard notices at once, and takes a moment.
+        let (place, life) = (self.place, k.life(self.place));
+        let delay = k.rng.span(1_000, 300_000);
+        k.after(delay, Happening::Guard { place, life });
         k.end_life(self.place, is_silent);
     }
 
@@ -92,7 +103,7 @@ impl SubagentHost {
     pub fn command(
         &mut self,
         around: &mut Surrounding<'_>,
-        coupling: u64,
+        (coupling, number): (u64, u64),
         text: &str,
     ) -> Result<String, String> {
         let Some(state) = &mut self.state else {
@@ -103,6 +114,8 @@ impl SubagentHost {
             Err(error) => return Err(problem_json(&Problem::plain(error.to_string()))),
         };
         let mut effects = Vec::new();
+        wake(state, around.k, self.place, &mut effects);
+        state.renew(coupling, number);
         let answer = state.command(coupling, command, &mut effects);
         around
             .k
@@ -112,9 +125,61 @@ impl SubagentHost {
             ));
         self.act(around, effects);
         self.push(around.k);
+        self.watch(around.k);
         answer
             .map(|answer| json(&answer))
             .map_err(|problem| problem_json(&problem))
+    }
+
+    /// Looks at the lease when it may have ended, and not more often.
+    fn watch(&mut self, k: &mut Kernel) {
+        let Some(state) = &self.state else { return };
+        let (place, life) = (self.place, k.life(self.place));
+        let Some(ends) = state.next_wakeup() else {
+            return;
+        };
+        if !std::mem::replace(&mut self.is_watching, true) {
+            k.at(k.when(place, ends), Happening::Lease { place, life });
+        }
+        let Some(lease) = state.lease() else { return };
+        if !std::mem::replace(&mut self.is_guarded, true) {
+            let at = k.when(place, ends + lease.grace());
+            k.at(at, Happening::Guard { place, life });
+        }
+    }
+
+    /// It is time to look at the lease.
+    pub fn look_at_lease(&mut self, around: &mut Surrounding<'_>) {
+        self.is_watching = false;
+        let Some(state) = &mut self.state else { return };
+        let mut effects = Vec::new();
+        wake(state, around.k, self.place, &mut effects);
+        self.act(around, effects);
+        self.push(around.k);
+        self.watch(around.k);
+    }
+
+    /// The guard looks after a life's jobs, whether or not the Subagent stands still.
+    pub fn guard(&mut self, around: &mut Surrounding<'_>, life: u32) {
+        let place = self.place;
+        let is_gone = around.k.life(place) != life || self.state.is_none();
+        if let Some(state) = self.state.as_ref().filter(|_| !is_gone) {
+            self.is_guarded = false;
+            let now = around.k.steady(place);
+            let silent = state
+                .lease()
+                .is_some_and(|lease| !lease.is_over() && now >= lease.ends() + lease.grace());
+            if !silent {
+                return self.watch(around.k);
+            }
+        }
+        let ended = around.processes.end_of_life(around.k, place, life);
+        if ended > 0 {
+            around.k.counts.count(Fault::Guarded);
+            around
+                .k
+                .note(format_args!("the guard of {place} ends {ended} jobs"));
+        }
     }
 
     /// A stream is asked for.
@@ -171,9 +236,11 @@ impl SubagentHost {
                     attempt,
                     immediately,
                     cause,
+                    within,
                 } => {
                     if let Some(number) = self.numbers.get(&attempt) {
-                        around.processes.end(around.k, *number, immediately, cause);
+                        let k = &mut *around.k;
+                        around.processes.end(k, *number, immediately, cause, within);
                     }
                 }
                 Effect::End { .. } => {}
@@ -202,6 +269,9 @@ impl SubagentHost {
                     .processes
                     .start(k, around.manners, self.place, attempt, &plan);
                 self.numbers.insert(attempt.clone(), number);
+                around
+                    .k
+                    .check(no_job_on_two_subagents::check(around.processes));
             }
             Err(problem) => self.ended(around, attempt, Outcome::disrupted(problem)),
         }
@@ -248,7 +318,25 @@ impl SubagentHost {
                     SubagentEvent::OrderStdoutWritten { attempt, chunk }
                 });
             }
-            Notice::Ended { attempt, job, end } => self.ended(around, &attempt, end.outcome(&job)),
+            Notice::Ended {
+                attempt,
+                job,
+                mut end,
+            } => {
+                // The guard has ended the jobs of a Subagent that stood still; it learns of that when it goes on.
+                let now = around.k.steady(self.place);
+                let is_lost = |state: &State| {
+                    let lease = state.lease();
+                    lease.is_some_and(|lease| lease.is_over() || now >= lease.ends())
+                };
+                if end.cause == EndCause::ByItself
+                    && end.signal.is_some()
+                    && self.state.as_ref().is_some_and(is_lost)
+                {
+                    end.cause = EndCause::LostDirector;
+                }
+                self.ended(around, &attempt, end.outcome(&job));
+            }
         }
         self.push(around.k);
     }
@@ -259,6 +347,16 @@ impl SubagentHost {
         let mut effects = Vec::new();
         state.on_ended(attempt, outcome, &mut effects);
         self.act(around, effects);
+    }
+}
+
+/// Time has gone on.
+fn wake(state: &mut State, k: &mut Kernel, place: Place, effects: &mut Vec<Effect>) {
+    let was_over = state.lease().is_some_and(Lease::is_over);
+    state.wake(k.steady(place), effects);
+    if !was_over && state.lease().is_some_and(Lease::is_over) {
+        k.counts.count(Fault::LeaseEnd);
+        k.note(format_args!("the lease at {place} has ended"));
     }
 }
 

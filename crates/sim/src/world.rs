@@ -37,6 +37,10 @@ pub struct Setting {
     pub weather: Weather,
     /// How jobs behave.
     pub manners: Manners,
+    /// The lease that Subagents are given.
+    pub lease: Duration,
+    /// By so many millionths the steady clocks are wrong at most.
+    pub drift: u64,
     /// Whether the trace is printed.
     pub print: bool,
 }
@@ -55,6 +59,8 @@ impl Setting {
             ignoring: 0,
             writes: 2,
         },
+        lease: Duration::from_mins(1),
+        drift: 0,
         print: false,
     };
 }
@@ -135,7 +141,7 @@ impl World {
         let k = Kernel::new(seed, setting.print);
         let state = controller::State::new(ControllerId::new("Controller"), BTreeSet::new());
         let agents = (0..setting.layout.agents)
-            .map(|index| AgentHost::new(index, agent_machine(index, 0)))
+            .map(|index| AgentHost::new(index, agent_machine(index, 0), setting.lease))
             .collect();
         let subagents = setting.layout.subagents().into_iter().enumerate();
         let subagents = subagents
@@ -156,6 +162,12 @@ impl World {
         };
         world.k.begin_life(Place::Client);
         world.k.weather = setting.weather;
+        for place in world.places() {
+            let drift = world.k.rng.between(0, 2 * setting.drift);
+            let drift =
+                i64::try_from(drift).unwrap_or(0) - i64::try_from(setting.drift).unwrap_or(0);
+            world.k.drifts.insert(place, drift);
+        }
         for place in world.places() {
             world.restart(place);
         }
@@ -261,6 +273,7 @@ impl World {
             } => return self.restart(*place),
             Happening::Node { place, life, .. }
             | Happening::Driver { place, life, .. }
+            | Happening::Lease { place, life }
             | Happening::Noticed { place, life, .. } => {
                 let standing = self.k.standing(*place);
                 if !standing.is_up || standing.life != *life {
@@ -269,6 +282,7 @@ impl World {
                 Some(*place)
             }
             Happening::Process { .. }
+            | Happening::Guard { .. }
             | Happening::Fault(_)
             | Happening::Client(_)
             | Happening::Look => None,
@@ -291,6 +305,18 @@ impl World {
                 Place::Client | Place::Subagent(_) => {}
             },
             Happening::Process { number, what } => self.processes.step(&mut self.k, number, what),
+            Happening::Lease { place, .. } => {
+                if let Place::Subagent(index) = place {
+                    let (subagent, mut around) = self.subagent(index);
+                    subagent.look_at_lease(&mut around);
+                }
+            }
+            Happening::Guard { place, life } => {
+                if let Place::Subagent(index) = place {
+                    let (subagent, mut around) = self.subagent(index);
+                    subagent.guard(&mut around, life);
+                }
+            }
             Happening::Noticed { place, what, .. } => {
                 if let Place::Subagent(index) = place {
                     let (subagent, mut around) = self.subagent(index);
@@ -580,6 +606,7 @@ impl World {
     fn look(&mut self) {
         let checks = [
             invariants::order_in_one_place::check(self),
+            invariants::no_job_on_two_subagents::check(&self.processes),
             invariants::legal_transitions::check(self),
             invariants::due_orders_start::check(self),
             invariants::progress::check(self),

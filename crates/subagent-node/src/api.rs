@@ -23,6 +23,9 @@ const COMMAND_LIMIT: usize = 64 << 20;
 struct CommandQuery {
     #[serde(default)]
     coupling: u64,
+    /// Counts the requests of the coupling.
+    #[serde(default)]
+    number: u64,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +67,15 @@ pub(crate) fn problem_response(problem: model::Problem) -> Response {
 async fn overview(State(subagent): State<Subagent>) -> Response {
     let (id, agent) = subagent.owner().unzip();
     let platform = crate::platform_info();
+    let director = subagent.director().map(|director| {
+        serde_json::json!({
+            "coupling": director.coupling,
+            "heardAt": director.heard_at,
+            "silence": model::Seconds(director.silence),
+            "leaseEndsAt": director.lease_ends_at,
+            "isLost": director.is_lost,
+        })
+    });
     Json(serde_json::json!({
         "TYPE": "SubagentOverview",
         "subagentId": id,
@@ -72,6 +84,7 @@ async fn overview(State(subagent): State<Subagent>) -> Response {
         "version": platform.version,
         "hostname": platform.hostname,
         "processCount": subagent.running(),
+        "director": director,
     }))
     .into_response()
 }
@@ -81,7 +94,7 @@ async fn command(
     Query(query): Query<CommandQuery>,
     JsonBody(command): JsonBody<SubagentCommand>,
 ) -> Response {
-    match subagent.command(query.coupling, command) {
+    match subagent.command(query.coupling, query.number, command) {
         Ok(answer) => Json(answer).into_response(),
         Err(problem) => problem_response(problem),
     }

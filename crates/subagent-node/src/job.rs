@@ -8,7 +8,7 @@ use process::{Cause, Ending, Event, ExitStatus, Input, Launch, OutputSettings, R
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use subagent::{EndCause, JobEnd, JobPlan, Surroundings, plan};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,19 +21,25 @@ const ERROR_LINE_MAX: usize = 4096;
 pub(crate) struct Control {
     pub(crate) immediately: bool,
     pub(crate) cause: EndCause,
+    /// SIGKILL so long after SIGTERM at the latest.
+    pub(crate) within: Option<Duration>,
 }
 
 impl Control {
-    /// This wish and an earlier one that may not have been followed yet: the harder one counts, and a shutdown stays one.
+    /// This wish and an earlier one that may not have been followed yet: the harder one counts, and a shutdown stays one, as does
+    /// the loss of the Director.
     pub(crate) fn joined(self, earlier: Option<Control>) -> Control {
         let Some(earlier) = earlier else { return self };
         Control {
             immediately: self.immediately || earlier.immediately,
-            cause: if earlier.cause == EndCause::Shutdown {
-                earlier.cause
-            } else {
-                self.cause
+            cause: match (earlier.cause, self.cause) {
+                // Whoever wanted it ended before its Director was lost has got what he wanted.
+                (EndCause::Shutdown | EndCause::LostDirector, _) | (_, EndCause::LostDirector) => {
+                    earlier.cause
+                }
+                _ => self.cause,
             },
+            within: self.within.or(earlier.within),
         }
     }
 }
@@ -120,6 +126,10 @@ async fn execute(
             EndCause::Shutdown => Outcome::process_lost(Problem::new(
                 "SubagentShutDownBeforeProcessStart",
                 "the Subagent was shut down before the process was started",
+            )),
+            EndCause::LostDirector => Outcome::process_lost(Problem::new(
+                "ProcessKilledDueToLostDirector",
+                "the Director was lost before the process was started",
             )),
             EndCause::ByItself | EndCause::Killed | EndCause::TimedOut => Outcome::Killed {
                 outcome: Box::new(Outcome::failed(problem.to_string())),
@@ -216,7 +226,8 @@ struct Watched {
     ending: Ending,
     timeout_at: Option<Instant>,
     grace_at: Option<Instant>,
-    shut_down: bool,
+    /// Why it was ended first, if that was no operator's and no timeout's doing.
+    forced_by: Option<EndCause>,
     error_line: ErrorLine,
 }
 
@@ -228,7 +239,7 @@ impl Watched {
             ending,
             timeout_at: None,
             grace_at: None,
-            shut_down: false,
+            forced_by: None,
             error_line: ErrorLine::default(),
         };
         watched.follow(effects);
@@ -263,11 +274,15 @@ impl Watched {
                 () = released, if !has_room => {}
             }
         };
-        let cause = match self.ending.cause() {
-            None => EndCause::ByItself,
-            Some(_) if self.shut_down => EndCause::Shutdown,
-            Some(Cause::TimedOut) => EndCause::TimedOut,
-            Some(Cause::Killed) => EndCause::Killed,
+        let cause = match (self.ending.cause(), self.forced_by) {
+            // The guard ends the jobs of a Subagent that stands still; it learns of that when it goes on.
+            (None, _) if status.signal.is_some() && subagent.has_lost_director() => {
+                EndCause::LostDirector
+            }
+            (None, _) => EndCause::ByItself,
+            (Some(_), Some(cause)) => cause,
+            (Some(Cause::TimedOut), None) => EndCause::TimedOut,
+            (Some(Cause::Killed), None) => EndCause::Killed,
         };
         (status, cause, self.error_line.last())
     }
@@ -284,13 +299,21 @@ impl Watched {
     }
 
     fn on_control(&mut self, control: Control) {
-        self.shut_down |= control.cause == EndCause::Shutdown;
+        if control.cause == EndCause::Shutdown
+            || (control.cause == EndCause::LostDirector && self.ending.cause().is_none())
+        {
+            self.forced_by.get_or_insert(control.cause);
+        }
         let effects = self.ending.on(if control.immediately {
             Input::KillNow
         } else {
             Input::Terminate
         });
         self.follow(effects);
+        if let Some(within) = control.within {
+            let at = Instant::now() + within;
+            self.grace_at = Some(self.grace_at.map_or(at, |grace| grace.min(at)));
+        }
     }
 
     fn on_alarm(&mut self) {

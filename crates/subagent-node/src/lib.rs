@@ -8,6 +8,7 @@
 mod api;
 mod gate;
 mod job;
+mod lease;
 mod link;
 mod meter;
 mod program;
@@ -16,8 +17,10 @@ mod service;
 mod settings;
 
 pub use gate::{Gate, TokenFileError, token_of_file};
-pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink};
+pub use lease::DirectorSeen;
+pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink, Taken};
 pub use meter::{METERING_PERIOD, Meter};
+pub use process::{GuardProgram, guard};
 pub use run::{Exit, RunError, run, warn_of};
 pub use service::{OpenError, Subagent, platform_info};
 pub use settings::{JobSettings, SubagentSettings};

@@ -4,7 +4,7 @@
 
 use crate::Subagent;
 use model::{
-    AgentPath, Attempt, ControllerId, EventId, Metering, PlatformInfo, Problem, RunId,
+    AgentPath, Attempt, ControllerId, EventId, Metering, PlatformInfo, Problem, RunId, Seconds,
     SubagentAnswer, SubagentCommand, SubagentId, SubagentStamped,
 };
 use net::{Client, ClientError, NdjsonStream, Pace};
@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A Subagent's stream counts as broken after this silence.
+/// A Subagent's stream counts as broken after this silence, or after half of the lease.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// So many heartbeats of its stream fit into that silence.
+const HEARTBEATS: u32 = 10;
 /// The distance between two chunks of a strong flow of events.
 const PACE: Duration = Duration::from_millis(2);
 /// Events per second that are a strong flow: some 1000 jobs. One job after another makes fewer and never waits.
@@ -93,7 +94,32 @@ pub struct LocalLink(pub Subagent);
 
 /// A Subagent behind HTTP.
 #[derive(Clone)]
-pub struct RemoteLink(pub Client);
+pub struct RemoteLink {
+    /// How it is reached.
+    pub client: Client,
+    /// The lease that it is given.
+    pub lease: Duration,
+}
+
+impl RemoteLink {
+    /// It counts as silent after this time.
+    pub fn patience(lease: Duration) -> Duration {
+        IDLE_TIMEOUT.min(lease / 2)
+    }
+}
+
+/// What a Subagent has answered to its dedication.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The identity of its life.
+    pub run_id: RunId,
+    /// Its machine.
+    pub platform: Option<PlatformInfo>,
+    /// Its report begins behind this event.
+    pub begins_after: EventId,
+    /// The number of the coupling that may follow.
+    pub coupling: u64,
+}
 
 /// A stream of events.
 pub enum Events {
@@ -118,19 +144,27 @@ pub enum Events {
 }
 
 impl SubagentLink {
+    /// The lease that the Subagent is given; the Director's own needs none.
+    pub fn lease(&self) -> Option<Duration> {
+        match self {
+            SubagentLink::Local(_) => None,
+            SubagentLink::Remote(RemoteLink { lease, .. }) => Some(*lease),
+        }
+    }
+
     async fn send(
         &self,
-        coupling: u64,
+        (coupling, number): (u64, u64),
         command: SubagentCommand,
     ) -> Result<SubagentAnswer, LinkError> {
         let answer = match self {
             SubagentLink::Local(LocalLink(subagent)) => subagent
-                .command(coupling, command)
+                .command(coupling, number, command)
                 .map_err(LinkError::Refused)?,
-            SubagentLink::Remote(RemoteLink(client)) => {
+            SubagentLink::Remote(RemoteLink { client, .. }) => {
                 client
                     .post_json(
-                        &format!("/subagent/api/command?coupling={coupling}"),
+                        &format!("/subagent/api/command?coupling={coupling}&number={number}"),
                         &command,
                     )
                     .await?
@@ -153,32 +187,35 @@ impl SubagentLink {
         }
     }
 
-    /// Takes the Subagent for the Agent; answers the identity of its life, its machine and behind which event its report begins.
+    /// Takes the Subagent for the Agent.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "every other answer is a wrong one"
     )]
-    pub async fn dedicate(
-        &self,
-        me: &Linked,
-    ) -> Result<(RunId, Option<PlatformInfo>, EventId), LinkError> {
+    pub async fn dedicate(&self, me: &Linked) -> Result<Taken, LinkError> {
         let command = SubagentCommand::DedicateSubagent {
             subagent_id: me.subagent_id.clone(),
             agent_path: me.agent_path.clone(),
             agent_run_id: me.agent_run_id.clone(),
             controller_id: me.controller_id.clone(),
         };
-        match self.send(0, command).await? {
+        match self.send((0, 0), command).await? {
             SubagentAnswer::Dedicated {
                 subagent_run_id,
                 platform_info,
                 subagent_event_id,
-            } => Ok((subagent_run_id, platform_info, subagent_event_id)),
+                coupling,
+            } => Ok(Taken {
+                run_id: subagent_run_id,
+                platform: platform_info,
+                begins_after: subagent_event_id,
+                coupling,
+            }),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Couples; answers the number of the coupling and the attempts that the Subagent knows.
+    /// Couples under the number of the dedication before; answers the attempts that the Subagent knows.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "every other answer is a wrong one"
@@ -186,24 +223,24 @@ impl SubagentLink {
     pub async fn couple(
         &self,
         id: &SubagentId,
-        run_id: &RunId,
+        taken: &Taken,
         after: EventId,
-    ) -> Result<(u64, Vec<Attempt>), LinkError> {
+    ) -> Result<Vec<Attempt>, LinkError> {
         let command = SubagentCommand::CoupleDirector {
             subagent_id: id.clone(),
-            subagent_run_id: run_id.clone(),
+            subagent_run_id: taken.run_id.clone(),
             event_id: after,
+            coupling: taken.coupling,
+            lease: self.lease().map(Seconds),
         };
-        match self.send(0, command).await? {
-            SubagentAnswer::Coupled { attempts, version } => {
-                let number = version.as_str().parse().unwrap_or(0);
-                Ok((number, attempts))
-            }
+        match self.send((0, 0), command).await? {
+            SubagentAnswer::Coupled { attempts, .. } => Ok(attempts),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Sends commands within a coupling, as one batch; answers each.
+    /// Sends commands within a coupling, as one batch; answers each. `number` counts the requests of the coupling from 1; one is
+    /// sent when the one before has been answered.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "every other answer is a wrong one"
@@ -211,10 +248,11 @@ impl SubagentLink {
     pub async fn commands(
         &self,
         coupling: u64,
+        number: u64,
         commands: Vec<SubagentCommand>,
     ) -> Result<Vec<SubagentAnswer>, LinkError> {
         match self
-            .send(coupling, SubagentCommand::Batch { commands })
+            .send((coupling, number), SubagentCommand::Batch { commands })
             .await?
         {
             SubagentAnswer::Batch { responses } => Ok(responses),
@@ -231,14 +269,15 @@ impl SubagentLink {
                 after,
                 pace: pace(PACE),
             }),
-            SubagentLink::Remote(RemoteLink(client)) => {
-                let heartbeat = HEARTBEAT.as_secs();
+            SubagentLink::Remote(RemoteLink { client, lease }) => {
+                let patience = RemoteLink::patience(*lease);
+                let heartbeat = (patience / HEARTBEATS).as_secs_f64();
                 let path = format!(
                     "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&pace={}",
                     PACE.as_secs_f64()
                 );
                 Ok(Events::Remote {
-                    stream: client.get_stream(&path, IDLE_TIMEOUT).await?,
+                    stream: client.get_stream(&path, patience).await?,
                     metering: None,
                 })
             }
@@ -248,7 +287,7 @@ impl SubagentLink {
     /// Shuts the Subagent down.
     pub async fn shut_down(&self, signal: Option<Arc<str>>) -> Result<(), LinkError> {
         self.send(
-            0,
+            (0, 0),
             SubagentCommand::ShutDown {
                 process_signal: signal,
                 restart: false,

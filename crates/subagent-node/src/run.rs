@@ -64,6 +64,7 @@ pub async fn run(
     let (data, jobs) = (settings.data.clone(), settings.jobs.clone());
     let (subagent, leftovers) = Subagent::open(&data, &data.join("work"), run_id.clone(), jobs)?;
     warn_of(&leftovers);
+    subagent.watch_lease();
     let router = crate::api::router(subagent.clone(), &Gate::new(Role::Agent, &token));
     let url = server.url();
     tracing::info!(%url, %run_id, "the Subagent is ready");
@@ -75,7 +76,7 @@ pub async fn run(
         () = stop.cancelled() => {
             let signal: Arc<str> = "SIGTERM".into();
             let shut_down = SubagentCommand::ShutDown { process_signal: Some(signal), restart: false };
-            if let Err(problem) = subagent.command(0, shut_down) {
+            if let Err(problem) = subagent.command(0, 0, shut_down) {
                 tracing::error!(%problem, "the Subagent cannot be shut down in order");
             }
             subagent.ended().await

@@ -3,13 +3,14 @@
 //! Always: the state is touched for moments only; jobs run in tasks of their own and come back through here.
 
 use crate::job::{self, Control};
+use crate::lease::LeaseWatch;
 use crate::program::Programs;
 use crate::settings::JobSettings;
 use model::{
     Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand,
     SubagentEvent, SubagentStamped,
 };
-use process::{Leftovers, ScriptFiles, TempFiles, Ward};
+use process::{Guard, Leftovers, ScriptFiles, TempFiles, Ward};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ pub enum OpenError {
     /// The ward over the processes.
     #[error(transparent)]
     Ward(#[from] process::OpenError),
+    /// The process that ends the jobs when this one cannot.
+    #[error("cannot start the guard of the jobs: {0}")]
+    Guard(#[source] io::Error),
 }
 
 /// A running Subagent.
@@ -56,6 +60,7 @@ pub(crate) struct Inner {
     /// The Director has confirmed something: writers that wait for room look again.
     pub(crate) released: Notify,
     ended: watch::Sender<Option<bool>>,
+    pub(crate) leases: LeaseWatch,
 }
 
 /// The machine this runs on.
@@ -119,7 +124,14 @@ impl Subagent {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
+        let guard = settings
+            .guard
+            .clone()
+            .map(|program| Guard::start(program, &absolute(work_dir.to_owned())))
+            .transpose()
+            .map_err(OpenError::Guard)?;
         let inner = Inner {
+            leases: LeaseWatch::new(guard),
             state: Mutex::new(State::new(run_id, platform_info())),
             ward,
             scripts,
@@ -140,16 +152,21 @@ impl Subagent {
         Ok((Subagent(Arc::new(inner)), leftovers))
     }
 
-    /// Follows a command. See [`State::command`]. Must be called within the runtime: jobs are started as its tasks.
+    /// Follows a command. See [`State::command`]. Must be called within the runtime: jobs are started as its tasks. `number`
+    /// counts the requests of the coupling from 1; with 0 nothing is said about the Director's being there.
     pub fn command(
         &self,
         coupling: u64,
+        number: u64,
         command: SubagentCommand,
     ) -> Result<SubagentAnswer, Problem> {
         let mut effects = Vec::new();
         let answer = {
             let mut state = self.0.state();
+            self.0.leases.wake(&mut state, &mut effects);
+            state.renew(coupling, number);
             let answer = state.command(coupling, command, &mut effects);
+            self.0.leases.changed(&state);
             self.0.tell_reported(&state);
             answer
         };
@@ -260,7 +277,7 @@ impl Inner {
             .send_if_modified(|last| std::mem::replace(last, newest) != newest);
     }
 
-    fn act(self: Arc<Self>, effects: Vec<Effect>) {
+    pub(crate) fn act(self: Arc<Self>, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Start { attempt, order, .. } => {
@@ -272,9 +289,14 @@ impl Inner {
                     attempt,
                     immediately,
                     cause,
+                    within,
                 } => {
                     if let Some(control) = self.controls().get(&attempt) {
-                        let wish = Control { immediately, cause };
+                        let wish = Control {
+                            immediately,
+                            cause,
+                            within,
+                        };
                         control.send_modify(|known| *known = Some(wish.joined(*known)));
                     }
                 }
@@ -289,6 +311,15 @@ impl Inner {
         let mut state = self.state();
         state.on_output(event);
         self.tell_reported(&state);
+    }
+
+    /// Whether the Director has been silent for longer than its lease, as far as the clock goes.
+    pub(crate) fn has_lost_director(&self) -> bool {
+        let state = self.state();
+        let now = process::steady_time();
+        state
+            .lease()
+            .is_some_and(|lease| lease.is_over() || now >= lease.ends())
     }
 
     pub(crate) fn has_room(&self) -> bool {

@@ -22,6 +22,9 @@ pub struct JobSettings {
     pub output_buffer: ByteSize,
     /// Control groups: used where the host has them; `false` never uses them. Since 0.1.
     pub cgroups: bool,
+    /// The program of the guard, which ends the jobs when this process cannot. Not an operator's to set.
+    #[serde(skip)]
+    pub guard: Option<process::GuardProgram>,
 }
 
 impl Default for JobSettings {
@@ -34,6 +37,7 @@ impl Default for JobSettings {
             output_characters: 8 * 1024,
             output_buffer: ByteSize(16 * 1024 * 1024),
             cgroups: true,
+            guard: None,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The attempts that a Subagent runs or has run, and the commands of its Director.
 //!
 //! Always: an attempt is here from its start until the Director has confirmed its end; while it is here, a repeated start
-//! is answered as done. A Director couples before it orders anything; its earlier connections are refused from then on.
+//! is answered as done. A Director couples before it orders anything; its earlier connections are refused from then on, and
+//! all of them when its lease has ended: then its jobs are ended, too.
 
-use crate::{EndCause, Report};
+use crate::{EndCause, Lease, Report};
 use expr::NamedValues;
 use model::{
     AgentPath, Attempt, ControllerId, EventId, Item, ItemBody, ItemKey, JobResource,
@@ -12,6 +13,10 @@ use model::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// So many dedications may wait for their coupling: late ones do not disturb a new one.
+const DEDICATIONS: usize = 16;
 
 /// What the shell does after a command has been answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +38,8 @@ pub enum Effect {
         immediately: bool,
         /// Why.
         cause: EndCause,
+        /// SIGKILL so long after SIGTERM at the latest.
+        within: Option<Duration>,
     },
     /// All jobs have ended and the Subagent is to end.
     End {
@@ -73,6 +80,11 @@ pub struct State {
     /// Jobs of the former life are still being ended.
     is_leaving: bool,
     coupling: u64,
+    /// When which coupling was offered, and which was offered last.
+    offers: BTreeMap<u64, Duration>,
+    offered: u64,
+    lease: Option<Lease>,
+    now: Duration,
     attempts: BTreeMap<Attempt, Phase>,
     running: usize,
     workflows: BTreeMap<WorkflowId, Arc<Workflow>>,
@@ -91,6 +103,10 @@ impl State {
             former_lives: BTreeSet::new(),
             is_leaving: false,
             coupling: 0,
+            offers: BTreeMap::new(),
+            offered: 0,
+            lease: None,
+            now: Duration::ZERO,
             attempts: BTreeMap::new(),
             running: 0,
             workflows: BTreeMap::new(),
@@ -144,6 +160,52 @@ impl State {
         self.coupling
     }
 
+    /// What its Director has agreed to, if it is one that may be lost.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Time has gone on to `now`, counted from any fixed beginning by a clock that never jumps. To be told before everything
+    /// else, and at [`State::next_wakeup`]. A lease that has ended ends its jobs.
+    pub fn wake(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        let Some(lease) = &mut self.lease else { return };
+        if !lease.look(self.now) {
+            return;
+        }
+        let within = Some(lease.grace());
+        effects.extend(self.running_attempts().map(|attempt| Effect::Kill {
+            attempt: attempt.clone(),
+            immediately: false,
+            cause: EndCause::LostDirector,
+            within,
+        }));
+    }
+
+    /// When it is time for [`State::wake`].
+    pub fn next_wakeup(&self) -> Option<Duration> {
+        let lease = self.lease.as_ref().filter(|lease| !lease.is_over())?;
+        Some(lease.ends())
+    }
+
+    /// A request of this number of the coupling has come: its Director is there.
+    pub fn renew(&mut self, coupling: u64, number: u64) {
+        let now = self.now;
+        if coupling == self.coupling
+            && let Some(lease) = &mut self.lease
+        {
+            lease.renew(number, now);
+        }
+    }
+
+    fn running_attempts(&self) -> impl Iterator<Item = &Attempt> {
+        let running = self
+            .attempts
+            .iter()
+            .filter(|(_, phase)| **phase == Phase::Running);
+        running.map(|(attempt, _)| attempt)
+    }
+
     /// Follows a command of the Director. `coupling` is the number that the Director was given when it coupled; `0` goes
     /// with the commands that come before.
     pub fn command(
@@ -172,7 +234,12 @@ impl State {
                 subagent_id,
                 subagent_run_id,
                 event_id,
-            } => self.couple(&subagent_id, &subagent_run_id, event_id),
+                coupling,
+                lease,
+            } => {
+                let offer = (coupling, lease.map(|lease| lease.0));
+                self.couple(&subagent_id, &subagent_run_id, event_id, offer)
+            }
             SubagentCommand::ShutDown {
                 process_signal,
                 restart,
@@ -212,6 +279,7 @@ impl State {
                         attempt,
                         immediately,
                         cause: EndCause::Killed,
+                        within: None,
                     });
                 }
                 Ok(SubagentAnswer::Accepted)
@@ -285,22 +353,28 @@ impl State {
     /// The Agent has been reset or its log is lost: its former life is refused from now on, and nobody waits for its jobs.
     fn leave_former_life(&mut self, effects: &mut Vec<Effect>) {
         self.is_leaving = true;
-        self.coupling += 1;
+        self.offered += 1;
+        self.coupling = self.offered;
+        self.offers.clear();
+        self.lease = None;
         self.workflows.clear();
         self.job_resources.clear();
-        let running = self
-            .attempts
-            .iter()
-            .filter(|(_, phase)| **phase == Phase::Running);
-        effects.extend(running.map(|(attempt, _)| Effect::Kill {
+        effects.extend(self.running_attempts().map(|attempt| Effect::Kill {
             attempt: attempt.clone(),
             immediately: true,
             cause: EndCause::Killed,
+            within: None,
         }));
     }
 
-    fn dedicated(&self) -> SubagentAnswer {
+    fn dedicated(&mut self) -> SubagentAnswer {
+        self.offered += 1;
+        self.offers.insert(self.offered, self.now);
+        while self.offers.len() > DEDICATIONS {
+            self.offers.pop_first();
+        }
         SubagentAnswer::Dedicated {
+            coupling: self.offered,
             subagent_run_id: self.run_id.clone(),
             subagent_event_id: self.report.torn(),
             platform_info: Some(self.platform.clone()),
@@ -312,6 +386,7 @@ impl State {
         subagent_id: &SubagentId,
         run_id: &RunId,
         after: EventId,
+        (coupling, lease): (u64, Option<Duration>),
     ) -> Result<SubagentAnswer, Problem> {
         let Some(known) = &self.dedication else {
             return Err(Problem::new(
@@ -340,10 +415,25 @@ impl State {
             );
             return Err(Problem::new("UnknownEventId", message));
         }
+        if coupling < self.coupling {
+            return Err(outdated());
+        }
+        if coupling > self.coupling {
+            let Some(offered) = self.offers.get(&coupling) else {
+                return Err(outdated());
+            };
+            // Counted from the answer that the Director had before it asked for this: it may have asked long ago.
+            let lease = lease.map(|length| Lease::new(length, *offered, self.now));
+            if lease.as_ref().is_some_and(Lease::is_over) {
+                return Err(outdated());
+            }
+            self.lease = lease;
+            self.coupling = coupling;
+            self.offers.retain(|number, _| *number > coupling);
+        }
         // What the Director follows from here on is in its log up to here, so it is confirmed: an attempt that has ended
         // before must not answer for a new one of the same name.
         self.release(after);
-        self.coupling += 1;
         Ok(SubagentAnswer::Coupled {
             attempts: self.attempts.keys().cloned().collect(),
             version: model::VersionId::new(self.coupling.to_string()),
@@ -351,13 +441,16 @@ impl State {
     }
 
     fn check_coupling(&self, coupling: u64) -> Result<(), Problem> {
-        if coupling == self.coupling && coupling > 0 {
-            return Ok(());
+        if coupling != self.coupling || coupling == 0 {
+            return Err(outdated());
         }
-        Err(Problem::new(
-            "SubagentNotCoupled",
-            "the Director has coupled anew since this command was sent",
-        ))
+        if self.lease.as_ref().is_some_and(Lease::is_over) {
+            return Err(Problem::new(
+                "SubagentNotCoupled",
+                "the Director was silent for longer than its lease; its jobs are being ended, and it has to couple anew",
+            ));
+        }
+        Ok(())
     }
 
     fn attach(&mut self, key: &ItemKey, item: &SignedText) -> Result<SubagentAnswer, Problem> {
@@ -434,14 +527,11 @@ impl State {
             });
         }
         if let Some(immediately) = immediately {
-            let running = self
-                .attempts
-                .iter()
-                .filter(|(_, phase)| **phase == Phase::Running);
-            effects.extend(running.map(|(attempt, _)| Effect::Kill {
+            effects.extend(self.running_attempts().map(|attempt| Effect::Kill {
                 attempt: attempt.clone(),
                 immediately,
                 cause: EndCause::Shutdown,
+                within: None,
             }));
         }
         self.close_if_done(effects);
@@ -460,4 +550,11 @@ impl State {
             });
         }
     }
+}
+
+fn outdated() -> Problem {
+    Problem::new(
+        "SubagentNotCoupled",
+        "the Director has coupled anew, or not at all, since this command was sent",
+    )
 }

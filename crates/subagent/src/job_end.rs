@@ -14,6 +14,8 @@ pub enum EndCause {
     TimedOut,
     /// The Subagent was shut down.
     Shutdown,
+    /// The Director was silent for longer than its lease.
+    LostDirector,
 }
 
 /// What is known about the end of a process.
@@ -95,6 +97,13 @@ impl JobEnd {
                 Problem::new(
                     "ProcessKilledDueToSubagentShutdown",
                     "the job was killed because its Subagent was shut down",
+                )
+                .with("outcome", outcome),
+            ),
+            EndCause::LostDirector => Outcome::process_lost(
+                Problem::new(
+                    "ProcessKilledDueToLostDirector",
+                    "the job was killed because its Director was silent for longer than its lease",
                 )
                 .with("outcome", outcome),
             ),

@@ -8,7 +8,7 @@
 use expr::Value;
 use model::{
     AgentPath, Attempt, ControllerId, EventId, ItemKey, Job, Order, Outcome, PlatformInfo, RunId,
-    SignedText, SubagentAnswer, SubagentCommand, SubagentEvent, WorkflowId,
+    Seconds, SignedText, SubagentAnswer, SubagentCommand, SubagentEvent, WorkflowId,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ use subagent::{Effect, EndCause, JobEnd, PlannedProgram, State, Surroundings, pl
 struct World {
     state: State,
     coupling: u64,
+    /// In milliseconds.
+    lease: Option<u64>,
     effects: Vec<Effect>,
 }
 
@@ -31,6 +33,7 @@ fn subagent() -> World {
     let mut world = World {
         state: State::new(RunId::new("life-1"), platform),
         coupling: 0,
+        lease: None,
         effects: Vec::new(),
     };
     world.dedicate("ALFA").unwrap();
@@ -50,10 +53,19 @@ impl World {
     }
 
     fn couple(&mut self) -> Result<(), model::Problem> {
+        let Ok(SubagentAnswer::Dedicated { coupling, .. }) = self.dedicate("ALFA") else {
+            panic!("it belongs to somebody else");
+        };
+        self.couple_as(coupling)
+    }
+
+    fn couple_as(&mut self, coupling: u64) -> Result<(), model::Problem> {
         let command = SubagentCommand::CoupleDirector {
             subagent_id: "S".into(),
             subagent_run_id: self.state.run_id().clone(),
             event_id: self.state.report().torn(),
+            coupling,
+            lease: self.lease.map(Seconds::from_millis),
         };
         self.state.command(0, command, &mut self.effects)?;
         self.coupling = self.state.coupling();
@@ -183,6 +195,8 @@ fn a_restarted_subagent_says_that_it_belongs_to_nobody() {
         subagent_id: "S".into(),
         subagent_run_id: RunId::new("life-1"),
         event_id: EventId(7),
+        coupling: 1,
+        lease: None,
     };
     assert!(
         state
@@ -218,7 +232,8 @@ fn s141_a_kill_goes_to_the_running_attempt_and_to_no_other() {
         [&Effect::Kill {
             attempt: attempt(2),
             immediately: false,
-            cause: EndCause::Killed
+            cause: EndCause::Killed,
+            within: None,
         }]
     );
 }
@@ -270,6 +285,7 @@ fn a_shutdown_with_sigkill_kills_what_runs() {
         attempt: attempt(1),
         immediately: true,
         cause: EndCause::Shutdown,
+        within: None,
     };
     assert!(world.effects.contains(&kill));
     let unknown = SubagentCommand::ShutDown {
@@ -513,10 +529,15 @@ fn coupling_confirms_what_the_director_has_so_an_ended_attempt_does_not_answer_f
     world
         .state
         .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
+    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+        panic!("it belongs to somebody else");
+    };
     let command = SubagentCommand::CoupleDirector {
         subagent_id: "S".into(),
         subagent_run_id: world.state.run_id().clone(),
         event_id: world.state.report().last(),
+        coupling,
+        lease: None,
     };
     world.state.command(0, command, &mut world.effects).unwrap();
     world.coupling = world.state.coupling();
@@ -564,12 +585,14 @@ fn s78_the_agents_next_life_takes_the_subagent_when_the_jobs_of_the_former_one_h
     world
         .state
         .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut effects);
-    dedicate(&mut world, "next-life").unwrap();
+    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = dedicate(&mut world, "next-life") else {
+        panic!("the former life's jobs have ended");
+    };
     assert!(
         world.state.report().is_empty(),
         "what the former life's jobs said is for nobody"
     );
-    world.couple().unwrap();
+    world.couple_as(coupling).unwrap();
     let before = starts(&world.effects);
     world.start(1).unwrap();
     assert_eq!(
@@ -581,5 +604,139 @@ fn s78_the_agents_next_life_takes_the_subagent_when_the_jobs_of_the_former_one_h
         dedicate(&mut world, "agent-life")
             .unwrap_err()
             .is("SubagentAlreadyDedicated")
+    );
+}
+
+const SECOND: u64 = 1000;
+
+impl World {
+    /// Coupled with a lease of a minute, all at once.
+    fn under_lease() -> World {
+        let mut world = subagent();
+        world.lease = Some(60 * SECOND);
+        world.couple().unwrap();
+        world
+    }
+
+    fn time_is(&mut self, millis: u64) {
+        self.state
+            .wake(Duration::from_millis(millis), &mut self.effects);
+    }
+
+    fn hears(&mut self, number: u64) {
+        self.state.renew(self.coupling, number);
+    }
+
+    fn kills(&self) -> Vec<(u32, EndCause, Option<Duration>)> {
+        let kill = |effect: &Effect| match effect {
+            Effect::Kill {
+                attempt,
+                cause,
+                within,
+                ..
+            } => Some((attempt.number, *cause, *within)),
+            Effect::Start { .. } | Effect::End { .. } => None,
+        };
+        self.effects.iter().filter_map(kill).collect()
+    }
+}
+
+#[test]
+fn s140_s142_when_the_lease_ends_every_job_is_ended_and_none_is_started() {
+    let mut world = World::under_lease();
+    world.start(1).unwrap();
+    world.start(2).unwrap();
+    world
+        .state
+        .on_ended(&attempt(2), Outcome::SUCCEEDED, &mut Vec::new());
+    assert_eq!(
+        world.state.next_wakeup(),
+        Some(Duration::from_secs(60)),
+        "S136: the end is known beforehand"
+    );
+    world.time_is(60 * SECOND - 1);
+    assert_eq!(world.kills(), []);
+    world.time_is(60 * SECOND);
+    let grace = Some(Duration::from_secs(15));
+    assert_eq!(world.kills(), [(1, EndCause::LostDirector, grace)]);
+    world.time_is(61 * SECOND);
+    assert_eq!(world.kills().len(), 1, "said once");
+    let refused = world.start(3).unwrap_err();
+    assert!(refused.is("SubagentNotCoupled"), "S142: {refused}");
+    world.hears(1);
+    assert!(
+        world.start(3).is_err(),
+        "a late word does not bring an ended lease back"
+    );
+    world.couple().unwrap();
+    world.start(3).unwrap();
+    assert_eq!(
+        starts(&world.effects),
+        3,
+        "the Director is back and goes on"
+    );
+}
+
+#[test]
+fn s143_a_director_that_is_heard_in_time_keeps_its_jobs() {
+    let mut world = World::under_lease();
+    world.start(1).unwrap();
+    for number in 1..20 {
+        world.time_is(number * 29 * SECOND);
+        world.hears(number);
+    }
+    assert_eq!(world.kills(), []);
+    // It was away for most of a minute and couples anew.
+    world.time_is((19 * 29 + 25) * SECOND);
+    world.couple().unwrap();
+    world.time_is((19 * 29 + 70) * SECOND);
+    assert_eq!(world.kills(), [], "S143: everything goes on");
+}
+
+#[test]
+fn s142_a_coupling_or_request_that_was_under_way_for_long_prolongs_nothing() {
+    let mut world = World::under_lease();
+    world.start(1).unwrap();
+    let Ok(SubagentAnswer::Dedicated { coupling: late, .. }) = world.dedicate("ALFA") else {
+        panic!("it is its Director");
+    };
+    world.time_is(50 * SECOND);
+    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+        panic!("it is its Director");
+    };
+    world.time_is(59 * SECOND);
+    world.couple_as(late).unwrap();
+    assert_eq!(
+        world.state.next_wakeup(),
+        Some(Duration::from_secs(60)),
+        "a minute from when the Director may have asked, not from when it arrived"
+    );
+    world.couple_as(coupling).unwrap();
+    assert_eq!(world.state.next_wakeup(), Some(Duration::from_secs(110)));
+    let refused = world.couple_as(late).unwrap_err();
+    assert!(refused.is("SubagentNotCoupled"), "{refused}");
+    world.time_is(200 * SECOND);
+    assert!(
+        world.couple_as(coupling).is_ok() && world.start(2).is_err(),
+        "a repeated coupling is answered, but its lease has ended"
+    );
+}
+
+#[test]
+fn the_end_of_a_job_whose_director_was_lost_says_so_and_may_be_repeated() {
+    let (_, job) = job(SIMPLE);
+    let end = JobEnd {
+        code: Some(0),
+        signal: None,
+        cause: EndCause::LostDirector,
+        values: Ok(Vec::new()),
+        last_error_line: None,
+    };
+    let outcome = end.outcome(&job);
+    assert!(outcome.is_process_lost());
+    assert!(
+        serde_json::to_string(&outcome)
+            .unwrap()
+            .contains("ProcessKilledDueToLostDirector")
     );
 }

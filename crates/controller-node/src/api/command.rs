@@ -83,6 +83,7 @@ fn run<'a>(
             | ControllerCommand::ResumeOrders { .. }
             | ControllerCommand::DeleteOrdersWhenTerminated { .. }
             | ControllerCommand::ResetAgent { .. }
+            | ControllerCommand::ConfirmSubagentLoss { .. }
             | ControllerCommand::ReleaseEvents { .. } => ask(api, user, command).await,
         }
     }

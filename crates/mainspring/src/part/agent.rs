@@ -10,7 +10,8 @@ pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
     let mut flags = Flags::of(&args.part, access);
     flags.put("name", args.name.as_ref());
     flags.put_path("token-file", access.token_file.as_deref());
-    let settings: AgentSettings = flags.load(&args.part)?;
+    let mut settings: AgentSettings = flags.load(&args.part)?;
+    settings.jobs.guard = Some(super::guard::program()?);
     let metrics = telemetry::install_metrics()?;
     run(&args.part, |stop| async move {
         let (data, name) = (settings.data.clone(), settings.name.clone());

@@ -63,6 +63,7 @@ fn settings(
     flags.put("agent.listen", args.agent_listen);
     flags.put("agent.name", args.name.as_ref());
     let mut settings: StandaloneSettings = flags.load(&args.part)?;
+    settings.agent.jobs.guard = Some(super::guard::program()?);
     let token_file = settings
         .agent
         .token_file

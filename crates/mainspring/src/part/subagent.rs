@@ -9,7 +9,8 @@ use crate::exit::Exit;
 pub(crate) fn subagent(args: &SubagentArgs, access: &Access) -> anyhow::Result<Exit> {
     let mut flags = Flags::of(&args.part, access);
     flags.put_path("token-file", access.token_file.as_deref());
-    let settings: SubagentSettings = flags.load(&args.part)?;
+    let mut settings: SubagentSettings = flags.load(&args.part)?;
+    settings.jobs.guard = Some(super::guard::program()?);
     let name = args
         .name
         .as_ref()

@@ -9,6 +9,8 @@ pub struct Plan {
     pub proxied: bool,
     /// Further settings of the Controller, as `--set` takes them.
     pub controller_settings: Vec<(String, String)>,
+    /// The same of all Agents.
+    pub agent_settings: Vec<(String, String)>,
 }
 
 /// An Agent with its Subagents.

@@ -88,6 +88,9 @@ impl World {
             let mut arguments = vec!["--name".to_owned(), agent.name.clone()];
             arguments.extend(["--token-file".to_owned(), token.clone()]);
             arguments.extend(set(&[format!("subagent-token-file={token}")]));
+            for (key, value) in &world.plan.agent_settings {
+                arguments.extend(set(&[format!("{key}={value}")]));
+            }
             world.add_node(Part::Agent, &agent.name, &arguments)?;
             for subagent in &agent.subagents {
                 let arguments = ["--token-file".to_owned(), token.clone()];

@@ -8,6 +8,7 @@
 )]
 
 mod disk;
+mod leases;
 mod outages;
 mod reports;
 mod reset;
