@@ -42,10 +42,12 @@ impl State {
                 Ok(())
             }
             Event::Journal(JournalEvent::SnapshotTaken) => Ok(()),
-            Event::Agent(..) | Event::Controller(_) => Err(NotApplicable::new(format_args!(
-                "{} does not belong into an Agent's log",
-                stamped.event.type_name()
-            ))),
+            Event::Agent(..) | Event::Controller(_) | Event::Cluster(_) => {
+                Err(NotApplicable::new(format_args!(
+                    "{} does not belong into an Agent's log",
+                    stamped.event.type_name()
+                )))
+            }
         }
     }
 

@@ -23,6 +23,8 @@ use crate::status::Role;
 /// How often a member that has lost its connection to the active one asks whether it may follow it.
 const HINT_PERIOD: Duration = Duration::from_millis(10);
 const HINTS_MAX: usize = 200;
+/// A watch lets go when it has more.
+const WATCH_ENTRIES_KEPT: u64 = 20_000;
 
 /// Why the membership is as it was.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,7 +72,14 @@ impl Log {
             });
         };
         let me = shared.peers.me().clone();
-        let (other, end) = speak(io, &me, Arc::clone(&shared.responder), opened).await;
+        let mut closed = shared.closed.subscribe();
+        let speaking = speak(io, &me, Arc::clone(&shared.responder), opened);
+        let (other, end) = tokio::select! {
+            spoken = speaking => spoken,
+            _ = closed.wait_for(|closed| *closed) => {
+                (None, LinkEnd::Refused("this member is shutting down".to_owned()))
+            }
+        };
         if let (Some(other), Some(link)) = (other, mine) {
             tracing::info!(peer = %other, %end, "a member is no longer connected");
             shared.peers.disconnected(other.member, &link);
@@ -169,6 +178,24 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Lets a watch forget which events there were long ago.
+    pub async fn tidy_watch(&self) {
+        let shared = self.shared();
+        let Some(applied) = shared.raft.metrics().borrow_watched().last_applied else {
+            return;
+        };
+        let (first, _) = shared.journal.bounds();
+        if applied.index.saturating_sub(first) < WATCH_ENTRIES_KEPT {
+            return;
+        }
+        let trigger = shared.raft.trigger();
+        // A stopped one keeps what it has.
+        let _stopped = trigger.snapshot().await;
+        let _stopped = trigger
+            .purge_log(applied.index - WATCH_ENTRIES_KEPT / 2)
+            .await;
     }
 
     /// Makes another member the active one. It must have everything; watch [`Self::leadership`] for the result.

@@ -74,6 +74,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         identity: options.identity.clone(),
         segment_bytes: options.segment_bytes,
         ring_bytes: options.ring_bytes as u64,
+        has_state: options.part == Part::Data,
     };
     let disk = Arc::clone(&options.disk);
     let opening = tokio::task::spawn_blocking(move || {

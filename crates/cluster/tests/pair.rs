@@ -262,6 +262,38 @@ async fn a_member_with_an_empty_disk_learns_from_a_snapshot_when_the_log_no_long
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_active_under_several_terms_comes_back_from_its_disk_as_the_one_that_follows()
+ {
+    let Pair {
+        dirs,
+        a,
+        b,
+        watch,
+        ab,
+        aw,
+        bw,
+    } = pair().await;
+    for (turn, (from, to)) in (0_u64..).zip([(&a, &b), (&b, &a), (&a, &b)]) {
+        for id in 0..10 {
+            from.append(batch(100 + turn * 10 + id)).await.unwrap();
+        }
+        from.hand_over_to(to.me().member).await.unwrap();
+        until("the other is active", || role(to) == Role::Active).await;
+    }
+    drop((ab, aw));
+    a.shutdown().await;
+    b.append(batch(200)).await.unwrap();
+    let a = member(dirs[0].path(), "Primary", Part::Data).await;
+    let _wires = (wire(&a, &b), wire(&a, &watch));
+    b.append(batch(201)).await.unwrap();
+    until("it has the newest", || *a.committed().borrow() == 201).await;
+    assert_eq!(role(&a), Role::Standby);
+    let ids = read_all(&a, 82).await;
+    assert_eq!(ids.last(), Some(&201));
+    drop(bw);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_all_fall_together_the_pair_stands_up_by_itself() {
     let Pair {
         dirs,
@@ -295,7 +327,7 @@ async fn when_all_fall_together_the_pair_stands_up_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn awatch_keeps_no_event() {
+async fn a_watch_keeps_no_event() {
     let pair = pair().await;
     let mut big = batch(51);
     big.body = Bytes::from(vec![b'x'; 1 << 20]);

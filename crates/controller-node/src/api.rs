@@ -36,7 +36,7 @@ pub(crate) struct Api(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) handle: Handle<ControllerMachine>,
     pub(crate) log: Log,
-    pub(crate) users: Users,
+    pub(crate) users: Arc<Users>,
     pub(crate) started_at: model::Timestamp,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) shut_down: mpsc::Sender<End>,

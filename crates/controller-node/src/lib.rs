@@ -8,17 +8,22 @@
 mod api;
 mod driver;
 mod drivers;
+mod front;
 mod machine;
 mod metrics;
+mod pair;
 mod permission;
 mod private_file;
 mod run;
 mod sessions;
 mod settings;
 mod users;
+mod watch;
 
+pub use front::{MEMBERS, MEMBERS_PATH};
 pub use machine::{ControllerMachine, Input, Reply};
 pub use permission::Permission;
 pub use private_file::PrivateFileError;
 pub use run::{Exit, RunError, run};
-pub use settings::{ControllerSettings, UserSettings};
+pub use settings::{ClusterSettings, ControllerSettings, UserSettings};
+pub use watch::{WatchSettings, watch};

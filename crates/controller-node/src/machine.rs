@@ -2,8 +2,8 @@
 
 use controller::{Fresh, NotApplicable as Misfit, Recorder, State, Thing};
 use model::{
-    AgentPath, ControllerAnswer, ControllerCommand, ControllerEvent, Event, EventId, ItemOperation,
-    Problem, RunId, Stamped, Timestamp, UserId,
+    AgentPath, ClusterEvent, ControllerAnswer, ControllerCommand, ControllerEvent, Event, EventId,
+    ItemOperation, Problem, RunId, Stamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::sync::Arc;
@@ -55,6 +55,8 @@ pub enum Input {
         /// Which.
         agent: AgentPath,
     },
+    /// What was seen of the cluster that keeps this Controller's log.
+    Cluster(ClusterEvent),
     /// The Agent reports.
     AgentEvents {
         /// Which.
@@ -150,7 +152,7 @@ impl ControllerMachine {
                         .unwrap_or_default(),
                 ));
             }
-            Input::Command { .. } | Input::Items(_) => {}
+            Input::Command { .. } | Input::Items(_) | Input::Cluster(_) => {}
         }
         Ok(Reply::Done)
     }
@@ -206,6 +208,11 @@ impl Machine for ControllerMachine {
                     .map(Reply::Items)
                     .map_err(NotApplicable::new)
             }
+            Input::Cluster(event) => self
+                .state
+                .cluster_changed(event, &mut out)
+                .map(|_| Reply::Done)
+                .map_err(NotApplicable::new),
             input @ (Input::AgentDedicated { .. }
             | Input::AgentCoupled { .. }
             | Input::AgentReset { .. }

@@ -63,6 +63,8 @@ impl Permission {
             ControllerCommand::ReleaseEvents { .. } => vec![Permission::ReleaseEvents],
             ControllerCommand::TakeSnapshot
             | ControllerCommand::ShutDown { .. }
+            | ControllerCommand::ClusterAppointNodes { .. }
+            | ControllerCommand::ClusterSwitchOver { .. }
             | ControllerCommand::ConfirmSubagentLoss { .. } => {
                 vec![Permission::Administer]
             }
@@ -74,7 +76,9 @@ impl Permission {
     pub fn for_route(route: Route) -> Option<Permission> {
         match route {
             Route::Command => None,
-            Route::Item | Route::Order | Route::Agent | Route::Snapshot => Some(Permission::View),
+            Route::Item | Route::Order | Route::Agent | Route::Snapshot | Route::Cluster => {
+                Some(Permission::View)
+            }
             Route::ChangeItems => Some(Permission::UpdateItem),
             Route::AddOrders => Some(Permission::AddOrder),
             Route::DeleteOrders => Some(Permission::ControlOrder),
@@ -106,6 +110,8 @@ pub enum Route {
     Event,
     /// `GET /controller/api/snapshot`.
     Snapshot,
+    /// `GET /controller/api/cluster`.
+    Cluster,
     /// `GET /controller/api/journalInfo`.
     JournalInfo,
     /// `GET /controller/api/session`.

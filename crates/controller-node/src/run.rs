@@ -2,19 +2,26 @@
 
 use crate::api::{Api, BodyLimits, Shared, router};
 use crate::drivers::{Dialling, Drivers};
+use crate::front::Front;
 use crate::machine::ControllerMachine;
+use crate::pair;
 use crate::private_file::{PrivateFileError, token_in, token_of};
 use crate::settings::ControllerSettings;
 use crate::users::{UserError, Users};
-use cluster::{Log, Options};
+use cluster::{Leadership, Log, Options, Role};
 use model::{ControllerId, UserId};
-use net::{BindError, ClientCertificates, Server, TlsClient, TlsError, TlsServer};
+use net::{
+    BindError, Client, ClientCertificates, ClientError, ClientSettings, Credentials, Secret,
+    Server, TlsClient, TlsError, TlsServer, TokenHash,
+};
 use node::{Clock as _, End, Fault, Limits, Node, SystemClock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use telemetry::Metrics;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// A batch may be greater than the bodies that make it: events name more than orders do.
 const IN_FLIGHT_FACTOR: usize = 4;
@@ -47,6 +54,14 @@ pub enum RunError {
     /// Its certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The address of another member.
+    #[error("cluster.members: {0}")]
+    Member(#[from] ClientError),
+    /// A watch without members.
+    #[error(
+        "a watch needs members to look at: --member Primary=https://HOST:PORT --member Backup=https://HOST:PORT"
+    )]
+    NoMembers,
     /// A token.
     #[error(transparent)]
     Token(#[from] PrivateFileError),
@@ -62,24 +77,22 @@ impl RunError {
     }
 }
 
-/// Runs until it is shut down by command, or in order when `stop` is cancelled. `ready` is told the URL.
+/// Runs until it is shut down by command, or in order when `stop` is cancelled. `ready` is told the URL as soon as it is served.
+/// A member of a cluster that is no longer the active one begins anew as the one that follows.
 pub async fn run(
     settings: ControllerSettings,
     metrics: Option<Metrics>,
     stop: CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
+    let mut ready = Some(ready);
     let id = ControllerId::checked(&settings.id)?;
     let tls = settings.tls.as_ref();
-    let server_tls = tls
-        .map(|files| TlsServer::load(files, ClientCertificates::Optional))
-        .transpose()?;
     let client_tls = tls.map(TlsClient::load).transpose()?;
-    let server = Server::bind(settings.listen, server_tls).await?;
     let admin_token = token_of(&settings.data.join("private/admin-token"))?;
-    let users = Users::new(&settings, &admin_token)?;
-    let token = settings
-        .agent_token_file
+    let cluster_token = settings
+        .cluster
+        .token_file
         .as_deref()
         .map(token_in)
         .transpose()?;
@@ -87,78 +100,246 @@ pub async fn run(
     for (agent, file) in &settings.agent_token_files {
         tokens.insert(agent.clone(), token_in(file)?);
     }
-
-    let mut options = Options::new(settings.data.join("state"), format!("controller:{id}"));
-    options.segment_bytes = settings.segment.0;
-    options.in_flight_bytes = options
-        .in_flight_bytes
-        .max(settings.stream_size_max.as_usize() * IN_FLIGHT_FACTOR);
-    let opened = Log::open(options).await?;
-    let log = opened.log.clone();
-    let late_handle = Arc::new(OnceLock::new());
-    let drivers = Drivers::new(
-        Arc::clone(&late_handle),
-        Dialling {
+    let token = settings
+        .agent_token_file
+        .as_deref()
+        .map(token_in)
+        .transpose()?;
+    let member = Member {
+        users: Arc::new(Users::new(&settings, &admin_token)?),
+        others: others(&settings, client_tls.as_ref(), cluster_token.as_ref())?,
+        cluster_token: cluster_token.as_ref().map(TokenHash::of),
+        dialling: Dialling {
             tls: client_tls,
             token,
             tokens,
         },
-    );
-    let release_users = settings
-        .release_events_users
-        .iter()
-        .map(|user| UserId::from(user.as_str()))
-        .collect();
-    let machine = ControllerMachine::new(controller::State::new(id, release_users));
-    let limits = Limits {
-        snapshot_bytes: settings.snapshot_size.0,
-        snapshot_period: settings.snapshot_period.0,
-        ..Limits::default()
-    };
-    let (handle, mut task) =
-        Node::start(machine, opened, Arc::new(SystemClock), limits, drivers).await?;
-    let _first = late_handle.set(handle.clone());
-    handle.nudge();
-
-    let (shut_down, mut wishes) = mpsc::channel(1);
-    let shared = Shared {
-        handle: handle.clone(),
-        log: log.clone(),
-        users,
-        started_at: SystemClock.now(),
+        id,
+        settings,
         metrics,
-        shut_down,
+        stop,
     };
-    let limits = BodyLimits {
-        command: settings.command_size_max.as_usize(),
-        stream: settings.stream_size_max.as_usize(),
-    };
-    let url = server.url();
-    let close = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(router(Api(Arc::new(shared)), limits), close.clone()));
-    tracing::info!(id = settings.id, %url, "the Controller is ready");
-    ready(&url);
-
-    let end = tokio::select! {
-        ended = &mut task => {
-            close.cancel();
-            ended??;
-            return Ok(Exit::default());
+    loop {
+        let tls = member.settings.tls.as_ref();
+        let server_tls = tls
+            .map(|files| TlsServer::load(files, ClientCertificates::Optional))
+            .transpose()?;
+        let server = Server::bind(member.settings.listen, server_tls).await?;
+        let url = server.url();
+        let told = |url: &str| {
+            if let Some(ready) = ready.take() {
+                ready(url);
+            }
+        };
+        match member.live(server, &url, told).await? {
+            Life::Ended(exit) => return Ok(exit),
+            Life::Deposed => tracing::warn!("another member is active now; this one follows it"),
         }
-        wish = wishes.recv() => wish.unwrap_or_default(),
-        () = stop.cancelled() => End::default(),
-    };
-    tracing::info!(restart = end.restart, "the Controller is shutting down");
-    // If the loop has ended by itself, its own result tells more.
-    let _already = handle.shut_down(end).await;
-    let ended = task.await?;
-    close.cancel();
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the web server ended badly");
     }
-    log.shutdown().await;
-    ended?;
-    Ok(Exit {
-        restart: end.restart,
-    })
+}
+
+/// The other members that this one dials.
+fn others(
+    settings: &ControllerSettings,
+    tls: Option<&TlsClient>,
+    token: Option<&Secret>,
+) -> Result<Vec<Client>, ClientError> {
+    settings
+        .cluster
+        .members
+        .iter()
+        .filter(|(name, _)| **name != settings.cluster.name)
+        .map(|(_, url)| {
+            let mut client = ClientSettings::new(url);
+            client.tls = tls.cloned();
+            if let Some(token) = token {
+                client.credentials = Credentials::Bearer(token.clone());
+            }
+            Client::new(client)
+        })
+        .collect()
+}
+
+/// How a life of this process as a member has ended.
+enum Life {
+    Ended(Exit),
+    Deposed,
+}
+
+/// What stays the same from life to life.
+struct Member {
+    id: ControllerId,
+    settings: ControllerSettings,
+    users: Arc<Users>,
+    others: Vec<Client>,
+    cluster_token: Option<TokenHash>,
+    dialling: Dialling,
+    metrics: Option<Metrics>,
+    stop: CancellationToken,
+}
+
+impl Member {
+    fn options(&self) -> Options {
+        let settings = &self.settings;
+        let mut options = Options::new(
+            settings.data.join("state"),
+            format!("controller:{}", self.id),
+        );
+        options.segment_bytes = settings.segment.0;
+        options.in_flight_bytes = options
+            .in_flight_bytes
+            .max(settings.stream_size_max.as_usize() * IN_FLIGHT_FACTOR);
+        options.name.clone_from(&settings.cluster.name);
+        options.joins = settings.cluster.join;
+        options.timing = settings.cluster.timing();
+        options
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            snapshot_bytes: self.settings.snapshot_size.0,
+            snapshot_period: self.settings.snapshot_period.0,
+            ..Limits::default()
+        }
+    }
+
+    fn empty_machine(&self) -> ControllerMachine {
+        let release_users = self
+            .settings
+            .release_events_users
+            .iter()
+            .map(|user| UserId::from(user.as_str()))
+            .collect();
+        ControllerMachine::new(controller::State::new(self.id.clone(), release_users))
+    }
+
+    /// From the opening of the log to its end: following, then active.
+    async fn live(
+        &self,
+        server: Server,
+        url: &str,
+        ready: impl FnOnce(&str),
+    ) -> Result<Life, RunError> {
+        let log = Log::open(self.options()).await?.log;
+        let front = Front::new(log.clone(), Arc::clone(&self.users), self.cluster_token);
+        let mut dialled = JoinSet::new();
+        for client in &self.others {
+            dialled.spawn(pair::dial(log.clone(), client.clone()));
+        }
+        let close = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(front.router(), close.clone()));
+        let mut ready = Some(ready);
+        if log.leadership().borrow().role != Role::Active {
+            tracing::info!(id = self.settings.id, name = self.settings.cluster.name, %url, "this member follows");
+            if let Some(ready) = ready.take() {
+                ready(url);
+            }
+        }
+        let following = node::follow(
+            || self.empty_machine(),
+            &log,
+            self.limits(),
+            |machine: &ControllerMachine| front.tell(machine.state.cluster()),
+        );
+        let followed = tokio::select! {
+            followed = following => Some(followed),
+            () = self.stop.cancelled() => None,
+        };
+        let lived = match followed {
+            Some(Ok(followed)) => {
+                let ready = || {
+                    tracing::info!(id = self.settings.id, %url, "the Controller is ready");
+                    if let Some(ready) = ready.take() {
+                        ready(url);
+                    }
+                };
+                self.be_active(followed, &log, &front, ready).await
+            }
+            Some(Err(fault)) => Err(fault.into()),
+            None => Ok(Life::Ended(Exit::default())),
+        };
+        front.close();
+        close.cancel();
+        dialled.abort_all();
+        log.shutdown().await;
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the web server ended badly");
+        }
+        lived
+    }
+
+    async fn be_active(
+        &self,
+        followed: node::Ready<ControllerMachine>,
+        log: &Log,
+        front: &Front,
+        ready: impl FnOnce(),
+    ) -> Result<Life, RunError> {
+        let late_handle = Arc::new(OnceLock::new());
+        let drivers = Drivers::new(Arc::clone(&late_handle), self.dialling.clone());
+        let clock = Arc::new(SystemClock);
+        let started = Node::lead(followed, log.clone(), clock, self.limits(), drivers).await;
+        let (handle, mut task) = match started {
+            Ok(started) => started,
+            Err(fault) if fault.is_deposed() => return Ok(Life::Deposed),
+            Err(fault) => return Err(fault.into()),
+        };
+        let _first = late_handle.set(handle.clone());
+        handle.nudge();
+        let (shut_down, mut wishes) = mpsc::channel(1);
+        let shared = Shared {
+            handle: handle.clone(),
+            log: log.clone(),
+            users: Arc::clone(&self.users),
+            started_at: SystemClock.now(),
+            metrics: self.metrics.clone(),
+            shut_down,
+        };
+        let limits = BodyLimits {
+            command: self.settings.command_size_max.as_usize(),
+            stream: self.settings.stream_size_max.as_usize(),
+        };
+        front.open(router(Api(Arc::new(shared)), limits));
+        let keeping = pair::keep(handle.clone(), log.clone(), front.clone());
+        let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+        ready();
+
+        let end = tokio::select! {
+            ended = &mut task => {
+                return match ended? {
+                    Ok(_) => Ok(Life::Ended(Exit::default())),
+                    Err(fault) if fault.is_deposed() => Ok(Life::Deposed),
+                    Err(fault) => Err(fault.into()),
+                };
+            }
+            () = deposed(log.leadership()) => {
+                front.close();
+                task.abort();
+                return Ok(Life::Deposed);
+            }
+            wish = wishes.recv() => wish.unwrap_or_default(),
+            () = self.stop.cancelled() => End::default(),
+        };
+        tracing::info!(restart = end.restart, "the Controller is shutting down");
+        // The other member goes on at once, instead of after a silence.
+        match pair::switch_over(&handle, log).await {
+            Ok(()) => tracing::info!("the other member has taken over"),
+            Err(problem) => {
+                tracing::debug!(%problem, "no other member takes over");
+                // If the loop has ended by itself, its own result tells more.
+                let _already = handle.shut_down(end).await;
+                task.await??;
+            }
+        }
+        Ok(Life::Ended(Exit {
+            restart: end.restart,
+        }))
+    }
+}
+
+/// Resolves when this member is no longer the active one.
+async fn deposed(mut leadership: watch::Receiver<Leadership>) {
+    let is_over = |now: &Leadership| now.role != Role::Active;
+    // Without consensus nobody is active; the log's fault tells why.
+    let _stopped = leadership.wait_for(is_over).await;
 }

@@ -69,19 +69,24 @@ impl State {
                     state.engine.delete_when_terminated(id)
                 })?
             }
-            ControllerCommand::ResetAgent { agent_path, force } => {
-                self.reset_agent(agent_path, *force, out)?
-            }
             ControllerCommand::ConfirmSubagentLoss { subagent_id } => {
                 self.confirm_subagent_loss(subagent_id, user, out)?
             }
+            ControllerCommand::ResetAgent { agent_path, force } => {
+                self.reset_agent(agent_path, *force, out)?
+            }
+            ControllerCommand::ClusterAppointNodes {
+                id_to_uri,
+                active_id,
+            } => self.appoint_nodes(id_to_uri, active_id, out)?,
             ControllerCommand::ReleaseEvents { until_event_id } => {
                 self.release_events(user, *until_event_id, out)?
             }
             ControllerCommand::NoOperation { .. } => Ok(()),
             ControllerCommand::Batch { .. }
             | ControllerCommand::TakeSnapshot
-            | ControllerCommand::ShutDown { .. } => Err(Problem::plain(format!(
+            | ControllerCommand::ShutDown { .. }
+            | ControllerCommand::ClusterSwitchOver { .. } => Err(Problem::plain(format!(
                 "{} is not the machine's to carry out",
                 command.type_name()
             ))),

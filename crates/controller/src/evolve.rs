@@ -52,6 +52,13 @@ impl State {
                 self.released.insert(user_id.clone(), *until_event_id);
                 Ok(())
             }
+            Event::Cluster(event) => {
+                self.cluster = self
+                    .cluster
+                    .after(event)
+                    .map_err(|misfit| NotApplicable::new(event.type_name(), misfit.to_string()))?;
+                Ok(())
+            }
             Event::AgentOwn(event) => Err(NotApplicable::new(
                 event.type_name(),
                 "it belongs into an Agent's log",

@@ -12,6 +12,7 @@
 mod advance;
 mod agent;
 mod attachment;
+mod cluster;
 mod command;
 mod deploy;
 mod evolve;

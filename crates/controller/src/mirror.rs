@@ -138,6 +138,7 @@ impl State {
             | Event::Agent(..)
             | Event::AgentOwn(AgentOwnEvent::Dedicated { .. })
             | Event::Controller(_)
+            | Event::Cluster(_)
             | Event::Journal(_) => None,
         }
     }

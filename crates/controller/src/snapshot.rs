@@ -24,6 +24,9 @@ enum Line {
     JournalState {
         user_id_to_released_event_id: BTreeMap<UserId, EventId>,
     },
+    ClusterState {
+        state: model::ClusterState,
+    },
     AgentRefState {
         agent_path: AgentPath,
         state: AgentState,
@@ -102,7 +105,10 @@ impl State {
                 problem,
             })
         });
-        [line(&meta), line(&journal)]
+        let cluster = Line::ClusterState {
+            state: self.cluster.clone(),
+        };
+        [line(&meta), line(&journal), line(&cluster)]
             .into_iter()
             .chain(items)
             .chain(removed)
@@ -234,6 +240,7 @@ impl State {
             } => {
                 self.released = user_id_to_released_event_id.into_iter().collect();
             }
+            Line::ClusterState { state } => self.cluster = state,
             Line::AgentRefState { agent_path, state } => {
                 drop(self.agents.insert(agent_path, state));
             }

@@ -10,8 +10,8 @@ use crate::{Attachment, Thing};
 use imbl::{OrdMap, OrdSet};
 use model::read::Reference;
 use model::{
-    AgentPath, ControllerId, EventId, Item, ItemKey, OrderId, Problem, SubagentId, Timestamp,
-    UserId, VersionId, WorkflowId, WorkflowPath,
+    AgentPath, ClusterState, ControllerId, EventId, Item, ItemKey, OrderId, Problem, SubagentId,
+    Timestamp, UserId, VersionId, WorkflowId, WorkflowPath,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct State {
     /// What an Agent has refused.
     pub(crate) refusals: OrdMap<(AgentPath, Thing), Problem>,
     pub(crate) released: OrdMap<UserId, EventId>,
+    /// The cluster that keeps this state.
+    pub(crate) cluster: ClusterState,
     pub(crate) outbox: Outbox,
     /// What `advance` has to look at.
     pub(crate) unsettled: OrdSet<Unsettled>,
@@ -90,6 +92,7 @@ impl State {
             subagents: OrdMap::new(),
             refusals: OrdMap::new(),
             released: OrdMap::new(),
+            cluster: ClusterState::Empty,
             outbox: Outbox::default(),
             unsettled: OrdSet::new(),
         }

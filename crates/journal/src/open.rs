@@ -33,6 +33,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes of newest records kept in memory.
     pub ring_bytes: u64,
+    /// What was let go must be in a snapshot. Only who has no state, as a watch, needs none.
+    pub has_state: bool,
 }
 
 impl Options {
@@ -43,6 +45,7 @@ impl Options {
             identity: identity.into(),
             segment_bytes: 64 << 20,
             ring_bytes: 16 << 20,
+            has_state: true,
         }
     }
 }
@@ -90,7 +93,9 @@ impl Journal {
             covered,
             recover::to_work,
         )?;
-        check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)?;
+        if options.has_state {
+            check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)?;
+        }
         for path in &scan.obsolete {
             disk.remove(path)
                 .map_err(|e| Fault::new("remove", path, e))?;

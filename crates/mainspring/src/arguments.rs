@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Standalone(StandaloneArgs),
     /// Run a Controller
     Controller(ControllerArgs),
+    /// Run the third vote of a pair: a few megabytes, on a machine of its own
+    Watch(WatchPartArgs),
     /// Run an Agent with its own Subagent, or look at the Agents (`agent list`)
     Agent(AgentArgs),
     /// Run a Subagent, or look after the Subagents of all Agents (`subagent list`)
@@ -90,6 +92,9 @@ pub(crate) enum Command {
     /// Look at deployed items
     #[command(subcommand)]
     Item(ItemCommand),
+    /// Look at and change the members that keep a Controller's log
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Look into a journal directory; needs no running part
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -136,6 +141,35 @@ pub(crate) struct ControllerArgs {
     /// Name of the Controller
     #[arg(long, visible_alias = "name", value_name = "NAME")]
     pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show who is active, who is in sync, and what would happen if the active member failed now
+    Status,
+    /// Make a running Controller a pair: it takes the other member in as soon as that and a watch are connected
+    Appoint(AppointArgs),
+    /// Make the other member the active one; nothing is lost
+    SwitchOver,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppointArgs {
+    /// A member with its address, such as `Primary=https://host:4444`; once for each, the running one too
+    #[arg(long = "member", value_name = "NAME=URL", value_parser = key_and_value, required = true)]
+    pub(crate) members: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchPartArgs {
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Name of the watch
+    #[arg(long, visible_alias = "name", value_name = "NAME")]
+    pub(crate) id: Option<String>,
+    /// A member to look at, such as `Primary=https://host:4444`; once for each
+    #[arg(long = "member", value_name = "NAME=URL", value_parser = key_and_value)]
+    pub(crate) members: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]

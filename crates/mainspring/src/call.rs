@@ -89,7 +89,7 @@ impl Controller {
         self.client.peer()
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.client.get_json(path).await
     }
 

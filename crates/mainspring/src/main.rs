@@ -23,6 +23,7 @@ mod events;
 mod items;
 mod journals;
 mod order;
+mod pair;
 mod status;
 mod subagent;
 mod users;
@@ -54,6 +55,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
     match arguments.command {
         Command::Standalone(args) => part::standalone(&args, &access),
         Command::Controller(args) => part::controller(&args, &access),
+        Command::Watch(args) => part::watch(&args, &access),
         Command::Agent(args) => match args.command {
             Some(AgentCommand::List) => call::talk(status::agents(&access, screen)),
             Some(AgentCommand::Reset(args)) => call::talk(agents::reset(args, &access, screen)),
@@ -70,6 +72,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
         Command::Events(args) => call::talk(events::run(args, &access, screen)),
         Command::Item(command) => call::talk(items::run(command, &access, screen)),
         Command::Status => call::talk(status::status(&access, screen)),
+        Command::Cluster(command) => call::talk(pair::run(command, &access, screen)),
         Command::Journal(command) => journals::run(command, screen),
         Command::Certs(command) => certificates::run(command, screen),
         Command::User(command) => users::run(&command, screen),

@@ -8,6 +8,7 @@ mod controller;
 mod guard;
 mod standalone;
 mod subagent;
+mod watch;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -29,6 +30,7 @@ pub(crate) use controller::controller;
 pub(crate) use guard::guard;
 pub(crate) use standalone::standalone;
 pub(crate) use subagent::subagent;
+pub(crate) use watch::watch;
 
 /// Settings that stand in flags, as dotted keys.
 struct Flags(Vec<(String, String)>);
@@ -120,13 +122,13 @@ fn worker_threads() -> usize {
     (processors / 2).clamp(1, 4)
 }
 
-/// The consensus library talks about its inner life at info; who wants that names it.
+/// The consensus library talks about its inner life, and of every heartbeat that misses a member that is away; who wants that names it.
 fn log_filter(wanted: Option<&str>) -> String {
     let wanted = wanted.unwrap_or("info");
     if wanted.contains("openraft") || matches!(wanted, "off" | "error") {
         return wanted.to_owned();
     }
-    format!("{wanted},openraft=warn")
+    format!("{wanted},openraft=error")
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

@@ -187,7 +187,9 @@ fn key_of(event: &Event) -> String {
         Event::Agent(path, _) => format!("Agent {path}"),
         Event::Subagent(id, _) => format!("Subagent {id}"),
         Event::Item(_) => "items".to_owned(),
-        Event::AgentOwn(_) | Event::Controller(_) | Event::Journal(_) => "controller".to_owned(),
+        Event::AgentOwn(_) | Event::Controller(_) | Event::Cluster(_) | Event::Journal(_) => {
+            "controller".to_owned()
+        }
     }
 }
 

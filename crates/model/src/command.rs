@@ -64,6 +64,8 @@ tagged! {
             restart_killed_job: bool,
         },
         DeleteOrdersWhenTerminated { order_ids: Vec<OrderId> },
+        /// A user says that the Subagent's machine is off: none of its jobs can be running any more.
+        ConfirmSubagentLoss { subagent_id: SubagentId },
         /// The Agent ends its jobs, forgets everything and begins anew. By `force`, what it has counts as lost at once, even while it
         /// cannot be reached or another Controller has it.
         ResetAgent {
@@ -71,8 +73,16 @@ tagged! {
             #[serde(default, skip_serializing_if = "is_false")]
             force: bool,
         },
-        /// The Subagent's machine is off for sure: its jobs need not wait for the end of the lease.
-        ConfirmSubagentLoss { subagent_id: SubagentId },
+        /// This Controller is to be kept by these members; `activeId` is the one that gets the command.
+        ClusterAppointNodes {
+            id_to_uri: std::collections::BTreeMap<crate::NodeId, std::sync::Arc<str>>,
+            active_id: crate::NodeId,
+        },
+        /// The passive member becomes the active one.
+        ClusterSwitchOver {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            agent_path: Option<AgentPath>,
+        },
         ReleaseEvents { until_event_id: EventId },
         TakeSnapshot,
         ShutDown {

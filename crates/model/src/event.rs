@@ -2,8 +2,8 @@
 //! `{"eventId":1735560000000001,"Key":"A|b","TYPE":"OrderMoved","to":[1]}`.
 
 use crate::{
-    AgentEvent, AgentOwnEvent, AgentPath, ControllerId, EventId, ItemEvent, OrderEvent, OrderId,
-    SubagentId, SubagentStateEvent, Timestamp, UserId,
+    AgentEvent, AgentOwnEvent, AgentPath, ClusterEvent, ControllerId, EventId, ItemEvent,
+    OrderEvent, OrderId, SubagentId, SubagentStateEvent, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -25,6 +25,8 @@ pub enum Event {
     Subagent(SubagentId, SubagentStateEvent),
     /// To this Controller.
     Controller(ControllerEvent),
+    /// To the cluster that keeps this log.
+    Cluster(ClusterEvent),
     /// To the log.
     Journal(JournalEvent),
 }
@@ -100,6 +102,7 @@ impl Event {
             Event::AgentOwn(event) => event.type_name(),
             Event::Subagent(_, event) => event.type_name(),
             Event::Controller(event) => event.type_name(),
+            Event::Cluster(event) => event.type_name(),
             Event::Journal(event) => event.type_name(),
         }
     }
@@ -113,6 +116,7 @@ impl Event {
             Event::AgentOwn(_) => "AgentEvent",
             Event::Subagent(..) => "SubagentItemStateEvent",
             Event::Controller(_) => "ControllerEvent",
+            Event::Cluster(_) => "ClusterEvent",
             Event::Journal(_) => "JournalEvent",
         }
     }
@@ -138,6 +142,7 @@ impl Stamped {
             Event::AgentOwn(event) => append(out, None, event),
             Event::Subagent(key, event) => append(out, Some(key.as_str()), event),
             Event::Controller(event) => append(out, None, event),
+            Event::Cluster(event) => append(out, None, event),
             Event::Journal(event) => append(out, None, event),
         }
         out.push('\n');
@@ -186,6 +191,8 @@ impl Stamped {
             )
         } else if let Some(event) = ControllerEvent::read_variant(tag, line) {
             Event::Controller(event.map_err(unreadable)?)
+        } else if let Some(event) = ClusterEvent::read_variant(tag, line) {
+            Event::Cluster(event.map_err(unreadable)?)
         } else if let Some(event) = JournalEvent::read_variant(tag, line) {
             Event::Journal(event.map_err(unreadable)?)
         } else {

@@ -82,6 +82,8 @@ names! {
     ControllerId,
     /// Who asks.
     UserId,
+    /// The name of a member of a cluster: `Primary`, `Backup`.
+    NodeId,
     /// One life of a journal or of a Subagent process: a random text.
     RunId,
 }

@@ -10,6 +10,7 @@
 mod tagged;
 
 mod agent_event;
+mod cluster;
 mod command;
 mod event;
 mod event_id;
@@ -30,6 +31,7 @@ mod time;
 mod workflow;
 
 pub use agent_event::{AgentEvent, AgentOwnEvent, PlatformInfo, SubagentStateEvent};
+pub use cluster::{ClusterEvent, ClusterMisfit, ClusterSetting, ClusterState};
 pub use command::{
     AgentAnswer, AgentCommand, ControllerAnswer, ControllerCommand, OrderSelection, ShutDown,
     SubagentAnswer, SubagentCommand,
@@ -37,7 +39,7 @@ pub use command::{
 pub use event::{ControllerEvent, Event, JournalEvent, Stamped, UnreadableEvent};
 pub use event_id::EventId;
 pub use id::{
-    AgentPath, BundleId, ControllerId, ItemKey, JobName, JobResourcePath, Label, NameError,
+    AgentPath, BundleId, ControllerId, ItemKey, JobName, JobResourcePath, Label, NameError, NodeId,
     OrderId, RunId, SubagentId, UserId, VersionId, WorkflowId, WorkflowPath,
 };
 pub use item::{AgentRef, Item, ItemBody, ItemType, JobResource, SubagentBundle, SubagentItem};

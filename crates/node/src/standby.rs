@@ -21,11 +21,12 @@ impl<M> Ready<M> {
     }
 }
 
-/// Follows the log until this member is active. Alone it is at once. May be dropped.
+/// Follows the log until this member is active. Alone it is at once. `seen` looks at each new state. May be dropped.
 pub async fn follow<M: Machine>(
     empty: impl Fn() -> M,
     log: &Log,
     limits: Limits,
+    seen: impl Fn(&M),
 ) -> Result<Ready<M>, Fault> {
     let mut leadership = log.leadership();
     let mut fault = log.fault().boxed();
@@ -38,6 +39,7 @@ pub async fn follow<M: Machine>(
             continue;
         };
         loop {
+            seen(&recovered.machine);
             let is_active = leadership.borrow_and_update().role == Role::Active;
             if is_active && recovered.last >= EventId(*log.committed().borrow()) {
                 return Ok(Ready { recovered });

@@ -17,6 +17,7 @@ mod fix;
 mod bench;
 mod chaos;
 mod conformance;
+mod failover;
 mod fuzz;
 mod promises;
 mod sim;
@@ -67,6 +68,11 @@ const COMMANDS: &[Command] = &[
         name: "chaos",
         summary: chaos::SUMMARY,
         run: chaos::run,
+    },
+    Command {
+        name: "failover",
+        summary: failover::SUMMARY,
+        run: failover::run,
     },
     Command {
         name: "conformance",

@@ -88,23 +88,19 @@ impl RaftLogReader<Types> for LogStore {
         Ok(self.journal.hard_state().vote.map(vote_of))
     }
 
-    /// The journal knows where each term begins: no search on disk at the start.
+    /// The last entry of each term. The journal knows where each term begins: no search on disk at the start.
     async fn get_key_log_ids(
         &mut self,
         range: RangeInclusive<LogIdOf<Types>>,
     ) -> io::Result<Vec<LogIdOf<Types>>> {
         let (first, last) = range.into_inner();
-        let mut ids = vec![first];
         let terms = self.journal.terms();
-        ids.extend(
-            terms
-                .into_iter()
-                .filter(|(_, i)| *i > first.index && *i <= last.index)
-                .map(|(t, i)| log_id(t, i)),
-        );
-        if ids.last() != Some(&last) {
-            ids.push(last);
-        }
+        let ends = terms.iter().zip(terms.iter().skip(1));
+        let mut ids: Vec<_> = ends
+            .map(|((term, _), (_, next_first))| log_id(*term, next_first.saturating_sub(1)))
+            .filter(|id| id.index >= first.index && id.index < last.index)
+            .collect();
+        ids.push(last);
         Ok(ids)
     }
 }

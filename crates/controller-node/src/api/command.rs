@@ -70,6 +70,19 @@ fn run<'a>(
                 });
                 Ok(ControllerAnswer::Accepted)
             }
+            ControllerCommand::ClusterSwitchOver { agent_path: None } => {
+                match crate::pair::switch_over(&api.0.handle, &api.0.log).await {
+                    Ok(()) => Ok(ControllerAnswer::Accepted),
+                    Err(problem) => Ok(problem.into()),
+                }
+            }
+            ControllerCommand::ClusterSwitchOver {
+                agent_path: Some(agent),
+            } => Ok(Problem::new(
+                "AgentHasNoCluster",
+                format!("the Agent {agent} has one Director only"),
+            )
+            .into()),
             ControllerCommand::NoOperation { duration } => {
                 tokio::time::sleep(duration.unwrap_or_default().0.min(PAUSE_MAX)).await;
                 // The loop answers when it is ready.
@@ -84,6 +97,7 @@ fn run<'a>(
             | ControllerCommand::DeleteOrdersWhenTerminated { .. }
             | ControllerCommand::ResetAgent { .. }
             | ControllerCommand::ConfirmSubagentLoss { .. }
+            | ControllerCommand::ClusterAppointNodes { .. }
             | ControllerCommand::ReleaseEvents { .. } => ask(api, user, command).await,
         }
     }

@@ -10,6 +10,7 @@
 mod disk;
 mod leases;
 mod outages;
+mod pair;
 mod reports;
 mod reset;
 mod schedule;

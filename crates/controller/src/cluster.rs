@@ -1,0 +1,70 @@
+//! The cluster that keeps this state: appointed by a command, then told by those who see it.
+//!
+//! Always: an event that does not fit is not written. Never here: votes and connections.
+
+use crate::{NotApplicable, Recorder, State};
+use model::{ClusterEvent, ClusterSetting, ClusterState, Event, NodeId, Problem};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl State {
+    /// How the cluster stands.
+    pub fn cluster(&self) -> &ClusterState {
+        &self.cluster
+    }
+
+    /// Appoints the members. The same ones again change nothing.
+    pub(crate) fn appoint_nodes(
+        &mut self,
+        id_to_uri: &BTreeMap<NodeId, Arc<str>>,
+        active_id: &NodeId,
+        out: &mut dyn Recorder,
+    ) -> Result<Result<(), Problem>, NotApplicable> {
+        if !id_to_uri.contains_key(active_id) || id_to_uri.len() < 2 {
+            return Ok(Err(Problem::new(
+                "InvalidClusterSetting",
+                format!(
+                    "a cluster has two members or more, and {active_id} must be one of them: give idToUri a URI for each"
+                ),
+            )));
+        }
+        if let Some(setting) = self.cluster.setting() {
+            if setting.id_to_uri == *id_to_uri {
+                return Ok(Ok(()));
+            }
+            if !self.cluster.is_decoupled() {
+                return Ok(Err(Problem::new(
+                    "ClusterNodesAlreadyAppointed",
+                    format!(
+                        "this Controller is kept by other members already and they are {}",
+                        self.cluster.type_name()
+                    ),
+                )));
+            }
+        }
+        let setting = ClusterSetting {
+            id_to_uri: id_to_uri.clone(),
+            active_id: active_id.clone(),
+            cluster_watch_id: None,
+        };
+        let event = ClusterEvent::ClusterNodesAppointed { setting };
+        out.record(self, None, Event::Cluster(event))?;
+        Ok(Ok(()))
+    }
+
+    /// Takes note of what was seen of the cluster. What does not fit any more is old news.
+    pub fn cluster_changed(
+        &mut self,
+        event: ClusterEvent,
+        out: &mut dyn Recorder,
+    ) -> Result<bool, NotApplicable> {
+        let fits = self
+            .cluster
+            .after(&event)
+            .is_ok_and(|after| after != self.cluster);
+        if fits {
+            out.record(self, None, Event::Cluster(event))?;
+        }
+        Ok(fits)
+    }
+}

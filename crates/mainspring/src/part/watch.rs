@@ -1,0 +1,26 @@
+//! `mainspring watch`.
+
+use controller_node::WatchSettings;
+
+use super::{Flags, announce, run};
+use crate::arguments::{Access, WatchPartArgs};
+use crate::exit::Exit;
+
+pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exit> {
+    let mut flags = Flags::of(&args.part, access);
+    flags.put_path("token-file", access.token_file.as_deref());
+    for (name, url) in &args.members {
+        flags.put(&format!("members.{name}"), Some(url));
+    }
+    flags.put("id", args.id.as_ref());
+    let settings: WatchSettings = flags.load(&args.part)?;
+    run(&args.part, |stop| async move {
+        let ready = |members: &str| {
+            if let Err(error) = announce(&format!("the watch looks at {members}")) {
+                tracing::warn!(%error, "the start could not be announced");
+            }
+        };
+        controller_node::watch(settings, stop, ready).await?;
+        Ok(Exit::Done)
+    })
+}
