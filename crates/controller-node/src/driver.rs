@@ -230,9 +230,13 @@ async fn reset(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Endi
     if agent_run_id.is_some() {
         ask(&client, &AgentCommand::Reset { agent_run_id }).await?;
     }
-    let agent = target.path.clone();
-    driver.handle.ask(Input::AgentReset { agent }).await?;
-    Ok(())
+    loop {
+        let agent = target.path.clone();
+        let reply = driver.handle.ask(Input::AgentReset { agent }).await?;
+        if !matches!(reply, Reply::More) {
+            return Ok(());
+        }
+    }
 }
 
 /// Makes sure that both sides mean the same, and opens the slot for what is to be sent.

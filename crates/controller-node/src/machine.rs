@@ -84,6 +84,8 @@ pub enum Reply {
     Items(Result<(), Problem>),
     /// To what an Agent reports: its newest event that is taken over.
     Observed(EventId),
+    /// To a reset: there is more to give up. Tell it again.
+    More,
     /// To everything else.
     Done,
 }
@@ -123,7 +125,11 @@ impl ControllerMachine {
                 state.agent_dedicated(&agent, run_id, event_id, &mut out)?;
             }
             Input::AgentCoupled { agent } => state.agent_coupled(&agent, &mut out)?,
-            Input::AgentReset { agent } => state.agent_reset(&agent, &mut out)?,
+            Input::AgentReset { agent } => {
+                if !state.agent_reset(&agent, &mut out)? {
+                    return Ok(Reply::More);
+                }
+            }
             Input::AgentCouplingFailed { agent, problem } => {
                 state.agent_coupling_failed(&agent, problem, &mut out)?;
             }

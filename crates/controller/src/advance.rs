@@ -18,6 +18,13 @@ impl State {
         while count < EVENTS_PER_ROUND {
             let events = if let Some(unsettled) = self.unsettled.get_min().cloned() {
                 self.unsettled.remove(&unsettled);
+                if let Unsettled::GiveUp(agent) = &unsettled {
+                    if !self.give_up_by_force(agent, out)? {
+                        self.unsettled.insert(unsettled);
+                        return Ok(()); // the next piece gets a batch of its own
+                    }
+                    continue;
+                }
                 self.settle(&unsettled)
                     .into_iter()
                     .map(Event::Item)
@@ -45,6 +52,7 @@ impl State {
         match unsettled {
             Unsettled::Needed(agent, workflow) => self.hand_over(agent, workflow),
             Unsettled::Item(key) => self.settle_item(key),
+            Unsettled::GiveUp(_) => Vec::new(),
         }
     }
 
@@ -180,7 +188,7 @@ impl State {
             let never_dedicated = self
                 .agents
                 .get(&agent)
-                .is_none_or(|state| state.agent_run_id.is_none());
+                .is_none_or(|state| state.agent_run_id.is_none() || state.is_reset_by_force);
             let is_its_own = *key == ItemKey::simple(ItemType::AgentRef, agent.as_str());
             if never_dedicated {
                 // Nothing was ever handed over.

@@ -60,9 +60,11 @@ impl Attachments {
     }
 
     /// All items that an Agent has or is about to get. Looks at every attachment: only for what happens rarely.
-    pub(crate) fn of_agent(&self, agent: &AgentPath) -> Vec<ItemKey> {
-        let of_agent = self.by_item.keys().filter(|(_, known)| known == agent);
-        of_agent.map(|(key, _)| key.clone()).collect()
+    pub(crate) fn of_agent(&self, agent: &AgentPath) -> Vec<(ItemKey, Attachment)> {
+        let of_agent = self.by_item.iter().filter(|((_, known), _)| known == agent);
+        of_agent
+            .map(|((key, _), attachment)| (key.clone(), attachment.clone()))
+            .collect()
     }
 
     pub(crate) fn count_of_agent(&self, agent: &AgentPath) -> usize {

@@ -499,8 +499,7 @@ impl State {
                 agent.problem = None;
                 agent.lost_since.get_or_insert(at);
                 if *force {
-                    agent.agent_run_id = None;
-                    agent.event_id = EventId::BEFORE_FIRST;
+                    self.unsettled.insert(Unsettled::GiveUp(path.clone()));
                 }
             }
             AgentEvent::AgentReset => {

@@ -81,7 +81,8 @@ impl State {
     /// The Agent's newest event that we have, if it is ours.
     fn observed(&self, path: &AgentPath) -> Option<EventId> {
         let agent = self.agents.get(path)?;
-        agent.agent_run_id.as_ref().map(|_| agent.event_id)
+        let is_ours = agent.agent_run_id.is_some() && !agent.is_reset_by_force;
+        is_ours.then_some(agent.event_id)
     }
 
     /// What an Agent's event means here; nothing if it is the Agent's own affair.

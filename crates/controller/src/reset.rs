@@ -2,19 +2,24 @@
 //!
 //! Always: an order that may have gone on at the Agent unseen fails, so that nothing runs twice unasked; one that surely has not
 //! begun there is handed over again. Without force the Agent is asked first, and its orders are touched only when it has nothing any
-//! more; by force they are touched at once. Never here: the connection.
+//! more; by force they are touched at once. A mass of orders is given up piece by piece, each in a batch of its own. Never here: the
+//! connection.
 
 use crate::outbox::Thing;
-use crate::{Coupling, NotApplicable, Recorder, State};
+use crate::state::Unsettled;
+use crate::{Attachment, Coupling, NotApplicable, Recorder, State};
 use model::{
     AgentEvent, AgentPath, AttachedState, CancellationMode, DisruptedReason, Event, ItemEvent,
-    Mark, Order, OrderEvent, OrderId, OrderState, Outcome, Problem, SubagentId, SubagentStateEvent,
-    Timestamp,
+    ItemKey, Mark, Order, OrderEvent, OrderId, OrderState, Outcome, Problem, SubagentId,
+    SubagentStateEvent, Timestamp,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// So much the clocks of two machines may differ: an order that is to start later than that has not been started by an Agent.
 const CLOCK_DOUBT: Duration = Duration::from_mins(1);
+/// Orders that are given up in one batch.
+const PIECE: usize = 2000;
 
 impl State {
     /// Begins to reset an Agent. A repetition does nothing; force may follow when the Agent does not answer.
@@ -43,41 +48,26 @@ impl State {
                 Problem::new("AgentNotDedicated", message).with("agentPath", path)
             ));
         }
-        // Judged before the Agent counts as one that has nothing.
-        let losses = if force {
-            self.losses(path, out.now())
-        } else {
-            Vec::new()
-        };
         let started = AgentEvent::AgentResetStarted { force };
         out.record(self, None, Event::Agent(path.clone(), started))?;
-        if force {
-            self.give_up(path, losses, out)?;
-        }
         Ok(Ok(()))
     }
 
-    /// The Agent has nothing any more.
+    /// The Agent has nothing any more. Answers whether all of it has been written down; else it is to be told again.
     pub fn agent_reset(
         &mut self,
         path: &AgentPath,
         out: &mut dyn Recorder,
-    ) -> Result<(), NotApplicable> {
-        let Some(agent) = self.agents.get(path) else {
-            return Ok(());
-        };
-        if agent.coupling_state != Coupling::Resetting {
-            return Ok(());
+    ) -> Result<bool, NotApplicable> {
+        if !self.is_resetting(path) {
+            return Ok(true);
         }
-        if !agent.is_reset_by_force {
-            let losses = self.losses(path, out.now());
-            self.give_up(path, losses, out)?;
+        if !self.give_up(path, out)? {
+            return Ok(false);
         }
-        out.record(
-            self,
-            None,
-            Event::Agent(path.clone(), AgentEvent::AgentReset),
-        )
+        let reset = Event::Agent(path.clone(), AgentEvent::AgentReset);
+        out.record(self, None, reset)?;
+        Ok(true)
     }
 
     /// Whether nothing is to be sent to the Agent until it has been reset.
@@ -87,28 +77,34 @@ impl State {
             .is_some_and(|agent| agent.coupling_state == Coupling::Resetting)
     }
 
-    /// What becomes of the orders that the Agent has or may have.
+    /// What becomes of the next orders that the Agent has or may have.
     fn losses(&self, path: &AgentPath, now: Timestamp) -> Vec<(OrderId, Loss)> {
-        let here = self.engine.orders().filter(|order| {
-            order
-                .attached_state
-                .as_ref()
-                .is_some_and(|attached| attached.agent_path() == path)
+        let orders = self.engine.orders();
+        let losses = orders.filter_map(|order| {
+            let attached = order.attached_state.as_ref()?;
+            if attached.agent_path() != path {
+                return None;
+            }
+            Some((order.id.clone(), self.loss(path, attached, order, now)?))
         });
-        here.map(|order| (order.id.clone(), self.loss(path, order, now)))
-            .collect()
+        losses.take(PIECE).collect()
     }
 
-    fn loss(&self, path: &AgentPath, order: &Order, now: Timestamp) -> Loss {
-        match order.attached_state {
+    /// Nothing for an order that is still to be sent.
+    fn loss(
+        &self,
+        path: &AgentPath,
+        attached: &AttachedState,
+        order: &Order,
+        now: Timestamp,
+    ) -> Option<Loss> {
+        match attached {
             // It has done there what it could; only the confirmation is missing.
-            Some(AttachedState::Detaching { .. }) | None => return Loss::Comes,
-            Some(AttachedState::Attaching { .. }) if !self.may_have_come(path, &order.id) => {
-                return Loss::Comes;
-            }
-            Some(AttachedState::Attaching { .. } | AttachedState::Attached { .. }) => {}
+            AttachedState::Detaching { .. } => return Some(Loss::Comes),
+            AttachedState::Attaching { .. } if !self.may_have_come(path, &order.id) => return None,
+            AttachedState::Attaching { .. } | AttachedState::Attached { .. } => {}
         }
-        match order.state {
+        Some(match order.state {
             OrderState::Fresh if order.scheduled_for.is_some_and(|at| at > now + CLOCK_DOUBT) => {
                 Loss::Comes
             }
@@ -134,7 +130,7 @@ impl State {
             | OrderState::Finished
             | OrderState::Cancelled
             | OrderState::Deleted => Loss::Step,
-        }
+        })
     }
 
     /// Whether an order that is on its way may have come to the Agent. It cannot if the connection was lost before and has not come
@@ -151,10 +147,45 @@ impl State {
         agent.agent_run_id.is_some() && !was_lost_before
     }
 
-    fn give_up(
+    /// The same for an Agent that is not asked. Answers whether nothing is left.
+    pub(crate) fn give_up_by_force(
         &mut self,
         path: &AgentPath,
-        losses: Vec<(OrderId, Loss)>,
+        out: &mut dyn Recorder,
+    ) -> Result<bool, NotApplicable> {
+        let is_meant = self
+            .agents
+            .get(path)
+            .is_some_and(|agent| agent.is_reset_by_force);
+        if is_meant {
+            self.give_up(path, out)
+        } else {
+            Ok(true)
+        }
+    }
+
+    /// Gives up a piece of what a resetting Agent had; answers whether it was the last one.
+    pub(crate) fn give_up(
+        &mut self,
+        path: &AgentPath,
+        out: &mut dyn Recorder,
+    ) -> Result<bool, NotApplicable> {
+        let losses = self.losses(path, out.now());
+        let is_last = losses.len() < PIECE;
+        for (id, loss) in losses {
+            for event in loss.events(path) {
+                out.record(self, None, Event::Order(id.clone(), event))?;
+            }
+        }
+        if is_last {
+            self.give_up_items(path, out)?;
+        }
+        Ok(is_last)
+    }
+
+    fn give_up_items(
+        &mut self,
+        path: &AgentPath,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
         let told = self.subagents.iter().filter(|(_, subagent)| {
@@ -165,15 +196,24 @@ impl State {
             let event = Event::Subagent(id, SubagentStateEvent::SubagentReset);
             out.record(self, None, event)?;
         }
-        for (id, loss) in losses {
-            for event in loss.events(path) {
-                out.record(self, None, Event::Order(id.clone(), event))?;
+        for (key, attachment) in self.attachments.of_agent(path) {
+            // What is still to be sent stays to be sent.
+            if attachment != Attachment::Attachable {
+                let delegate_id = path.clone();
+                let detached = ItemEvent::ItemDetached { key, delegate_id };
+                out.record(self, None, Event::Item(detached))?;
             }
         }
-        for key in self.attachments.of_agent(path) {
-            let delegate_id = path.clone();
-            let detached = ItemEvent::ItemDetached { key, delegate_id };
-            out.record(self, None, Event::Item(detached))?;
+        // The orders that are still to be sent need again what went before them.
+        let waiting = self.engine.orders().filter(|order| {
+            matches!(&order.attached_state, Some(AttachedState::Attaching { agent_path }) if agent_path == path)
+        });
+        let workflows: BTreeSet<ItemKey> = waiting
+            .map(|order| ItemKey::workflow(&order.workflow_id))
+            .collect();
+        for workflow in workflows {
+            self.unsettled
+                .insert(Unsettled::Needed(path.clone(), workflow));
         }
         Ok(())
     }

@@ -242,6 +242,9 @@ impl State {
             }
             Line::ClusterState { state } => self.cluster = state,
             Line::AgentRefState { agent_path, state } => {
+                if state.is_reset_by_force {
+                    self.unsettled.insert(Unsettled::GiveUp(agent_path.clone()));
+                }
                 drop(self.agents.insert(agent_path, state));
             }
             Line::SubagentItemState { subagent_id, state } => {

@@ -70,6 +70,8 @@ pub(crate) enum Unsettled {
     Needed(AgentPath, ItemKey),
     /// The item has come, changed, is to go, or has come back from an Agent.
     Item(ItemKey),
+    /// The Agent is reset by force, and what it had is given up.
+    GiveUp(AgentPath),
 }
 
 impl State {

@@ -116,6 +116,8 @@ pub(super) async fn ask(
     };
     match api.0.handle.ask(input).await.map_err(stopped)? {
         Reply::Answer(answer) => Ok(answer),
-        Reply::Items(_) | Reply::Observed(_) | Reply::Done => Ok(ControllerAnswer::Accepted),
+        Reply::Items(_) | Reply::Observed(_) | Reply::More | Reply::Done => {
+            Ok(ControllerAnswer::Accepted)
+        }
     }
 }
