@@ -172,7 +172,7 @@ impl Node {
         let client = Client::new(settings)?;
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            if client.get_bytes("/health").await.is_ok() {
+            if client.get_bytes(self.sign_of_readiness()).await.is_ok() {
                 return Ok(());
             }
             if let Some(status) = self.try_wait()? {
@@ -190,6 +190,19 @@ impl Node {
                 );
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What is answered as soon as it does its work. A Controller without other members is soon active, one with others maybe never.
+    fn sign_of_readiness(&self) -> &'static str {
+        let has_others = self
+            .arguments
+            .iter()
+            .any(|argument| argument.starts_with("cluster."));
+        if self.part == Part::Controller && !has_others {
+            "/controller/api"
+        } else {
+            "/health"
         }
     }
 
