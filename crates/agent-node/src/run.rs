@@ -88,15 +88,25 @@ pub async fn run(
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
     let mut ready = Some(ready);
+    let mut was_reset = false;
     loop {
         let tell = |url: &str| {
             if let Some(ready) = ready.take() {
                 ready(url);
             }
         };
-        match live(&settings, metrics.clone(), &stop, tell).await? {
-            Ended::Exit(exit) => return Ok(exit),
-            Ended::Reset(address) => settings.listen = address,
+        match live(&settings, metrics.clone(), &stop, tell).await {
+            Ok(Ended::Exit(exit)) => return Ok(exit),
+            Ok(Ended::Reset(address)) => {
+                settings.listen = address;
+                was_reset = true;
+            }
+            // A job that even SIGKILL does not end may still hold the work directory. The next process deals with it.
+            Err(error) if was_reset && !error.is_fault() => {
+                tracing::error!(%error, "the Agent cannot begin anew in this process and asks to be started again");
+                return Ok(Exit { restart: true });
+            }
+            Err(error) => return Err(error),
         }
     }
 }
