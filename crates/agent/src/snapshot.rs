@@ -27,6 +27,8 @@ struct SubagentLine {
     event_id: EventId,
     #[serde(default)]
     detaching: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_moved: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease: Option<Seconds>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +73,7 @@ impl State {
                 platform_info: subagent.platform.clone(),
                 event_id: subagent.observed,
                 detaching: subagent.detaching,
+                has_moved: subagent.has_moved,
                 lease: subagent.lease.map(Seconds),
                 offered_lease: subagent.offered.map(Seconds),
             };
@@ -123,6 +126,7 @@ impl State {
                 subagent.platform = fields.platform_info;
                 subagent.observed = fields.event_id;
                 subagent.detaching = fields.detaching;
+                subagent.has_moved = fields.has_moved;
                 subagent.lease = fields.lease.map(|lease| lease.0);
                 subagent.offered = fields.offered_lease.map(|lease| lease.0);
             }
