@@ -32,9 +32,9 @@ impl Dialling {
         if let Some(token) = &self.token {
             settings.credentials = Credentials::Bearer(token.clone());
         }
-        // A lost answer must not outlast the lease.
+        // While an answer is awaited nothing else is heard: a lost one is noticed as soon as a silent stream.
         let lease = self.lease;
-        settings.request_timeout = settings.request_timeout.min(lease / 2);
+        settings.request_timeout = RemoteLink::patience(lease);
         let client = Client::new(settings)?;
         Ok(SubagentLink::Remote(RemoteLink { client, lease }))
     }

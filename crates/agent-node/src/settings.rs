@@ -41,7 +41,7 @@ impl Default for AgentSettings {
             tls: None,
             token_file: None,
             subagent_token_file: None,
-            subagent_lease: Duration::from_secs(60).into(),
+            subagent_lease: Duration::from_mins(1).into(),
             jobs: JobSettings::default(),
             segment: settings::ByteSize(64 * 1024 * 1024),
         }

@@ -121,7 +121,7 @@ pub fn guard(
     work_dir: &Path,
     input: impl BufRead + Send + 'static,
 ) -> Result<Leftovers, OpenError> {
-    let (hears, heard) = mpsc::channel();
+    let (hears, heard) = mpsc::sync_channel(16);
     std::thread::spawn(move || {
         for line in input.lines() {
             let Ok(line) = line else { return };

@@ -46,23 +46,6 @@ impl LeaseWatch {
         }
     }
 
-    /// Looks at the clock before anything else is done.
-    pub(crate) fn wake(&self, state: &mut State, effects: &mut Vec<Effect>) {
-        let was_over = is_over(state);
-        state.wake(steady_time(), effects);
-        if !was_over
-            && is_over(state)
-            && let Some(lease) = state.lease()
-        {
-            tracing::warn!(
-                silence = ?steady_time().saturating_sub(lease.heard()),
-                lease = ?lease.length(),
-                jobs = state.running(),
-                "the Director is lost: its lease has ended, and its jobs are ended"
-            );
-        }
-    }
-
     /// The lease may have been given, prolonged or taken away.
     pub(crate) fn changed(&self, state: &State) {
         self.coupled.notify_one();
@@ -85,6 +68,23 @@ impl LeaseWatch {
     }
 }
 
+/// Looks at the clock before anything else is done.
+pub(crate) fn wake(state: &mut State, effects: &mut Vec<Effect>) {
+    let was_over = is_over(state);
+    state.wake(steady_time(), effects);
+    if !was_over
+        && is_over(state)
+        && let Some(lease) = state.lease()
+    {
+        tracing::warn!(
+            silence = ?steady_time().saturating_sub(lease.heard()),
+            lease = ?lease.length(),
+            jobs = state.running(),
+            "the Director is lost: its lease has ended, and its jobs are ended"
+        );
+    }
+}
+
 fn is_over(state: &State) -> bool {
     state.lease().is_some_and(subagent::Lease::is_over)
 }
@@ -94,11 +94,8 @@ fn timestamp(steady: Duration) -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = steady_time();
-    let wall = if steady > now {
-        since + (steady - now)
-    } else {
-        since.saturating_sub(now - steady)
-    };
+    let (ahead, ago) = (steady.saturating_sub(now), now.saturating_sub(steady));
+    let wall = (since + ahead).saturating_sub(ago);
     Timestamp::from_millis(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -136,7 +133,7 @@ async fn watch(subagent: Arc<Inner>) {
         let mut effects = Vec::new();
         let alarm = {
             let mut state = subagent.state();
-            subagent.leases.wake(&mut state, &mut effects);
+            wake(&mut state, &mut effects);
             look(&state, &mut told)
         };
         subagent.clone().act(effects);

@@ -3,7 +3,7 @@
 //! Always: the state is touched for moments only; jobs run in tasks of their own and come back through here.
 
 use crate::job::{self, Control};
-use crate::lease::LeaseWatch;
+use crate::lease::{self, LeaseWatch};
 use crate::program::Programs;
 use crate::settings::JobSettings;
 use model::{
@@ -163,7 +163,7 @@ impl Subagent {
         let mut effects = Vec::new();
         let answer = {
             let mut state = self.0.state();
-            self.0.leases.wake(&mut state, &mut effects);
+            lease::wake(&mut state, &mut effects);
             state.renew(coupling, number);
             let answer = state.command(coupling, command, &mut effects);
             self.0.leases.changed(&state);

@@ -651,7 +651,7 @@ fn s140_s142_when_the_lease_ends_every_job_is_ended_and_none_is_started() {
         .on_ended(&attempt(2), Outcome::SUCCEEDED, &mut Vec::new());
     assert_eq!(
         world.state.next_wakeup(),
-        Some(Duration::from_secs(60)),
+        Some(Duration::from_mins(1)),
         "S136: the end is known beforehand"
     );
     world.time_is(60 * SECOND - 1);
@@ -708,7 +708,7 @@ fn s142_a_coupling_or_request_that_was_under_way_for_long_prolongs_nothing() {
     world.couple_as(late).unwrap();
     assert_eq!(
         world.state.next_wakeup(),
-        Some(Duration::from_secs(60)),
+        Some(Duration::from_mins(1)),
         "a minute from when the Director may have asked, not from when it arrived"
     );
     world.couple_as(coupling).unwrap();
