@@ -594,6 +594,18 @@ mod tests {
             panic!("not agent")
         };
         assert!(matches!(args.command, Some(AgentCommand::List)));
+        let Command::Agent(args) = parse("mainspring agent reset A --force").unwrap().command
+        else {
+            panic!("not agent")
+        };
+        let Some(AgentCommand::Reset(reset)) = args.command else {
+            panic!("not reset")
+        };
+        assert_eq!((reset.agent.as_str(), reset.force), ("A", true));
+        assert!(
+            parse("mainspring agent reset").is_err(),
+            "which Agent, must be said"
+        );
     }
 
     #[test]
