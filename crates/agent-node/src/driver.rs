@@ -29,6 +29,8 @@ pub(crate) struct Slot {
     state: Mutex<SlotState>,
     /// Whether the machine asks how busy the Subagent is.
     wants_metering: watch::Sender<bool>,
+    /// Whether the Subagent is to be reset, and if so, whether by force.
+    reset: watch::Sender<Option<bool>>,
 }
 
 impl Default for Slot {
@@ -36,6 +38,7 @@ impl Default for Slot {
         Slot {
             state: Mutex::default(),
             wants_metering: watch::Sender::new(false),
+            reset: watch::Sender::new(None),
         }
     }
 }
@@ -52,6 +55,11 @@ pub(crate) struct SlotState {
 impl Slot {
     pub(crate) fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn want_reset(&self, by_force: Option<bool>) {
+        self.reset
+            .send_if_modified(|known| std::mem::replace(known, by_force) != by_force);
     }
 
     pub(crate) fn want_metering(&self, is_wanted: bool) {
@@ -73,6 +81,9 @@ impl Slot {
         *self.lock() = SlotState::default();
     }
 }
+
+/// A Subagent that is reset by force may take so long to end its jobs, or to answer at all.
+const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a connection is given up.
 enum Broken {
@@ -105,8 +116,13 @@ impl Driver {
     /// Connects until the node stops.
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new();
+        let mut reset = self.slot.reset.subscribe();
         let mut watch = Watch::begin();
         loop {
+            reset.mark_unchanged();
+            if self.enforce_reset().await.is_err() {
+                return;
+            }
             let broken = self.couple_and_serve(&mut backoff, &mut watch).await;
             self.slot.close();
             let error = match broken {
@@ -123,8 +139,14 @@ impl Driver {
                 return;
             }
             let pause = backoff.failed(watch.begun.elapsed(), jitter());
-            if self.rest(pause, &watch).await.is_err() {
-                return;
+            tokio::select! {
+                rested = self.rest(pause, &watch) => {
+                    if rested.is_err() {
+                        return;
+                    }
+                }
+                // A reset by force does not wait for the next attempt.
+                _ = reset.changed() => {}
             }
         }
     }
@@ -211,10 +233,13 @@ impl Driver {
             watch,
         };
         self.end_given_up(&mut session, attempts, observed).await?;
-        let is_local = matches!(self.link, SubagentLink::Local(_));
+        let is_local = self.is_local();
         let mut wanted = self.slot.wants_metering.subscribe();
         let mut meter = Meter::default();
         let mut measure_at = Instant::now();
+        let mut reset = self.slot.reset.subscribe();
+        let mut enforce_at: Option<Instant> = None;
+        self.tell_reset(&mut reset, &mut enforce_at).await?;
         let mut confirmed = observed;
         let mut taken_over = observed;
         let mut confirm_at: Option<Instant> = None;
@@ -260,6 +285,11 @@ impl Driver {
                     measure_at = Instant::now() + METERING_PERIOD;
                     self.handle.ask(Input::SubagentMetered { id: id.clone(), metering }).await?;
                 }
+                _ = reset.changed() => self.tell_reset(&mut reset, &mut enforce_at).await?,
+                () = until(enforce_at), if enforce_at.is_some() => {
+                    let problem = Problem::new("SubagentIsBusy", "the jobs have not ended in time");
+                    return Err(Broken::Link(LinkError::Refused(problem)));
+                }
                 changed = wanted.changed() => {
                     if changed.is_err() {
                         return Ok(());
@@ -274,6 +304,61 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Tells the Subagent to kill its jobs and to end, if that is wanted. That they have ended it reports itself.
+    async fn tell_reset(
+        &self,
+        reset: &mut watch::Receiver<Option<bool>>,
+        enforce_at: &mut Option<Instant>,
+    ) -> Result<(), Broken> {
+        if reset.borrow_and_update().is_none() || self.is_local() {
+            return Ok(());
+        }
+        let Some(force) = self.is_to_be_reset().await? else {
+            return Ok(());
+        };
+        tracing::info!(subagent = %self.id, force, "the Subagent is told to end its jobs and to begin anew");
+        self.link.shut_down(Some("SIGKILL".into()), true).await?;
+        if force {
+            *enforce_at = Some(Instant::now() + RESET_PATIENCE);
+        }
+        Ok(())
+    }
+
+    /// A Subagent that is to be reset by force is told to end whoever has it; then what it had counts as lost.
+    async fn enforce_reset(&self) -> Result<(), Stopped> {
+        let is_wanted = *self.slot.reset.borrow() == Some(true);
+        if !is_wanted || self.is_local() || self.is_to_be_reset().await? != Some(true) {
+            return Ok(());
+        }
+        let telling = self.link.shut_down(Some("SIGKILL".into()), true);
+        match tokio::time::timeout(RESET_PATIENCE, telling).await {
+            Ok(Ok(())) => tracing::info!(subagent = %self.id, "the Subagent is reset by force"),
+            Ok(Err(error)) => {
+                tracing::warn!(subagent = %self.id, %error, "the Subagent is reset by force without having been told");
+            }
+            Err(_elapsed) => {
+                tracing::warn!(subagent = %self.id, "the Subagent is reset by force and does not answer");
+            }
+        }
+        let id = self.id.clone();
+        self.handle.ask(Input::SubagentResetEnforced { id }).await?;
+        Ok(())
+    }
+
+    /// Whether the Subagent is to be reset, and if so, whether by force. The slot may be a moment behind.
+    async fn is_to_be_reset(&self) -> Result<Option<bool>, Stopped> {
+        let id = self.id.clone();
+        let wish = move |machine: &AgentMachine| {
+            let subagent = machine.state.subagents().get(&id)?;
+            subagent.reset.as_ref().map(|reset| reset.force)
+        };
+        self.handle.read(wish).await
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.link, SubagentLink::Local(_))
     }
 
     /// Tells the Subagent to end what was given up while it was away.

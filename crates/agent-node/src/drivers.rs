@@ -79,20 +79,25 @@ impl Drivers {
         let state = &machine.state;
         let Some(meta) = state.meta() else { return };
         self.driven.retain(|id, driven| {
-            let item = state
-                .subagents()
-                .get(id)
-                .and_then(|subagent| subagent.item.as_ref());
-            item.is_some_and(|item| item.uri == driven.uri)
+            let subagent = state.subagents().get(id);
+            let address = subagent.and_then(|subagent| subagent.address());
+            address.is_some_and(|address| *address == driven.uri)
         });
         if self.driven.len() == state.subagents().len() {
             return;
         }
         for (id, subagent) in state.subagents() {
-            let Some(item) = &subagent.item else { continue };
+            let (Some(item), Some(address)) = (&subagent.item, subagent.address()) else {
+                continue;
+            };
             if self.driven.contains_key(id) {
                 continue;
             }
+            // While it leaves an address for another one, it is reached where it was.
+            let item = &SubagentItem {
+                uri: address.clone(),
+                ..SubagentItem::clone(item)
+            };
             let is_local = state.local_subagent() == Some(id);
             let link = match if is_local {
                 Ok(SubagentLink::Local(LocalLink(self.local.clone())))
@@ -134,6 +139,9 @@ impl Drivers {
         let wants_metering = machine.state.wants_metering();
         for (id, driven) in &self.driven {
             driven.slot.want_metering(wants_metering);
+            let reset = machine.state.subagents().get(id);
+            let reset = reset.and_then(|subagent| subagent.reset.as_ref());
+            driven.slot.want_reset(reset.map(|reset| reset.force));
             let mut slot = driven.slot.lock();
             let slot = &mut *slot;
             let Some(sender) = &slot.sender else { continue };

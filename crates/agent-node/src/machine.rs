@@ -83,6 +83,11 @@ pub enum Input {
         /// How.
         metering: Metering,
     },
+    /// A Subagent that is to be reset by force has been told to end, or could not be told.
+    SubagentResetEnforced {
+        /// Which.
+        id: SubagentId,
+    },
     /// A Subagent refused to start a job.
     StartRefused {
         /// Which.
@@ -197,6 +202,7 @@ fn needs_coupling(command: &AgentCommand) -> bool {
         | AgentCommand::AttachOrder { .. }
         | AgentCommand::DetachOrder { .. }
         | AgentCommand::MarkOrder { .. }
+        | AgentCommand::ResetSubagent { .. }
         | AgentCommand::ConfirmSubagentLoss { .. }
         | AgentCommand::ReleaseEvents { .. } => true,
         AgentCommand::DedicateAgentDirector { .. }
@@ -282,6 +288,10 @@ impl Machine for AgentMachine {
                     let observed = self.state.on_subagent_observed(&id, last.event_id);
                     self.record_all(facts, observed)?;
                 }
+            }
+            Input::SubagentResetEnforced { id } => {
+                let events = self.state.on_reset_enforced(&id);
+                self.record_all(facts, events)?;
             }
             Input::SubagentMetered { id, metering } => self.state.on_metering(&id, metering),
             Input::StartRefused {

@@ -152,6 +152,10 @@ impl State {
                         .collect(),
                 )
             }
+            AgentCommand::ResetSubagent { subagent_id, force } => {
+                self.meta.as_ref().ok_or_else(not_dedicated)?;
+                accepted(self.reset_subagent(subagent_id, *force)?)
+            }
             AgentCommand::ConfirmSubagentLoss {
                 subagent_id,
                 user_id,
@@ -235,11 +239,11 @@ impl State {
             return accepted(Vec::new());
         }
         let (kind, name) = key.split();
-        let is_busy = |name: &str| {
-            let subagent = self.subagents.get(name);
-            subagent.is_some_and(|subagent| !subagent.orders.is_empty())
-        };
-        if kind == "Subagent" && is_busy(name) {
+        // Its jobs end before, and then its process; see `State::step`.
+        if let Some(subagent) = self.subagents.get(name).filter(|_| kind == "Subagent") {
+            if subagent.detaching {
+                return done(); // already so
+            }
             return accepted(vec![Event::Item(ItemEvent::ItemDetachingFromMe {
                 key: key.clone(),
             })]);

@@ -152,7 +152,17 @@ impl State {
                     ItemBody::JobResource(resource) => self.engine.set_job_resource(resource),
                     ItemBody::Agent(agent) => self.agent_ref = Some(agent),
                     ItemBody::Subagent(subagent) => {
+                        let is_director = self.is_director(&subagent.id);
                         let state = self.subagents.entry(subagent.id.clone()).or_default();
+                        let old = state.item.as_ref().map(|item| item.uri.clone());
+                        if let Some(old) = old
+                            && old != subagent.uri
+                            && state.run_id.is_some()
+                            && !is_director
+                        {
+                            let reset = state.reset.get_or_insert_default();
+                            reset.left.get_or_insert(old);
+                        }
                         let is_elsewhere = |old: &model::SubagentItem| old.uri != subagent.uri;
                         state.has_moved |= !state.orders.is_empty()
                             && state.item.as_deref().is_some_and(is_elsewhere);
@@ -298,7 +308,16 @@ impl State {
                 subagent.observed = *until_event_id;
                 return Ok(());
             }
-            SubagentStateEvent::SubagentRestarted | SubagentStateEvent::SubagentReset => {
+            SubagentStateEvent::SubagentRestarted => subagent.coupling = Coupling::Uncoupled,
+            SubagentStateEvent::SubagentResetStartedByController { .. } => {}
+            SubagentStateEvent::SubagentResetStarted { force } => {
+                subagent.reset.get_or_insert_default().force |= force;
+            }
+            SubagentStateEvent::SubagentReset => {
+                subagent.reset = None;
+                subagent.run_id = None;
+                subagent.platform = None;
+                subagent.observed = model::EventId::BEFORE_FIRST;
                 subagent.coupling = Coupling::Uncoupled;
             }
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {

@@ -1,6 +1,7 @@
 //! An Agent's state as lines, and back.
 
 use crate::evolve::NotApplicable;
+use crate::reset::Reset;
 use crate::state::{Meta, State};
 use model::{
     EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, Seconds, SignedText, SubagentId,
@@ -9,6 +10,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +29,12 @@ struct SubagentLine {
     event_id: EventId,
     #[serde(default)]
     detaching: bool,
+    /// Whether it is being reset, and if so, whether by force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reset_by_force: Option<bool>,
+    /// The address that it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_uri: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_moved: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,6 +81,8 @@ impl State {
                 platform_info: subagent.platform.clone(),
                 event_id: subagent.observed,
                 detaching: subagent.detaching,
+                reset_by_force: subagent.reset.as_ref().map(|reset| reset.force),
+                left_uri: subagent.reset.as_ref().and_then(|reset| reset.left.clone()),
                 has_moved: subagent.has_moved,
                 lease: subagent.lease.map(Seconds),
                 offered_lease: subagent.offered.map(Seconds),
@@ -126,6 +136,10 @@ impl State {
                 subagent.platform = fields.platform_info;
                 subagent.observed = fields.event_id;
                 subagent.detaching = fields.detaching;
+                subagent.reset = fields.reset_by_force.map(|force| Reset {
+                    force,
+                    left: fields.left_uri,
+                });
                 subagent.has_moved = fields.has_moved;
                 subagent.lease = fields.lease.map(|lease| lease.0);
                 subagent.offered = fields.offered_lease.map(|lease| lease.0);

@@ -6,6 +6,7 @@
 use crate::attached::AttachedItems;
 use crate::processes::Processes;
 use crate::queue::Queues;
+use crate::reset::Reset;
 use crate::subagents::WorkList;
 use model::{
     AgentPath, AgentRef, BundleId, ControllerId, EventId, Metering, OrderId, PlatformInfo, Problem,
@@ -68,6 +69,8 @@ pub struct SubagentState {
     pub offered: Option<Duration>,
     /// To be forgotten when its jobs have ended.
     pub detaching: bool,
+    /// Being reset.
+    pub reset: Option<Reset>,
     /// The orders whose jobs run there.
     pub orders: BTreeSet<OrderId>,
     /// How busy it is, while it is connected. An input, no event: nothing remembers it over a restart.
@@ -87,7 +90,13 @@ impl SubagentState {
 
     /// Whether it takes a job that is for it and no other.
     pub(crate) fn takes_jobs(&self) -> bool {
-        self.coupling == Coupling::Coupled && !self.detaching
+        self.coupling == Coupling::Coupled && !self.detaching && self.reset.is_none()
+    }
+
+    /// Where it is reached; while it leaves an address for another one, still there.
+    pub fn address(&self) -> Option<&Arc<str>> {
+        let left = self.reset.as_ref().and_then(|reset| reset.left.as_ref());
+        left.or_else(|| self.item.as_ref().map(|item| &item.uri))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What follows from the present at an Agent.
 
 use crate::choice::Choice;
-use crate::state::State;
+use crate::reset::reset_started;
+use crate::state::{Coupling, State};
 use engine::Next;
 use model::{Event, ItemEvent, ItemKey, ItemType, OrderEvent, Outcome, Timestamp};
 
@@ -16,7 +17,7 @@ impl State {
                 return Some(events);
             }
             let Some(order_id) = self.engine.pop_restless() else {
-                return self.let_subagent_go();
+                return self.finish_reset().or_else(|| self.let_subagent_go());
             };
             match self.engine.next(&order_id, now) {
                 Next::Rest => {}
@@ -84,13 +85,22 @@ impl State {
         None
     }
 
-    /// Forgets a Subagent that is to go, once its jobs have ended.
+    /// Forgets a Subagent that is to go, once its jobs and then its process have ended. One that cannot be reached is forgotten
+    /// without its process having been told.
     fn let_subagent_go(&self) -> Option<Vec<Event>> {
         let agent_path = &self.meta.as_ref()?.agent_path;
-        let (id, _) = self
+        let mut going = self
             .subagents
             .iter()
-            .find(|(_, subagent)| subagent.detaching && subagent.orders.is_empty())?;
+            .filter(|(_, subagent)| subagent.detaching && subagent.orders.is_empty());
+        let is_to_be_told =
+            |id, coupling: &Coupling| *coupling == Coupling::Coupled && !self.is_director(id);
+        let (id, subagent) = going.find(|(id, subagent)| {
+            subagent.reset.is_none() || !is_to_be_told(id, &subagent.coupling)
+        })?;
+        if is_to_be_told(id, &subagent.coupling) {
+            return Some(vec![reset_started(id, false)]);
+        }
         let key = ItemKey::simple(ItemType::SubagentItem, id.as_str());
         Some(vec![Event::Item(ItemEvent::ItemDetached {
             key,

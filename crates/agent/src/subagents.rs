@@ -3,6 +3,7 @@
 //! Always: a report is taken over once, in order; what does not belong to a running attempt is passed over; work is found
 //! by what is new, not by a scan.
 
+use crate::reset::Reset;
 use crate::state::{Coupling, State};
 use model::{
     Attempt, Event, EventId, Mark, Order, OrderEvent, OrderId, OrderState, Outcome, PlatformInfo,
@@ -20,6 +21,10 @@ pub enum Loss {
     Restart,
     /// It has been shut down.
     Shutdown,
+    /// It has been reset.
+    Reset,
+    /// It is at another address now.
+    Move,
     /// It is away for longer than its lease, or a user has said that its machine is off.
     Absence,
 }
@@ -30,6 +35,16 @@ impl Loss {
             Loss::Restart => Problem::new(
                 "ProcessLostDueToRestart",
                 format!("Subagent {subagent_id} has been restarted, so the job's process is lost"),
+            ),
+            Loss::Reset => Problem::new(
+                "ProcessLostDueToReset",
+                format!("Subagent {subagent_id} has been reset, so the job's process is lost"),
+            ),
+            Loss::Move => Problem::new(
+                "ProcessLostDueSubagentUriChange",
+                format!(
+                    "Subagent {subagent_id} has got another address, so the job's process is lost"
+                ),
             ),
             Loss::Shutdown => Problem::new(
                 "ProcessLostDueToShutdown",
@@ -188,11 +203,14 @@ impl State {
                 )]
             }
             SubagentEvent::SubagentShutdown => {
-                let mut events = self.lose_processes(subagent_id, Loss::Shutdown);
-                events.push(Event::Subagent(
-                    subagent_id.clone(),
-                    SubagentStateEvent::SubagentShutdown,
-                ));
+                let loss = subagent.reset.as_ref().map_or(Loss::Shutdown, Reset::loss);
+                let mut events = self.lose_processes(subagent_id, loss);
+                let told = SubagentStateEvent::SubagentShutdown;
+                events.push(Event::Subagent(subagent_id.clone(), told));
+                if subagent.reset.is_some() {
+                    let reset = SubagentStateEvent::SubagentReset;
+                    events.push(Event::Subagent(subagent_id.clone(), reset));
+                }
                 events
             }
         }
@@ -229,6 +247,11 @@ impl State {
                 SubagentStateEvent::SubagentRestarted,
             ));
             events.extend(self.lose_processes(subagent_id, Loss::Restart));
+        }
+        if subagent.reset.is_some() {
+            // The process that was to end has ended.
+            let reset = SubagentStateEvent::SubagentReset;
+            events.push(Event::Subagent(subagent_id.clone(), reset));
         }
         let dedicated = SubagentStateEvent::SubagentDedicated {
             subagent_run_id: run_id.clone(),
@@ -358,7 +381,7 @@ impl State {
     }
 
     /// The ends of all jobs that ran at the Subagent: nobody knows how they ended.
-    fn lose_processes(&self, subagent_id: &SubagentId, loss: Loss) -> Vec<Event> {
+    pub(crate) fn lose_processes(&self, subagent_id: &SubagentId, loss: Loss) -> Vec<Event> {
         let Some(subagent) = self.subagents.get(subagent_id) else {
             return Vec::new();
         };

@@ -8,6 +8,8 @@
 
 #[path = "stories/clusters.rs"]
 mod clusters;
+#[path = "stories/resets.rs"]
+mod resets;
 
 use agent::{Coupling, Standing, State, Work};
 use model::{
@@ -448,22 +450,6 @@ fn a_repeated_command_is_answered_as_done() {
         },
     });
     assert_eq!(world.events.len(), events);
-}
-
-#[test]
-fn a_subagent_that_is_removed_goes_when_its_jobs_have_ended() {
-    let mut world = agent();
-    world.workflow(r#""parallelism":9,"subagentBundleIdExpr":"'S-A'","#);
-    world.order("1", 0);
-    let key: ItemKey = serde_json::from_value("Subagent:S-A".into()).unwrap();
-    world.ask(AgentCommand::DetachItem { key: key.clone() });
-    assert!(world.state.subagents().contains_key("S-A"));
-    world.order("2", 0);
-    assert_eq!(world.starts(), ["1@S-A"], "it takes no more jobs");
-    world.end("1", "S-A", 1, Outcome::SUCCEEDED);
-    assert!(!world.state.subagents().contains_key("S-A"));
-    let detached = world.events.iter().any(|event| matches!(event, Event::Item(model::ItemEvent::ItemDetached { key: gone, .. }) if *gone == key));
-    assert!(detached);
 }
 
 #[test]

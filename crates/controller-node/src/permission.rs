@@ -17,7 +17,7 @@ pub enum Permission {
     AddOrder,
     /// Cancel, suspend, resume and forget orders.
     ControlOrder,
-    /// Reset Agents.
+    /// Reset Agents and Subagents.
     ControlAgent,
     /// Deploy, change and delete items.
     UpdateItem,
@@ -59,7 +59,9 @@ impl Permission {
             | ControllerCommand::DeleteOrdersWhenTerminated { .. } => {
                 vec![Permission::ControlOrder]
             }
-            ControllerCommand::ResetAgent { .. } => vec![Permission::ControlAgent],
+            ControllerCommand::ResetAgent { .. } | ControllerCommand::ResetSubagent { .. } => {
+                vec![Permission::ControlAgent]
+            }
             ControllerCommand::ReleaseEvents { .. } => vec![Permission::ReleaseEvents],
             ControllerCommand::TakeSnapshot
             | ControllerCommand::ShutDown { .. }

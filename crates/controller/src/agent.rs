@@ -69,6 +69,9 @@ pub struct SubagentState {
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_path: Option<AgentPath>,
+    /// It is to be reset, maybe by force, and its Agent has not heard of it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_asked: Option<bool>,
     /// Who has said that its machine is off, until its Agent has heard of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_confirmed_by: Option<UserId>,

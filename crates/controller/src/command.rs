@@ -69,6 +69,9 @@ impl State {
                     state.engine.delete_when_terminated(id)
                 })?
             }
+            ControllerCommand::ResetSubagent { subagent_id, force } => {
+                self.reset_subagent(subagent_id, *force, out)?
+            }
             ControllerCommand::ConfirmSubagentLoss { subagent_id } => {
                 self.confirm_subagent_loss(subagent_id, user, out)?
             }

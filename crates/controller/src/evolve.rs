@@ -522,6 +522,7 @@ impl State {
         let Some(subagent) = self.subagents.get_mut(id) else {
             return;
         };
+        let was_resetting = subagent.coupling_state == Coupling::Resetting;
         match event {
             SubagentStateEvent::SubagentDedicated {
                 subagent_run_id,
@@ -553,6 +554,17 @@ impl State {
                 subagent.coupling_state = Coupling::Reset;
                 subagent.subagent_run_id = None;
             }
+            SubagentStateEvent::SubagentResetStartedByController { force } => {
+                subagent.reset_asked = Some(*force);
+                if let Some(agent) = &subagent.agent_path {
+                    let thing = Thing::ResetSubagent(id.clone());
+                    self.outbox.insert(agent, thing, at);
+                }
+                return;
+            }
+            SubagentStateEvent::SubagentResetStarted { .. } => {
+                subagent.coupling_state = Coupling::Resetting;
+            }
             SubagentStateEvent::SubagentReset => {
                 subagent.coupling_state = Coupling::Reset;
                 subagent.subagent_run_id = None;
@@ -561,6 +573,19 @@ impl State {
             SubagentStateEvent::SubagentShutdownStarted | SubagentStateEvent::SubagentShutdown => {
                 subagent.coupling_state = Coupling::ShutDown;
             }
+        }
+        let is_reset = *event == SubagentStateEvent::SubagentReset;
+        if was_resetting && !is_reset {
+            subagent.coupling_state = Coupling::Resetting;
+        }
+        // Its Agent has heard of the wish, or has fulfilled it without.
+        let is_heard = matches!(event, SubagentStateEvent::SubagentResetStarted { .. });
+        if (is_heard || is_reset)
+            && subagent.reset_asked.take().is_some()
+            && let Some(agent) = &subagent.agent_path
+        {
+            let thing = Thing::ResetSubagent(id.clone());
+            self.outbox.remove(agent, &thing);
         }
         // Whatever its Agent knows of it now, but for one more failed attempt, outdates what a user has said.
         let is_told = !matches!(

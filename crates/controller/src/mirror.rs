@@ -225,6 +225,8 @@ impl State {
             return Ok(());
         }
         let event = match thing {
+            // What the Agent tells of the Subagent says more.
+            Thing::ResetSubagent(_) => return Ok(()),
             // It is there again: that it is coupled follows, and ends the wish.
             Thing::ConfirmSubagentLoss(_) => return Ok(()),
             Thing::AttachOrder(id) | Thing::DetachOrder(id) | Thing::MarkOrder(id) => {

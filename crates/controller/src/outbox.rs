@@ -25,6 +25,8 @@ pub enum Thing {
     MarkOrder(OrderId),
     /// The item comes back.
     DetachItem(ItemKey),
+    /// The Agent is to reset a Subagent.
+    ResetSubagent(SubagentId),
     /// The Agent hears that a user says that a Subagent's machine is off.
     ConfirmSubagentLoss(SubagentId),
 }
@@ -37,6 +39,7 @@ impl Thing {
             Thing::AttachOrder(_) => 2,
             Thing::MarkOrder(_) => 3,
             Thing::DetachItem(_) => 4,
+            Thing::ResetSubagent(_) => 6,
             Thing::ConfirmSubagentLoss(_) => 5,
         }
     }
@@ -45,12 +48,15 @@ impl Thing {
     pub fn order_id(&self) -> Option<&OrderId> {
         match self {
             Thing::DetachOrder(id) | Thing::AttachOrder(id) | Thing::MarkOrder(id) => Some(id),
-            Thing::AttachItem(_) | Thing::DetachItem(_) | Thing::ConfirmSubagentLoss(_) => None,
+            Thing::AttachItem(_)
+            | Thing::DetachItem(_)
+            | Thing::ResetSubagent(_)
+            | Thing::ConfirmSubagentLoss(_) => None,
         }
     }
 }
 
-const RANKS: u8 = 6;
+const RANKS: u8 = 7;
 
 /// How far an outbox has been sent over one connection.
 #[derive(Clone, Debug, Default)]
@@ -223,6 +229,10 @@ impl State {
                 }
             }
             Thing::DetachItem(key) => AgentCommand::DetachItem { key: key.clone() },
+            Thing::ResetSubagent(id) => AgentCommand::ResetSubagent {
+                subagent_id: id.clone(),
+                force: self.subagents.get(id)?.reset_asked?,
+            },
             Thing::ConfirmSubagentLoss(id) => AgentCommand::ConfirmSubagentLoss {
                 subagent_id: id.clone(),
                 user_id: self.subagents.get(id)?.loss_confirmed_by.clone()?,

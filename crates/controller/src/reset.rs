@@ -9,9 +9,9 @@ use crate::outbox::Thing;
 use crate::state::Unsettled;
 use crate::{Attachment, Coupling, NotApplicable, Recorder, State};
 use model::{
-    AgentEvent, AgentPath, AttachedState, CancellationMode, DisruptedReason, Event, ItemEvent,
-    ItemKey, Mark, Order, OrderEvent, OrderId, OrderState, Outcome, Problem, SubagentId,
-    SubagentStateEvent, Timestamp,
+    AgentEvent, AgentPath, AgentRef, AttachedState, CancellationMode, DisruptedReason, Event,
+    ItemBody, ItemEvent, ItemKey, ItemType, Mark, Order, OrderEvent, OrderId, OrderState, Outcome,
+    Problem, SubagentId, SubagentStateEvent, Timestamp,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,6 +51,46 @@ impl State {
         let started = AgentEvent::AgentResetStarted { force };
         out.record(self, None, Event::Agent(path.clone(), started))?;
         Ok(Ok(()))
+    }
+
+    /// Has the Agent of a Subagent reset it. A repetition does nothing; force may follow.
+    pub(crate) fn reset_subagent(
+        &mut self,
+        id: &SubagentId,
+        force: bool,
+        out: &mut dyn Recorder,
+    ) -> Result<Result<(), Problem>, NotApplicable> {
+        let state = self.subagents.get(id);
+        let Some((state, path)) = state.and_then(|state| Some((state, state.agent_path.as_ref()?)))
+        else {
+            let problem = Problem::new("UnknownItem", format!("Unknown Subagent:{id}"));
+            return Ok(Err(problem.with("subagentId", id)));
+        };
+        let is_director = self
+            .agent_item(path)
+            .is_some_and(|agent| agent.directors.contains(id));
+        if is_director {
+            let message =
+                format!("Subagent:{id} is that of a Director: restart it, or reset Agent:{path}");
+            return Ok(Err(
+                Problem::new("SubagentIsDirector", message).with("subagentId", id)
+            ));
+        }
+        if state.reset_asked.is_some_and(|by_force| by_force || !force) {
+            return Ok(Ok(())); // already so
+        }
+        let started = SubagentStateEvent::SubagentResetStartedByController { force };
+        out.record(self, None, Event::Subagent(id.clone(), started))?;
+        Ok(Ok(()))
+    }
+
+    fn agent_item(&self, path: &AgentPath) -> Option<&AgentRef> {
+        let key = ItemKey::simple(ItemType::AgentRef, path.as_str());
+        if let ItemBody::Agent(agent) = &self.items.get(&key)?.item.body {
+            Some(agent)
+        } else {
+            None
+        }
     }
 
     /// The Agent has nothing any more. Answers whether all of it has been written down; else it is to be told again.

@@ -146,7 +146,7 @@ impl State {
             }
             Some((Coupling::Coupled, false)) if is_computed => Some(Hindrance::PriorityIsComputed),
             Some((Coupling::Coupled, false)) => None,
-            Some((Coupling::ShutDown, _)) => Some(Hindrance::Going),
+            Some((Coupling::ShutDown | Coupling::Resetting, _)) => Some(Hindrance::Going),
             Some(_) | None => Some(Hindrance::NotConnected),
         }
     }

@@ -58,6 +58,7 @@ enum Sent {
     AttachOrder(OrderId),
     MarkOrder(OrderId),
     DetachItem(ItemKey),
+    ResetSubagent(SubagentId),
     ConfirmSubagentLoss(SubagentId),
 }
 
@@ -248,6 +249,10 @@ impl State {
                 drop(self.agents.insert(agent_path, state));
             }
             Line::SubagentItemState { subagent_id, state } => {
+                if let (Some(agent), Some(_)) = (&state.agent_path, state.reset_asked) {
+                    let thing = Thing::ResetSubagent(subagent_id.clone());
+                    self.outbox.insert(agent, thing, EventId::BEFORE_FIRST);
+                }
                 if let (Some(agent), Some(_)) = (&state.agent_path, &state.loss_confirmed_by) {
                     let thing = Thing::ConfirmSubagentLoss(subagent_id.clone());
                     self.outbox.insert(agent, thing, EventId::BEFORE_FIRST);
@@ -328,6 +333,7 @@ impl From<Thing> for Sent {
             Thing::AttachOrder(id) => Sent::AttachOrder(id),
             Thing::MarkOrder(id) => Sent::MarkOrder(id),
             Thing::DetachItem(key) => Sent::DetachItem(key),
+            Thing::ResetSubagent(id) => Sent::ResetSubagent(id),
             Thing::ConfirmSubagentLoss(id) => Sent::ConfirmSubagentLoss(id),
         }
     }
@@ -341,6 +347,7 @@ impl From<Sent> for Thing {
             Sent::AttachOrder(id) => Thing::AttachOrder(id),
             Sent::MarkOrder(id) => Thing::MarkOrder(id),
             Sent::DetachItem(key) => Thing::DetachItem(key),
+            Sent::ResetSubagent(id) => Thing::ResetSubagent(id),
             Sent::ConfirmSubagentLoss(id) => Thing::ConfirmSubagentLoss(id),
         }
     }

@@ -224,6 +224,15 @@ pub(crate) enum SubagentCare {
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
+    /// Let a Subagent kill its jobs and begin anew; its jobs are repeated where they may be
+    Reset {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Whoever has it, and also while it cannot be reached: say so only if its machine is off, or of no concern
+        #[arg(long)]
+        force: bool,
+    },
     /// Disable Subagents and wait until nothing runs there any more
     Drain {
         /// Their names

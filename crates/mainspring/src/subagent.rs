@@ -22,6 +22,7 @@ pub(crate) async fn run(
         SubagentCare::Show { name } => list::show(&name, &controller, screen).await,
         SubagentCare::Enable { names } => act::enable(&names, &controller, screen).await,
         SubagentCare::Disable { names } => act::disable(&names, &controller, screen).await,
+        SubagentCare::Reset { name, force } => act::reset(&name, force, &controller, screen).await,
         SubagentCare::Drain { names, timeout } => {
             act::drain(&names, timeout.map(Into::into), &controller, screen).await
         }

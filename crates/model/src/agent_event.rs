@@ -109,8 +109,18 @@ tagged! {
         },
         /// The process is another one: what ran there is lost.
         SubagentRestarted,
-        /// Its Agent has been reset: what ran there counts as lost.
+        /// It or its Agent has been reset: what ran there counts as lost.
         SubagentReset,
+        /// At the Controller: its Agent is to reset it.
+        SubagentResetStartedByController {
+            #[serde(default, skip_serializing_if = "is_false")]
+            force: bool,
+        },
+        /// Its jobs are killed, and its process is to end and begin anew.
+        SubagentResetStarted {
+            #[serde(default, skip_serializing_if = "is_false")]
+            force: bool,
+        },
         /// Ends in order and takes no more jobs.
         SubagentShutdownStarted,
         /// Has ended in order.

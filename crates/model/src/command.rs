@@ -73,6 +73,13 @@ tagged! {
             #[serde(default, skip_serializing_if = "is_false")]
             force: bool,
         },
+        /// The Subagent's jobs are killed and it begins anew. By `force` whoever has it, and also while it cannot be reached: that
+        /// says that its machine is off or of no concern.
+        ResetSubagent {
+            subagent_id: SubagentId,
+            #[serde(default, skip_serializing_if = "is_false")]
+            force: bool,
+        },
         /// This Controller is to be kept by these members; `activeId` is the one that gets the command.
         ClusterAppointNodes {
             id_to_uri: std::collections::BTreeMap<crate::NodeId, std::sync::Arc<str>>,
@@ -181,6 +188,12 @@ tagged! {
         AttachOrder { order: Box<Order> },
         DetachOrder { order_id: OrderId },
         MarkOrder { order_id: OrderId, mark: Mark },
+        /// End the Subagent's jobs and let it begin anew.
+        ResetSubagent {
+            subagent_id: SubagentId,
+            #[serde(default, skip_serializing_if = "is_false")]
+            force: bool,
+        },
         /// A user says that the Subagent's machine is off.
         ConfirmSubagentLoss { subagent_id: SubagentId, user_id: UserId },
         ReleaseEvents { until_event_id: EventId },

@@ -284,13 +284,17 @@ impl SubagentLink {
         }
     }
 
-    /// Shuts the Subagent down.
-    pub async fn shut_down(&self, signal: Option<Arc<str>>) -> Result<(), LinkError> {
+    /// Shuts the Subagent down, maybe to be started again.
+    pub async fn shut_down(
+        &self,
+        signal: Option<Arc<str>>,
+        restart: bool,
+    ) -> Result<(), LinkError> {
         self.send(
             (0, 0),
             SubagentCommand::ShutDown {
                 process_signal: signal,
-                restart: false,
+                restart,
             },
         )
         .await

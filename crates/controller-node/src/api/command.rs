@@ -96,6 +96,7 @@ fn run<'a>(
             | ControllerCommand::ResumeOrders { .. }
             | ControllerCommand::DeleteOrdersWhenTerminated { .. }
             | ControllerCommand::ResetAgent { .. }
+            | ControllerCommand::ResetSubagent { .. }
             | ControllerCommand::ConfirmSubagentLoss { .. }
             | ControllerCommand::ClusterAppointNodes { .. }
             | ControllerCommand::ReleaseEvents { .. } => ask(api, user, command).await,

@@ -1,12 +1,12 @@
-//! `subagent enable|disable|drain`: what the item of a Subagent says, and when nothing runs there any more.
+//! `subagent enable|disable|drain|reset`: what the item of a Subagent says, when nothing runs there any more, and a new beginning.
 //!
-//! Always: only the field `disabled` changes, everything else in the item stays as it was deployed.
+//! Always: only the field `disabled` of the item changes, everything else in it stays as it was deployed.
 
 use super::list::{find, unknown};
 use crate::call::{Controller, Followed, Following};
 use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
-use model::{ItemKey, ItemType};
+use model::{ControllerCommand, ItemKey, ItemType, SubagentId};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -77,6 +77,30 @@ pub(crate) async fn drain(
         event?;
         sleep_until((asked_at + DISTANCE).min(end)).await;
     }
+}
+
+pub(crate) async fn reset(
+    name: &str,
+    force: bool,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let command = ControllerCommand::ResetSubagent {
+        subagent_id: SubagentId::new(name),
+        force,
+    };
+    controller.command(&command).await?;
+    if screen.json {
+        screen.say_json(&json!({"TYPE": "Accepted", "subagentId": name, "force": force}))?;
+        return Ok(Exit::Done);
+    }
+    screen.say(&format!("{name}  to be reset"))?;
+    if !force {
+        screen.remark(
+            "its jobs are repeated when they have ended (mainspring subagent show); --force does not wait for that",
+        );
+    }
+    Ok(Exit::Done)
 }
 
 async fn set_disabled(

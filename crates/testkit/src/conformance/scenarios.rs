@@ -69,6 +69,7 @@ scenarios! {
     "SA-05" => subagents::a_lost_process,
     "SA-06" => subagents::a_director_restart,
     "SA-08" => subagents::a_deleted_subagent,
+    "SA-10" => subagents::a_forced_reset,
     "SA-11" => subagents::an_orderly_shutdown,
     "AG-01" => agents::a_shutdown_with_kill,
     "AG-05" => agents::a_journal_that_does_not_fit,

@@ -7,6 +7,7 @@
     reason = "a test that cannot set up its world fails at that line"
 )]
 
+mod clusters;
 mod disk;
 mod leases;
 mod outages;

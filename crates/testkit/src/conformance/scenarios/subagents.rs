@@ -310,6 +310,17 @@ async fn item_event(drive: &Drive<'_>, key: &str, kind: &str, nth: usize) -> Res
         .with_context(|| drive.world.lament(&format!("{kind} of {key}")))
 }
 
+/// A Subagent that has been removed ends its process; whoever watches over it starts it again.
+async fn begin_anew(drive: &mut Drive<'_>, subagent: &str) -> Result<()> {
+    let node = drive.world.node(subagent);
+    let status = node.wait_end(Duration::from_secs(10)).await?;
+    ensure!(
+        status.code() == Some(97),
+        "{subagent} is to be started again, and ended with {status}"
+    );
+    node.start_ready().await
+}
+
 /// SA-08.
 pub(crate) async fn a_deleted_subagent(case: &Case) -> Result<()> {
     let mut drive = Drive::start(case).await?;
@@ -321,6 +332,7 @@ pub(crate) async fn a_deleted_subagent(case: &Case) -> Result<()> {
     drive.world.api().change_items(&[delete("S-A")]).await?;
     item_event(&drive, key, "ItemDetachable", 1).await?;
     item_event(&drive, key, "ItemDeleted", 1).await?;
+    begin_anew(&mut drive, "S-A").await?;
 
     drive
         .world
@@ -359,6 +371,7 @@ pub(crate) async fn a_deleted_subagent(case: &Case) -> Result<()> {
     drive.world.open_gate("g1")?;
     drive.world.await_event("A", "OrderFinished").await?;
     item_event(&drive, key, "ItemDeleted", 2).await?;
+    begin_anew(&mut drive, "S-A").await?;
     drive
         .world
         .api()
@@ -378,6 +391,7 @@ pub(crate) async fn a_deleted_subagent(case: &Case) -> Result<()> {
     drive.world.open_gate("g1")?;
     drive.world.await_event("C", "OrderProcessed").await?;
     item_event(&drive, key, "ItemDeleted", 3).await?;
+    begin_anew(&mut drive, "S-A").await?;
 
     let refused = drive.world.api().items(&[delete("ALFA-0")]).await?.err();
     let refused = refused.context("deleting the Director's own Subagent is refused")?;
@@ -385,6 +399,67 @@ pub(crate) async fn a_deleted_subagent(case: &Case) -> Result<()> {
         refused.code.as_deref() == Some("ItemIsStillReferenced"),
         "{refused}"
     );
+    Ok(())
+}
+
+/// SA-10. S-X is at the address of S-A, which ALFA has; by force BRAVO takes it over.
+pub(crate) async fn a_forced_reset(case: &Case) -> Result<()> {
+    let mut plan = plan_of(case);
+    for agent in &mut plan.agents {
+        agent.is_local_disabled = true;
+        agent.subagents.clear();
+    }
+    plan.agents[0].subagents.push("S-A".to_owned());
+    let mut drive = Drive::start_empty(case, plan).await?;
+    let job = |agent: &str, script: &str| {
+        json!({"TYPE": "Execute.Anonymous", "job": {
+            "agentPath": agent,
+            "executable": {"TYPE": "ShellScriptExecutable", "script": script},
+        }})
+    };
+    let workflow =
+        |path: &str, job: Value| json!({"TYPE": "Workflow", "path": path, "instructions": [job]});
+    drive
+        .deploy(&[
+            workflow("sub/alfa", job("ALFA", "echo at-gate; sleep 100")),
+            workflow("sub/bravo", job("BRAVO", "echo ran")),
+        ])
+        .await?;
+    drive.add_plain("A", "sub/alfa").await?;
+    drive.world.await_event("A", "OrderStdoutWritten").await?;
+    let other = drive.world.subagent_item("S-X", "BRAVO", "S-A", false);
+    drive.world.api().change_items(&[other]).await?;
+    drive.add_plain("B", "sub/bravo").await?;
+    drive
+        .world
+        .await_event("S-X", "SubagentCouplingFailed")
+        .await?;
+    let reset = |id: &str| json!({"TYPE": "ResetSubagent", "subagentId": id, "force": true});
+    drive.world.api().accept(&reset("S-X")).await?;
+    drive.world.await_event("S-X", "SubagentReset").await?;
+    let lost = drive.world.await_event("A", "OrderProcessed").await?;
+    ensure!(
+        lost.json["outcome"]["reason"]["TYPE"] == "ProcessLost",
+        "the job of ALFA is killed and lost: {lost}"
+    );
+    let status = drive
+        .world
+        .node("S-A")
+        .wait_end(Duration::from_secs(10))
+        .await?;
+    ensure!(status.code() == Some(97), "the process ends: {status}");
+    // Nobody deletes S-A in time: without that, whoever comes first would take the process.
+    let delete = json!({"TYPE": "DeleteSimple", "path": "Subagent:S-A"});
+    drive.world.api().accept(&reset("S-A")).await?;
+    drive.world.api().change_items(&[delete]).await?;
+    item_event(&drive, "Subagent:S-A", "ItemDeleted", 1).await?;
+    drive.world.node("S-A").start_ready().await?;
+    let started = drive
+        .world
+        .await_event("B", "OrderProcessingStarted")
+        .await?;
+    ensure!(started.json["subagentId"] == "S-X", "{started}");
+    drive.world.await_event("B", "OrderFinished").await?;
     Ok(())
 }
 
