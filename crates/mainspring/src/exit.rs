@@ -19,7 +19,8 @@ Exit codes of the parts (standalone, controller, agent, subagent):
 Exit codes of the commands:
    0  done                           2  wrong usage
    1  refused or failed              3  the Controller cannot be reached
-   4  with --wait or --until-ended: an order has not ended well, or not in time
+   4  with --wait or --until-ended: an order has not ended well, or not in time;
+      subagent drain --timeout: not idle in time
 
 Times are shown in the local zone. Colours obey NO_COLOR.";
 
