@@ -22,6 +22,8 @@ pub const MEMBERS: [&str; 2] = ["Primary", "Backup"];
 const AGENT: &str = "A";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// So long a member may take for an order before the other one is asked: a hung one answers never.
+const TRY: Duration = Duration::from_millis(250);
 
 /// All of it.
 #[derive(Debug)]
@@ -253,8 +255,7 @@ impl Pair {
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             for api in &self.apis {
-                let added =
-                    tokio::time::timeout(Duration::from_secs(1), api.add_order(&order)).await;
+                let added = tokio::time::timeout(TRY, api.add_order(&order)).await;
                 match added {
                     Ok(Ok(_)) => return Ok(()),
                     // An earlier try has arrived, although nobody was told.
