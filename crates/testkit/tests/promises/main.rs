@@ -113,6 +113,16 @@ pub(crate) async fn await_file(world: &World, name: &str) -> Result<()> {
         .await
 }
 
+/// Kills a node and removes its directory. Who ends the jobs of a killed node may still write there for a moment.
+pub(crate) async fn kill_and_wipe(world: &mut World, node: &str) -> Result<()> {
+    world.node(node).kill()?;
+    let data = world.node_ref(node)?.data.clone();
+    let is_gone = || async { Ok(std::fs::remove_dir_all(&data).is_ok() || !data.exists()) };
+    world
+        .await_that(&format!("the removal of {}", data.display()), is_gone)
+        .await
+}
+
 /// How often an event has happened to a key, as the Controller tells it.
 pub(crate) fn count(world: &World, key: &str, kind: &str) -> usize {
     let events = world.history().all();

@@ -1,7 +1,8 @@
 //! A part is away, and the others go on; wishes are kept for it.
 
 use crate::{
-    PATIENCE, add, add_for, agent_story, await_file, count, deploy, job, job_at, now, pid,
+    PATIENCE, add, add_for, agent_story, await_file, count, deploy, job, job_at, kill_and_wipe,
+    now, pid,
 };
 use anyhow::{Context as _, Result, ensure};
 use net::{Client, ClientSettings};
@@ -177,8 +178,7 @@ async fn s78_a_wiped_agent_is_refused_and_told_its_orders_are_kept_and_the_other
     deploy(&world, "bravo", &[job("BRAVO", "echo done")]).await?;
     add_for(&world, "TOMORROW", "alfa", now() + 86_400_000).await?;
     world.await_event("TOMORROW", "OrderAttached").await?;
-    world.node("ALFA").kill()?;
-    std::fs::remove_dir_all(&world.node_ref("ALFA")?.data)?;
+    kill_and_wipe(&mut world, "ALFA").await?;
     world.node("ALFA").start_ready().await?;
     await_refusal(&world).await?;
     add(&world, "A", "alfa").await?;

@@ -1,7 +1,7 @@
 //! Agents that begin anew because an operator says so.
 
 use crate::outages::await_refusal;
-use crate::{add, add_for, agent_api, count, deploy, job, job_at, now, pid};
+use crate::{add, add_for, agent_api, count, deploy, job, job_at, kill_and_wipe, now, pid};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use testkit::world::{AgentPlan, Mode, Plan, World};
@@ -67,8 +67,7 @@ async fn s78_a_wiped_agent_gets_everything_again_by_a_reset_and_no_order_hangs_o
     world.await_stdout("RUNNING", "READY", 1).await?;
     add_for(&world, "TOMORROW", "here", now() + DAY).await?;
     world.await_event("TOMORROW", "OrderAttached").await?;
-    world.node("ALFA").kill()?;
-    std::fs::remove_dir_all(&world.node_ref("ALFA")?.data)?;
+    kill_and_wipe(&mut world, "ALFA").await?;
     world.node("ALFA").start_ready().await?;
     await_refusal(&world).await?;
     add(&world, "WAITING", "here").await?;
@@ -213,8 +212,7 @@ async fn by_force_a_controller_that_has_lost_its_log_takes_its_agent_again() -> 
     let mut world = alfa_with_a_subagent(false).await?;
     add(&world, "RUNNING", "there-endless").await?;
     world.await_stdout("RUNNING", "READY", 1).await?;
-    world.controller().kill()?;
-    std::fs::remove_dir_all(&world.controller().data)?;
+    kill_and_wipe(&mut world, "controller").await?;
     world.controller().start_ready().await?;
     world.connect()?;
     let items = world.agent_items();

@@ -1,6 +1,6 @@
 //! Subagents: light, many, watched.
 
-use crate::{PATIENCE, add, count, deploy, job, job_at, pid};
+use crate::{PATIENCE, add, count, deploy, job, job_at, kill_and_wipe, pid};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,8 +114,7 @@ async fn s134_a_subagent_whose_directory_is_gone_works_again() -> Result<()> {
     deploy(&world, "w", &[job("ALFA", "echo ran")]).await?;
     add(&world, "A", "w").await?;
     world.await_event("A", "OrderFinished").await?;
-    world.node("SUB-1").kill()?;
-    std::fs::remove_dir_all(&world.node_ref("SUB-1")?.data)?;
+    kill_and_wipe(&mut world, "SUB-1").await?;
     world.node("SUB-1").start_ready().await?;
     add(&world, "B", "w").await?;
     world.await_event("B", "OrderFinished").await?;
