@@ -1,4 +1,4 @@
-//! StickySubagent: the first job in the block chooses a Subagent, and the others of the same Agent keep to it.
+//! `StickySubagent`: the first job in the block chooses a Subagent, and the others of the same Agent keep to it.
 //!
 //! Always: the tie ends with the block, however the block is left; forked children inherit it. Entered before the order is
 //! started where the name can be told then. Never here: which Subagent it becomes; the Agent chooses.
@@ -49,7 +49,7 @@ pub(crate) fn leaves(parents: &[PositionStep], depth: usize) -> Vec<OrderEvent> 
     left.map(|_| OrderEvent::OrderStickySubagentLeft).collect()
 }
 
-/// The outermost StickySubagent inside of the first `depth` blocks: there a failed order begins again.
+/// The outermost `StickySubagent` inside of the first `depth` blocks: there a failed order begins again.
 pub(crate) fn outermost(parents: &[PositionStep], depth: usize) -> Option<Position> {
     let inner = parents.get(depth..)?;
     let found = inner

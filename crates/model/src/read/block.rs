@@ -60,12 +60,12 @@ impl<'n> Around<'n> {
         block
     }
 
-    /// Whether a StickySubagent is around.
+    /// Whether a `StickySubagent` is around.
     pub(super) fn is_sticky(&self) -> bool {
         self.in_sticky
     }
 
-    /// Reads the block of a StickySubagent.
+    /// Reads the block of a `StickySubagent`.
     pub(super) fn sticky<'t>(
         &mut self,
         reading: &mut Reading<'t>,
