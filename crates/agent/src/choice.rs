@@ -1,5 +1,5 @@
 //! On which Subagent a job runs: any of the Agent's in turn, a named one, or one of a Subagent Cluster by priority; inside of
-//! a StickySubagent the one that its first job got.
+//! a `StickySubagent` the one that its first job got.
 //!
 //! Always: members of the highest priority among those that can take a job have it in turn. So equal priorities are
 //! round-robin, different constants are fixed priority, and an expression is by load. What a tie to a Subagent concerns is

@@ -16,6 +16,10 @@ pub(crate) struct PriorityScope<'a> {
 }
 
 impl PriorityScope<'_> {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it is what a scope answers for a name that it knows"
+    )]
     fn measured(&self, value: impl FnOnce(&Metering) -> Option<Value>) -> Answer {
         let not_yet = || {
             let message = format!("Subagent {} has not been measured yet", self.subagent_id);

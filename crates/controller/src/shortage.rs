@@ -60,6 +60,9 @@ impl fmt::Display for Shortage {
     }
 }
 
+/// The Subagent Cluster that is asked for, if it is one, and the Subagents, each with whether it is meant by its name.
+type Candidates<'a> = (Option<&'a SubagentBundle>, Vec<(SubagentId, bool)>);
+
 impl State {
     /// Why no Subagent takes the job of an order that is ready at its Agent; nothing if one could.
     pub fn shortage(&self, id: &OrderId, now: Timestamp) -> Option<Shortage> {
@@ -97,7 +100,7 @@ impl State {
         job: &Job,
         agent: &AgentPath,
         now: Timestamp,
-    ) -> Option<(Option<&SubagentBundle>, Vec<(SubagentId, bool)>)> {
+    ) -> Option<Candidates<'_>> {
         let asked = match &job.subagent_bundle {
             None => None,
             Some(expression) => match expression.eval(&self.engine.scope(&order.id, now)?) {

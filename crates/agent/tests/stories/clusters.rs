@@ -282,7 +282,7 @@ fn js7_cluster_subagent_process_count_is_of_one_cluster_at_one_subagent() {
     assert_eq!(world.starts(), ["o@S-A", "1@S-A", "2@S-B"]);
 }
 
-/// An order in the block of a StickySubagent.
+/// An order in the block of a `StickySubagent`.
 const TIE: &str = r#","stickySubagents":[{"agentPath":"ALFA","subagentBundleId":"B"}]"#;
 
 /// Three jobs in a block; the second one names what `second` says.

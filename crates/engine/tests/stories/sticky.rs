@@ -1,4 +1,4 @@
-//! StickySubagent: the tie to one Subagent comes with the block and goes with it, however the block is left.
+//! `StickySubagent`: the tie to one Subagent comes with the block and goes with it, however the block is left.
 
 use crate::world::{START, World, job, returned};
 use model::{CancellationMode, Resumption};

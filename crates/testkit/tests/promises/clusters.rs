@@ -62,7 +62,7 @@ fn text(value: &Value) -> String {
 }
 
 /// A Subagent as the Controller shows it.
-async fn shown(world: &World, id: &str) -> Result<Value> {
+fn shown(world: &World, id: &str) -> Result<Value> {
     let output = world.command_line(&["--json", "subagent", "show", id])?;
     ensure!(output.status.success(), "{output:?}");
     Ok(serde_json::from_slice(&output.stdout)?)
@@ -267,7 +267,7 @@ async fn s145_a_drained_subagent_is_told_to_be_idle_when_its_jobs_have_ended() -
         ["SUB-2"],
         "it gets no more jobs"
     );
-    let seen = shown(&world, "SUB-1").await?;
+    let seen = shown(&world, "SUB-1")?;
     assert_eq!(
         (&seen["disabled"], &seen["processCount"]),
         (&json!(true), &json!(1)),
@@ -357,7 +357,7 @@ async fn s142_a_subagent_that_gets_another_address_leaves_nothing_running_at_the
         "S142: the first process is gone before the second one is started"
     );
     let is_there = || async {
-        let seen = shown(&world, "SUB-1").await?;
+        let seen = shown(&world, "SUB-1")?;
         Ok(seen["uri"] == world.url_of("SUB-3") && seen["couplingState"] == "Coupled")
     };
     world
