@@ -194,14 +194,6 @@ impl Driver {
         let lease = self.link.lease();
         let run_id = taken.run_id.clone();
         let id = self.id.clone();
-        let (moved, answering) = (id.clone(), run_id.clone());
-        let runs_elsewhere = self
-            .handle
-            .read(move |machine| machine.state.runs_elsewhere(&moved, &answering))
-            .await?;
-        if runs_elsewhere {
-            return Err(Broken::Link(LinkError::Refused(moved_too_early())));
-        }
         let dedicated = Input::SubagentDedicated {
             id: id.clone(),
             run_id: run_id.clone(),
@@ -450,13 +442,6 @@ impl Session<'_> {
     fn due(&self, lease: Option<Duration>) -> Option<Instant> {
         lease.map(|lease| self.watch.begun + self.watch.renewal.due(lease))
     }
-}
-
-fn moved_too_early() -> Problem {
-    Problem::new(
-        "SubagentHasMoved",
-        "jobs may still run at the Subagent's former address; it is taken at its new one when their lease is over",
-    )
 }
 
 fn no_answer() -> Problem {

@@ -128,7 +128,6 @@ impl State {
             && let Some(subagent) = self.subagents.get_mut(&subagent_id)
         {
             subagent.orders.remove(order_id);
-            subagent.has_moved &= !subagent.orders.is_empty();
         }
         // A process of the Agent's limit is free again, or a Subagent that is to go has become idle.
         self.queues.unstick();
@@ -163,9 +162,6 @@ impl State {
                             let reset = state.reset.get_or_insert_default();
                             reset.left.get_or_insert(old);
                         }
-                        let is_elsewhere = |old: &model::SubagentItem| old.uri != subagent.uri;
-                        state.has_moved |= !state.orders.is_empty()
-                            && state.item.as_deref().is_some_and(is_elsewhere);
                         state.item = Some(subagent);
                         state.detaching = false;
                     }

@@ -35,8 +35,6 @@ struct SubagentLine {
     /// The address that it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left_uri: Option<Arc<str>>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    has_moved: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease: Option<Seconds>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +81,6 @@ impl State {
                 detaching: subagent.detaching,
                 reset_by_force: subagent.reset.as_ref().map(|reset| reset.force),
                 left_uri: subagent.reset.as_ref().and_then(|reset| reset.left.clone()),
-                has_moved: subagent.has_moved,
                 lease: subagent.lease.map(Seconds),
                 offered_lease: subagent.offered.map(Seconds),
             };
@@ -140,7 +137,6 @@ impl State {
                     force,
                     left: fields.left_uri,
                 });
-                subagent.has_moved = fields.has_moved;
                 subagent.lease = fields.lease.map(|lease| lease.0);
                 subagent.offered = fields.offered_lease.map(|lease| lease.0);
             }

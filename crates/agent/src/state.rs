@@ -61,8 +61,6 @@ pub struct SubagentState {
     pub coupling: Coupling,
     /// Its events are taken over until here.
     pub observed: EventId,
-    /// Jobs that were started at a former address may still run there.
-    pub has_moved: bool,
     /// The lease it holds, as far as is known.
     pub lease: Option<Duration>,
     /// The lease it may have got since.

@@ -358,16 +358,6 @@ impl State {
         })
     }
 
-    /// Whether the Subagent's address has changed, another life answers at the new one, and what runs at the former one may be
-    /// under a lease still: then nothing that was started there is lost yet.
-    pub fn runs_elsewhere(&self, subagent_id: &SubagentId, answering: &RunId) -> bool {
-        self.subagents.get(subagent_id).is_some_and(|subagent| {
-            subagent.has_moved
-                && subagent.longest_lease().is_some()
-                && subagent.run_id.as_ref() != Some(answering)
-        })
-    }
-
     /// Those of the attempts that nobody waits for any more: they were given up while the Subagent was away.
     pub fn given_up(&self, subagent_id: &SubagentId, attempts: &[Attempt]) -> Vec<Attempt> {
         let is_wanted = |attempt: &Attempt| {

@@ -699,26 +699,3 @@ fn an_operator_who_knows_that_the_machine_is_off_need_not_wait() {
     };
     assert!(world.events.contains(&Event::Subagent("S-A".into(), lost)));
 }
-
-#[test]
-fn s142_a_subagent_with_a_new_address_is_taken_when_nothing_can_run_at_the_former_one() {
-    let mut world = World::at_work(r#""parallelism":9,"#);
-    let text =
-        r#"{"TYPE":"SubagentItem","id":"S-A","agentPath":"ALFA","uri":"http://127.0.0.1:2"}"#;
-    world.item("Subagent:S-A", text);
-    let runs_elsewhere =
-        |world: &World, life: &str| world.state.runs_elsewhere(&"S-A".into(), &RunId::new(life));
-    assert!(
-        !runs_elsewhere(&world, "S-A-life-1"),
-        "the same process under another address goes on"
-    );
-    assert!(runs_elsewhere(&world, "another life"));
-    assert!(
-        runs_elsewhere(&world.restarted(), "another life"),
-        "also after a restart of the Agent"
-    );
-    world.is_away("S-A");
-    world.lease_is_over("S-A");
-    assert_eq!(world.starts()[2..], ["2@S-B"]);
-    assert!(!runs_elsewhere(&world, "another life"));
-}
