@@ -108,6 +108,11 @@ fn talk(
             }
         }
     }
+    // This process may go on with another ward: the guard must not stay behind as a zombie.
+    drop(guard.stdin.take());
+    if let Err(error) = guard.wait() {
+        tracing::warn!(%error, "the ended guard cannot be waited for");
+    }
 }
 
 /// What a guard has heard.

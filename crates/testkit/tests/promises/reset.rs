@@ -59,6 +59,18 @@ fn is_gone(pid: i32) -> bool {
     state.is_empty() || state.contains(") Z ")
 }
 
+/// The dead children that the process has not looked after.
+fn zombies_of(parent: i32) -> Result<Vec<String>> {
+    let mut zombies = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let stat = std::fs::read_to_string(entry?.path().join("stat")).unwrap_or_default();
+        if stat.contains(&format!(") Z {parent} ")) {
+            zombies.push(stat);
+        }
+    }
+    Ok(zombies)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s78_a_wiped_agent_gets_everything_again_by_a_reset_and_no_order_hangs_or_runs_twice()
 -> Result<()> {
@@ -141,6 +153,10 @@ async fn an_agent_that_is_reset_ends_its_jobs_everywhere_and_begins_anew_in_the_
         (pid(&world, "ALFA")?, pid(&world, "SUB-1")?),
         (agent, subagent)
     );
+    let no_zombies = || async { Ok(zombies_of(agent)?.is_empty()) };
+    world
+        .await_that("an Agent without dead children", no_zombies)
+        .await?;
     let aside = world.node_ref("ALFA")?.data.join("state.reset");
     ensure!(!aside.exists(), "nothing of the former life is left");
     Ok(())
