@@ -6,6 +6,7 @@
 use crate::drivers::{Link, Port, Reset, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
+use cluster::Log;
 use controller::{Handover, Sending};
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
 use net::{
@@ -39,6 +40,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// What a driver needs.
 pub(crate) struct Driver {
     pub(crate) handle: Handle<ControllerMachine>,
+    pub(crate) log: Log,
     pub(crate) link: Link,
     pub(crate) tls: Option<TlsClient>,
     pub(crate) token: Option<Secret>,
@@ -176,6 +178,7 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
     let (confirm, confirmed) = watch::channel(observed);
     let sending = Sender {
         handle: driver.handle.clone(),
+        log: driver.log.clone(),
         target: target.clone(),
         client: client.clone(),
         coupling,
@@ -239,8 +242,22 @@ async fn reset(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Endi
     }
 }
 
+/// A member that was stopped may wake up here while another one is active: it must not take the Agent back.
+fn still_active(log: &Log) -> Result<(), Ending> {
+    if log.may_answer() {
+        return Ok(());
+    }
+    let message =
+        "no majority of the cluster has confirmed lately that this member is the active one";
+    Err(Ending::Failed(Problem::new(
+        "ClusterNodeIsNotActive",
+        message,
+    )))
+}
+
 /// Makes sure that both sides mean the same, and opens the slot for what is to be sent.
 async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
+    still_active(&driver.log)?;
     let client = dial(driver, target)?;
     let path = target.path.clone();
     let known = driver.handle.read(move |machine| {
@@ -472,6 +489,7 @@ async fn release(
 /// Sends what the commit loop puts into the slot, one request after another.
 struct Sender {
     handle: Handle<ControllerMachine>,
+    log: Log,
     target: Target,
     client: Client,
     coupling: u64,
@@ -547,6 +565,7 @@ impl Sender {
     }
 
     async fn post(&mut self, request: Request) -> Result<(), Ending> {
+        still_active(&self.log)?;
         let Request { sendings, mut json } = request;
         json.push_str("]}");
         let answer: AgentAnswer = self

@@ -5,6 +5,7 @@
 
 use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
+use cluster::Log;
 use controller::{Coupling, Handover, Sending};
 use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, SubagentId};
 use net::{Secret, TlsClient};
@@ -69,6 +70,7 @@ struct Slot {
 /// All drivers.
 pub(crate) struct Drivers {
     handle: Arc<OnceLock<Handle<ControllerMachine>>>,
+    log: Log,
     dialling: Dialling,
     slots: BTreeMap<AgentPath, Slot>,
 }
@@ -77,10 +79,12 @@ impl Drivers {
     /// `handle` is set as soon as the loop runs.
     pub(crate) fn new(
         handle: Arc<OnceLock<Handle<ControllerMachine>>>,
+        log: Log,
         dialling: Dialling,
     ) -> Drivers {
         Drivers {
             handle,
+            log,
             dialling,
             slots: BTreeMap::new(),
         }
@@ -96,6 +100,7 @@ impl Drivers {
             .cloned();
         let (target, watcher) = watch::channel(target);
         let driver = Driver {
+            log: self.log.clone(),
             handle,
             link: link.clone(),
             tls: self.dialling.tls.clone(),

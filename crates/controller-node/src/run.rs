@@ -276,7 +276,7 @@ impl Member {
         ready: impl FnOnce(),
     ) -> Result<Life, RunError> {
         let late_handle = Arc::new(OnceLock::new());
-        let drivers = Drivers::new(Arc::clone(&late_handle), self.dialling.clone());
+        let drivers = Drivers::new(Arc::clone(&late_handle), log.clone(), self.dialling.clone());
         let clock = Arc::new(SystemClock);
         let started = Node::lead(followed, log.clone(), clock, self.limits(), drivers).await;
         let (handle, mut task) = match started {
