@@ -3,10 +3,10 @@
 //! Always: what stands here stays readable and is written as it stands.
 
 use model::{
-    AgentAnswer, AgentCommand, AgentEvent, AgentOwnEvent, ControllerAnswer, ControllerCommand,
-    ControllerEvent, DisruptedReason, HistoryOperation, ItemEvent, ItemOperation, JournalEvent,
-    Mark, Order, OrderEvent, OrderState, Outcome, Place, Stamped, SubagentAnswer, SubagentCommand,
-    SubagentEvent, SubagentStateEvent,
+    AgentAnswer, AgentCommand, AgentEvent, AgentOwnEvent, ClusterEvent, ControllerAnswer,
+    ControllerCommand, ControllerEvent, DisruptedReason, HistoryOperation, ItemEvent,
+    ItemOperation, JournalEvent, Mark, Order, OrderEvent, OrderState, Outcome, Place, Stamped,
+    SubagentAnswer, SubagentCommand, SubagentEvent, SubagentStateEvent,
 };
 use std::collections::BTreeSet;
 
@@ -226,6 +226,9 @@ fn commands_and_answers_of_a_controller() {
             r#"{"TYPE":"ResetAgent","agentPath":"A","force":true}"#,
             r#"{"TYPE":"ResetSubagent","subagentId":"S","force":true}"#,
             r#"{"TYPE":"ConfirmSubagentLoss","subagentId":"S"}"#,
+            r#"{"TYPE":"ClusterAppointNodes","idToUri":{"Backup":"http://b","Primary":"http://a"},"activeId":"Primary"}"#,
+            r#"{"TYPE":"ClusterSwitchOver"}"#,
+            r#"{"TYPE":"ClusterSwitchOver","agentPath":"A"}"#,
             r#"{"TYPE":"ReleaseEvents","untilEventId":7}"#,
             r#"{"TYPE":"TakeSnapshot"}"#,
             r#"{"TYPE":"ShutDown","restart":true}"#,
@@ -485,4 +488,27 @@ fn a_text_that_nests_without_end_is_refused() {
             format!(r#"{{"eventId":1,"Key":"A","TYPE":"OrderProcessed","outcome":{outcome}}}"#);
         assert!(Stamped::from_json(&event).is_err());
     }
+}
+
+#[test]
+fn events_and_states_of_a_cluster() {
+    golden(
+        ClusterEvent::TYPES,
+        &[
+            r#"{"eventId":1,"TYPE":"ClusterNodesAppointed","setting":{"idToUri":{"Backup":"http://b","Primary":"http://a"},"activeId":"Primary"}}"#,
+            r#"{"eventId":2,"TYPE":"ClusterWatchRegistered","clusterWatchId":"watch"}"#,
+            r#"{"eventId":3,"TYPE":"ClusterCouplingPrepared","activeId":"Primary"}"#,
+            r#"{"eventId":4,"TYPE":"ClusterCoupled","activeId":"Primary"}"#,
+            r#"{"eventId":5,"TYPE":"ClusterPassiveLost","id":"Backup"}"#,
+            r#"{"eventId":6,"TYPE":"ClusterSettingUpdated","passiveUri":"http://c"}"#,
+            r#"{"eventId":7,"TYPE":"ClusterSwitchedOver","activatedId":"Backup"}"#,
+            r#"{"eventId":8,"TYPE":"ClusterFailedOver","failedActiveId":"Backup","activatedId":"Primary"}"#,
+            r#"{"eventId":9,"TYPE":"ClusterActiveNodeShutDown"}"#,
+            r#"{"eventId":10,"TYPE":"ClusterActiveNodeRestarted"}"#,
+        ],
+        |line| {
+            let read = Stamped::from_json(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            read.to_json()
+        },
+    );
 }
