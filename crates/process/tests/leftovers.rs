@@ -146,6 +146,8 @@ async fn a_process_that_got_the_pid_of_a_leftover_is_not_touched() {
 
     // The record of another life, naming a process that runs now but with an earlier start time and an unknown mark.
     let mut bystander = start_ward(&dir.path().join("other"), &[]);
+    let ledger = dir.path().join("other/running");
+    eventually("it has begun its ledger", || ledger.exists()).await;
     let mut record = vec![0; 256];
     record[..8].copy_from_slice(b"MSPROCS1");
     record[8..12].copy_from_slice(&4_000_000_u32.to_be_bytes());
