@@ -339,7 +339,9 @@ impl Member {
 
 /// Resolves when this member is no longer the active one.
 async fn deposed(mut leadership: watch::Receiver<Leadership>) {
-    let is_over = |now: &Leadership| now.role != Role::Active;
-    // Without consensus nobody is active; the log's fault tells why.
-    let _stopped = leadership.wait_for(is_over).await;
+    // A log that has stopped has a fault of its own, which the commit loop tells: then nobody else is active for sure.
+    let is_over = |now: &Leadership| matches!(now.role, Role::Standby | Role::Electing);
+    if leadership.wait_for(is_over).await.is_err() {
+        std::future::pending().await
+    }
 }
