@@ -88,7 +88,10 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         .map_err(|e| OpenError::Consensus(e.to_string()))??;
     let journal = Arc::new(journal);
 
-    let number = number_of(&options.dir, options.joins)
+    let newest = newest_membership(&recovered)?;
+    let is_new = newest.log_id().is_none();
+    // Who has a log already has his number, too: the first one needs no file for it.
+    let number = number_of(&options.dir, options.joins && is_new)
         .map_err(|e| OpenError::Consensus(format!("the member's number: {e}")))?;
     let me = Hello {
         cluster: options.identity.clone(),
@@ -96,9 +99,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         name: options.name.clone(),
         part: options.part,
     };
-    let newest = newest_membership(&recovered)?;
     check_membership(&newest, number, &options)?;
-    let is_new = newest.log_id().is_none();
     let is_alone =
         newest.membership().voter_ids().all(|voter| voter == number) && !(is_new && options.joins);
     let applied = if is_alone {

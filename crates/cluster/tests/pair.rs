@@ -294,6 +294,23 @@ async fn a_member_that_was_active_under_several_terms_comes_back_from_its_disk_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_member_that_began_alone_may_be_told_later_that_it_joins() {
+    let pair = pair().await;
+    drop((pair.ab, pair.aw));
+    pair.a.shutdown().await;
+    let mut joining = options(pair.dirs[0].path(), "Primary", Part::Data);
+    joining.joins = true;
+    let a = Log::open(joining).await.unwrap().log;
+    assert_eq!(a.me().member, 1);
+    let _wires = (wire(&a, &pair.b), wire(&a, &pair.watch));
+    until("one of them is active", || {
+        role(&a) == Role::Active || role(&pair.b) == Role::Active
+    })
+    .await;
+    drop(pair.bw);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_all_fall_together_the_pair_stands_up_by_itself() {
     let Pair {
         dirs,

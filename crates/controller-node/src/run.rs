@@ -17,6 +17,7 @@ use net::{
 use node::{Clock as _, End, Fault, Limits, Node, SystemClock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use telemetry::Metrics;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,6 +26,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// A batch may be greater than the bodies that make it: events name more than orders do.
 const IN_FLIGHT_FACTOR: usize = 4;
+
+/// Without the other members for so long, an end is not waited for.
+const ALONE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How the Controller ended in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -321,19 +326,48 @@ impl Member {
             () = self.stop.cancelled() => End::default(),
         };
         tracing::info!(restart = end.restart, "the Controller is shutting down");
-        // The other member goes on at once, instead of after a silence.
-        match pair::switch_over(&handle, log).await {
-            Ok(()) => tracing::info!("the other member has taken over"),
-            Err(problem) => {
-                tracing::debug!(%problem, "no other member takes over");
-                // If the loop has ended by itself, its own result tells more.
-                let _already = handle.shut_down(end).await;
-                task.await??;
+        let ending = async {
+            // The other member goes on at once, instead of after a silence.
+            match pair::switch_over(&handle, log).await {
+                Ok(()) => tracing::info!("the other member has taken over"),
+                Err(problem) => {
+                    tracing::debug!(%problem, "no other member takes over");
+                    // If the loop has ended by itself, its own result tells more.
+                    let _already = handle.shut_down(end).await;
+                    (&mut task).await??;
+                }
             }
+            Ok::<(), RunError>(())
+        };
+        let is_left_alone = tokio::select! {
+            ended = ending => {
+                ended?;
+                false
+            }
+            () = left_alone(log) => true,
+        };
+        if is_left_alone {
+            tracing::warn!(
+                "ending without the other members: what was not acknowledged is not committed"
+            );
+            task.abort();
         }
         Ok(Life::Ended(Exit {
             restart: end.restart,
         }))
+    }
+}
+
+/// Resolves when no majority has been heard for a while: then nothing can be committed, not even an end. Never for a single member.
+async fn left_alone(log: &Log) {
+    let mut silent = Duration::ZERO;
+    while silent < ALONE {
+        tokio::time::sleep(LOOK).await;
+        silent = if log.may_answer() {
+            Duration::ZERO
+        } else {
+            silent + LOOK
+        };
     }
 }
 
@@ -342,6 +376,6 @@ async fn deposed(mut leadership: watch::Receiver<Leadership>) {
     // A log that has stopped has a fault of its own, which the commit loop tells: then nobody else is active for sure.
     let is_over = |now: &Leadership| matches!(now.role, Role::Standby | Role::Electing);
     if leadership.wait_for(is_over).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
