@@ -13,4 +13,5 @@ mod agents;
 mod items;
 mod orders;
 mod reset;
+mod subagents;
 mod world;

@@ -6,7 +6,7 @@ use expr::NamedValues;
 use model::{
     AgentCommand, AgentOwnEvent, AgentPath, ControllerAnswer, ControllerCommand, ControllerId,
     Event, EventId, FreshOrder, ItemBody, ItemEvent, ItemOperation, OrderEvent, OrderId, Outcome,
-    Problem, RunId, Stamped, Timestamp, UserId, VersionId, WorkflowPath,
+    Problem, RunId, Stamped, SubagentStateEvent, Timestamp, UserId, VersionId, WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub(crate) struct Agent {
     pub(crate) is_reachable: bool,
     /// Refuses to take orders.
     pub(crate) refuses: bool,
+    /// No Subagent takes a job.
+    pub(crate) has_no_subagent: bool,
 }
 
 impl World {
@@ -136,6 +138,7 @@ impl World {
             sent: Vec::new(),
             is_reachable: true,
             refuses: false,
+            has_no_subagent: false,
         };
         self.agents.insert(agent_path.clone(), agent);
         self.record(|state, out| {
@@ -389,6 +392,10 @@ impl Agent {
                     OrderEvent::OrderAttachedToAgent { order },
                 )]
             }
+            AgentCommand::ResetSubagent { subagent_id, force } => {
+                let started = SubagentStateEvent::SubagentResetStarted { force };
+                vec![Event::Subagent(subagent_id, started)]
+            }
             AgentCommand::DetachOrder { order_id } => {
                 if self.engine.order(&order_id).is_none() {
                     return Ok(());
@@ -413,6 +420,7 @@ impl Agent {
         while let Some(id) = self.engine.pop_restless() {
             let events = match self.engine.next(&id, now) {
                 Next::Events(events) => events,
+                Next::Job(_) if self.has_no_subagent => Vec::new(),
                 Next::Job(_) => {
                     let started = OrderEvent::OrderProcessingStarted {
                         subagent_id: None,

@@ -1,0 +1,126 @@
+//! Subagents as their Controller knows them: why nobody takes a job, and a reset that is passed on.
+
+use crate::world::{World, add, jobs};
+use controller::Coupling;
+use model::{ControllerCommand, Event, Problem, SubagentId, SubagentStateEvent};
+
+fn subagent(world: &mut World, id: &str, disabled: bool) {
+    let text = format!(
+        r#"{{"TYPE":"SubagentItem","id":"{id}","agentPath":"ALFA","uri":"http://127.0.0.1:1","disabled":{disabled}}}"#
+    );
+    world.change(&[add(&text)]).unwrap();
+    world.run();
+}
+
+fn tell(world: &mut World, id: &str, event: SubagentStateEvent) {
+    world.at_agent("ALFA", vec![Event::Subagent(id.into(), event)]);
+    world.run();
+}
+
+/// ALFA with its own Subagent and two others, and an order that is ready for a job there.
+fn world() -> World {
+    let mut world = World::new();
+    world.agent("ALFA");
+    world.deploy(&[&jobs("w", &["ALFA"])]);
+    for id in ["S-A", "S-B"] {
+        subagent(&mut world, id, false);
+    }
+    world
+}
+
+fn reset(id: &str, force: bool) -> ControllerCommand {
+    ControllerCommand::ResetSubagent {
+        subagent_id: id.into(),
+        force,
+    }
+}
+
+fn coupling(world: &World, id: &str) -> Coupling {
+    let mut all = world.state.subagents();
+    let found = all.find(|(known, _)| known.as_str() == id);
+    found.map(|(_, state)| state.coupling_state).unwrap()
+}
+
+#[test]
+fn a_reset_is_passed_on_until_the_agent_has_heard_of_it() {
+    let mut world = world();
+    tell(&mut world, "S-A", SubagentStateEvent::SubagentCoupled);
+    let sent = world.state.outbox_len(&"ALFA".into());
+    world.tell(reset("S-A", false));
+    world.tell(reset("S-A", false));
+    assert_eq!(world.state.outbox_len(&"ALFA".into()), sent + 1);
+    world.restart();
+    world.run();
+    assert_eq!(world.state.outbox_len(&"ALFA".into()), sent);
+    assert_eq!(coupling(&world, "S-A"), Coupling::Resetting);
+    let problem = Problem::plain("connection refused");
+    let failed = SubagentStateEvent::SubagentCouplingFailed { problem };
+    tell(&mut world, "S-A", failed);
+    assert_eq!(coupling(&world, "S-A"), Coupling::Resetting, "still");
+    tell(&mut world, "S-A", SubagentStateEvent::SubagentReset);
+    assert_eq!(coupling(&world, "S-A"), Coupling::Reset);
+    world.replay();
+}
+
+#[test]
+fn the_subagent_of_a_director_is_not_reset_and_an_unknown_one_neither() {
+    let mut world = world();
+    assert!(
+        world
+            .refused(reset("ALFA-0", true))
+            .is("SubagentIsDirector")
+    );
+    assert!(world.refused(reset("S-X", false)).is("UnknownItem"));
+}
+
+#[test]
+fn who_belongs_to_which_cluster_and_whether_its_agent_knows_it_is_told() {
+    let mut world = world();
+    let bundle = r#"{"TYPE":"SubagentBundle","id":"B","subagentToPriority":{"S-A":"1","S-B":"$js7CpuLoad"}}"#;
+    world.change(&[add(bundle)]).unwrap();
+    world.run();
+    let id = SubagentId::new("S-A");
+    let bundles: Vec<String> = world
+        .state
+        .bundles_of(&id)
+        .map(|bundle| bundle.id.to_string())
+        .collect();
+    assert_eq!(bundles, ["B"]);
+    assert!(world.state.is_attached_as_deployed(&id));
+}
+
+#[test]
+fn an_order_says_which_subagents_do_not_take_its_job_and_why() {
+    let mut world = world();
+    world.at("ALFA").has_no_subagent = true;
+    let computed = r#"{"TYPE":"SubagentBundle","id":"B","subagentToPriority":{"S-A":"1","S-B":"$js7CpuLoad"}}"#;
+    world.change(&[add(computed)]).unwrap();
+    let of_bundle = jobs("b", &["ALFA"]).replace(
+        r#""agentPath":"ALFA","#,
+        r#""agentPath":"ALFA","subagentBundleIdExpr":"'B'","#,
+    );
+    world.deploy(&[&of_bundle]);
+    world.add("ANY", "w");
+    world.add("B", "b");
+    world.run();
+    let told = |world: &World, id: &str| {
+        let shortage = world.state.shortage(&id.into(), world.now);
+        shortage.map_or(String::new(), |shortage| shortage.to_string())
+    };
+    assert_eq!(
+        told(&world, "ANY"),
+        "waits for a Subagent of Agent ALFA: ALFA-0 is not connected, S-A is not connected, S-B is not connected"
+    );
+    tell(&mut world, "S-B", SubagentStateEvent::SubagentCoupled);
+    assert_eq!(told(&world, "ANY"), "", "S-B could take it");
+    assert_eq!(
+        told(&world, "B"),
+        "waits for a Subagent of Subagent Cluster B: S-A is not connected, S-B may have no priority now"
+    );
+    subagent(&mut world, "S-B", true);
+    assert_eq!(
+        told(&world, "B"),
+        "waits for a Subagent of Subagent Cluster B: S-A is not connected, S-B is disabled"
+    );
+    assert_eq!(told(&world, "NOBODY"), "");
+}
