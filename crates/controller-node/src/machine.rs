@@ -2,8 +2,8 @@
 
 use controller::{Fresh, NotApplicable as Misfit, Recorder, State, Thing};
 use model::{
-    AgentPath, ClusterEvent, ControllerAnswer, ControllerCommand, ControllerEvent, Event, EventId,
-    ItemOperation, Problem, RunId, Stamped, Timestamp, UserId,
+    AgentPath, ClusterEvent, ClusterState, ControllerAnswer, ControllerCommand, ControllerEvent,
+    Event, EventId, ItemOperation, Problem, RunId, Stamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::sync::Arc;
@@ -278,5 +278,15 @@ impl Machine for ControllerMachine {
 
     fn released(&self) -> EventId {
         self.state.released()
+    }
+}
+
+impl node::Clustered for ControllerMachine {
+    fn cluster(&self) -> &ClusterState {
+        self.state.cluster()
+    }
+
+    fn seen(event: ClusterEvent) -> Input {
+        Input::Cluster(event)
     }
 }

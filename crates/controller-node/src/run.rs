@@ -2,34 +2,30 @@
 
 use crate::api::{Api, BodyLimits, Shared, router};
 use crate::drivers::{Dialling, Drivers};
-use crate::front::Front;
+use crate::front;
 use crate::machine::ControllerMachine;
-use crate::pair;
 use crate::private_file::{PrivateFileError, token_in, token_of};
 use crate::settings::ControllerSettings;
 use crate::users::{UserError, Users};
-use cluster::{Leadership, Log, Options, Role};
+use cluster::{Log, Options, Role};
 use model::{ControllerId, UserId};
 use net::{
-    BindError, Client, ClientCertificates, ClientError, ClientSettings, Credentials, Secret,
-    Server, TlsClient, TlsError, TlsServer, TokenHash,
+    BindError, Client, ClientCertificates, ClientError, Server, TlsClient, TlsError, TlsServer,
+    TokenHash,
 };
-use node::{Clock as _, End, Fault, Limits, Node, SystemClock};
+use node::members::{CONTROLLER_MEMBERS_PATH, dial};
+use node::pair::{self, deposed, left_alone};
+use node::{Clock as _, End, Fault, Front, Limits, Node, SystemClock, Trusted};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use telemetry::Metrics;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A batch may be greater than the bodies that make it: events name more than orders do.
 const IN_FLIGHT_FACTOR: usize = 4;
-
-/// Without the other members for so long, an end is not waited for.
-const ALONE: Duration = Duration::from_secs(3);
-const LOOK: Duration = Duration::from_millis(100);
 
 /// How the Controller ended in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +108,9 @@ pub async fn run(
         .transpose()?;
     let member = Member {
         users: Arc::new(Users::new(&settings, &admin_token)?),
-        others: others(&settings, client_tls.as_ref(), cluster_token.as_ref())?,
+        others: settings
+            .cluster
+            .others(client_tls.as_ref(), cluster_token.as_ref())?,
         cluster_token: cluster_token.as_ref().map(TokenHash::of),
         dialling: Dialling {
             tls: client_tls,
@@ -141,28 +139,6 @@ pub async fn run(
             Life::Deposed => tracing::warn!("another member is active now; this one follows it"),
         }
     }
-}
-
-/// The other members that this one dials.
-fn others(
-    settings: &ControllerSettings,
-    tls: Option<&TlsClient>,
-    token: Option<&Secret>,
-) -> Result<Vec<Client>, ClientError> {
-    settings
-        .cluster
-        .members
-        .iter()
-        .filter(|(name, _)| **name != settings.cluster.name)
-        .map(|(_, url)| {
-            let mut client = ClientSettings::new(url);
-            client.tls = tls.cloned();
-            if let Some(token) = token {
-                client.credentials = Credentials::Bearer(token.clone());
-            }
-            Client::new(client)
-        })
-        .collect()
 }
 
 /// How a life of this process as a member has ended.
@@ -194,9 +170,7 @@ impl Member {
         options.in_flight_bytes = options
             .in_flight_bytes
             .max(settings.stream_size_max.as_usize() * IN_FLIGHT_FACTOR);
-        options.name.clone_from(&settings.cluster.name);
-        options.joins = settings.cluster.join;
-        options.timing = settings.cluster.timing();
+        settings.cluster.apply(&mut options);
         options
     }
 
@@ -226,13 +200,20 @@ impl Member {
         ready: impl FnOnce(&str),
     ) -> Result<Life, RunError> {
         let log = Log::open(self.options()).await?.log;
-        let front = Front::new(log.clone(), Arc::clone(&self.users), self.cluster_token);
+        let trusted = Trusted {
+            roles: vec![net::Role::Controller],
+            tokens: self.cluster_token.into_iter().collect(),
+        };
+        let front = Front::new(log.clone(), "Controller", trusted);
         let mut dialled = JoinSet::new();
         for client in &self.others {
-            dialled.spawn(pair::dial(log.clone(), client.clone()));
+            dialled.spawn(dial(log.clone(), client.clone(), CONTROLLER_MEMBERS_PATH));
         }
         let close = CancellationToken::new();
-        let serving = tokio::spawn(server.serve(front.router(), close.clone()));
+        let serving = tokio::spawn(server.serve(
+            front::router(&front, Arc::clone(&self.users)),
+            close.clone(),
+        ));
         let mut ready = Some(ready);
         if log.leadership().borrow().role != Role::Active {
             tracing::info!(id = self.settings.id, name = self.settings.cluster.name, %url, "this member follows");
@@ -355,27 +336,5 @@ impl Member {
         Ok(Life::Ended(Exit {
             restart: end.restart,
         }))
-    }
-}
-
-/// Resolves when no majority has been heard for a while: then nothing can be committed, not even an end. Never for a single member.
-async fn left_alone(log: &Log) {
-    let mut silent = Duration::ZERO;
-    while silent < ALONE {
-        tokio::time::sleep(LOOK).await;
-        silent = if log.may_answer() {
-            Duration::ZERO
-        } else {
-            silent + LOOK
-        };
-    }
-}
-
-/// Resolves when this member is no longer the active one.
-async fn deposed(mut leadership: watch::Receiver<Leadership>) {
-    // A log that has stopped has a fault of its own, which the commit loop tells: then nobody else is active for sure.
-    let is_over = |now: &Leadership| matches!(now.role, Role::Standby | Role::Electing);
-    if leadership.wait_for(is_over).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

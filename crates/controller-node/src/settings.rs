@@ -1,6 +1,7 @@
 //! What an operator can set for a Controller.
 
 use crate::Permission;
+use node::ClusterSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -61,50 +62,6 @@ impl Default for ControllerSettings {
             segment: settings::ByteSize::mebibytes(64),
             snapshot_size: settings::ByteSize::mebibytes(64),
             snapshot_period: settings::Duration::from_secs(3600),
-        }
-    }
-}
-
-/// This Controller as a member of a cluster.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ClusterSettings {
-    /// What this member is called. Since 0.1.
-    pub name: String,
-    /// An empty directory begins no Controller of its own but waits to be taken in by the active member. Since 0.1.
-    pub join: bool,
-    /// Other members that this one dials, by name. One of two dials: the one that joins. Since 0.1.
-    pub members: BTreeMap<String, String>,
-    /// The file with the token that all members and the watch show to each other, unless they have certificates. Since 0.1.
-    pub token_file: Option<PathBuf>,
-    /// How often the active member is heard. Since 0.1.
-    pub heartbeat: settings::Duration,
-    /// After so much silence the other member may follow; it does after twice that at the latest. Since 0.1.
-    pub silence: settings::Duration,
-}
-
-impl Default for ClusterSettings {
-    fn default() -> Self {
-        let timing = cluster::Timing::default();
-        ClusterSettings {
-            name: "Primary".to_owned(),
-            join: false,
-            members: BTreeMap::new(),
-            token_file: None,
-            heartbeat: settings::Duration(timing.heartbeat),
-            silence: settings::Duration(timing.silence_min),
-        }
-    }
-}
-
-impl ClusterSettings {
-    /// The times of the members' language.
-    pub(crate) fn timing(&self) -> cluster::Timing {
-        cluster::Timing {
-            heartbeat: self.heartbeat.0,
-            silence_min: self.silence.0,
-            silence_max: self.silence.0 * 2,
-            hold: self.silence.0,
         }
     }
 }

@@ -71,7 +71,7 @@ fn run<'a>(
                 Ok(ControllerAnswer::Accepted)
             }
             ControllerCommand::ClusterSwitchOver { agent_path: None } => {
-                match crate::pair::switch_over(&api.0.handle, &api.0.log).await {
+                match node::pair::switch_over(&api.0.handle, &api.0.log).await {
                     Ok(()) => Ok(ControllerAnswer::Accepted),
                     Err(problem) => Ok(problem.into()),
                 }

@@ -3,16 +3,24 @@
 //! Always: what is written follows from what the members' votes and connections show; the votes decide, the events tell. Never
 //! here: elections.
 
-use crate::front::{Front, MEMBERS, MEMBERS_PATH};
-use crate::machine::{ControllerMachine, Input};
-use cluster::{Log, Part, PeerStatus, Role};
+use crate::front::Front;
+use crate::{Handle, Machine, Stopped};
+use cluster::{Leadership, Log, Part, PeerStatus, Role};
 use model::{ClusterEvent, ClusterState, NodeId, Problem};
-use net::{Backoff, Client};
-use node::{Handle, Stopped};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// A machine whose log more than one member may keep.
+pub trait Clustered: Machine {
+    /// How the cluster stands.
+    fn cluster(&self) -> &ClusterState;
+
+    /// The input that takes note of what was seen of it. What does not fit is passed over.
+    fn seen(event: ClusterEvent) -> Self::Input;
+}
 
 /// A look at least so often, should a change have been missed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -21,29 +29,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// So long the other member has to take over by a command.
 const SWITCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// Dials another member and speaks with it, for ever.
-pub(crate) async fn dial(log: Log, client: Client) {
-    let begun = Instant::now();
-    let mut backoff = Backoff::new();
-    loop {
-        match client.upgrade(MEMBERS_PATH, MEMBERS).await {
-            Ok(stream) => {
-                backoff.connected(begun.elapsed());
-                let end = log.serve(stream).await;
-                tracing::debug!(peer = client.peer(), %end, "the connection to a member has ended");
-            }
-            Err(error) => {
-                tracing::debug!(peer = client.peer(), %error, "a member cannot be reached");
-            }
-        }
-        // A member that is back is needed at once: the pause stays short.
-        let pause = backoff.failed(begun.elapsed(), rand::random::<f64>());
-        sleep(pause.min(Duration::from_millis(200))).await;
-    }
-}
-
 /// Works as long as this member is active.
-pub(crate) async fn keep(handle: Handle<ControllerMachine>, log: Log, front: Front) {
+pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
     if tell_how_it_began(&handle, &log).await.is_err() {
         return;
     }
@@ -52,7 +39,7 @@ pub(crate) async fn keep(handle: Handle<ControllerMachine>, log: Log, front: Fro
     loop {
         peers.borrow_and_update();
         committed.borrow_and_update();
-        let Ok(state) = handle.read(|machine| machine.state.cluster().clone()).await else {
+        let Ok(state) = handle.read(|machine| machine.cluster().clone()).await else {
             return;
         };
         front.tell(&state);
@@ -83,11 +70,9 @@ fn name_of(log: &Log) -> NodeId {
 }
 
 /// The first thing the active member says: whether it has followed another one.
-async fn tell_how_it_began(handle: &Handle<ControllerMachine>, log: &Log) -> Result<(), Stopped> {
+async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Stopped> {
     let me = name_of(log);
-    let state = handle
-        .read(|machine| machine.state.cluster().clone())
-        .await?;
+    let state = handle.read(|machine| machine.cluster().clone()).await?;
     let Some(setting) = state.setting() else {
         return Ok(());
     };
@@ -103,12 +88,12 @@ async fn tell_how_it_began(handle: &Handle<ControllerMachine>, log: &Log) -> Res
             activated_id: me,
         }
     };
-    handle.ask(Input::Cluster(event)).await.map(drop)
+    handle.ask(M::seen(event)).await.map(drop)
 }
 
 /// One step towards a coupled pair, or the note that it is none any more. Answers whether something was done.
-async fn settle(
-    handle: &Handle<ControllerMachine>,
+async fn settle<M: Clustered>(
+    handle: &Handle<M>,
     log: &Log,
     state: &ClusterState,
 ) -> Result<bool, Stopped> {
@@ -133,15 +118,15 @@ async fn settle(
             if has_vote && matches!(state, ClusterState::PreparedToBeCoupled { .. }) {
                 let active_id = setting.active_id.clone();
                 let coupled = ClusterEvent::ClusterCoupled { active_id };
-                handle.ask(Input::Cluster(coupled)).await?;
+                handle.ask(M::seen(coupled)).await?;
                 return Ok(true);
             }
-            if has_vote {
-                return Ok(false);
+            if let Some(passive) = passive.filter(|_| has_vote) {
+                return change_watch(handle, log, passive).await;
             }
         }
         let lost = ClusterEvent::ClusterPassiveLost { id: passive_id };
-        handle.ask(Input::Cluster(lost)).await?;
+        handle.ask(M::seen(lost)).await?;
         return Ok(true);
     }
     let Some(passive) = passive.filter(|peer| peer.is_connected) else {
@@ -176,16 +161,54 @@ async fn settle(
         let registered = ClusterEvent::ClusterWatchRegistered {
             cluster_watch_id: watch_id,
         };
-        handle.ask(Input::Cluster(registered)).await?;
+        handle.ask(M::seen(registered)).await?;
     }
     let active_id = setting.active_id.clone();
     let prepared = ClusterEvent::ClusterCouplingPrepared { active_id };
-    handle.ask(Input::Cluster(prepared)).await?;
+    handle.ask(M::seen(prepared)).await?;
     if voters != wanted
         && let Err(error) = log.set_voters(wanted).await
     {
         tracing::warn!(%error, "the members cannot be coupled yet");
     }
+    Ok(true)
+}
+
+/// The third vote of a coupled pair goes to another watch when the one that has it is gone.
+async fn change_watch<M: Clustered>(
+    handle: &Handle<M>,
+    log: &Log,
+    passive: &PeerStatus,
+) -> Result<bool, Stopped> {
+    let peers = log.peers();
+    let (voters, learners) = log.members();
+    let is_watch = |peer: &PeerStatus| peer.hello.part == Part::Watch && peer.is_connected;
+    if peers
+        .iter()
+        .any(|peer| is_watch(peer) && voters.contains(&peer.hello.member))
+    {
+        return Ok(false);
+    }
+    let Some(watch) = peers.iter().find(|peer| is_watch(peer)) else {
+        return Ok(false);
+    };
+    let number = watch.hello.member;
+    if !learners.contains(&number) {
+        let taken = log.let_learn(number).await;
+        return Ok(taken.is_ok());
+    }
+    if watch.is_lost {
+        return Ok(false);
+    }
+    let voters = BTreeSet::from([log.me().member, passive.hello.member, number]);
+    if let Err(error) = log.set_voters(voters).await {
+        tracing::warn!(%error, "the third vote cannot be given to another watch yet");
+        return Ok(false);
+    }
+    tracing::info!(watch = %watch.hello, "the third vote is another watch's");
+    let cluster_watch_id = watch.hello.name.as_str().into();
+    let registered = ClusterEvent::ClusterWatchRegistered { cluster_watch_id };
+    handle.ask(M::seen(registered)).await?;
     Ok(true)
 }
 
@@ -198,18 +221,10 @@ fn newest(peers: &[PeerStatus], is_meant: impl Fn(&PeerStatus) -> bool) -> Optio
 }
 
 /// Makes the passive member the active one; resolves when it is.
-pub(crate) async fn switch_over(
-    handle: &Handle<ControllerMachine>,
-    log: &Log,
-) -> Result<(), Problem> {
-    let gone = |Stopped| {
-        Problem::new(
-            "ControllerIsShuttingDown",
-            "the Controller is shutting down",
-        )
-    };
+pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Problem> {
+    let gone = |Stopped| Problem::new("ClusterNodeIsShuttingDown", "this member is shutting down");
     let state = handle
-        .read(|machine| machine.state.cluster().clone())
+        .read(|machine| machine.cluster().clone())
         .await
         .map_err(gone)?;
     let ClusterState::Coupled { setting } = &state else {
@@ -237,7 +252,7 @@ pub(crate) async fn switch_over(
         activated_id: activated_id.clone(),
     };
     let mut leadership = log.leadership();
-    handle.ask(Input::Cluster(switched)).await.map_err(gone)?;
+    handle.ask(M::seen(switched)).await.map_err(gone)?;
     log.hand_over_to(passive.hello.member)
         .await
         .map_err(|error| Problem::plain(error.to_string()))?;
@@ -249,4 +264,30 @@ pub(crate) async fn switch_over(
         ));
     }
     Ok(())
+}
+
+/// Without the other members for so long, an end is not waited for.
+const ALONE: Duration = Duration::from_secs(3);
+const ALONE_LOOK: Duration = Duration::from_millis(100);
+
+/// Resolves when no majority has been heard for a while: then nothing can be committed, not even an end. Never for a single member.
+pub async fn left_alone(log: &Log) {
+    let mut silent = Duration::ZERO;
+    while silent < ALONE {
+        sleep(ALONE_LOOK).await;
+        silent = if log.may_answer() {
+            Duration::ZERO
+        } else {
+            silent + ALONE_LOOK
+        };
+    }
+}
+
+/// Resolves when this member is no longer the active one.
+pub async fn deposed(mut leadership: watch::Receiver<Leadership>) {
+    // A log that has stopped has a fault of its own, which the commit loop tells: then nobody else is active for sure.
+    let is_over = |now: &Leadership| matches!(now.role, Role::Standby | Role::Electing);
+    if leadership.wait_for(is_over).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -1,0 +1,146 @@
+//! The other members that keep a node's log: how they are set, dialled and known.
+//!
+//! Always: members speak over one connection each, which one of two dials; a member is known by a certificate or by the token that
+//! all of them share. Never here: what they say; see `cluster`.
+
+use axum::http::HeaderMap;
+use cluster::{Log, Options, Timing};
+use net::{
+    Backoff, Client, ClientError, ClientSettings, Credentials, PeerIdentity, Presented, Problem,
+    Refusal, Role, Secret, TlsClient, TokenHash,
+};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The language of the members among themselves.
+pub const MEMBERS: &str = "mainspring-members";
+/// Where the members of a Controller speak it.
+pub const CONTROLLER_MEMBERS_PATH: &str = "/controller/api/cluster/member";
+/// Where the Directors of an Agent do.
+pub const AGENT_MEMBERS_PATH: &str = "/agent/api/cluster/member";
+/// The longest pause between two attempts to dial a member: one that is back is needed at once.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// This node as a member of a cluster.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClusterSettings {
+    /// What this member is called. Since 0.1.
+    pub name: String,
+    /// An empty directory begins no log of its own but waits to be taken in by the active member. Since 0.1.
+    pub join: bool,
+    /// Other members that this one dials, by name. One of two dials: the one that joins. Since 0.1.
+    pub members: BTreeMap<String, String>,
+    /// The file with the token that all members and the watch show to each other, unless they have certificates. Since 0.1.
+    pub token_file: Option<PathBuf>,
+    /// How often the active member is heard. Since 0.1.
+    pub heartbeat: settings::Duration,
+    /// After so much silence the other member may follow; it does after twice that at the latest. Since 0.1.
+    pub silence: settings::Duration,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        let timing = Timing::default();
+        ClusterSettings {
+            name: "Primary".to_owned(),
+            join: false,
+            members: BTreeMap::new(),
+            token_file: None,
+            heartbeat: settings::Duration(timing.heartbeat),
+            silence: settings::Duration(timing.silence_min),
+        }
+    }
+}
+
+impl ClusterSettings {
+    /// Puts them where the log looks for them.
+    pub fn apply(&self, options: &mut Options) {
+        options.name.clone_from(&self.name);
+        options.joins = self.join;
+        options.timing = Timing {
+            heartbeat: self.heartbeat.0,
+            silence_min: self.silence.0,
+            silence_max: self.silence.0 * 2,
+            hold: self.silence.0,
+        };
+    }
+
+    /// The other members that this one dials.
+    pub fn others(
+        &self,
+        tls: Option<&TlsClient>,
+        token: Option<&Secret>,
+    ) -> Result<Vec<Client>, ClientError> {
+        let others = self.members.iter().filter(|(name, _)| **name != self.name);
+        others.map(|(_, url)| client(url, tls, token)).collect()
+    }
+}
+
+/// A way to the member at this address.
+pub fn client(
+    url: &str,
+    tls: Option<&TlsClient>,
+    token: Option<&Secret>,
+) -> Result<Client, ClientError> {
+    let mut client = ClientSettings::new(url);
+    client.tls = tls.cloned();
+    if let Some(token) = token {
+        client.credentials = Credentials::Bearer(token.clone());
+    }
+    Client::new(client)
+}
+
+/// Dials another member and speaks with it, for ever.
+pub async fn dial(log: Log, client: Client, path: &'static str) {
+    let begun = Instant::now();
+    let mut backoff = Backoff::new();
+    loop {
+        match client.upgrade(path, MEMBERS).await {
+            Ok(stream) => {
+                backoff.connected(begun.elapsed());
+                let end = log.serve(stream).await;
+                tracing::debug!(peer = client.peer(), %end, "the connection to a member has ended");
+            }
+            Err(error) => {
+                tracing::debug!(peer = client.peer(), %error, "a member cannot be reached");
+            }
+        }
+        let pause = backoff.failed(begun.elapsed(), rand::random::<f64>());
+        sleep(pause.min(PAUSE_MAX)).await;
+    }
+}
+
+/// Who may speak as a member.
+#[derive(Clone, Debug, Default)]
+pub struct Trusted {
+    /// With a certificate for one of these.
+    pub roles: Vec<Role>,
+    /// With one of these.
+    pub tokens: Vec<TokenHash>,
+}
+
+impl Trusted {
+    /// Refuses everybody else.
+    pub(crate) fn check(
+        &self,
+        peer: Option<&PeerIdentity>,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
+        let role = peer.and_then(|peer| peer.role);
+        if role.is_some_and(|role| self.roles.contains(&role)) {
+            return Ok(());
+        }
+        let presented = Presented::from_headers(headers)?;
+        if let Some(Presented::Bearer(shown)) = presented
+            && self.tokens.iter().any(|token| token.matches(&shown))
+        {
+            return Ok(());
+        }
+        let message = "only members of this cluster may speak here; show a certificate of one, or the token of cluster.token-file";
+        Err(Problem::new("Unauthenticated", message).status(axum::http::StatusCode::UNAUTHORIZED))
+    }
+}

@@ -1,0 +1,69 @@
+//! The third vote of a pair: it dials the members and keeps which events there are, and none of them.
+//!
+//! Always: what it has voted for is on its disk before anybody hears of it, so that it may fall at any time, together with all others,
+//! too. Never here: the decision; consensus makes it.
+
+use crate::Fault;
+use crate::members::dial;
+use cluster::{AppendError, Log, OpenError, Options, Part};
+use net::Client;
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// It keeps no events: small files are enough.
+const SEGMENT_BYTES: u64 = 1 << 20;
+/// How often the beginning of its log is let go.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// A vote that is being given. It must be shut down.
+pub struct Vote {
+    log: Log,
+    dialled: JoinSet<()>,
+}
+
+impl Vote {
+    /// Takes part in the cluster of `identity` under the name `id`, remembered in `dir`. The members are dialled at `path`.
+    pub async fn open(
+        dir: &Path,
+        identity: &str,
+        id: &str,
+        members: Vec<Client>,
+        path: &'static str,
+    ) -> Result<Vote, OpenError> {
+        let mut options = Options::new(dir.to_owned(), identity.to_owned());
+        options.segment_bytes = SEGMENT_BYTES;
+        id.clone_into(&mut options.name);
+        options.part = Part::Watch;
+        options.joins = true;
+        let log = Log::open(options).await?.log;
+        let mut dialled = JoinSet::new();
+        for member in members {
+            dialled.spawn(dial(log.clone(), member, path));
+        }
+        Ok(Vote { log, dialled })
+    }
+
+    /// What it knows of the cluster.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Votes until its disk fails.
+    pub async fn give(&self) -> Fault {
+        let fault = self.log.fault();
+        let mut fault = std::pin::pin!(fault);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TIDY) => self.log.tidy_watch().await,
+                reason = &mut fault => return Fault::Log(AppendError::Stopped { reason }),
+            }
+        }
+    }
+
+    /// Ends in order.
+    pub async fn shut_down(mut self) {
+        self.dialled.abort_all();
+        self.log.shutdown().await;
+    }
+}
