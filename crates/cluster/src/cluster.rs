@@ -11,13 +11,15 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{EmptyNode, Instant as _, ServerState};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::leadership::Leadership;
+use crate::leadership::{HandOver, Leadership};
 use crate::link::{LinkEnd, speak};
 use crate::log::Log;
-use crate::member::{Hello, Part};
+use crate::member::Hello;
 use crate::peers::PeerStatus;
 use crate::raft::Types;
+use crate::rules::{self, Claim};
 use crate::status::Role;
 
 /// How often a member that has lost its connection to the active one asks whether it may follow it.
@@ -71,7 +73,9 @@ impl Log {
                 let _stopped = raft.trigger().reset_backoff([member]).await;
             });
         };
-        let me = shared.peers.me().clone();
+        let mut me = shared.peers.me().clone();
+        let (voters, learners) = self.members();
+        me.members = voters.into_iter().chain(learners).collect();
         let mut closed = shared.closed.subscribe();
         let speaking = speak(io, &me, Arc::clone(&shared.responder), opened);
         let (other, end) = tokio::select! {
@@ -91,7 +95,7 @@ impl Log {
     /// A broken connection to the active member is a strong sign: this one asks to follow it as soon as that is allowed.
     fn hint(&self, gone: u64) {
         let shared = self.shared();
-        if shared.peers.me().part == Part::Watch
+        if !rules::may_lead(shared.peers.me().part)
             || shared.raft.metrics().borrow_watched().current_leader != Some(gone)
         {
             return;
@@ -126,18 +130,20 @@ impl Log {
     /// only then may it answer as the active one.
     pub fn may_answer(&self) -> bool {
         let shared = self.shared();
-        if shared.leadership.borrow().role != Role::Active {
-            return false;
-        }
+        let is_active = shared.leadership.borrow().role == Role::Active;
+        let hand_over = *shared.hand_over.borrow();
         let metrics = shared.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let voters = metrics.membership_config.membership().voter_ids().count();
-        if voters < 2 {
-            return true;
-        }
-        metrics
-            .last_quorum_acked
-            .is_some_and(|at| at.into_inner().elapsed() < shared.lease)
+        let claim = Claim {
+            is_active,
+            has_handed_over: hand_over.is_some_and(|h| h.term == metrics.current_term),
+            voters: metrics.membership_config.membership().voter_ids().count(),
+            heard_for: metrics
+                .last_quorum_acked
+                .map(|at| at.into_inner().elapsed()),
+            lease: rules::lease(&shared.timing),
+        };
+        rules::may_answer(&claim)
     }
 
     /// The other members, connected now or before.
@@ -198,9 +204,28 @@ impl Log {
             .await;
     }
 
-    /// Makes another member the active one. It must have everything; watch [`Self::leadership`] for the result.
+    /// Makes another member the active one. It must have everything; watch [`Self::leadership`] for the result: another one is
+    /// active, or, after a while, this one is electing and has to be opened anew.
     pub async fn hand_over_to(&self, member: u64) -> Result<(), MembershipError> {
-        let trigger = self.shared().raft.trigger();
+        let shared = self.shared();
+        let is_able = shared.peers.status().into_iter().any(|peer| {
+            peer.hello.member == member
+                && peer.is_connected
+                && !peer.is_lost
+                && rules::may_lead(peer.hello.part)
+        });
+        if !is_able {
+            return Err(MembershipError::Refused(format!(
+                "member {member} is not connected, lacks events or never leads"
+            )));
+        }
+        // Before the other one hears of it: from then on it may be the active one.
+        let term = shared.raft.metrics().borrow_watched().current_term;
+        let until = Instant::now() + rules::hand_over_within(&shared.timing);
+        shared
+            .hand_over
+            .send_replace(Some(HandOver { term, until }));
+        let trigger = shared.raft.trigger();
         trigger
             .transfer_leader(member)
             .await

@@ -5,8 +5,10 @@
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::raft::{Raft, StateMachine};
+use crate::rules;
 use crate::status::Role;
 
 /// Who is active.
@@ -20,12 +22,36 @@ pub struct Leadership {
     pub active: Option<u64>,
 }
 
-pub(crate) fn leadership_of(raft: &Raft, machine: &StateMachine) -> Leadership {
+/// This member has asked another one to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HandOver {
+    /// In this term. In a later one it is over.
+    pub(crate) term: u64,
+    /// Then the other one has failed to.
+    pub(crate) until: Instant,
+}
+
+pub(crate) fn leadership_of(
+    raft: &Raft,
+    machine: &StateMachine,
+    hand_over: Option<HandOver>,
+) -> Leadership {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
     let role = match metrics.state {
         _ if metrics.running_state.is_err() => Role::Stopped,
-        ServerState::Leader if *machine.term().borrow() == metrics.current_term => Role::Active,
+        // Consensus takes nothing any more, but does not give up either: only beginning anew helps.
+        ServerState::Leader
+            if hand_over
+                .is_some_and(|h| h.term == metrics.current_term && h.until <= Instant::now()) =>
+        {
+            Role::Electing
+        }
+        ServerState::Leader
+            if rules::is_active(Some(metrics.current_term), *machine.term().borrow()) =>
+        {
+            Role::Active
+        }
         // Elected, but what was there before is not yet known to be committed.
         ServerState::Leader | ServerState::Candidate => Role::Electing,
         ServerState::Follower | ServerState::Learner if metrics.current_leader.is_none() => {
@@ -42,18 +68,33 @@ pub(crate) fn leadership_of(raft: &Raft, machine: &StateMachine) -> Leadership {
 }
 
 /// Follows it as long as consensus runs.
-pub(crate) fn follow(raft: &Raft, machine: &StateMachine) -> watch::Receiver<Leadership> {
-    let (sender, receiver) = watch::channel(leadership_of(raft, machine));
+pub(crate) fn follow(
+    raft: &Raft,
+    machine: &StateMachine,
+    mut hand_over: watch::Receiver<Option<HandOver>>,
+) -> watch::Receiver<Leadership> {
+    let (sender, receiver) = watch::channel(leadership_of(raft, machine, None));
     let (raft, machine) = (raft.clone(), machine.clone());
     tokio::spawn(async move {
         let mut metrics = raft.server_metrics();
         let mut term = machine.term();
         loop {
-            let now = leadership_of(&raft, &machine);
+            let handing_over = *hand_over.borrow_and_update();
+            let now = leadership_of(&raft, &machine, handing_over);
+            let given_up = async {
+                match handing_over {
+                    Some(HandOver { until, .. }) if until > Instant::now() => {
+                        sleep_until(until).await;
+                    }
+                    Some(_) | None => std::future::pending().await,
+                }
+            };
             sender.send_if_modified(|known| std::mem::replace(known, now) != now);
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { return },
                 changed = term.changed() => if changed.is_err() { return },
+                changed = hand_over.changed() => if changed.is_err() { return },
+                () = given_up => {}
                 () = sender.closed() => return,
             }
         }

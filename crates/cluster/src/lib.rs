@@ -19,6 +19,7 @@ mod peers;
 mod raft;
 mod reader;
 mod respond;
+pub mod rules;
 mod status;
 
 pub use append::{AppendError, Batch};

@@ -5,7 +5,6 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use journal::{Journal, SnapshotError, SnapshotFile};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -14,7 +13,8 @@ use openraft::impls::ProgressResponder;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::append::{AppendError, Batch};
-use crate::leadership::{self, Leadership};
+use crate::leadership::{self, HandOver, Leadership};
+use crate::member::Timing;
 use crate::open::{OpenError, Opened, Replay};
 use crate::options::Options;
 use crate::peers::Peers;
@@ -56,8 +56,9 @@ pub(crate) struct Shared {
     pub(crate) peers: Arc<Peers>,
     pub(crate) responder: Arc<Responder>,
     pub(crate) leadership: watch::Receiver<Leadership>,
-    /// So long after a majority was heard nobody can have followed this member.
-    pub(crate) lease: Duration,
+    pub(crate) timing: Timing,
+    /// The newest attempt to make another member the active one.
+    pub(crate) hand_over: watch::Sender<Option<HandOver>>,
     /// One snapshot, one release at a time.
     housekeeping: Mutex<()>,
 }
@@ -82,10 +83,11 @@ impl Log {
             responder,
         } = parts;
         let newest = journal.standing().last_event_id;
+        let hand_over = watch::Sender::new(None);
         let shared = Shared {
             released: AtomicU64::new(journal.torn_event_id()),
             journal,
-            leadership: leadership::follow(&raft, &machine),
+            leadership: leadership::follow(&raft, &machine, hand_over.subscribe()),
             raft,
             machine,
             fault,
@@ -95,7 +97,8 @@ impl Log {
             closed: watch::Sender::new(false),
             peers,
             responder,
-            lease: options.timing.silence_min,
+            timing: options.timing,
+            hand_over,
             housekeeping: Mutex::new(()),
         };
         Self {
@@ -289,8 +292,10 @@ impl Log {
     /// Where the log stands.
     pub fn status(&self) -> Status {
         let standing = self.shared.journal.standing();
-        let Leadership { role, term, .. } =
-            leadership::leadership_of(&self.shared.raft, &self.shared.machine);
+        let Leadership { role, term, .. } = {
+            let hand_over = *self.shared.hand_over.borrow();
+            leadership::leadership_of(&self.shared.raft, &self.shared.machine, hand_over)
+        };
         Status {
             role,
             term,

@@ -36,6 +36,15 @@ pub struct Hello {
     pub name: String,
     /// What it keeps.
     pub part: Part,
+    /// The times that it goes by.
+    pub timing: Timing,
+    /// Who belongs to the cluster as its log has it; nobody while it waits to be taken in.
+    pub members: Vec<u64>,
+}
+
+impl Hello {
+    /// The number of one who has no log yet and only asks.
+    pub const NOBODY: u64 = 0;
 }
 
 impl fmt::Display for Hello {
@@ -49,7 +58,7 @@ impl fmt::Display for Hello {
 }
 
 /// How soon a silent active member is given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// The active member is heard at least so often.
     pub heartbeat: Duration,

@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::peers::Peers;
 use crate::raft::{Applied, LogStore, Network, Raft, StateMachine, Types, log_id, membership_of};
 use crate::respond::Responder;
+use crate::rules;
 
 /// Why a log does not open.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,8 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         member: number,
         name: options.name.clone(),
         part: options.part,
+        timing: options.timing,
+        members: Vec::new(),
     };
     check_membership(&newest, number, &options)?;
     let is_alone =
@@ -116,10 +119,17 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         applied
     };
     let machine = StateMachine::new(Arc::clone(&journal), options.part, applied);
-    let peers = Arc::new(Peers::new(me.clone(), options.timing.hold));
+    let peers = Arc::new(Peers::new(
+        me.clone(),
+        options.timing.hold,
+        journal.bounds().1,
+    ));
     let responder = Arc::new(Responder::new(me, options.dir.clone()));
     let raft = start(&options, number, !is_alone, &journal, &machine, &peers).await?;
     responder.serve(raft.clone());
+    if !is_alone && rules::may_lead(options.part) {
+        campaign_later(raft.clone(), rules::patience(&options.timing));
+    }
     let led = if is_alone {
         lead(&raft, &machine, number, is_new, options.open_timeout).await
     } else {
@@ -141,6 +151,14 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         return Err(error);
     }
     Ok(log.opened())
+}
+
+/// A member that was just opened may have promised before not to follow an active one yet; it votes for itself as late as for others.
+fn campaign_later(raft: Raft, patience: Duration) {
+    tokio::spawn(async move {
+        tokio::time::sleep(patience).await;
+        raft.runtime_config().elect(true);
+    });
 }
 
 /// The membership that the log ends with, committed or not.
@@ -210,7 +228,8 @@ async fn start(
         // A single voter has nobody to beat for: without ticks an idle log wakes nobody. `serve` turns them on.
         enable_tick: has_others,
         enable_heartbeat: has_others,
-        enable_elect: options.part == Part::Data,
+        // Among others, `campaign_later` allows it.
+        enable_elect: rules::may_lead(options.part) && !has_others,
         enable_pre_vote: Some(true),
         backoff: "10ms 20ms 50ms ...200ms".to_owned(),
         enable_leader_restore: Some(false),
@@ -223,7 +242,7 @@ async fn start(
     let config = config
         .validate()
         .map_err(|e| OpenError::Consensus(e.to_string()))?;
-    let store = LogStore::new(Arc::clone(journal), machine.clone());
+    let store = LogStore::new(Arc::clone(journal), machine.clone(), Arc::clone(peers));
     Raft::new(
         number,
         Arc::new(config),

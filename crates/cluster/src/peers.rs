@@ -1,7 +1,8 @@
 //! The other members as this one knows them: their connections, how far they are, and who counts as lost.
 //!
-//! Always: the *hold rule*: an entry goes to a watch only after another data member has it or counts as lost. Without it, a watch
-//! could know of an entry that the surviving data member lacks, and neither could lead (see `docs/failure-model.md`).
+//! Always: the *hold rule* of [`crate::rules`]: an entry goes to a watch only after another data member has it, or after all of them
+//! count as lost and this member's own disk has it. Without it, a watch could know of an entry that no surviving data member has, and
+//! nobody could lead (see `docs/failure-model.md`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::link::Link;
 use crate::member::{Hello, Part};
+use crate::rules::{self, Other};
 
 /// One other member.
 #[derive(Clone)]
@@ -22,6 +24,16 @@ struct Peer {
     acknowledged: Option<u64>,
     heard_at: Instant,
     is_lost: bool,
+}
+
+impl Peer {
+    fn other(&self) -> Other {
+        Other {
+            part: self.hello.part,
+            acknowledged: self.acknowledged,
+            is_lost: self.is_lost,
+        }
+    }
 }
 
 /// What people see of another member.
@@ -46,16 +58,31 @@ pub(crate) struct Peers {
     known: Mutex<BTreeMap<u64, Peer>>,
     /// Rises with each change that somebody may wait for.
     changed: watch::Sender<u64>,
+    /// Index after the last entry on this member's own disk.
+    on_disk: watch::Sender<u64>,
 }
 
 impl Peers {
-    pub(crate) fn new(me: Hello, hold: Duration) -> Self {
+    pub(crate) fn new(me: Hello, hold: Duration, on_disk: u64) -> Self {
         Self {
             me,
             hold,
             known: Mutex::default(),
             changed: watch::Sender::new(0),
+            on_disk: watch::Sender::new(on_disk),
         }
+    }
+
+    /// The entries before this index are on the own disk.
+    pub(crate) fn on_disk(&self, next_index: u64) {
+        self.on_disk
+            .send_if_modified(|known| std::mem::replace(known, (*known).max(next_index)) < *known);
+    }
+
+    /// The entries from this index on are taken back.
+    pub(crate) fn taken_back(&self, from_index: u64) {
+        self.on_disk
+            .send_modify(|known| *known = (*known).min(from_index));
     }
 
     pub(crate) fn me(&self) -> &Hello {
@@ -123,7 +150,7 @@ impl Peers {
         };
         peer.heard_at = Instant::now();
         peer.acknowledged = peer.acknowledged.max(index);
-        let has_caught_up = peer.acknowledged.is_some_and(|index| index >= newest);
+        let has_caught_up = rules::has_caught_up(peer.acknowledged, newest);
         let was_lost = peer.is_lost;
         if has_caught_up {
             peer.is_lost = false;
@@ -140,42 +167,36 @@ impl Peers {
         }
     }
 
-    /// Waits until an entry may go to a watch: a data member has it, or all of them count as lost. Whoever lets us wait for
-    /// longer than the hold time counts as lost from then on, until it has caught up.
+    /// Waits until an entry may go to a watch. Whoever lets us wait for longer than the hold time counts as lost from then on,
+    /// until it has caught up; the own disk is waited for as long as it takes.
     pub(crate) async fn may_go_to_watch(&self, index: u64) {
         let mut changed = self.changed();
-        let until = Instant::now() + self.hold;
+        let mut on_disk = self.on_disk.subscribe();
+        let patience = tokio::time::sleep(self.hold);
+        tokio::pin!(patience);
+        let mut has_lost = false;
         loop {
             changed.mark_unchanged();
-            if self.is_covered(index) {
+            let is_on_disk = *on_disk.borrow_and_update() > index;
+            let others: Vec<Other> = self.known().values().map(Peer::other).collect();
+            if rules::may_go_to_watch(index, is_on_disk, others) {
                 return;
             }
-            if tokio::time::timeout_at(until, changed.changed())
-                .await
-                .is_err()
-            {
-                self.lose_those_without(index);
-                return;
+            // The senders live as long as this does.
+            tokio::select! {
+                _ = changed.changed() => {}
+                _ = on_disk.changed() => {}
+                () = &mut patience, if !has_lost => {
+                    self.lose_those_without(index);
+                    has_lost = true;
+                }
             }
         }
     }
 
-    fn is_covered(&self, index: u64) -> bool {
-        let known = self.known();
-        let mut data = known
-            .values()
-            .filter(|peer| peer.hello.part == Part::Data && !peer.is_lost)
-            .peekable();
-        data.peek().is_none()
-            || data.any(|peer| {
-                peer.acknowledged
-                    .is_some_and(|acknowledged| acknowledged >= index)
-            })
-    }
-
     fn lose_those_without(&self, index: u64) {
         for peer in self.known().values_mut() {
-            if peer.hello.part == Part::Data && peer.acknowledged.is_none_or(|has| has < index) {
+            if rules::is_waited_for_in_vain(&peer.other(), index) {
                 peer.is_lost = true;
             }
         }

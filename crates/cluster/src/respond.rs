@@ -3,26 +3,45 @@
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use openraft::alias::SnapshotOf;
+use openraft::raft::AppendEntriesResponse;
+use tokio::time::{Instant, sleep};
 
 use crate::link::{Answer, Answering, Ask};
-use crate::member::{Hello, Part};
+use crate::member::Hello;
 use crate::raft::{Raft, SnapshotBody, Types};
+use crate::rules::{self, Ballot, Disagreement, Voting};
 
 pub(crate) struct Responder {
     me: Hello,
     dir: PathBuf,
     raft: OnceLock<Raft>,
+    opened_at: Instant,
+    heard: Mutex<Heard>,
+}
+
+/// What bears on giving a vote.
+struct Heard {
+    /// An active member, the last time.
+    at: Option<Instant>,
+    patience: Duration,
 }
 
 impl Responder {
     pub(crate) fn new(me: Hello, dir: PathBuf) -> Self {
+        let heard = Heard {
+            at: None,
+            patience: rules::patience(&me.timing),
+        };
         Self {
             me,
             dir,
             raft: OnceLock::new(),
+            opened_at: Instant::now(),
+            heard: Mutex::new(heard),
         }
     }
 
@@ -30,6 +49,35 @@ impl Responder {
     pub(crate) fn serve(&self, raft: Raft) {
         // There is one consensus per log.
         let _only_once = self.raft.set(raft);
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An active member was heard: for a while nobody gets a vote.
+    fn on_active_heard(&self) {
+        self.heard().at = Some(Instant::now());
+    }
+
+    /// Waits until a vote may be given, or says why it may not.
+    async fn may_vote(&self, is_handed_over: bool) -> Result<(), String> {
+        loop {
+            let ballot = {
+                let heard = self.heard();
+                Ballot {
+                    is_handed_over,
+                    opened_for: self.opened_at.elapsed(),
+                    heard_for: heard.at.map(|at| at.elapsed()),
+                    patience: heard.patience,
+                }
+            };
+            match rules::voting(&ballot) {
+                Voting::Open => return Ok(()),
+                Voting::Later(rest) => sleep(rest).await,
+                Voting::Refused => return Err("the active member was heard just now".to_owned()),
+            }
+        }
     }
 
     /// Where a snapshot from this member gathers. The journal removes what a crash left.
@@ -53,18 +101,16 @@ impl Responder {
 
 impl Answering for Responder {
     fn hello(&self, hello: &Hello) -> Result<(), String> {
-        if hello.cluster != self.me.cluster {
-            return Err(format!(
-                "{hello} belongs to another cluster than {}",
-                self.me
-            ));
+        if let Err(disagreement) = rules::agree(&self.me, hello) {
+            if matches!(disagreement, Disagreement::OnlyAsked { .. }) {
+                tracing::debug!("{disagreement}");
+            } else {
+                tracing::error!("a member is refused: {disagreement}");
+            }
+            return Err(disagreement.to_string());
         }
-        if hello.member == self.me.member {
-            return Err(format!(
-                "{hello} has the number of {}: one directory is a copy of the other; give the copy an empty directory",
-                self.me
-            ));
-        }
+        let mut heard = self.heard();
+        heard.patience = rules::patience_with(heard.patience, hello);
         Ok(())
     }
 
@@ -76,19 +122,30 @@ impl Answering for Responder {
             Ask::Append(request) => raft
                 .append_entries(request)
                 .await
-                .map(Answer::Append)
+                .map(|response| {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.on_active_heard();
+                    }
+                    Answer::Append(response)
+                })
                 .map_err(|error| error.to_string()),
-            Ask::Vote(request) => raft
-                .vote(request)
-                .await
-                .map(Answer::Vote)
-                .map_err(|error| error.to_string()),
-            Ask::PreVote(request) => raft
-                .pre_vote(request)
-                .await
-                .map(Answer::Vote)
-                .map_err(|error| error.to_string()),
-            Ask::Transfer(_) if self.me.part == Part::Watch => {
+            Ask::Vote(request) => match self.may_vote(request.leadership_transfer).await {
+                Ok(()) => raft
+                    .vote(request)
+                    .await
+                    .map(Answer::Vote)
+                    .map_err(|error| error.to_string()),
+                Err(reason) => Err(reason),
+            },
+            Ask::PreVote(request) => match self.may_vote(false).await {
+                Ok(()) => raft
+                    .pre_vote(request)
+                    .await
+                    .map(Answer::Vote)
+                    .map_err(|error| error.to_string()),
+                Err(reason) => Err(reason),
+            },
+            Ask::Transfer(_) if !rules::may_lead(self.me.part) => {
                 Err("a watch never becomes the active member".to_owned())
             }
             Ask::Transfer(request) => raft
@@ -112,7 +169,10 @@ impl Answering for Responder {
                 };
                 raft.install_full_snapshot(vote, snapshot)
                     .await
-                    .map(Answer::Snapshot)
+                    .map(|response| {
+                        self.on_active_heard();
+                        Answer::Snapshot(response)
+                    })
                     .map_err(|error| error.to_string())
             }
         };

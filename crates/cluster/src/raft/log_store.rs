@@ -15,17 +15,24 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::vote::RaftVote as _;
 use tokio::sync::oneshot;
 
+use crate::peers::Peers;
+
 use super::{Entry, StateMachine, Types, entry_of, log_id, membership_to_text, record_of};
 
 #[derive(Clone)]
 pub(crate) struct LogStore {
     journal: Arc<Journal>,
     machine: StateMachine,
+    peers: Arc<Peers>,
 }
 
 impl LogStore {
-    pub(crate) fn new(journal: Arc<Journal>, machine: StateMachine) -> Self {
-        Self { journal, machine }
+    pub(crate) fn new(journal: Arc<Journal>, machine: StateMachine, peers: Arc<Peers>) -> Self {
+        Self {
+            journal,
+            machine,
+            peers,
+        }
     }
 
     async fn entries(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
@@ -144,8 +151,13 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let records = entries.into_iter().map(record_of).collect();
+        let records: Vec<_> = entries.into_iter().map(record_of).collect();
+        let next_index = records.last().map(|record| record.index + 1);
+        let peers = Arc::clone(&self.peers);
         self.journal.append(records, move |told| {
+            if let (Ok(()), Some(next_index)) = (&told, next_index) {
+                peers.on_disk(next_index);
+            }
             callback.io_completed(told.map_err(io::Error::other));
         });
         Ok(())
@@ -153,7 +165,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn truncate_after(&mut self, last_log_id: Option<LogIdOf<Types>>) -> io::Result<()> {
         let index = last_log_id.map_or(0, |id| id.index + 1);
-        told(|done| self.journal.truncate(index, done)).await
+        told(|done| self.journal.truncate(index, done)).await?;
+        // Only now has the journal told of all that was appended before.
+        self.peers.taken_back(index);
+        Ok(())
     }
 
     async fn purge(&mut self, id: LogIdOf<Types>) -> io::Result<()> {

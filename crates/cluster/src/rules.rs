@@ -1,0 +1,436 @@
+//! The rules of a cluster that are this crate's own: who may be told, who counts as lost, who may vote, lead and answer.
+//!
+//! Always: pure, without a clock: times are arguments. The members obey these functions, and so does the model that visits every
+//! reachable state of a small cluster (`tests/every_state`). Never here: elections and the log's order; those are raft's.
+
+use std::time::Duration;
+
+use crate::member::{Hello, Part, Timing};
+
+/// What one member knows of another's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// What it keeps.
+    pub part: Part,
+    /// The newest entry it has confirmed.
+    pub acknowledged: Option<u64>,
+    /// It is not waited for.
+    pub is_lost: bool,
+}
+
+impl Other {
+    fn has(&self, index: u64) -> bool {
+        self.acknowledged.is_some_and(|newest| newest >= index)
+    }
+}
+
+/// The **hold rule**: an entry may go to a watch when a data member that is waited for has it. Is none waited for, it must be on this
+/// member's own disk: else the watch could know of an entry that no data member has after a crash, and then nobody could lead.
+pub fn may_go_to_watch(
+    index: u64,
+    is_on_disk_here: bool,
+    others: impl IntoIterator<Item = Other>,
+) -> bool {
+    let mut is_anyone_waited_for = false;
+    for other in others {
+        if other.part == Part::Data && !other.is_lost {
+            if other.has(index) {
+                return true;
+            }
+            is_anyone_waited_for = true;
+        }
+    }
+    !is_anyone_waited_for && is_on_disk_here
+}
+
+/// Whether a member is given up when the hold time for this entry is over.
+pub fn is_waited_for_in_vain(other: &Other, index: u64) -> bool {
+    other.part == Part::Data && !other.has(index)
+}
+
+/// Whether a member that was lost is waited for again: it has everything that the active one has.
+pub fn has_caught_up(acknowledged: Option<u64>, newest: u64) -> bool {
+    acknowledged.is_some_and(|acknowledged| acknowledged >= newest)
+}
+
+/// A leader is the active member from its first committed entry on: before, it does not know what else is committed.
+pub fn is_active(leads_in: Option<u64>, newest_committed_term: u64) -> bool {
+    leads_in == Some(newest_committed_term)
+}
+
+/// What a member that may be the active one knows of its own right to say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// As [`is_active`] says.
+    pub is_active: bool,
+    /// It has asked another one to lead: from then on that one may be active, without having waited for any silence.
+    pub has_handed_over: bool,
+    /// Members with a vote, itself among them.
+    pub voters: usize,
+    /// So long ago it sent what a majority has answered since.
+    pub heard_for: Option<Duration>,
+    /// As [`lease`] says.
+    pub lease: Duration,
+}
+
+/// Whether a member may answer as the active one. One that slept finds here that another may have followed it.
+pub fn may_answer(claim: &Claim) -> bool {
+    claim.is_active
+        && !claim.has_handed_over
+        && (claim.voters < 2 || claim.heard_for.is_some_and(|heard| heard < claim.lease))
+}
+
+/// So long after it was heard by a majority the active member may answer.
+pub fn lease(timing: &Timing) -> Duration {
+    timing.silence_min
+}
+
+/// So long a member gives no vote after it has heard the active one. It is longer than the [`lease`] by what clocks may differ.
+pub fn patience(timing: &Timing) -> Duration {
+    timing.silence_min + timing.silence_min / 8
+}
+
+/// What a member knows when it is asked for its vote, or wants to vote for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ballot {
+    /// The active member itself has asked for this election: it has stopped to answer before.
+    pub is_handed_over: bool,
+    /// So long ago this member was opened: what it heard before then, it has forgotten.
+    pub opened_for: Duration,
+    /// So long ago it heard an active member.
+    pub heard_for: Option<Duration>,
+    /// As [`patience`] says, the longest of all members.
+    pub patience: Duration,
+}
+
+/// What becomes of a request for a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voting {
+    /// Terms and logs decide.
+    Open,
+    /// After so long: this member may have heard an active one before it was opened.
+    Later(Duration),
+    /// An active member was heard just now.
+    Refused,
+}
+
+/// Whether a vote may be given now, so that nobody becomes active while another one may still answer.
+pub fn voting(ballot: &Ballot) -> Voting {
+    if ballot.is_handed_over {
+        return Voting::Open;
+    }
+    if ballot
+        .heard_for
+        .is_some_and(|heard| heard < ballot.patience)
+    {
+        return Voting::Refused;
+    }
+    match ballot.patience.checked_sub(ballot.opened_for) {
+        Some(rest) if !rest.is_zero() => Voting::Later(rest),
+        Some(_) | None => Voting::Open,
+    }
+}
+
+/// Whether a member may become the active one at all.
+pub fn may_lead(part: Part) -> bool {
+    part == Part::Data
+}
+
+/// A member that has handed over and still leads after this time begins anew: its log takes nothing any more, and the one
+/// it was handed to is gone.
+pub fn hand_over_within(timing: &Timing) -> Duration {
+    timing.silence_max * 4
+}
+
+/// Why two members do not speak with each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disagreement {
+    /// Another log.
+    #[error("{other} belongs to another cluster than {me}")]
+    Foreign {
+        /// Who hears.
+        me: String,
+        /// Who wants to speak.
+        other: String,
+    },
+    /// One directory is a copy of the other.
+    #[error(
+        "{other} has the number of {me}: either one directory is a copy of the other, or both began a log alone; give one of them an empty directory and let it join"
+    )]
+    SameNumber {
+        /// Who hears.
+        me: String,
+        /// Who wants to speak.
+        other: String,
+    },
+    /// The right to answer depends on equal times.
+    #[error(
+        "{other} has heartbeat {:?} and silence {:?}, but {me} has {:?} and {:?}: with unequal times an active member could answer while another one has followed it; give both the same settings cluster.heartbeat and cluster.silence", theirs.heartbeat, theirs.silence_min, mine.heartbeat, mine.silence_min
+    )]
+    OtherTiming {
+        /// Who hears.
+        me: String,
+        /// Who wants to speak.
+        other: String,
+        /// Its times.
+        theirs: Timing,
+        /// The times here.
+        mine: Timing,
+    },
+    /// It only wants to know who is here.
+    #[error("{other} has asked who is here; it has no log yet")]
+    OnlyAsked {
+        /// Who asked.
+        other: String,
+    },
+}
+
+/// Whether two members may speak with each other. A watch follows the members' times ([`patience_with`]).
+pub fn agree(me: &Hello, other: &Hello) -> Result<(), Disagreement> {
+    let (mine, theirs) = (me.timing, other.timing);
+    let named = || (me.to_string(), other.to_string());
+    if me.cluster != other.cluster {
+        let (me, other) = named();
+        return Err(Disagreement::Foreign { me, other });
+    }
+    if other.member == Hello::NOBODY {
+        let (_, other) = named();
+        return Err(Disagreement::OnlyAsked { other });
+    }
+    if me.member == other.member {
+        let (me, other) = named();
+        return Err(Disagreement::SameNumber { me, other });
+    }
+    if me.part == Part::Data && other.part == Part::Data && mine != theirs {
+        let (me, other) = named();
+        return Err(Disagreement::OtherTiming {
+            me,
+            other,
+            theirs,
+            mine,
+        });
+    }
+    Ok(())
+}
+
+/// The patience of a member that has also heard of these times: that of the most patient one.
+pub fn patience_with(patience_before: Duration, other: &Hello) -> Duration {
+    patience_before.max(patience(&other.timing))
+}
+
+/// Whether a member with an empty directory has to join although it was told to begin alone: somebody whom it knows has this
+/// log already, and a second one must not come into being.
+pub fn must_join<'a>(met: impl IntoIterator<Item = &'a Hello>) -> Option<&'a Hello> {
+    met.into_iter().find(|hello| !hello.members.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn other(part: Part, acknowledged: Option<u64>, is_lost: bool) -> Other {
+        Other {
+            part,
+            acknowledged,
+            is_lost,
+        }
+    }
+
+    fn hello(member: u64, part: Part) -> Hello {
+        Hello {
+            cluster: "controller:Controller".to_owned(),
+            member,
+            name: format!("member-{member}"),
+            part,
+            timing: Timing::default(),
+            members: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_watch_is_told_after_the_standby() {
+        let behind = other(Part::Data, Some(6), false);
+        let has_it = other(Part::Data, Some(7), false);
+        let watch = other(Part::Watch, Some(9), false);
+        assert!(!may_go_to_watch(7, true, [behind, watch]));
+        assert!(may_go_to_watch(7, true, [has_it, watch]));
+        assert!(
+            may_go_to_watch(7, false, [has_it]),
+            "the standby can lead with it, whatever becomes of this one"
+        );
+        assert!(!may_go_to_watch(
+            7,
+            true,
+            [other(Part::Data, None, false), watch]
+        ));
+        assert!(
+            may_go_to_watch(7, true, [behind, has_it]),
+            "with three data members one of the others is enough"
+        );
+    }
+
+    #[test]
+    fn without_a_standby_a_watch_is_told_after_the_own_disk() {
+        let lost = other(Part::Data, Some(3), true);
+        assert!(!may_go_to_watch(7, false, [lost]));
+        assert!(may_go_to_watch(7, true, [lost]));
+        assert!(may_go_to_watch(7, true, []));
+        assert!(!may_go_to_watch(7, false, []));
+        assert!(
+            !may_go_to_watch(7, false, [other(Part::Data, Some(7), true)]),
+            "a lost one is not relied upon"
+        );
+    }
+
+    #[test]
+    fn who_lacks_an_entry_for_too_long_is_lost_and_comes_back_with_everything() {
+        let behind = other(Part::Data, Some(6), false);
+        assert!(is_waited_for_in_vain(&behind, 7));
+        assert!(!is_waited_for_in_vain(&behind, 6));
+        assert!(!is_waited_for_in_vain(&other(Part::Watch, None, false), 7));
+        assert!(!has_caught_up(None, 0));
+        assert!(!has_caught_up(Some(6), 7));
+        assert!(has_caught_up(Some(7), 7));
+    }
+
+    #[test]
+    fn s100_only_who_was_heard_by_a_majority_just_now_answers_as_the_active_one() {
+        let claim = Claim {
+            is_active: true,
+            has_handed_over: false,
+            voters: 3,
+            heard_for: Some(millis(149)),
+            lease: millis(150),
+        };
+        assert!(may_answer(&claim));
+        let slept = Claim {
+            heard_for: Some(millis(150)),
+            ..claim
+        };
+        assert!(!may_answer(&slept));
+        let unheard = Claim {
+            heard_for: None,
+            ..claim
+        };
+        assert!(!may_answer(&unheard));
+        let alone = Claim {
+            voters: 1,
+            ..unheard
+        };
+        assert!(may_answer(&alone), "alone it is the majority");
+        let handed_over = Claim {
+            has_handed_over: true,
+            ..claim
+        };
+        assert!(!may_answer(&handed_over));
+        let elected = Claim {
+            is_active: false,
+            ..claim
+        };
+        assert!(!may_answer(&elected));
+        assert!(is_active(Some(4), 4));
+        assert!(!is_active(Some(4), 3), "nothing of its own is committed");
+        assert!(!is_active(None, 3));
+    }
+
+    #[test]
+    fn nobody_votes_while_the_active_member_may_still_answer() {
+        let timing = Timing::default();
+        assert!(patience(&timing) > lease(&timing));
+        let ballot = Ballot {
+            is_handed_over: false,
+            opened_for: millis(10_000),
+            heard_for: None,
+            patience: millis(170),
+        };
+        assert_eq!(voting(&ballot), Voting::Open);
+        let heard = Ballot {
+            heard_for: Some(millis(169)),
+            ..ballot
+        };
+        assert_eq!(voting(&heard), Voting::Refused);
+        let long_ago = Ballot {
+            heard_for: Some(millis(170)),
+            ..ballot
+        };
+        assert_eq!(voting(&long_ago), Voting::Open);
+        let asked_by_the_active = Ballot {
+            is_handed_over: true,
+            ..heard
+        };
+        assert_eq!(voting(&asked_by_the_active), Voting::Open);
+    }
+
+    #[test]
+    fn a_member_that_was_just_started_remembers_not_whom_it_heard_and_waits() {
+        let ballot = Ballot {
+            is_handed_over: false,
+            opened_for: millis(20),
+            heard_for: None,
+            patience: millis(170),
+        };
+        assert_eq!(voting(&ballot), Voting::Later(millis(150)));
+        let waited = Ballot {
+            opened_for: millis(170),
+            ..ballot
+        };
+        assert_eq!(voting(&waited), Voting::Open);
+    }
+
+    #[test]
+    fn members_with_unequal_times_do_not_speak_and_a_watch_is_as_patient_as_the_members() {
+        let me = hello(1, Part::Data);
+        let mut slow = hello(2, Part::Data);
+        assert_eq!(agree(&me, &slow), Ok(()));
+        slow.timing.silence_min = millis(500);
+        let told = agree(&me, &slow).map_err(|e| e.to_string());
+        assert!(
+            matches!(&told, Err(text) if text.contains("500ms") && text.contains("150ms") && text.contains("cluster.silence")),
+            "{told:?}"
+        );
+        let watch = hello(3, Part::Watch);
+        assert_eq!(agree(&watch, &slow), Ok(()));
+        let own = patience(&watch.timing);
+        assert!(patience_with(own, &slow) > lease(&slow.timing));
+        assert_eq!(patience_with(own, &me), own);
+    }
+
+    #[test]
+    fn members_of_other_logs_and_copies_of_a_directory_are_told_apart() {
+        let me = hello(1, Part::Data);
+        let mut foreign = hello(2, Part::Data);
+        foreign.cluster = "controller:Other".to_owned();
+        assert!(matches!(
+            agree(&me, &foreign),
+            Err(Disagreement::Foreign { .. })
+        ));
+        assert!(matches!(
+            agree(&me, &me),
+            Err(Disagreement::SameNumber { .. })
+        ));
+        let asking = hello(Hello::NOBODY, Part::Data);
+        assert!(matches!(
+            agree(&me, &asking),
+            Err(Disagreement::OnlyAsked { .. })
+        ));
+    }
+
+    #[test]
+    fn an_empty_directory_joins_when_somebody_has_the_log_already() {
+        let waiting = hello(7, Part::Data);
+        let mut member = hello(8, Part::Data);
+        member.members = vec![1, 8, 9];
+        assert_eq!(must_join([&waiting]), None);
+        assert_eq!(must_join([&waiting, &member]), Some(&member));
+    }
+
+    #[test]
+    fn a_watch_never_leads() {
+        assert!(may_lead(Part::Data));
+        assert!(!may_lead(Part::Watch));
+    }
+}
