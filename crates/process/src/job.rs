@@ -8,19 +8,22 @@ use crate::tree::Tree;
 use crate::ward::WardCore;
 use crate::{adoption, procfs};
 use rustix::process::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) main: Identity,
+    /// The main process's pid. It is its own until the process is reaped, so nothing else is needed to know it by.
+    pub(crate) main: u32,
     pub(crate) mark: String,
     pub(crate) entry: Entry,
     pub(crate) tag: String,
     pub(crate) ward: Arc<WardCore>,
     /// Wakes the one who waits for the job's events.
     pub(crate) changed: Notify,
+    is_settled: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -47,7 +50,7 @@ pub(crate) enum Finish {
 
 impl Job {
     pub(crate) fn new(
-        main: Identity,
+        main: u32,
         mark: String,
         entry: Entry,
         tag: String,
@@ -60,6 +63,7 @@ impl Job {
             tag,
             ward,
             changed: Notify::new(),
+            is_settled: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -86,8 +90,8 @@ impl Job {
         let members = self.tree(&state).members();
         state
             .remembered
-            .extend(members.into_iter().filter(|id| *id != self.main));
-        if let Some(pid) = procfs::kernel_pid(self.main.pid) {
+            .extend(members.into_iter().filter(|id| id.pid != self.main));
+        if let Some(pid) = procfs::kernel_pid(self.main) {
             // An error means that it has ended by itself.
             let _ = rustix::process::kill_process(pid, Signal::TERM);
         }
@@ -103,7 +107,7 @@ impl Job {
         let count = self.tree(&state).end();
         tracing::debug!(
             job = self.tag,
-            pid = self.main.pid,
+            pid = self.main,
             count,
             "SIGKILL to the job's processes"
         );
@@ -126,7 +130,7 @@ impl Job {
         if ends_all && self.tree(&state).end() > 0 && is_patient {
             return Finish::NotYet { is_moving: false };
         }
-        let status = adoption::reap(self.main.pid).ok().flatten();
+        let status = adoption::reap(self.main).ok().flatten();
         state.is_reaped = true;
         let cgroup = state.cgroup.take();
         drop(state);
@@ -144,10 +148,20 @@ impl Job {
         }
         state.is_reaped = true;
         let cgroup = state.cgroup.take();
-        adoption::abandon(self.main.pid);
+        adoption::abandon(self.main);
         drop(state);
         self.ward.ledger.ended(self.entry);
         self.ward.keeper.ended(cgroup, true);
+    }
+
+    /// It has lived longer than most: from now on it is worth more effort.
+    pub(crate) fn settle(&self) {
+        self.is_settled.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled.load(Ordering::Relaxed)
     }
 
     /// Moves the job with all it has forked into its control group. Takes 10 ms or more: only for the keeper.

@@ -1,5 +1,6 @@
 //! The ward's own thread for what must not hold up a start or an end: it moves jobs into control groups once they have
-//! lived for an instant, clears the groups away, reaps adopted orphans and cuts the ledger.
+//! lived for an instant, has their exit watched from then on, clears the groups away, reaps adopted orphans and cuts the
+//! ledger.
 //! Always: asleep without a timer when no job runs and nothing is to be cleared. A busy ward does not wake it per job.
 //! Never: it does not decide about any job.
 
@@ -15,8 +16,10 @@ use std::time::{Duration, Instant};
 
 /// Jobs that end before this never pay for a control group.
 const SETTLE_AFTER: Duration = Duration::from_millis(50);
-/// Pauses between two looks at the orphans: short after an end, longer while nothing changes.
+/// Pauses between two looks at the orphans: short after a kill, longer after a normal end, which seldom leaves any, and the
+/// longest while nothing changes.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
+const CALM_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -35,7 +38,8 @@ struct Shared {
 struct Inbox {
     young: VecDeque<(Instant, Weak<Job>)>,
     left: Vec<LeftCgroup>,
-    has_ended: bool,
+    /// Jobs have ended; look for what they have left after this time.
+    look_after: Option<Duration>,
     is_asleep: bool,
     is_closed: bool,
 }
@@ -84,7 +88,8 @@ impl Keeper {
 
     pub(crate) fn ended(&self, cgroup: Option<JobCgroup>, was_killed: bool) {
         let mut inbox = self.shared.inbox();
-        inbox.has_ended = true;
+        let pause = if was_killed { MIN_PAUSE } else { CALM_PAUSE };
+        inbox.look_after = Some(inbox.look_after.map_or(pause, |known| known.min(pause)));
         inbox
             .left
             .extend(cgroup.map(|cgroup| LeftCgroup { cgroup, was_killed }));
@@ -121,8 +126,9 @@ fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
     let mut strangers = 0;
     let mut pause = MIN_PAUSE;
     let mut next_sweep = Instant::now();
+    let mut must_sweep = true;
     loop {
-        let (due, left, has_ended, is_closed) = {
+        let (due, left, look_after, is_closed) = {
             let mut inbox = shared.inbox();
             let now = Instant::now();
             let count = inbox
@@ -134,10 +140,13 @@ fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
             (
                 due,
                 std::mem::take(&mut inbox.left),
-                std::mem::take(&mut inbox.has_ended),
+                inbox.look_after.take(),
                 inbox.is_closed,
             )
         };
+        for job in due.iter().filter_map(Weak::upgrade) {
+            job.settle();
+        }
         for job in due.iter().filter_map(Weak::upgrade) {
             job.move_into_cgroup();
         }
@@ -148,13 +157,18 @@ fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
         }
         remaining.extend(left);
         clear_away(&mut remaining);
-        if has_ended {
-            pause = MIN_PAUSE;
+        if let Some(look_after) = look_after {
+            must_sweep = true;
+            pause = look_after;
             next_sweep = next_sweep.min(Instant::now() + pause);
         }
         if Instant::now() >= next_sweep {
             let before = strangers;
             strangers = adoption::sweep();
+            must_sweep = false;
+            if let Some(ledger) = ledger.upgrade() {
+                ledger.shrink();
+            }
             pause = if strangers < before {
                 MIN_PAUSE
             } else {
@@ -173,20 +187,27 @@ fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
             // What is left now is found by the next one who opens the work directory.
             return;
         }
-        let running = ledger.upgrade().map_or(0, |ledger| ledger.shrink());
+        let running = ledger.upgrade().map_or(0, |ledger| ledger.count());
 
         let mut inbox = shared.inbox();
-        if inbox.has_ended || inbox.is_closed || !inbox.left.is_empty() {
-            // A burst of ends is taken together.
-            drop(shared.wake.wait_timeout(inbox, MIN_PAUSE));
+        if inbox.is_closed || inbox.look_after.is_some() {
+            // It came after we had looked, and nobody notifies us again. A burst of ends is taken together.
+            let pause = inbox.look_after.filter(|_| !inbox.is_closed);
+            drop(shared.wake.wait_timeout(inbox, pause.unwrap_or_default()));
             continue;
+        }
+        // For short jobs, which are gone by now, nobody needs to get up.
+        while let Some((_, job)) = inbox.young.front()
+            && job.strong_count() == 0
+        {
+            inbox.young.pop_front();
         }
         let next_young = inbox.young.front().map(|(due, _)| *due);
         if running == 0
             && strangers == 0
             && remaining.is_empty()
             && next_young.is_none()
-            && !has_ended
+            && !must_sweep
         {
             inbox.is_asleep = true;
             drop(

@@ -4,7 +4,7 @@
 //! Never: code between fork and exec, another user or group; that would cost the short way.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -143,8 +143,8 @@ pub enum StartError {
     },
 }
 
-/// Starts the process with both outputs on pipes.
-pub(crate) fn spawn(launch: &Launch, mark: &str) -> io::Result<Child> {
+/// Starts the process with both outputs on pipes and `null` as its input.
+pub(crate) fn spawn(launch: &Launch, mark: &str, null: &File) -> io::Result<Child> {
     let mut command = Command::new(&launch.program);
     command
         .args(&launch.args)
@@ -152,7 +152,7 @@ pub(crate) fn spawn(launch: &Launch, mark: &str) -> io::Result<Child> {
         .envs(launch.env.iter().map(|(name, value)| (name, value)))
         .env(crate::MARK_VARIABLE, mark)
         .current_dir(&launch.dir)
-        .stdin(Stdio::null())
+        .stdin(null.try_clone()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -219,7 +219,7 @@ fn is_executable(program: &Path) -> bool {
 fn interpreter(program: &Path) -> Option<String> {
     use std::io::Read as _;
     let mut head = vec![];
-    fs::File::open(program)
+    File::open(program)
         .ok()?
         .take(256)
         .read_to_end(&mut head)

@@ -6,11 +6,12 @@
 //!
 //! ```text
 //! header  0: "MSPROCS1"  8: ward's pid u32  12: 0  16: ward's start time u64  24: boot id, 36 characters     (128 bytes)
-//! record  0: pid u32     4: state u8 (0 free, 1 starting, 2 running)  5: tag length u8   8: start time u64
-//!        16: number u64 24: tag, at most 104 bytes of UTF-8                                       (128 bytes, big-endian)
+//! record  0: pid u32     4: state u8 (0 free, 1 starting, 2 running)  5: tag length u8   6: duration of the start u16
+//!         8: time before the start u64                16: number u64 24: tag, at most 104 bytes of UTF-8
+//!                                          (128 bytes, big-endian; times in clock ticks since boot)
 //! ```
 
-use crate::procfs::{self, Identity};
+use crate::procfs::{self, Born, Identity};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -30,7 +31,7 @@ const RUNNING: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     /// Unknown when the predecessor died during the start.
-    pub(crate) process: Option<Identity>,
+    pub(crate) process: Option<Born>,
     pub(crate) mark: String,
     pub(crate) tag: String,
 }
@@ -139,10 +140,11 @@ fn parse(bytes: &[u8]) -> Vec<Record> {
 }
 
 fn parse_record(block: &[u8], prefix: &str) -> Option<Record> {
-    let (pid, start, number) = (u32_at(block, 0), u64_at(block, 8), u64_at(block, 16));
+    let (pid, after, number) = (u32_at(block, 0), u64_at(block, 8), u64_at(block, 16));
+    let until = after.saturating_add(u64::from(u16::from_be_bytes([block[6], block[7]])));
     let process = match block[4] {
         STARTING => None,
-        RUNNING => Some(Identity { pid, start }),
+        RUNNING => Some(Born { pid, after, until }),
         _ => return None,
     };
     let tag =
@@ -229,12 +231,12 @@ impl Ledger {
         written.map(|()| Some(entry))
     }
 
-    pub(crate) fn running(&self, entry: Entry, process: Identity, tag: &str) -> io::Result<()> {
+    pub(crate) fn running(&self, entry: Entry, process: Born, tag: &str) -> io::Result<()> {
         self.write(entry, Some(process), tag)
     }
 
     pub(crate) fn ended(&self, entry: Entry) {
-        // A failed write leaves a record of a process that is gone, which does no harm: its start time will not match.
+        // A failed write leaves a record of a process that is gone, which does no harm: nobody matches it.
         if let Err(error) = self.file.write_all_at(&[0; 8], offset(entry.slot)) {
             tracing::warn!(%error, "a record of the ledger of running processes cannot be freed");
         }
@@ -265,11 +267,14 @@ impl Ledger {
         slots.in_file = slots.in_use.len();
     }
 
-    fn write(&self, entry: Entry, process: Option<Identity>, tag: &str) -> io::Result<()> {
+    fn write(&self, entry: Entry, process: Option<Born>, tag: &str) -> io::Result<()> {
         let mut block = [0; WIDTH];
         if let Some(process) = process {
             block[..4].copy_from_slice(&process.pid.to_be_bytes());
-            block[8..16].copy_from_slice(&process.start.to_be_bytes());
+            // A start that takes longer was held up behind the moment that counts, in the exec.
+            let duration = u16::try_from(process.until - process.after).unwrap_or(u16::MAX);
+            block[6..8].copy_from_slice(&duration.to_be_bytes());
+            block[8..16].copy_from_slice(&process.after.to_be_bytes());
         }
         let tag = &tag[..tag.floor_char_boundary(MAX_TAG)];
         block[4] = if process.is_some() { RUNNING } else { STARTING };
@@ -331,10 +336,14 @@ mod tests {
                 .expect("written")
                 .expect("below the limit")
         });
-        let process = Identity { pid: 7, start: 99 };
+        let process = Born {
+            pid: 7,
+            after: 99,
+            until: 101,
+        };
         ledger.running(a, process, "a").expect("written");
         ledger
-            .running(b, Identity { pid: 8, start: 99 }, "b")
+            .running(b, Born { pid: 8, ..process }, "b")
             .expect("written");
         ledger.ended(b);
         let marks = [ledger.mark(a), ledger.mark(c)];

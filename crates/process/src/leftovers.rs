@@ -152,8 +152,10 @@ impl Search {
 
     fn end(&mut self, delay: Duration) -> Vec<u32> {
         if !delay.is_zero() {
-            for process in self.records.iter().filter_map(|record| record.process) {
-                procfs::signal(process, Signal::TERM);
+            for born in self.records.iter().filter_map(|record| record.process) {
+                if let Some(main) = self.found.iter().find(|id| born.is(**id)) {
+                    procfs::signal(*main, Signal::TERM);
+                }
             }
             let deadline = Instant::now() + delay;
             while Instant::now() < deadline && !self.living().is_empty() {
@@ -223,10 +225,13 @@ impl Table {
     /// main process is there, because otherwise the number may belong to another group by now.
     fn is_root(&self, record: &Record, process: &Stat) -> bool {
         let is_marked = self.marks.get(&process.id.pid) == Some(&record.mark);
-        let is_in_group = record.process.is_some_and(|main| {
-            process.group == main.pid && self.processes.get(&main.pid).is_some_and(|p| p.id == main)
+        let is_by_pid = record.process.is_some_and(|main| {
+            let has_main = |p: &Stat| main.is(p.id);
+            has_main(process)
+                || (process.group == main.pid
+                    && self.processes.get(&main.pid).is_some_and(has_main))
         });
-        is_marked || is_in_group || record.process == Some(process.id)
+        is_marked || is_by_pid
     }
 
     /// These and all their descendants.

@@ -20,8 +20,8 @@ mod procfs;
 mod return_values;
 mod running;
 mod scripts;
-mod temp_file;
 mod tree;
+mod values_files;
 mod ward;
 
 pub use crate::ending::{Cause, Effect, Ending, Input};
@@ -29,12 +29,10 @@ pub use crate::guard::{Guard, GuardProgram, guard, steady_time};
 pub use crate::launch::{Launch, StartError};
 pub use crate::leftovers::{Leftover, Leftovers, end_leftovers, find_leftovers};
 pub use crate::output::{OutputSettings, Stream};
-pub use crate::return_values::{
-    BadReturnValues, MAX_RETURN_VALUES_BYTES, parse_return_values, read_return_values,
-};
+pub use crate::return_values::{BadReturnValues, MAX_RETURN_VALUES_BYTES, parse_return_values};
 pub use crate::running::{Event, ExitStatus, JobHandle, Running};
 pub use crate::scripts::{ScriptCommand, ScriptFiles};
-pub use crate::temp_file::{TempFile, TempFiles};
+pub use crate::values_files::{ValuesFile, ValuesFiles};
 pub use crate::ward::{AfterEnd, CgroupUse, OpenError, Settings, Ward};
 
 /// The environment variable by which a process is recognized as part of a job, wherever it has fled to.

@@ -16,6 +16,30 @@ pub(crate) struct Identity {
     pub(crate) start: u64,
 }
 
+/// A process that was started at some time between two moments. Nobody else fits: while it was there the pid was its own, and
+/// whoever has got the pid after it was started later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Born {
+    pub(crate) pid: u32,
+    /// The clock tick of a moment before its start, counted as in [`Identity`].
+    pub(crate) after: u64,
+    /// The clock tick of a moment at which it was there.
+    pub(crate) until: u64,
+}
+
+impl Born {
+    pub(crate) fn is(&self, id: Identity) -> bool {
+        id.pid == self.pid && (self.after..=self.until).contains(&id.start)
+    }
+}
+
+/// The present in clock ticks since boot, by the clock from which the kernel takes the start times of processes.
+pub(crate) fn tick() -> u64 {
+    let millis = crate::steady_time().as_millis();
+    let ticks = millis * u128::from(rustix::param::clock_ticks_per_second()) / 1000;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
 /// The fields of `/proc/<pid>/stat` that matter here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stat {
@@ -179,6 +203,41 @@ mod tests {
         let me = stat(std::process::id()).expect("we are running");
         assert!(me.is_alive());
         assert!(all().iter().any(|p| p.id == me.id));
+    }
+
+    #[test]
+    fn a_process_is_known_by_the_moments_around_its_start() {
+        let after = tick();
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep can be started");
+        let born = Born {
+            pid: child.id(),
+            after,
+            until: tick(),
+        };
+        let id = stat(child.id()).expect("it is ours").id;
+        child
+            .kill()
+            .and_then(|()| child.wait())
+            .expect("it is ours");
+        assert!(born.is(id), "{born:?} {id:?}");
+        let others = [
+            Identity {
+                start: born.until + 1,
+                ..id
+            },
+            Identity {
+                start: born.after - 1,
+                ..id
+            },
+            Identity {
+                pid: id.pid + 1,
+                ..id
+            },
+        ];
+        assert!(!others.iter().any(|other| born.is(*other)), "{born:?}");
     }
 
     #[test]

@@ -3,9 +3,8 @@
 //! Never: a bad line is not skipped; the job's author hears of it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 /// A file with more bytes than this is refused.
 pub const MAX_RETURN_VALUES_BYTES: u64 = 1024 * 1024;
@@ -52,23 +51,12 @@ pub enum BadReturnValues {
         /// What the file system said.
         source: io::Error,
     },
-}
-
-/// Reads the file. A job that has removed it has no return values.
-pub fn read_return_values(path: &Path) -> Result<BTreeMap<String, String>, BadReturnValues> {
-    let mut bytes = vec![];
-    let read = File::open(path).and_then(|file| {
-        file.take(MAX_RETURN_VALUES_BYTES + 1)
-            .read_to_end(&mut bytes)
-    });
-    match read {
-        Ok(_) => parse_return_values(&bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(source) => Err(BadReturnValues::Unreadable {
-            path: path.to_owned(),
-            source,
-        }),
-    }
+    /// The job has put a link, a pipe or a directory where the file should be.
+    #[error("return values: {} is not a regular file", path.display())]
+    NoRegularFile {
+        /// The path that the job was given.
+        path: PathBuf,
+    },
 }
 
 /// Reads the content of the file. The first bad line refuses all of it.
@@ -145,23 +133,5 @@ mod tests {
             parse_return_values(b"a=\xFF"),
             Err(BadReturnValues::NotUtf8 { at: 2 })
         ));
-    }
-
-    #[test]
-    fn a_huge_file_is_refused_without_being_read_whole() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("values");
-        File::create(&path)
-            .and_then(|file| file.set_len(1 << 40))
-            .expect("a sparse file");
-        assert!(matches!(
-            read_return_values(&path),
-            Err(BadReturnValues::TooLong)
-        ));
-        assert!(
-            read_return_values(&dir.path().join("gone"))
-                .expect("a removed file is no error")
-                .is_empty()
-        );
     }
 }

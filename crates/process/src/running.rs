@@ -24,8 +24,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, sleep_until};
 
-/// Jobs that end earlier never pay for a descriptor that tells their exit: their closed pipes tell it.
-const WATCH_EXIT_AFTER: Duration = Duration::from_millis(100);
 /// How often to look where the kernel has no descriptor for it.
 const POLL_EXIT: Duration = Duration::from_millis(20);
 /// Processes that got SIGKILL are waited for so long before the job is reported as ended without them.
@@ -75,7 +73,7 @@ pub struct JobHandle {
 impl JobHandle {
     /// The pid of the main process; after the job's end it may belong to somebody else.
     pub fn pid(&self) -> u32 {
-        self.job.main.pid
+        self.job.main
     }
 
     /// SIGTERM to the main process only. Its descendants are remembered, so that a later `kill` finds them.
@@ -96,7 +94,6 @@ pub struct Running {
     lanes: [Lane; 2],
     ready: VecDeque<Event>,
     exit: ExitWatch,
-    watch_exit_at: Instant,
     exited_at: Option<Instant>,
     has_worried: bool,
     glances: u8,
@@ -136,7 +133,6 @@ impl Running {
             ],
             ready: VecDeque::new(),
             exit: ExitWatch::NotYet,
-            watch_exit_at: Instant::now() + WATCH_EXIT_AFTER,
             exited_at: None,
             has_worried: false,
             glances: 0,
@@ -151,7 +147,7 @@ impl Running {
 
     /// The pid of the main process, which is also the number of the job's process group.
     pub fn pid(&self) -> u32 {
-        self.job.main.pid
+        self.job.main
     }
 
     /// A handle to signal it from elsewhere.
@@ -198,9 +194,10 @@ impl Running {
                 self.finish().await;
                 continue;
             }
+            // Jobs that end before they settle never pay for a descriptor, nor for a timer: their closed pipes tell it.
             if killed_at.is_some()
+                || self.job.is_settled()
                 || self.lanes.iter().all(Lane::is_closed)
-                || Instant::now() >= self.watch_exit_at
             {
                 self.watch_exit();
             }
@@ -229,18 +226,18 @@ impl Running {
             self.has_worried = true;
             tracing::info!(
                 job = self.job.tag,
-                pid = self.job.main.pid,
+                pid = self.job.main,
                 "the main process has ended, but other processes hold its output open; the job goes on until they close it"
             );
         }
     }
 
     fn look_for_exit(&mut self) {
-        match adoption::has_ended(self.job.main.pid) {
+        match adoption::has_ended(self.job.main) {
             Ok(false) => {}
             Ok(true) => self.exited_at = Some(Instant::now()),
             Err(error) => {
-                tracing::error!(%error, job = self.job.tag, pid = self.job.main.pid, "the job's exit status is lost");
+                tracing::error!(%error, job = self.job.tag, pid = self.job.main, "the job's exit status is lost");
                 self.exited_at = Some(Instant::now());
             }
         }
@@ -250,7 +247,7 @@ impl Running {
         if !matches!(self.exit, ExitWatch::NotYet) {
             return;
         }
-        self.exit = match exit_descriptor(self.job.main.pid) {
+        self.exit = match exit_descriptor(self.job.main) {
             Ok(pidfd) => ExitWatch::Pidfd(pidfd),
             Err(error) => {
                 tracing::debug!(%error, "no descriptor for a process; its end is polled for");
@@ -281,8 +278,7 @@ impl Running {
     fn wake_at(&self, killed_at: Option<Instant>) -> Option<Instant> {
         let settings = &self.job.ward.settings;
         let exit = match self.exit {
-            ExitWatch::NotYet => Some(self.watch_exit_at),
-            ExitWatch::Pidfd(_) => None,
+            ExitWatch::NotYet | ExitWatch::Pidfd(_) => None,
             ExitWatch::Poll(at) => self.exited_at.is_none().then_some(at),
         };
         let has_pipes = !self.lanes.iter().all(Lane::is_closed);
@@ -322,7 +318,7 @@ impl Drop for Running {
         if !self.is_over {
             tracing::debug!(
                 job = self.job.tag,
-                pid = self.job.main.pid,
+                pid = self.job.main,
                 "nobody waits for the job any more: it is killed"
             );
             self.job.abandon();

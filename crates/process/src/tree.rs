@@ -16,7 +16,7 @@ const MAX_ROUNDS: usize = 50;
 /// Where to look. Only for a job whose main process has not been reaped: until then its number, also as the number of its
 /// group, cannot belong to anybody else.
 pub(crate) struct Tree<'a> {
-    pub(crate) main: Identity,
+    pub(crate) main: u32,
     pub(crate) mark: &'a str,
     pub(crate) cgroup: Option<&'a JobCgroup>,
     pub(crate) remembered: &'a [Identity],
@@ -25,7 +25,7 @@ pub(crate) struct Tree<'a> {
 impl Tree<'_> {
     /// Those who are alive now, the main process included.
     pub(crate) fn members(&self) -> Vec<Identity> {
-        let mut queue = vec![self.main.pid];
+        let mut queue = vec![self.main];
         queue.extend(
             self.remembered
                 .iter()
@@ -59,8 +59,8 @@ impl Tree<'_> {
 
     fn owns(&self, stranger: &Stat) -> bool {
         stranger.is_alive()
-            && (stranger.group == self.main.pid
-                || stranger.session == self.main.pid
+            && (stranger.group == self.main
+                || stranger.session == self.main
                 || procfs::mark_of(stranger.id.pid).is_some_and(|mark| mark == self.mark))
     }
 
@@ -84,7 +84,7 @@ impl Tree<'_> {
         if let Some(cgroup) = self.cgroup {
             cgroup.kill();
         }
-        if let Some(group) = procfs::kernel_pid(self.main.pid) {
+        if let Some(group) = procfs::kernel_pid(self.main) {
             // An error means that nobody is left in it.
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }

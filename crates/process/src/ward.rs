@@ -11,8 +11,9 @@ use crate::launch::{self, Launch, StartError};
 use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::leftovers::{self, Leftovers};
 use crate::output::OutputSettings;
-use crate::procfs::{self, Identity};
+use crate::procfs::{self, Born};
 use crate::running::Running;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -107,6 +108,8 @@ pub(crate) struct WardCore {
     pub(crate) keeper: Keeper,
     pub(crate) cgroups: Option<Arc<CgroupRoot>>,
     pub(crate) settings: Settings,
+    /// The standard input of all jobs, opened once.
+    null: File,
 }
 
 impl Ward {
@@ -125,6 +128,7 @@ impl Ward {
             .map_err(|errno| begin_failed(errno.into()))?;
         let (file, leftovers) = leftovers::take(work_dir, settings.leftover_delay)?;
         let ledger = Arc::new(Ledger::begin(file).map_err(begin_failed)?);
+        let null = File::open("/dev/null").map_err(begin_failed)?;
         let cgroups = match settings.cgroups {
             CgroupUse::Auto => leftovers::make_cgroups(work_dir).map(Arc::new),
             CgroupUse::Off => None,
@@ -138,6 +142,7 @@ impl Ward {
                     keeper,
                     cgroups,
                     settings,
+                    null,
                 }),
             },
             leftovers,
@@ -169,10 +174,10 @@ impl Ward {
         }
         let mut slot = self.take_slot(&launch)?;
         let mark = self.core.ledger.mark(slot.entry);
-        let (child, main) = spawn_patiently(&launch, &mark).await?;
+        let (child, born) = spawn_patiently(&launch, &mark, &self.core.null).await?;
         slot.is_used = true;
         let job = Arc::new(Job::new(
-            main,
+            born.pid,
             mark,
             slot.entry,
             launch.tag,
@@ -187,7 +192,7 @@ impl Ward {
             })?;
         self.core
             .ledger
-            .running(job.entry, main, &job.tag)
+            .running(job.entry, born, &job.tag)
             .map_err(|source| StartError::Ledger { program, source })?;
         self.core.keeper.started(&job);
         Ok(running)
@@ -231,18 +236,21 @@ impl Drop for Slot<'_> {
 
 /// Spawns, again for a while if the program "is being written": another thread that forks while a script is written holds
 /// the script's descriptor until its own exec.
-async fn spawn_patiently(launch: &Launch, mark: &str) -> Result<(Child, Identity), StartError> {
+async fn spawn_patiently(
+    launch: &Launch,
+    mark: &str,
+    null: &File,
+) -> Result<(Child, Born), StartError> {
     let mut pause = Duration::from_millis(1);
     loop {
         let starting = Starting::begin();
-        match launch::spawn(launch, mark) {
+        let after = procfs::tick();
+        match launch::spawn(launch, mark, null) {
             Ok(child) => {
                 let pid = child.id();
                 starting.became(pid);
-                // A child that nobody has reaped is always there; without a start time it would only not be recognized
-                // after a crash.
-                let main = procfs::stat(pid).map_or(Identity { pid, start: 0 }, |p| p.id);
-                return Ok((child, main));
+                let until = procfs::tick();
+                return Ok((child, Born { pid, after, until }));
             }
             Err(error)
                 if error.kind() == io::ErrorKind::ExecutableFileBusy && pause.as_millis() < 500 =>

@@ -1,4 +1,4 @@
-//! What a job writes arrives whole, in order, in pieces of whole characters, and in bounded memory.
+//! What a job writes arrives whole, in order, and in pieces of whole characters.
 
 #[path = "yard/yard.rs"]
 #[expect(dead_code, reason = "each test program uses a part of it")]
@@ -6,7 +6,7 @@ mod yard;
 
 use process::{Event, OutputSettings, Settings, Stream};
 use std::time::{Duration, Instant};
-use yard::{PATIENCE, Yard, await_output, finish};
+use yard::{PATIENCE, Yard, finish};
 
 #[tokio::test]
 async fn a_script_runs_with_its_environment_in_its_directory_and_without_input() {
@@ -124,37 +124,6 @@ async fn text_is_given_out_while_the_job_still_runs_but_not_letter_by_letter() {
 }
 
 #[tokio::test]
-async fn a_flooding_job_blocks_in_bounded_memory_and_can_be_killed() {
-    let yard = Yard::open(Settings::default());
-    let mut running = yard.start("exec yes").await;
-    await_output(&mut running, "y\n").await;
-    let before = resident_kib();
-    // Nobody pulls: the job must come to stand, and we must not grow.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let written = written_bytes(running.pid());
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(written_bytes(running.pid()), written, "it stands");
-    // A slow reader takes 50 MB piece by piece.
-    let mut taken = 0;
-    while taken < 50_000_000 {
-        let Some(Event::Output { text, .. }) = running.next().await else {
-            panic!("`yes` ends only when it is killed")
-        };
-        taken += text.len();
-    }
-    assert!(
-        resident_kib() < before + 8 * 1024,
-        "memory does not grow with the output: {before} KiB before"
-    );
-    let handle = running.handle();
-    handle.kill();
-    let run = tokio::time::timeout(PATIENCE, finish(running))
-        .await
-        .expect("it ends");
-    assert_eq!(run.status.expect("ended").signal, Some(9));
-}
-
-#[tokio::test]
 async fn a_flood_on_one_output_does_not_starve_the_other() {
     let yard = Yard::open(Settings::default());
     let mut running = yard.start("yes & echo important >&2; wait").await;
@@ -189,24 +158,4 @@ async fn a_grandchild_that_holds_the_output_keeps_the_job_running() {
         .expect("it starts");
     assert_eq!((run.stdout.as_str(), run.code()), ("late\n", Some(4)));
     assert!(begin.elapsed() >= Duration::from_millis(500));
-}
-
-fn resident_kib() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("our own status");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("it is in there");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .expect("a number")
-}
-
-fn written_bytes(pid: u32) -> String {
-    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("its counters");
-    io.lines()
-        .find(|line| line.starts_with("wchar"))
-        .expect("it is in there")
-        .to_owned()
 }

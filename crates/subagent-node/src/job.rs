@@ -154,7 +154,8 @@ async fn execute(
     let (status, cause, last_error_line) = watched
         .follow_to_the_end(subagent, attempt, &mut controlled)
         .await;
-    let values = process::read_return_values(values.path())
+    let values = values
+        .take()
         .map(|values| values.into_iter().collect())
         .map_err(|bad| bad.to_string());
     let end = JobEnd {
@@ -167,14 +168,11 @@ async fn execute(
     end.outcome(&plan.job)
 }
 
-type Prepared = (Launch, process::TempFile, AttemptFiles);
+type Prepared = (Launch, process::ValuesFile, AttemptFiles);
 
 fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepared, String> {
     let program = subagent.programs.find(&plan.program, &subagent.scripts)?;
-    let values = subagent
-        .temp
-        .create()
-        .map_err(|error| format!("the file for return values cannot be made: {error}"))?;
+    let values = subagent.values.next();
     let mut files = AttemptFiles(Vec::new());
     for (path, content) in &plan.files {
         files.0.push(path.clone());

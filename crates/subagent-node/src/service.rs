@@ -10,7 +10,7 @@ use model::{
     Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand,
     SubagentEvent, SubagentStamped,
 };
-use process::{Guard, Leftovers, ScriptFiles, TempFiles, Ward};
+use process::{Guard, Leftovers, ScriptFiles, ValuesFiles, Ward};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<State>,
     pub(crate) ward: Ward,
     pub(crate) scripts: ScriptFiles,
-    pub(crate) temp: TempFiles,
+    pub(crate) values: ValuesFiles,
     pub(crate) temp_dir: PathBuf,
     pub(crate) programs: Programs,
     pub(crate) working_directory: PathBuf,
@@ -97,7 +97,7 @@ impl Subagent {
         let (ward, leftovers) = Ward::open(work_dir, ward_settings)?;
         let scripts = ScriptFiles::open(&work_dir.join("scripts")).map_err(at(work_dir))?;
         let temp_dir = work_dir.join("values");
-        let temp = TempFiles::open(&temp_dir).map_err(at(&temp_dir))?;
+        let values = ValuesFiles::open(&temp_dir).map_err(at(&temp_dir))?;
         let current = std::env::current_dir().map_err(at(Path::new(".")))?;
         let absolute = |path: PathBuf| {
             if path.is_absolute() {
@@ -135,7 +135,7 @@ impl Subagent {
             state: Mutex::new(State::new(run_id, platform_info())),
             ward,
             scripts,
-            temp,
+            values,
             temp_dir: absolute(temp_dir),
             programs: Programs {
                 executables,
