@@ -9,7 +9,8 @@ use cluster::Log;
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, UserId};
 use net::{BodyLimit, Closing, JsonBody, PeerIdentity, Refusal, guard};
 use node::events::{EventQuery, event_stream};
-use node::{Handle, Stopped};
+use node::members::AGENT_MEMBERS_PATH;
+use node::{Front, Handle, Stopped};
 use std::sync::Arc;
 use subagent_node::{Gate, Subagent};
 use telemetry::Metrics;
@@ -34,6 +35,16 @@ pub(crate) struct ShutDownWish {
     pub(crate) suppress_snapshot: bool,
 }
 
+impl Default for ShutDownWish {
+    fn default() -> ShutDownWish {
+        ShutDownWish {
+            process_signal: Some("SIGTERM".into()),
+            restart: false,
+            suppress_snapshot: false,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) name: Arc<str>,
@@ -53,7 +64,6 @@ struct CommandQuery {
 
 pub(crate) fn router(api: Api, gate: &Gate) -> Router {
     let routes = Router::new()
-        .route("/health", get(|| async { "ok\n" }))
         .route("/agent/api", get(overview))
         .route("/agent/api/command", post(command))
         .route("/agent/api/event", get(events))
@@ -64,6 +74,22 @@ pub(crate) fn router(api: Api, gate: &Gate) -> Router {
     guard(routes, BodyLimit(COMMAND_LIMIT)).layer(axum::middleware::from_fn(
         move |request, next| gate.clone().check(request, next),
     ))
+}
+
+/// What a Director answers whether it is the active one or not.
+pub(crate) fn front(front: &Front, gate: &Gate) -> Router {
+    let gate = gate.clone();
+    Router::new()
+        .route("/agent/api/cluster", get(cluster))
+        .with_state(front.clone())
+        .layer(axum::middleware::from_fn(move |request, next| {
+            gate.clone().check(request, next)
+        }))
+        .merge(front.router(AGENT_MEMBERS_PATH))
+}
+
+async fn cluster(State(front): State<Front>) -> Response {
+    Json(front.report()).into_response()
 }
 
 fn is_going(_: Stopped) -> Response {
@@ -141,6 +167,12 @@ async fn command(
             // A second wish while the first is being followed changes nothing.
             let _already = api.wishes.try_send(Wish::ShutDown(wish));
             Json(AgentAnswer::Accepted).into_response()
+        }
+        AgentCommand::ClusterSwitchOver => {
+            match node::pair::switch_over(&api.handle, &api.log).await {
+                Ok(()) => Json(AgentAnswer::Accepted).into_response(),
+                Err(problem) => Json(AgentAnswer::from(problem)).into_response(),
+            }
         }
         AgentCommand::Reset { agent_run_id } => reset(&api, agent_run_id).await,
         command => {

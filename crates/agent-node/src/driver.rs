@@ -6,6 +6,7 @@
 use crate::machine::{AgentMachine, Input};
 use crate::outgoing::{Batch, Job, gather};
 use agent::Renewal;
+use cluster::Log;
 use model::{Attempt, EventId, ItemKey, Problem, SubagentAnswer, SubagentId};
 use net::Backoff;
 use node::{Handle, Stopped};
@@ -107,6 +108,7 @@ impl From<Stopped> for Broken {
 pub(crate) struct Driver {
     pub(crate) id: SubagentId,
     pub(crate) me: Linked,
+    pub(crate) log: Log,
     pub(crate) link: SubagentLink,
     pub(crate) slot: Arc<Slot>,
     pub(crate) handle: Handle<AgentMachine>,
@@ -183,6 +185,7 @@ impl Driver {
         backoff: &mut Backoff,
         watch: &mut Watch,
     ) -> Result<(), Broken> {
+        self.still_active()?;
         let dedicating = self.link.dedicate(&self.me);
         let taken = match self.lease_over(watch).await? {
             None => dedicating.await?,
@@ -209,7 +212,7 @@ impl Driver {
             .await?;
         let observed = observed.unwrap_or_default();
         watch.sends();
-        let attempts = self.link.couple(&id, &taken, observed).await?;
+        let attempts = self.link.couple(&self.me, &taken, observed).await?;
         let mut events = self.link.events(&run_id, observed).await?;
         let mut work = self.slot.open();
         self.handle
@@ -349,6 +352,16 @@ impl Driver {
         self.handle.read(wish).await
     }
 
+    /// A Director that was stopped may wake up here while the other one is active: it must not keep a lease alive nor start anything.
+    fn still_active(&self) -> Result<(), Broken> {
+        if self.log.may_answer() {
+            return Ok(());
+        }
+        let message = "no majority has confirmed lately that this Director is the active one";
+        let problem = Problem::new("ClusterNodeIsNotActive", message);
+        Err(Broken::Link(LinkError::Refused(problem)))
+    }
+
     fn is_local(&self) -> bool {
         matches!(self.link, SubagentLink::Local(_))
     }
@@ -374,6 +387,7 @@ impl Driver {
 
     /// Sends a batch. A start that is refused is told to the machine; what came behind it is offered with the next connection.
     async fn send(&self, session: &mut Session<'_>, batch: Batch) -> Result<(), Broken> {
+        self.still_active()?;
         let Batch {
             commands, attempts, ..
         } = batch;

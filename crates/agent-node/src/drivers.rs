@@ -6,6 +6,7 @@ use crate::driver::{Driver, Slot};
 use crate::machine::AgentMachine;
 use crate::outgoing::Job;
 use agent::Work;
+use cluster::Log;
 use model::{EventId, SubagentId, SubagentItem};
 use net::{Client, ClientSettings, Credentials, Secret, TlsClient};
 use node::{Handle, Outside};
@@ -21,15 +22,31 @@ use tokio::task::JoinHandle;
 pub(crate) struct Dialling {
     pub(crate) tls: Option<TlsClient>,
     pub(crate) token: Option<Secret>,
+    /// What the Directors of a pair show to each other's Subagents, if not the same.
+    pub(crate) director_token: Option<Secret>,
     pub(crate) lease: Duration,
 }
 
 impl Dialling {
+    /// The way to the own Subagent. In a pair it has a lease, too: the other Director must know when its jobs have ended.
+    pub(crate) fn own(&self, subagent: Subagent, state: &agent::State) -> SubagentLink {
+        let is_pair = state.directors().len() > 1;
+        SubagentLink::Local(LocalLink {
+            subagent,
+            lease: is_pair.then_some(self.lease),
+        })
+    }
+
     /// The way to a Subagent in another process.
-    pub(crate) fn dial(&self, item: &SubagentItem) -> Result<SubagentLink, net::ClientError> {
+    pub(crate) fn dial(
+        &self,
+        item: &SubagentItem,
+        is_director: bool,
+    ) -> Result<SubagentLink, net::ClientError> {
         let mut settings = ClientSettings::new(item.uri.to_string());
         settings.tls.clone_from(&self.tls);
-        if let Some(token) = &self.token {
+        let of_director = self.director_token.as_ref().filter(|_| is_director);
+        if let Some(token) = of_director.or(self.token.as_ref()) {
             settings.credentials = Credentials::Bearer(token.clone());
         }
         // While an answer is awaited nothing else is heard: a lost one is noticed as soon as a silent stream.
@@ -42,6 +59,7 @@ impl Dialling {
 
 struct Driven {
     uri: Arc<str>,
+    is_in_pair: bool,
     slot: Arc<Slot>,
     task: JoinHandle<()>,
 }
@@ -58,6 +76,7 @@ pub(crate) struct Drivers {
     pub(crate) dialling: Dialling,
     /// Known once the loop runs; the loop itself is what calls us.
     pub(crate) handle: Arc<OnceLock<Handle<AgentMachine>>>,
+    log: Log,
     driven: BTreeMap<SubagentId, Driven>,
 }
 
@@ -66,11 +85,13 @@ impl Drivers {
         local: Subagent,
         dialling: Dialling,
         handle: Arc<OnceLock<Handle<AgentMachine>>>,
+        log: Log,
     ) -> Drivers {
         Drivers {
             local,
             dialling,
             handle,
+            log,
             driven: BTreeMap::new(),
         }
     }
@@ -78,10 +99,11 @@ impl Drivers {
     fn keep_in_step(&mut self, machine: &AgentMachine, handle: &Handle<AgentMachine>) {
         let state = &machine.state;
         let Some(meta) = state.meta() else { return };
+        let is_in_pair = state.directors().len() > 1;
         self.driven.retain(|id, driven| {
             let subagent = state.subagents().get(id);
             let address = subagent.and_then(|subagent| subagent.address());
-            address.is_some_and(|address| *address == driven.uri)
+            address.is_some_and(|address| *address == driven.uri) && is_in_pair == driven.is_in_pair
         });
         if self.driven.len() == state.subagents().len() {
             return;
@@ -100,9 +122,9 @@ impl Drivers {
             };
             let is_local = state.local_subagent() == Some(id);
             let link = match if is_local {
-                Ok(SubagentLink::Local(LocalLink(self.local.clone())))
+                Ok(self.dialling.own(self.local.clone(), state))
             } else {
-                self.dialling.dial(item)
+                self.dialling.dial(item, state.directors().contains(id))
             } {
                 Ok(link) => link,
                 Err(error) => {
@@ -118,7 +140,9 @@ impl Drivers {
                     agent_path: meta.agent_path.clone(),
                     agent_run_id: meta.agent_run_id.clone(),
                     controller_id: meta.controller_id.clone(),
+                    epoch: self.log.leadership().borrow().term,
                 },
+                log: self.log.clone(),
                 link,
                 slot: slot.clone(),
                 handle: handle.clone(),
@@ -128,6 +152,7 @@ impl Drivers {
                 id.clone(),
                 Driven {
                     uri: item.uri.clone(),
+                    is_in_pair,
                     slot,
                     task,
                 },

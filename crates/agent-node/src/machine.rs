@@ -2,8 +2,8 @@
 
 use agent::{Standing, State};
 use model::{
-    AgentAnswer, AgentCommand, AgentOwnEvent, Event, EventId, Metering, PlatformInfo, Problem,
-    RunId, Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
+    AgentAnswer, AgentCommand, AgentOwnEvent, ClusterEvent, ClusterState, Event, EventId, Metering,
+    PlatformInfo, Problem, RunId, Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::collections::BTreeMap;
@@ -39,6 +39,8 @@ pub enum Input {
         /// Under which coupling, if any.
         coupling: Option<u64>,
     },
+    /// What was seen of the pair of Directors.
+    Cluster(ClusterEvent),
     /// A Subagent answered with this life.
     SubagentDedicated {
         /// Which.
@@ -143,6 +145,13 @@ impl AgentMachine {
         }
     }
 
+    /// The same as the Director at this place of the Agent's directors.
+    #[must_use]
+    pub fn at(mut self, position: usize) -> AgentMachine {
+        self.state = self.state.at(position);
+        self
+    }
+
     fn record_all(
         &mut self,
         facts: &mut Facts,
@@ -210,6 +219,7 @@ fn needs_coupling(command: &AgentCommand) -> bool {
         // Names the life it is for.
         | AgentCommand::Reset { .. }
         | AgentCommand::TakeSnapshot
+        | AgentCommand::ClusterSwitchOver
         | AgentCommand::ShutDown { .. }
         | AgentCommand::NoOperation => false,
     }
@@ -266,6 +276,10 @@ impl Machine for AgentMachine {
                 // Before it can have got it: after a restart the Director must know for how long to wait.
                 let offered = lease.and_then(|lease| self.state.on_lease_offered(&id, lease));
                 self.record_all(facts, offered)?;
+            }
+            Input::Cluster(event) => {
+                let event = self.state.on_cluster(event);
+                self.record_all(facts, event)?;
             }
             Input::SubagentLeaseOver { id } => {
                 let events = self.state.on_lease_over(&id);
@@ -349,6 +363,16 @@ impl Machine for AgentMachine {
     }
 }
 
+impl node::Clustered for AgentMachine {
+    fn cluster(&self) -> &ClusterState {
+        self.state.cluster()
+    }
+
+    fn seen(event: ClusterEvent) -> Input {
+        Input::Cluster(event)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,6 +417,7 @@ mod tests {
             agent_run_id: run_id,
             event_id: EventId::BEFORE_FIRST,
             controller_run_id: RunId::new("c"),
+            epoch: 0,
         };
         let answer = ask(&mut machine, &mut facts, command(couple, None));
         let AgentAnswer::Coupled { coupling, .. } = answer else {

@@ -6,13 +6,12 @@
 
 use crate::drivers::Dialling;
 use crate::machine::AgentMachine;
-use model::{Attempt, Problem, SubagentCommand, SubagentEvent, SubagentItem};
+use model::{Attempt, Problem, SubagentCommand, SubagentEvent};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-use subagent_node::{LinkError, Linked, LocalLink, Subagent, SubagentLink};
+use subagent_node::{LinkError, Linked, Subagent, SubagentLink};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -51,7 +50,12 @@ pub(crate) fn put_aside(data: &Path) -> Result<(), ForgetError> {
 }
 
 /// Ends the jobs in all Subagents, the own one and the others, as far as they can be reached.
-pub(crate) async fn end_all_jobs(machine: &AgentMachine, local: &Subagent, dialling: &Dialling) {
+pub(crate) async fn end_all_jobs(
+    machine: &AgentMachine,
+    epoch: u64,
+    local: &Subagent,
+    dialling: &Dialling,
+) {
     let state = &machine.state;
     let Some(meta) = state.meta() else { return };
     let mut tasks = JoinSet::new();
@@ -60,7 +64,12 @@ pub(crate) async fn end_all_jobs(machine: &AgentMachine, local: &Subagent, diall
             continue;
         };
         let is_local = state.local_subagent() == Some(id);
-        let Some(link) = link(is_local, item, local, dialling) else {
+        let link = if is_local {
+            Ok(dialling.own(local.clone(), state))
+        } else {
+            dialling.dial(item, state.directors().contains(id))
+        };
+        let Ok(link) = link else {
             continue;
         };
         let me = Linked {
@@ -68,6 +77,7 @@ pub(crate) async fn end_all_jobs(machine: &AgentMachine, local: &Subagent, diall
             agent_path: meta.agent_path.clone(),
             agent_run_id: meta.agent_run_id.clone(),
             controller_id: meta.controller_id.clone(),
+            epoch,
         };
         tasks.spawn(async move {
             let problem = match timeout(PATIENCE, end_jobs(&link, &me)).await {
@@ -83,23 +93,11 @@ pub(crate) async fn end_all_jobs(machine: &AgentMachine, local: &Subagent, diall
     while tasks.join_next().await.is_some() {}
 }
 
-fn link(
-    is_local: bool,
-    item: &Arc<SubagentItem>,
-    local: &Subagent,
-    dialling: &Dialling,
-) -> Option<SubagentLink> {
-    if is_local {
-        return Some(SubagentLink::Local(LocalLink(local.clone())));
-    }
-    dialling.dial(item).ok()
-}
-
 /// Kills the Subagent's jobs and takes what they still say, so that none is held up by a full report; answers how many there were.
 async fn end_jobs(link: &SubagentLink, me: &Linked) -> Result<usize, LinkError> {
     let taken = link.dedicate(me).await?;
     let (coupling, begin) = (taken.coupling, taken.begins_after);
-    let mut running = link.couple(&me.subagent_id, &taken, begin).await?;
+    let mut running = link.couple(me, &taken, begin).await?;
     let count = running.len();
     let mut events = link.events(&taken.run_id, begin).await?;
     let kill = |attempt: &Attempt| SubagentCommand::KillProcess {

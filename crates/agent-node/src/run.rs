@@ -1,22 +1,35 @@
 //! `mainspring agent`: from the data directory to the orderly end.
 
-use crate::api::{Api, ShutDownWish, Wish, router};
+use crate::api::{self, Api, ShutDownWish, Wish, router};
 use crate::drivers::{Dialling, Drivers};
 use crate::machine::AgentMachine;
 use crate::reset::{self, ForgetError};
 use crate::settings::AgentSettings;
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::{future::RouteFuture, get};
 use cluster::{Log, Options};
 use model::{RunId, SubagentCommand};
-use net::{BindError, ClientCertificates, Role, Server, TlsClient, TlsError, TlsServer};
-use node::{End, Fault, Limits, Node, SystemClock};
+use net::{
+    BindError, Client, ClientCertificates, ClientError, Role, Server, TlsClient, TlsError,
+    TlsServer, TokenHash,
+};
+use node::members::{AGENT_MEMBERS_PATH, dial};
+use node::{ClusterSettings, End, Fault, Front, Handle, Limits, Node, SystemClock, Trusted, pair};
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use subagent_node::{Gate, OpenError, Subagent, TokenFileError, token_of_file};
 use telemetry::Metrics;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tower_service::Service;
 
 /// How long processes that got a signal at the shutdown may take to end, and their ends to be written down.
 const FAREWELL: Duration = Duration::from_secs(30);
@@ -42,6 +55,14 @@ pub enum RunError {
     /// The log failed, or an event did not fit: the process is to be started again.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// Its place among the Directors.
+    #[error(
+        "cluster.name: a Director is Primary or Backup, in the order of the Agent's directors, not {0:?}"
+    )]
+    Name(String),
+    /// The address of the other Director.
+    #[error("cluster.members: {0}")]
+    Member(#[from] ClientError),
     /// Its own Subagent.
     #[error(transparent)]
     Subagent(#[from] OpenError),
@@ -80,7 +101,7 @@ enum Ended {
 }
 
 /// Runs until it is shut down by command, or in order when `stop` is cancelled; begins anew when it is reset. `ready` is told the
-/// URL once.
+/// URL once. A Director of a pair that is no longer the active one begins anew as the one that follows.
 pub async fn run(
     mut settings: AgentSettings,
     metrics: Option<Metrics>,
@@ -111,6 +132,7 @@ pub async fn run(
     }
 }
 
+/// From the opening of the log to the end, or to the reset. The own Subagent and the port stay over all changes of who is active.
 async fn live(
     settings: &AgentSettings,
     metrics: Option<Metrics>,
@@ -122,143 +144,380 @@ async fn live(
         .map(|files| TlsServer::load(files, ClientCertificates::Optional))
         .transpose()?;
     let client_tls = tls.map(TlsClient::load).transpose()?;
+    let position = position_of(&settings.cluster)?;
     let server = Server::bind(settings.listen, server_tls).await?;
     let address = server.local_addr();
     // The log's lock keeps a second process away before anything of the first one's work directory is touched.
-    let mut options = Options::new(
-        settings.data.join("state"),
-        format!("agent:{}", settings.name),
-    );
-    options.segment_bytes = settings.segment.0;
-    let opened = Log::open(options).await?;
-    let log = opened.log.clone();
+    let mut log = Log::open(options(settings)).await?.log;
     let token_file = settings
         .token_file
         .clone()
         .unwrap_or_else(|| settings.data.join("private/token"));
     let token = token_of_file(&token_file)?;
-    let subagent_token = settings
-        .subagent_token_file
-        .as_deref()
-        .map(token_of_file)
-        .transpose()?;
-    let random_id = || RunId::from(net::new_token().reveal()[..22].to_owned());
+    let token_in = |file: &Option<PathBuf>| file.as_deref().map(token_of_file).transpose();
+    let subagent_token = token_in(&settings.subagent_token_file)?;
+    let cluster_token = token_in(&settings.cluster.token_file)?;
     reset::tidy(&settings.data);
     let local = open_local(settings, random_id()).await?;
+    local.watch_lease();
 
-    let late_handle = Arc::new(OnceLock::new());
-    let dialling = Dialling {
-        tls: client_tls,
-        token: subagent_token,
-        lease: settings.subagent_lease.0.max(LEASE_MIN),
-    };
-    let drivers = Drivers::new(local.clone(), dialling.clone(), late_handle.clone());
-    let machine = AgentMachine::new(random_id());
-    let (handle, task) = Node::start(
-        machine,
-        opened,
-        Arc::new(SystemClock),
-        Limits::default(),
-        drivers,
-    )
-    .await?;
-    let _first = late_handle.set(handle.clone());
-    handle.nudge();
-
-    let (wishes_of_api, mut wishes) = mpsc::channel(1);
-    let api = Api {
-        name: settings.name.as_str().into(),
-        handle: handle.clone(),
-        log: log.clone(),
-        local: local.clone(),
-        wishes: wishes_of_api,
-        metrics,
-    };
+    let of_directors = Gate::new(
+        Role::Agent,
+        subagent_token.iter().chain(cluster_token.iter()),
+    );
+    let current = Current::default();
+    let routes = Router::new()
+        .route("/health", get(|| async { "ok\n" }))
+        .merge(subagent_node::router(local.clone(), &of_directors))
+        .fallback_service(current.clone());
     let url = server.url();
     let close = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(
-        router(api, &Gate::new(Role::Controller, &token)),
-        close.clone(),
-    ));
-    tracing::info!(name = settings.name, %url, "the Agent is ready");
-    ready(&url);
-
-    let mut task = task;
-    let wish = tokio::select! {
-        ended = &mut task => {
-            close.cancel();
-            ended??;
-            return Ok(Ended::Exit(Exit::default()));
-        }
-        wish = wishes.recv() => wish,
-        () = stop.cancelled() => None,
-    };
-    let wish = match wish {
-        Some(Wish::Reset(forgotten)) => {
-            tracing::info!("the Agent is being reset: its jobs are ended and its log is removed");
-            let machine = handle.read(AgentMachine::clone).await;
-            // From here on nothing is decided any more, so no job starts in place of one that is ended.
-            let end = End {
-                suppress_snapshot: true,
-                ..End::default()
-            };
-            let _already = handle.shut_down(end).await;
-            let ended = task.await?;
-            log.shutdown().await;
-            ended?;
-            forget(&settings.data).await?;
-            if let Ok(machine) = machine {
-                reset::end_all_jobs(&machine, &local, &dialling).await;
-            }
-            reset::tidy(&settings.data);
-            // Whoever asked may be gone; he will ask again.
-            let _unheard = forgotten.send(());
-            close.cancel();
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the web server ended badly");
-            }
-            tracing::info!("the Agent has been reset and begins anew");
-            return Ok(Ended::Reset(address));
-        }
-        Some(Wish::ShutDown(wish)) => wish,
-        // Without a wish it is the operating system that asks: jobs get SIGTERM.
-        None => ShutDownWish {
-            process_signal: Some("SIGTERM".into()),
-            restart: false,
-            suppress_snapshot: false,
+    let serving = tokio::spawn(server.serve(routes, close.clone()));
+    let director = Director {
+        settings,
+        position,
+        url: &url,
+        others: settings
+            .cluster
+            .others(client_tls.as_ref(), cluster_token.as_ref())?,
+        trusted: Trusted {
+            roles: vec![Role::Controller, Role::Agent],
+            tokens: [Some(&token), cluster_token.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(TokenHash::of)
+                .collect(),
         },
+        gate: Gate::new(Role::Controller, [&token]),
+        dialling: Dialling {
+            tls: client_tls,
+            token: subagent_token,
+            director_token: cluster_token,
+            lease: settings.subagent_lease.0.max(LEASE_MIN),
+        },
+        local,
+        metrics,
+        stop: stop.clone(),
+        current,
     };
-    tracing::info!(restart = wish.restart, "the Agent is shutting down");
-    let end_jobs = SubagentCommand::ShutDown {
-        process_signal: wish.process_signal.clone(),
-        restart: false,
+    let mut ready = Some(ready);
+    let ended = loop {
+        let tell = || {
+            if let Some(ready) = ready.take() {
+                ready(&url);
+            }
+        };
+        match director.follow_and_lead(&log, tell).await {
+            Ok(Life::Exit(exit)) => break Ok(Ended::Exit(exit)),
+            Ok(Life::Reset(forgotten)) => {
+                // Whoever asked may be gone; he will ask again.
+                let _unheard = forgotten.send(());
+                break Ok(Ended::Reset(address));
+            }
+            Ok(Life::Deposed) => {
+                tracing::warn!("the other Director is active now; this one follows it");
+                log.shutdown().await;
+                log = Log::open(options(settings)).await?.log;
+            }
+            Err(error) => break Err(error),
+        }
     };
-    if let Err(problem) = local.command(0, 0, end_jobs) {
-        tracing::error!(%problem, "the jobs cannot be ended in order");
-    }
-    if tokio::time::timeout(FAREWELL, local.ended()).await.is_err() {
-        tracing::warn!(
-            "jobs are still running; they are ended with the process and repeated where they may be"
-        );
-    } else {
-        local.wait_until_confirmed(Duration::from_secs(5)).await;
-    }
-    let end = End {
-        restart: wish.restart,
-        suppress_snapshot: wish.suppress_snapshot,
-    };
-    // If the loop has ended by itself, its own result tells more.
-    let _already = handle.shut_down(end).await;
-    let ended = task.await?;
     close.cancel();
+    log.shutdown().await;
     if let Err(error) = serving.await {
         tracing::error!(%error, "the web server ended badly");
     }
-    log.shutdown().await;
-    ended?;
-    Ok(Ended::Exit(Exit {
-        restart: wish.restart,
-    }))
+    if matches!(ended, Ok(Ended::Reset(_))) {
+        tracing::info!("the Agent has been reset and begins anew");
+    }
+    ended
+}
+
+fn options(settings: &AgentSettings) -> Options {
+    let mut options = Options::new(
+        settings.data.join("state"),
+        format!("agent:{}", settings.name),
+    );
+    options.segment_bytes = settings.segment.0;
+    settings.cluster.apply(&mut options);
+    options
+}
+
+/// Which of the Agent's directors this one is.
+fn position_of(cluster: &ClusterSettings) -> Result<usize, RunError> {
+    let name = cluster.name.as_str();
+    let position = agent::NODE_IDS.iter().position(|known| *known == name);
+    position.ok_or_else(|| RunError::Name(name.to_owned()))
+}
+
+fn random_id() -> RunId {
+    RunId::from(net::new_token().reveal()[..22].to_owned())
+}
+
+/// The routes of the present life.
+#[derive(Clone, Default)]
+struct Current(Arc<RwLock<Router>>);
+
+impl Current {
+    fn set(&self, router: Router) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = router;
+    }
+}
+
+impl Service<Request> for Current {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let mut router = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        router.call(request)
+    }
+}
+
+/// How a life as a member ended.
+enum Life {
+    Exit(Exit),
+    Deposed,
+    /// Everything is forgotten; who asked is to be told.
+    Reset(oneshot::Sender<()>),
+}
+
+/// What stays the same from life to life.
+struct Director<'a> {
+    settings: &'a AgentSettings,
+    position: usize,
+    url: &'a str,
+    others: Vec<Client>,
+    trusted: Trusted,
+    gate: Gate,
+    dialling: Dialling,
+    local: Subagent,
+    metrics: Option<Metrics>,
+    stop: CancellationToken,
+    current: Current,
+}
+
+impl Director<'_> {
+    /// One life: following, then active.
+    async fn follow_and_lead(&self, log: &Log, ready: impl FnOnce()) -> Result<Life, RunError> {
+        let name = self.settings.name.as_str();
+        let front = Front::new(log.clone(), "Agent", self.trusted.clone());
+        self.current.set(api::front(&front, &self.gate));
+        let mut dialled = JoinSet::new();
+        for client in &self.others {
+            dialled.spawn(dial(log.clone(), client.clone(), AGENT_MEMBERS_PATH));
+        }
+        let mut ready = Some(ready);
+        if log.leadership().borrow().role != cluster::Role::Active {
+            tracing::info!(
+                name,
+                member = self.settings.cluster.name,
+                url = self.url,
+                "this Director follows"
+            );
+            if let Some(ready) = ready.take() {
+                ready();
+            }
+        }
+        let following = node::follow(
+            || AgentMachine::new(random_id()).at(self.position),
+            log,
+            Limits::default(),
+            |machine: &AgentMachine| front.tell(machine.state.cluster()),
+        );
+        let followed = tokio::select! {
+            followed = following => followed?,
+            () = self.stop.cancelled() => {
+                tracing::info!("the Agent is shutting down");
+                self.end_own_jobs(&ShutDownWish::default()).await;
+                return Ok(Life::Exit(Exit::default()));
+            }
+        };
+        let ready = || {
+            tracing::info!(name, url = self.url, "the Agent is ready");
+            if let Some(ready) = ready.take() {
+                ready();
+            }
+        };
+        let lived = self.lead(followed, log, &front, ready).await;
+        front.close();
+        lived
+    }
+
+    async fn lead(
+        &self,
+        followed: node::Ready<AgentMachine>,
+        log: &Log,
+        front: &Front,
+        ready: impl FnOnce(),
+    ) -> Result<Life, RunError> {
+        let late_handle = Arc::new(OnceLock::new());
+        let drivers = Drivers::new(
+            self.local.clone(),
+            self.dialling.clone(),
+            late_handle.clone(),
+            log.clone(),
+        );
+        let clock = Arc::new(SystemClock);
+        let started = Node::lead(followed, log.clone(), clock, Limits::default(), drivers).await;
+        let (handle, mut task) = match started {
+            Ok(started) => started,
+            Err(fault) if fault.is_deposed() => return Ok(Life::Deposed),
+            Err(fault) => return Err(fault.into()),
+        };
+        let _first = late_handle.set(handle.clone());
+        handle.nudge();
+        let (wishes_of_api, mut wishes) = mpsc::channel(1);
+        let api = Api {
+            name: self.settings.name.as_str().into(),
+            handle: handle.clone(),
+            log: log.clone(),
+            local: self.local.clone(),
+            wishes: wishes_of_api,
+            metrics: self.metrics.clone(),
+        };
+        front.open(router(api, &self.gate));
+        let keeping = pair::keep(handle.clone(), log.clone(), front.clone());
+        let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+        ready();
+
+        let wish = tokio::select! {
+            ended = &mut task => {
+                return match ended? {
+                    Ok(_) => Ok(Life::Exit(Exit::default())),
+                    Err(fault) if fault.is_deposed() => Ok(Life::Deposed),
+                    Err(fault) => Err(fault.into()),
+                };
+            }
+            () = pair::deposed(log.leadership()) => {
+                front.close();
+                task.abort();
+                // Nothing of this life may speak to a Subagent any more.
+                let _aborted = task.await;
+                return Ok(Life::Deposed);
+            }
+            wish = wishes.recv() => wish,
+            () = self.stop.cancelled() => None,
+        };
+        let active = Active { handle, task, log };
+        match wish {
+            Some(Wish::Reset(forgotten)) => self.forget(active, forgotten).await,
+            Some(Wish::ShutDown(wish)) => self.shut_down(active, &wish).await,
+            // Without a wish it is the operating system that asks: jobs get SIGTERM.
+            None => self.shut_down(active, &ShutDownWish::default()).await,
+        }
+    }
+
+    /// Puts the log aside and ends all jobs.
+    async fn forget(
+        &self,
+        active: Active<'_>,
+        forgotten: oneshot::Sender<()>,
+    ) -> Result<Life, RunError> {
+        let Active { handle, task, log } = active;
+        tracing::info!("the Agent is being reset: its jobs are ended and its log is removed");
+        let machine = handle.read(AgentMachine::clone).await;
+        let epoch = log.leadership().borrow().term;
+        // From here on nothing is decided any more, so no job starts in place of one that is ended.
+        let end = End {
+            suppress_snapshot: true,
+            ..End::default()
+        };
+        let _already = handle.shut_down(end).await;
+        let ended = task.await?;
+        log.clone().shutdown().await;
+        ended?;
+        forget(&self.settings.data).await?;
+        if let Ok(machine) = machine {
+            reset::end_all_jobs(&machine, epoch, &self.local, &self.dialling).await;
+        }
+        reset::tidy(&self.settings.data);
+        Ok(Life::Reset(forgotten))
+    }
+
+    /// Ends in order. The other Director, if there is one, goes on at once, also with the ends of this one's jobs.
+    async fn shut_down(&self, active: Active<'_>, wish: &ShutDownWish) -> Result<Life, RunError> {
+        let Active {
+            handle,
+            mut task,
+            log,
+        } = active;
+        let exit = Exit {
+            restart: wish.restart,
+        };
+        tracing::info!(restart = wish.restart, "the Agent is shutting down");
+        if pair::switch_over(&handle, log).await.is_ok() {
+            tracing::info!("the other Director has taken over");
+            task.abort();
+            let _aborted = task.await;
+            self.end_own_jobs(wish).await;
+            return Ok(Life::Exit(exit));
+        }
+        let end = End {
+            restart: wish.restart,
+            suppress_snapshot: wish.suppress_snapshot,
+        };
+        let ending = async {
+            self.end_own_jobs(wish).await;
+            // If the loop has ended by itself, its own result tells more.
+            let _already = handle.shut_down(end).await;
+            (&mut task).await??;
+            Ok::<(), RunError>(())
+        };
+        let is_left_alone = tokio::select! {
+            ended = ending => {
+                ended?;
+                false
+            }
+            () = pair::left_alone(log) => true,
+        };
+        if is_left_alone {
+            tracing::warn!(
+                "ending without the other Director: what was not acknowledged is not committed"
+            );
+            task.abort();
+        }
+        Ok(Life::Exit(exit))
+    }
+
+    /// Ends the jobs of the own Subagent and lets whoever leads the Agent take over what they report.
+    async fn end_own_jobs(&self, wish: &ShutDownWish) {
+        let end_jobs = SubagentCommand::ShutDown {
+            process_signal: wish.process_signal.clone(),
+            restart: false,
+        };
+        if let Err(problem) = self.local.command(0, 0, end_jobs) {
+            tracing::error!(%problem, "the jobs cannot be ended in order");
+        }
+        if tokio::time::timeout(FAREWELL, self.local.ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "jobs are still running; they are ended with the process and repeated where they may be"
+            );
+        } else {
+            self.local
+                .wait_until_confirmed(Duration::from_secs(5))
+                .await;
+        }
+    }
+}
+
+/// The commit loop of an active Director.
+struct Active<'a> {
+    handle: Handle<AgentMachine>,
+    task: JoinHandle<Result<End, Fault>>,
+    log: &'a Log,
 }
 
 async fn forget(data: &Path) -> Result<(), RunError> {

@@ -26,6 +26,8 @@ pub struct AgentSettings {
     /// A Subagent ends its jobs when it has heard nothing of this Agent for so long, and this Agent repeats them elsewhere only
     /// after that. Since 0.1.
     pub subagent_lease: settings::Duration,
+    /// The other Director that keeps this Agent's log, if there is one. Since 0.1.
+    pub cluster: node::ClusterSettings,
     /// How jobs are run in the Agent's own Subagent.
     pub jobs: JobSettings,
     /// Size of a segment of the log. Since 0.1.
@@ -42,6 +44,7 @@ impl Default for AgentSettings {
             token_file: None,
             subagent_token_file: None,
             subagent_lease: Duration::from_mins(1).into(),
+            cluster: node::ClusterSettings::default(),
             jobs: JobSettings::default(),
             segment: settings::ByteSize(64 * 1024 * 1024),
         }

@@ -83,6 +83,7 @@ impl Agent {
             agent_run_id,
             event_id: EventId::BEFORE_FIRST,
             controller_run_id: RunId::new("run-of-c"),
+            epoch: 0,
         };
         let answer = self.ask(None, &couple).await;
         let AgentAnswer::Coupled { coupling, .. } = answer else {

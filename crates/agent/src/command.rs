@@ -38,11 +38,12 @@ fn done() -> Decision {
 
 impl State {
     /// What follows from one command. A batch is taken apart by the caller, so that each of its commands sees what the one
-    /// before has done; `TakeSnapshot`, `ShutDown` and `Reset` are the node's to carry out.
+    /// before has done; `TakeSnapshot`, `ClusterSwitchOver`, `ShutDown` and `Reset` are the node's to carry out.
     pub fn decide(&self, command: &AgentCommand, user: &UserId, standing: &Standing) -> Decision {
         match command {
             AgentCommand::Batch { .. }
             | AgentCommand::TakeSnapshot
+            | AgentCommand::ClusterSwitchOver
             | AgentCommand::ShutDown { .. }
             | AgentCommand::NoOperation => done(),
             AgentCommand::Reset { agent_run_id } => {
@@ -69,7 +70,11 @@ impl State {
                 agent_run_id,
                 event_id,
                 controller_run_id,
+                epoch,
             } => {
+                if *epoch < self.controller_epoch {
+                    return Err(old_epoch(*epoch, self.controller_epoch));
+                }
                 let meta = self.meta.as_ref().ok_or_else(not_dedicated)?;
                 if meta.agent_path != *agent_path {
                     return Err(path_mismatch(&meta.agent_path, agent_path));
@@ -95,8 +100,13 @@ impl State {
                     return Err(Problem::new("UnknownEventId", message).with("eventId", event_id));
                 }
                 let order_ids = self.engine.orders().map(|order| order.id.clone()).collect();
+                let raised = AgentOwnEvent::ControllerEpochRaised { epoch: *epoch };
+                let is_newer = *epoch > self.controller_epoch;
                 Ok((
-                    Vec::new(),
+                    is_newer
+                        .then_some(Event::AgentOwn(raised))
+                        .into_iter()
+                        .collect(),
                     AgentAnswer::Coupled {
                         order_ids,
                         coupling: standing.coupling,
@@ -288,6 +298,15 @@ impl State {
             },
         )])
     }
+}
+
+fn old_epoch(asked: u64, known: u64) -> Problem {
+    Problem::new(
+        "ControllerEpochIsOld",
+        format!(
+            "another member of the Controller is active in epoch {known}; one of epoch {asked} is not obeyed any more"
+        ),
+    )
 }
 
 fn not_dedicated() -> Problem {

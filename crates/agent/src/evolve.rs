@@ -42,12 +42,14 @@ impl State {
                 Ok(())
             }
             Event::Journal(JournalEvent::SnapshotTaken) => Ok(()),
-            Event::Agent(..) | Event::Controller(_) | Event::Cluster(_) => {
-                Err(NotApplicable::new(format_args!(
-                    "{} does not belong into an Agent's log",
-                    stamped.event.type_name()
-                )))
+            Event::Cluster(event) => {
+                self.cluster = self.cluster.after(event).map_err(NotApplicable::new)?;
+                Ok(())
             }
+            Event::Agent(..) | Event::Controller(_) => Err(NotApplicable::new(format_args!(
+                "{} does not belong into an Agent's log",
+                stamped.event.type_name()
+            ))),
         }
     }
 
@@ -242,6 +244,7 @@ impl State {
                     controller_run_id: controller_run_id.clone(),
                 });
             }
+            AgentOwnEvent::ControllerEpochRaised { epoch } => self.controller_epoch = *epoch,
             AgentOwnEvent::Ready { .. } | AgentOwnEvent::ShutDown => {
                 // Connections do not outlive the process.
                 for subagent in self.subagents.values_mut() {

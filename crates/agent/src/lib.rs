@@ -7,6 +7,7 @@
 
 mod attached;
 mod choice;
+mod cluster;
 mod command;
 mod evolve;
 mod priority;
@@ -19,6 +20,7 @@ mod state;
 mod step;
 mod subagents;
 
+pub use cluster::NODE_IDS;
 pub use command::Standing;
 pub use evolve::NotApplicable;
 pub use renewal::{Renewal, distance, wait};

@@ -55,9 +55,7 @@ impl State {
 
     /// Whether it is the Subagent in the process of a Director.
     pub(crate) fn is_director(&self, id: &SubagentId) -> bool {
-        self.meta
-            .as_ref()
-            .is_some_and(|meta| meta.directors.contains(id))
+        self.directors().contains(id)
     }
 
     /// The Subagent that is to be reset by force has been told, or could not be.

@@ -4,8 +4,8 @@ use crate::evolve::NotApplicable;
 use crate::reset::Reset;
 use crate::state::{Meta, State};
 use model::{
-    EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, Seconds, SignedText, SubagentId,
-    UserId,
+    ClusterState, EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, Seconds, SignedText,
+    SubagentId, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -16,6 +16,14 @@ use std::sync::Arc;
 #[serde(rename_all = "camelCase")]
 struct JournalLine {
     user_id_to_released_event_id: BTreeMap<UserId, EventId>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterLine {
+    state: ClusterState,
+    #[serde(default)]
+    controller_epoch: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,9 +69,16 @@ impl State {
         let journal = JournalLine {
             user_id_to_released_event_id: self.released.clone(),
         };
-        let head = [line("JournalState", &journal)]
-            .into_iter()
-            .chain(self.meta.iter().map(|meta| line("AgentMetaState", meta)));
+        let cluster = ClusterLine {
+            state: self.cluster.clone(),
+            controller_epoch: self.controller_epoch,
+        };
+        let head = [
+            line("JournalState", &journal),
+            line("ClusterState", &cluster),
+        ]
+        .into_iter()
+        .chain(self.meta.iter().map(|meta| line("AgentMetaState", meta)));
         let items = self.items.iter().map(|(key, attached)| {
             let fields = ItemLine {
                 key: Cow::Borrowed(key),
@@ -108,6 +123,11 @@ impl State {
             "JournalState" => {
                 let fields: JournalLine = serde_json::from_str(text).map_err(wrong)?;
                 self.released = fields.user_id_to_released_event_id;
+            }
+            "ClusterState" => {
+                let fields: ClusterLine = serde_json::from_str(text).map_err(wrong)?;
+                self.cluster = fields.state;
+                self.controller_epoch = fields.controller_epoch;
             }
             "AgentMetaState" => {
                 let meta: Meta = serde_json::from_str(text).map_err(wrong)?;

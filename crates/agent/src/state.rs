@@ -9,8 +9,8 @@ use crate::queue::Queues;
 use crate::reset::Reset;
 use crate::subagents::WorkList;
 use model::{
-    AgentPath, AgentRef, BundleId, ControllerId, EventId, Metering, OrderId, PlatformInfo, Problem,
-    RunId, SubagentBundle, SubagentId, SubagentItem, UserId,
+    AgentPath, AgentRef, BundleId, ClusterState, ControllerId, EventId, Metering, OrderId,
+    PlatformInfo, Problem, RunId, SubagentBundle, SubagentId, SubagentItem, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -111,6 +111,12 @@ pub struct State {
     pub(crate) bundles: BTreeMap<BundleId, Arc<SubagentBundle>>,
     pub(crate) subagents: BTreeMap<SubagentId, SubagentState>,
     pub(crate) released: BTreeMap<UserId, EventId>,
+    /// The pair of Directors that keeps this state.
+    pub(crate) cluster: ClusterState,
+    /// Which of the Directors decides by this state. Not remembered: each member is at its own place.
+    pub(crate) position: usize,
+    /// The newest epoch in which a member of the Controller has coupled.
+    pub(crate) controller_epoch: u64,
     pub(crate) queues: Queues,
     pub(crate) work: WorkList,
     pub(crate) processes: Processes,
@@ -133,11 +139,21 @@ impl State {
             bundles: BTreeMap::new(),
             subagents: BTreeMap::new(),
             released: BTreeMap::new(),
+            cluster: ClusterState::Empty,
+            position: 0,
+            controller_epoch: 0,
             queues: Queues::default(),
             work: WorkList::default(),
             processes: Processes::default(),
             turns: BTreeMap::new(),
         }
+    }
+
+    /// The same as the Director at this place of the Agent's directors.
+    #[must_use]
+    pub fn at(mut self, position: usize) -> State {
+        self.position = position;
+        self
     }
 
     /// Whose Agent this is, once it is somebody's.
@@ -152,7 +168,14 @@ impl State {
 
     /// The name of the Director's own Subagent.
     pub fn local_subagent(&self) -> Option<&SubagentId> {
-        self.meta.as_ref()?.directors.first()
+        self.directors().get(self.position)
+    }
+
+    /// The Subagents of the Directors: what the Controller says of them by now, else what it said first.
+    pub fn directors(&self) -> &[SubagentId] {
+        let told = self.agent_ref.as_ref().map(|agent| &agent.directors);
+        let known = told.or_else(|| self.meta.as_ref().map(|meta| &meta.directors));
+        known.map_or(&[], |directors| directors.as_slice())
     }
 
     /// How many jobs run, in all Subagents.

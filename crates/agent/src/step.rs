@@ -17,7 +17,10 @@ impl State {
                 return Some(events);
             }
             let Some(order_id) = self.engine.pop_restless() else {
-                return self.finish_reset().or_else(|| self.let_subagent_go());
+                return self
+                    .finish_reset()
+                    .or_else(|| self.let_subagent_go())
+                    .or_else(|| self.appoint());
             };
             match self.engine.next(&order_id, now) {
                 Next::Rest => {}

@@ -487,6 +487,7 @@ fn coupling_fails_when_the_agents_log_is_not_the_known_one() {
         agent_run_id: RunId::new(run),
         event_id,
         controller_run_id: RunId::new("c-1"),
+        epoch: 0,
     };
     let last = world.last;
     assert!(matches!(

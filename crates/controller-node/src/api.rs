@@ -12,6 +12,7 @@ mod overview;
 mod session;
 mod snapshot;
 
+use crate::drivers::Dialling;
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::{User, Users};
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) users: Arc<Users>,
     pub(crate) started_at: model::Timestamp,
     pub(crate) metrics: Option<Metrics>,
+    pub(crate) dialling: Dialling,
     pub(crate) shut_down: mpsc::Sender<End>,
 }
 

@@ -3,15 +3,14 @@
 //! Always: dialled from here, never by the Agent; tried again at once, soon, then every ten seconds for as long as it takes; events
 //! are confirmed to the Agent only after our own commit. Never here: what a message means. See `controller`.
 
-use crate::drivers::{Link, Port, Reset, Target};
+use crate::directors::{active_of, another_leads};
+use crate::drivers::{Dialling, Link, Port, Reset, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
 use cluster::Log;
 use controller::{Handover, Sending};
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
-use net::{
-    Backoff, Client, ClientError, ClientSettings, Credentials, NdjsonStream, Secret, TlsClient,
-};
+use net::{Backoff, Client, ClientError, NdjsonStream};
 use node::{Handle, Stopped};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -30,10 +29,10 @@ const LINES_MAX: usize = 1000;
 const BYTES_MAX: usize = 1 << 20;
 /// Bytes of one request.
 const REQUEST_BYTES: usize = 8 << 20;
-/// The longest line of an event stream: an order with its arguments.
-const ANSWER_LIMIT: usize = 64 << 20;
 /// How often an Agent is told that its events may go.
 const RELEASE_PERIOD: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts to find the active one of two Directors.
+const PAIR_PAUSE: Duration = Duration::from_millis(250);
 /// When something that was refused is sent again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
@@ -42,8 +41,9 @@ pub(crate) struct Driver {
     pub(crate) handle: Handle<ControllerMachine>,
     pub(crate) log: Log,
     pub(crate) link: Link,
-    pub(crate) tls: Option<TlsClient>,
-    pub(crate) token: Option<Secret>,
+    pub(crate) dialling: Dialling,
+    /// Which of two Directors leads, as far as we know.
+    pub(crate) leader: watch::Receiver<Option<u64>>,
 }
 
 /// Why a connection has ended.
@@ -103,6 +103,7 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
         let ending = tokio::select! {
             ending = connect(&driver, &to, || backoff.connected(begin.elapsed())) => ending,
             changed = target.changed() => if changed.is_ok() { Ending::Moved } else { Ending::Stopped },
+            () = another_leads(driver.leader.clone()) => Ending::Moved,
         };
         driver.link.set(None);
         match ending {
@@ -128,7 +129,11 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
                 }
             }
         }
-        let pause = backoff.failed(begin.elapsed(), jitter());
+        let mut pause = backoff.failed(begin.elapsed(), jitter());
+        if to.uris.len() > 1 {
+            // One Director follows the other within a moment.
+            pause = pause.min(PAIR_PAUSE);
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = target.changed() => {
@@ -194,14 +199,12 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
     }
 }
 
-fn dial(driver: &Driver, target: &Target) -> Result<Client, Ending> {
-    let mut settings = ClientSettings::new(&*target.uri);
-    settings.tls.clone_from(&driver.tls);
-    settings.answer_limit = ANSWER_LIMIT;
-    if let Some(token) = &driver.token {
-        settings.credentials = Credentials::Bearer(token.clone());
+impl Driver {
+    async fn dial(&self, target: &Target) -> Result<Client, Ending> {
+        active_of(&self.dialling, target)
+            .await
+            .map_err(Ending::Failed)
     }
-    Ok(Client::new(settings)?)
 }
 
 /// What an Agent tells of itself.
@@ -213,7 +216,7 @@ struct Overview {
 
 /// Makes the Agent forget everything. It is always told which life is meant: a request that comes late must not end the next one.
 async fn reset(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Ending> {
-    let client = dial(driver, target)?;
+    let client = driver.dial(target).await?;
     let agent_run_id = match kind {
         Reset::Known => {
             let path = target.path.clone();
@@ -258,7 +261,7 @@ fn still_active(log: &Log) -> Result<(), Ending> {
 /// Makes sure that both sides mean the same, and opens the slot for what is to be sent.
 async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
     still_active(&driver.log)?;
-    let client = dial(driver, target)?;
+    let client = driver.dial(target).await?;
     let path = target.path.clone();
     let known = driver.handle.read(move |machine| {
         let agent = machine.state.agent(&path).cloned().unwrap_or_default();
@@ -286,6 +289,7 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
         agent_run_id,
         event_id: observed,
         controller_run_id,
+        epoch: driver.log.leadership().borrow().term,
     };
     let AgentAnswer::Coupled {
         order_ids,

@@ -3,20 +3,24 @@
 //! Always: nothing waits here; an Agent that is slow, silent or gone has a full slot or none, and the others do not notice.
 //! Never here: the connection. See `driver`.
 
+use crate::directors::{OurVote, Voting};
 use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
 use cluster::Log;
 use controller::{Coupling, Handover, Sending};
 use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, SubagentId};
-use net::{Secret, TlsClient};
+use net::{Client, ClientError, ClientSettings, Credentials, Secret, TlsClient};
 use node::{Handle, Outside};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Things per request.
 const BATCH_MAX: usize = 500;
+/// The longest line of an event stream: an order with its arguments.
+const ANSWER_LIMIT: usize = 64 << 20;
 
 /// How Agents are dialled.
 #[derive(Clone)]
@@ -26,12 +30,39 @@ pub(crate) struct Dialling {
     pub(crate) tokens: BTreeMap<String, Secret>,
 }
 
+impl Dialling {
+    /// What this Agent demands, unless it knows us by our certificate.
+    pub(crate) fn token_for(&self, agent: &AgentPath) -> Option<&Secret> {
+        self.tokens.get(agent.as_str()).or(self.token.as_ref())
+    }
+
+    /// The way to a Director, which must answer within `patience`.
+    pub(crate) fn client(
+        &self,
+        agent: &AgentPath,
+        uri: &str,
+        patience: Option<Duration>,
+    ) -> Result<Client, ClientError> {
+        let mut settings = ClientSettings::new(uri);
+        settings.tls.clone_from(&self.tls);
+        settings.answer_limit = ANSWER_LIMIT;
+        if let Some(token) = self.token_for(agent) {
+            settings.credentials = Credentials::Bearer(token.clone());
+        }
+        if let Some(patience) = patience {
+            settings.request_timeout = patience;
+        }
+        Client::new(settings)
+    }
+}
+
 /// Where an Agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) path: AgentPath,
     pub(crate) directors: Vec<SubagentId>,
-    pub(crate) uri: Arc<str>,
+    /// The addresses of its Directors.
+    pub(crate) uris: Vec<Arc<str>>,
     /// It is to be reset before anything else.
     pub(crate) reset: Option<Reset>,
 }
@@ -63,6 +94,10 @@ impl Link {
 
 struct Slot {
     target: watch::Sender<Target>,
+    /// Where the Directors are with which we vote.
+    voted_for: Vec<Arc<str>>,
+    vote: Option<OurVote>,
+    leader: watch::Sender<Option<u64>>,
     link: Link,
     _task: AbortOnDropHandle<()>,
 }
@@ -72,6 +107,7 @@ pub(crate) struct Drivers {
     handle: Arc<OnceLock<Handle<ControllerMachine>>>,
     log: Log,
     dialling: Dialling,
+    voting: Voting,
     slots: BTreeMap<AgentPath, Slot>,
 }
 
@@ -81,37 +117,49 @@ impl Drivers {
         handle: Arc<OnceLock<Handle<ControllerMachine>>>,
         log: Log,
         dialling: Dialling,
+        voting: Voting,
     ) -> Drivers {
         Drivers {
             handle,
             log,
             dialling,
+            voting,
             slots: BTreeMap::new(),
         }
     }
 
     fn start(&self, target: Target, handle: Handle<ControllerMachine>) -> Slot {
         let link = Link::default();
-        let token = self
-            .dialling
-            .tokens
-            .get(target.path.as_str())
-            .or(self.dialling.token.as_ref())
-            .cloned();
         let (target, watcher) = watch::channel(target);
+        let (leader, leader_watcher) = watch::channel(None);
         let driver = Driver {
             log: self.log.clone(),
             handle,
             link: link.clone(),
-            tls: self.dialling.tls.clone(),
-            token,
+            dialling: self.dialling.clone(),
+            leader: leader_watcher,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(driver::drive(driver, watcher)));
         Slot {
             target,
+            voted_for: Vec::new(),
+            vote: None,
+            leader,
             link,
             _task: task,
         }
+    }
+}
+
+impl Slot {
+    /// A pair of Directors has our vote.
+    fn vote_for(&mut self, target: &Target, voting: &Voting, dialling: &Dialling) {
+        if self.voted_for == target.uris {
+            return;
+        }
+        self.voted_for.clone_from(&target.uris);
+        let is_pair = target.uris.len() > 1;
+        self.vote = is_pair.then(|| OurVote::give(voting, dialling, target, self.leader.clone()));
     }
 }
 
@@ -126,12 +174,14 @@ impl Outside<ControllerMachine> for Drivers {
             let Some(target) = target_of(state, path) else {
                 continue;
             };
-            match self.slots.get(path) {
+            match self.slots.get_mut(path) {
                 None => {
-                    let slot = self.start(target, handle.clone());
+                    let mut slot = self.start(target.clone(), handle.clone());
+                    slot.vote_for(&target, &self.voting, &self.dialling);
                     self.slots.insert(path.clone(), slot);
                 }
                 Some(slot) => {
+                    slot.vote_for(&target, &self.voting, &self.dialling);
                     slot.target.send_if_modified(|known| {
                         let has_changed = *known != target;
                         *known = target;
@@ -144,20 +194,35 @@ impl Outside<ControllerMachine> for Drivers {
     }
 }
 
-fn target_of(state: &controller::State, path: &AgentPath) -> Option<Target> {
+/// Where the Agent's Directors are, as far as that is deployed.
+pub(crate) fn target_of(state: &controller::State, path: &AgentPath) -> Option<Target> {
     let record = state.item(&ItemKey::simple(ItemType::AgentRef, path.as_str()))?;
     let ItemBody::Agent(agent) = &record.item.body else {
         return None;
     };
-    let director = agent.directors.first()?;
-    let record = state.item(&ItemKey::simple(ItemType::SubagentItem, director.as_str()))?;
-    let ItemBody::Subagent(subagent) = &record.item.body else {
-        return None;
+    let uri = |director: &SubagentId| {
+        let key = ItemKey::simple(ItemType::SubagentItem, director.as_str());
+        match &state.item(&key)?.item.body {
+            ItemBody::Subagent(subagent) => Some(Arc::clone(&subagent.uri)),
+            ItemBody::Workflow(_)
+            | ItemBody::JobResource(_)
+            | ItemBody::Agent(_)
+            | ItemBody::Bundle(_)
+            | ItemBody::Kept(_) => None,
+        }
     };
+    let uris = agent
+        .directors
+        .iter()
+        .map(uri)
+        .collect::<Option<Vec<_>>>()?;
+    if uris.is_empty() {
+        return None;
+    }
     Some(Target {
         path: path.clone(),
         directors: agent.directors.clone(),
-        uri: Arc::clone(&subagent.uri),
+        uris,
         reset: reset_of(state, path),
     })
 }

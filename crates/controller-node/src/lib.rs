@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod api;
+mod directors;
 mod driver;
 mod drivers;
 mod front;

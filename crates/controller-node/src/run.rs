@@ -1,6 +1,7 @@
 //! `mainspring controller`: from the data directory to the orderly end.
 
 use crate::api::{Api, BodyLimits, Shared, router};
+use crate::directors::Voting;
 use crate::drivers::{Dialling, Drivers};
 use crate::front;
 use crate::machine::ControllerMachine;
@@ -262,7 +263,16 @@ impl Member {
         ready: impl FnOnce(),
     ) -> Result<Life, RunError> {
         let late_handle = Arc::new(OnceLock::new());
-        let drivers = Drivers::new(Arc::clone(&late_handle), log.clone(), self.dialling.clone());
+        let voting = Voting {
+            dir: self.settings.data.join("votes"),
+            id: format!("{}/{}", self.id, self.settings.cluster.name).into(),
+        };
+        let drivers = Drivers::new(
+            Arc::clone(&late_handle),
+            log.clone(),
+            self.dialling.clone(),
+            voting,
+        );
         let clock = Arc::new(SystemClock);
         let started = Node::lead(followed, log.clone(), clock, self.limits(), drivers).await;
         let (handle, mut task) = match started {
@@ -279,6 +289,7 @@ impl Member {
             users: Arc::clone(&self.users),
             started_at: SystemClock.now(),
             metrics: self.metrics.clone(),
+            dialling: self.dialling.clone(),
             shut_down,
         };
         let limits = BodyLimits {

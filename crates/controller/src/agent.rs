@@ -1,6 +1,6 @@
 //! What the Controller knows of its Agents and their Subagents.
 
-use model::{AgentPath, EventId, PlatformInfo, Problem, RunId, UserId};
+use model::{AgentPath, ClusterState, EventId, PlatformInfo, Problem, RunId, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -38,12 +38,19 @@ pub struct AgentState {
     /// Where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform_info: Option<PlatformInfo>,
+    /// How its Directors stand to each other.
+    #[serde(default, skip_serializing_if = "is_alone")]
+    pub cluster: ClusterState,
     /// While it is reset: whether what it had counts as lost already.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_reset_by_force: bool,
     /// The event since which there is no connection: what came up later has not been sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_since: Option<EventId>,
+}
+
+fn is_alone(cluster: &ClusterState) -> bool {
+    *cluster == ClusterState::Empty
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

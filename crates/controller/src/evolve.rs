@@ -7,9 +7,9 @@ use crate::state::Unsettled;
 use crate::{Attachment, Coupling, ItemRecord, NotApplicable, State, Thing};
 use model::read::{Format, Origin, references};
 use model::{
-    AgentEvent, AgentPath, ControllerEvent, Event, EventId, Item, ItemBody, ItemEvent, ItemKey,
-    JournalEvent, Order, OrderEvent, OrderId, OrderState, SignedText, Stamped, SubagentId,
-    SubagentStateEvent, Timestamp, WorkflowId,
+    AgentEvent, AgentPath, ClusterState, ControllerEvent, Event, EventId, Item, ItemBody,
+    ItemEvent, ItemKey, JournalEvent, Order, OrderEvent, OrderId, OrderState, SignedText, Stamped,
+    SubagentId, SubagentStateEvent, Timestamp, WorkflowId,
 };
 use std::sync::Arc;
 
@@ -487,6 +487,12 @@ impl State {
                 agent.platform_info.clone_from(platform_info);
             }
             AgentEvent::AgentEventsObserved { until_event_id } => agent.event_id = *until_event_id,
+            AgentEvent::AgentMirroredEvent { keyed_event } => {
+                // The Agent has judged it; what had been forgotten here by a reset does not matter.
+                if let Ok(cluster) = agent.cluster.after(keyed_event) {
+                    agent.cluster = cluster;
+                }
+            }
             AgentEvent::AgentShutDown => {
                 // That it is to be reset counts for more.
                 if agent.coupling_state != Coupling::Resetting {
@@ -508,6 +514,7 @@ impl State {
                 agent.problem = None;
                 agent.lost_since = None;
                 agent.agent_run_id = None;
+                agent.cluster = ClusterState::Empty;
                 agent.event_id = EventId::BEFORE_FIRST;
             }
             AgentEvent::AgentEventRejected { event_id, .. } => {

@@ -135,11 +135,16 @@ impl State {
                 | SubagentStateEvent::SubagentLeaseOffered { .. },
             ) => None,
             Event::Subagent(..) => Some(event),
+            Event::Cluster(keyed_event) => Some(Event::Agent(
+                delegate_id,
+                AgentEvent::AgentMirroredEvent { keyed_event },
+            )),
             Event::Item(_)
             | Event::Agent(..)
-            | Event::AgentOwn(AgentOwnEvent::Dedicated { .. })
+            | Event::AgentOwn(
+                AgentOwnEvent::Dedicated { .. } | AgentOwnEvent::ControllerEpochRaised { .. },
+            )
             | Event::Controller(_)
-            | Event::Cluster(_)
             | Event::Journal(_) => None,
         }
     }

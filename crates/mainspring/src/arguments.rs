@@ -167,6 +167,9 @@ pub(crate) struct WatchPartArgs {
     /// Name of the watch
     #[arg(long, visible_alias = "name", value_name = "NAME")]
     pub(crate) id: Option<String>,
+    /// Watch the Directors of this Agent, instead of the members of the Controller
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
     /// A member to look at, such as `Primary=https://host:4444`; once for each
     #[arg(long = "member", value_name = "NAME=URL", value_parser = key_and_value)]
     pub(crate) members: Vec<(String, String)>,

@@ -1,7 +1,9 @@
 //! What happens between a Controller and its Agents, and between an Agent and its Subagents.
 
 use crate::outcome::is_false;
-use crate::{AgentPath, ControllerId, EventId, Problem, RunId, Seconds, SubagentId, UserId};
+use crate::{
+    AgentPath, ClusterEvent, ControllerId, EventId, Problem, RunId, Seconds, SubagentId, UserId,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ tagged! {
         },
         /// The Controller has taken over the Agent's events until here.
         AgentEventsObserved { until_event_id: EventId },
+        /// What happened to the pair of Directors that keeps the Agent's log.
+        AgentMirroredEvent { keyed_event: ClusterEvent },
         /// The Agent has been shut down in order.
         AgentShutDown,
         /// The Agent is to end its jobs, forget everything and begin anew. By force, what it had counts as lost from now on.
@@ -76,6 +80,9 @@ tagged! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             platform_info: Option<PlatformInfo>,
         },
+        /// Controllers of an older epoch are not obeyed from now on.
+        #[tag("AgentControllerEpochRaised")]
+        ControllerEpochRaised { epoch: u64 },
         /// Is shutting down in order.
         #[tag("AgentShutDown")]
         ShutDown,

@@ -2,7 +2,7 @@
 //!
 //! Always: every command may be repeated; a repetition is answered as done or as a duplicate, never done twice.
 
-use crate::outcome::is_false;
+use crate::outcome::{is_false, is_zero};
 use crate::{AgentPath, Problem};
 use crate::{
     Attempt, CancellationMode, ControllerId, EventId, FreshOrder, HistoryOperation, ItemKey, Mark,
@@ -176,6 +176,9 @@ tagged! {
             agent_run_id: RunId,
             event_id: EventId,
             controller_run_id: RunId,
+            /// The epoch of the Controller's active member: one of an older epoch is not obeyed any more.
+            #[serde(default, skip_serializing_if = "is_zero")]
+            epoch: u64,
         },
         /// An item of any type with its exact text.
         AttachItem {
@@ -204,6 +207,8 @@ tagged! {
             agent_run_id: Option<RunId>,
         },
         TakeSnapshot,
+        /// The other Director is to be the active one; answered when it is.
+        ClusterSwitchOver,
         ShutDown {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             process_signal: Option<Arc<str>>,
@@ -267,6 +272,9 @@ tagged! {
             coupling: u64,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             lease: Option<crate::Seconds>,
+            /// The epoch of the active Director: one of an older epoch is not obeyed any more.
+            #[serde(default, skip_serializing_if = "is_zero")]
+            epoch: u64,
         },
         /// A workflow or job resource that jobs need there.
         AttachItem {

@@ -59,6 +59,11 @@ pub(crate) fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 static NONE: NamedValues = NamedValues::new();
 
 impl Outcome {

@@ -649,6 +649,7 @@ impl AgentHost {
                     event_id: observed,
                     coupling: driver.coupling,
                     lease: (!driver.line.is_local).then_some(Seconds(self.lease)),
+                    epoch: 0,
                 };
                 driver.renewal.sends(k.steady(self.node.place));
                 driver

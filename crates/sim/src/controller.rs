@@ -306,6 +306,7 @@ impl ControllerHost {
             agent_run_id,
             event_id: driver.observed,
             controller_run_id: machine.run_id(),
+            epoch: 0,
         };
         driver.lines[COMMANDS].request(k, Ask::Agent(None, json(&command)));
     }

@@ -38,10 +38,9 @@ struct EventQuery {
     pace: Option<f64>,
 }
 
-/// The routes of a Subagent.
-pub(crate) fn router(subagent: Subagent, gate: &Gate) -> Router {
+/// The routes of a Subagent: also those of a Director's own, for the other Director.
+pub fn router(subagent: Subagent, gate: &Gate) -> Router {
     let routes = Router::new()
-        .route("/health", get(|| async { "ok\n" }))
         .route("/subagent/api", get(overview))
         .route("/subagent/api/command", post(command))
         .route("/subagent/api/event", get(events))

@@ -18,7 +18,7 @@ pub struct Gate(Arc<GateInner>);
 
 struct GateInner {
     role: Role,
-    token: TokenHash,
+    tokens: Vec<TokenHash>,
 }
 
 /// Why the token file cannot be used.
@@ -68,11 +68,11 @@ pub fn token_of_file(path: &Path) -> Result<Secret, TokenFileError> {
 }
 
 impl Gate {
-    /// Lets in peers with a certificate for `role` or with `token`.
-    pub fn new(role: Role, token: &Secret) -> Gate {
+    /// Lets in peers with a certificate for `role` or with one of the `tokens`.
+    pub fn new<'a>(role: Role, tokens: impl IntoIterator<Item = &'a Secret>) -> Gate {
         Gate(Arc::new(GateInner {
             role,
-            token: TokenHash::of(token),
+            tokens: tokens.into_iter().map(TokenHash::of).collect(),
         }))
     }
 
@@ -93,7 +93,9 @@ impl Gate {
             Err(refusal) => return refusal.into_response(),
         };
         match presented {
-            Some(Presented::Bearer(token)) if self.0.token.matches(&token) => {
+            Some(Presented::Bearer(shown))
+                if self.0.tokens.iter().any(|token| token.matches(&shown)) =>
+            {
                 next.run(request).await
             }
             None => {

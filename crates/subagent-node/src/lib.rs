@@ -16,6 +16,7 @@ mod run;
 mod service;
 mod settings;
 
+pub use api::router;
 pub use gate::{Gate, TokenFileError, token_of_file};
 pub use lease::DirectorSeen;
 pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink, Taken};

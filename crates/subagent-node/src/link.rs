@@ -77,6 +77,8 @@ pub struct Linked {
     pub agent_run_id: RunId,
     /// The Controller's name.
     pub controller_id: ControllerId,
+    /// The epoch of the Director's part: an older one is not obeyed any more.
+    pub epoch: u64,
 }
 
 /// A way to a Subagent.
@@ -90,7 +92,12 @@ pub enum SubagentLink {
 
 /// The Director's own Subagent.
 #[derive(Clone)]
-pub struct LocalLink(pub Subagent);
+pub struct LocalLink {
+    /// The Subagent.
+    pub subagent: Subagent,
+    /// The lease that it is given: another Director may follow this one and must know when its jobs have ended.
+    pub lease: Option<Duration>,
+}
 
 /// A Subagent behind HTTP.
 #[derive(Clone)]
@@ -144,10 +151,10 @@ pub enum Events {
 }
 
 impl SubagentLink {
-    /// The lease that the Subagent is given; the Director's own needs none.
+    /// The lease that the Subagent is given; the own one of a Director that is alone needs none.
     pub fn lease(&self) -> Option<Duration> {
         match self {
-            SubagentLink::Local(_) => None,
+            SubagentLink::Local(LocalLink { lease, .. }) => *lease,
             SubagentLink::Remote(RemoteLink { lease, .. }) => Some(*lease),
         }
     }
@@ -158,7 +165,7 @@ impl SubagentLink {
         command: SubagentCommand,
     ) -> Result<SubagentAnswer, LinkError> {
         let answer = match self {
-            SubagentLink::Local(LocalLink(subagent)) => subagent
+            SubagentLink::Local(LocalLink { subagent, .. }) => subagent
                 .command(coupling, number, command)
                 .map_err(LinkError::Refused)?,
             SubagentLink::Remote(RemoteLink { client, .. }) => {
@@ -222,16 +229,17 @@ impl SubagentLink {
     )]
     pub async fn couple(
         &self,
-        id: &SubagentId,
+        me: &Linked,
         taken: &Taken,
         after: EventId,
     ) -> Result<Vec<Attempt>, LinkError> {
         let command = SubagentCommand::CoupleDirector {
-            subagent_id: id.clone(),
+            subagent_id: me.subagent_id.clone(),
             subagent_run_id: taken.run_id.clone(),
             event_id: after,
             coupling: taken.coupling,
             lease: self.lease().map(Seconds),
+            epoch: me.epoch,
         };
         match self.send((0, 0), command).await? {
             SubagentAnswer::Coupled { attempts, .. } => Ok(attempts),
@@ -263,7 +271,7 @@ impl SubagentLink {
     /// The events behind `after`.
     pub async fn events(&self, run_id: &RunId, after: EventId) -> Result<Events, LinkError> {
         match self {
-            SubagentLink::Local(LocalLink(subagent)) => Ok(Events::Local {
+            SubagentLink::Local(LocalLink { subagent, .. }) => Ok(Events::Local {
                 subagent: subagent.clone(),
                 run_id: run_id.clone(),
                 after,

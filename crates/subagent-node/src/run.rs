@@ -3,6 +3,8 @@
 use crate::gate::{Gate, TokenFileError, token_of_file};
 use crate::service::{OpenError, Subagent};
 use crate::settings::SubagentSettings;
+use axum::Router;
+use axum::routing::get;
 use model::{RunId, SubagentCommand};
 use net::{BindError, ClientCertificates, Role, Server, TlsError, TlsServer};
 use std::sync::Arc;
@@ -65,12 +67,13 @@ pub async fn run(
     let (subagent, leftovers) = Subagent::open(&data, &data.join("work"), run_id.clone(), jobs)?;
     warn_of(&leftovers);
     subagent.watch_lease();
-    let router = crate::api::router(subagent.clone(), &Gate::new(Role::Agent, &token));
+    let health = Router::new().route("/health", get(|| async { "ok\n" }));
+    let router = crate::api::router(subagent.clone(), &Gate::new(Role::Agent, [&token]));
     let url = server.url();
     tracing::info!(%url, %run_id, "the Subagent is ready");
     ready(&url);
     let close = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(router, close.clone()));
+    let serving = tokio::spawn(server.serve(router.merge(health), close.clone()));
     let restart = tokio::select! {
         restart = subagent.ended() => restart,
         () = stop.cancelled() => {

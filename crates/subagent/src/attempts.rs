@@ -83,6 +83,8 @@ pub struct State {
     /// When which coupling was offered, and which was offered last.
     offers: BTreeMap<u64, Duration>,
     offered: u64,
+    /// The newest epoch in which a Director has coupled.
+    epoch: u64,
     lease: Option<Lease>,
     now: Duration,
     attempts: BTreeMap<Attempt, Phase>,
@@ -105,6 +107,7 @@ impl State {
             coupling: 0,
             offers: BTreeMap::new(),
             offered: 0,
+            epoch: 0,
             lease: None,
             now: Duration::ZERO,
             attempts: BTreeMap::new(),
@@ -236,9 +239,15 @@ impl State {
                 event_id,
                 coupling,
                 lease,
+                epoch,
             } => {
+                if epoch < self.epoch {
+                    return Err(old_epoch(epoch, self.epoch));
+                }
                 let offer = (coupling, lease.map(|lease| lease.0));
-                self.couple(&subagent_id, &subagent_run_id, event_id, offer)
+                let coupled = self.couple(&subagent_id, &subagent_run_id, event_id, offer)?;
+                self.epoch = epoch;
+                Ok(coupled)
             }
             SubagentCommand::ShutDown {
                 process_signal,
@@ -356,6 +365,7 @@ impl State {
         self.offered += 1;
         self.coupling = self.offered;
         self.offers.clear();
+        self.epoch = 0;
         self.lease = None;
         self.workflows.clear();
         self.job_resources.clear();
@@ -550,6 +560,15 @@ impl State {
             });
         }
     }
+}
+
+fn old_epoch(asked: u64, known: u64) -> Problem {
+    Problem::new(
+        "DirectorEpochIsOld",
+        format!(
+            "another Director of this Agent is active in epoch {known}; one of epoch {asked} is not obeyed any more"
+        ),
+    )
 }
 
 fn outdated() -> Problem {

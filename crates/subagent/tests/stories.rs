@@ -66,6 +66,7 @@ impl World {
             event_id: self.state.report().torn(),
             coupling,
             lease: self.lease.map(Seconds::from_millis),
+            epoch: 0,
         };
         self.state.command(0, command, &mut self.effects)?;
         self.coupling = self.state.coupling();
@@ -197,6 +198,7 @@ fn a_restarted_subagent_says_that_it_belongs_to_nobody() {
         event_id: EventId(7),
         coupling: 1,
         lease: None,
+        epoch: 0,
     };
     assert!(
         state
@@ -538,6 +540,7 @@ fn coupling_confirms_what_the_director_has_so_an_ended_attempt_does_not_answer_f
         event_id: world.state.report().last(),
         coupling,
         lease: None,
+        epoch: 0,
     };
     world.state.command(0, command, &mut world.effects).unwrap();
     world.coupling = world.state.coupling();

@@ -25,7 +25,7 @@ pub use follower::Follower;
 pub use history::{History, Seen};
 pub use node::{Node, Part};
 pub use pair::{MEMBERS, Pair};
-pub use plan::{AgentPlan, Plan};
+pub use plan::{AgentPlan, Plan, second_director};
 pub use ports::free_port;
 pub use proxy::{Mode, Proxy};
 pub use stage::{World, make_private};

@@ -1,13 +1,17 @@
 //! `POST /controller/api/command`: one command, or a batch of them.
 
 use super::{Api, granted, stopped};
+use crate::directors::active_of;
+use crate::drivers::target_of;
 use crate::machine::{Input, Reply};
 use crate::users::User;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::future::{BoxFuture, FutureExt as _};
-use model::{ControllerAnswer, ControllerCommand, Problem, UserId};
+use model::{
+    AgentAnswer, AgentCommand, AgentPath, ControllerAnswer, ControllerCommand, Problem, UserId,
+};
 use net::{RawBody, Refusal};
 use node::End;
 use std::time::Duration;
@@ -78,11 +82,7 @@ fn run<'a>(
             }
             ControllerCommand::ClusterSwitchOver {
                 agent_path: Some(agent),
-            } => Ok(Problem::new(
-                "AgentHasNoCluster",
-                format!("the Agent {agent} has one Director only"),
-            )
-            .into()),
+            } => switch_directors(api, agent).await,
             ControllerCommand::NoOperation { duration } => {
                 tokio::time::sleep(duration.unwrap_or_default().0.min(PAUSE_MAX)).await;
                 // The loop answers when it is ready.
@@ -103,6 +103,41 @@ fn run<'a>(
         }
     }
     .boxed()
+}
+
+/// Lets the other Director of an Agent be the active one.
+async fn switch_directors(api: &Api, agent: AgentPath) -> Result<ControllerAnswer, Refusal> {
+    let path = agent.clone();
+    let target = api
+        .0
+        .handle
+        .read(move |machine| target_of(&machine.state, &path));
+    let Some(target) = target.await.map_err(stopped)? else {
+        let message = format!("there is no Agent {agent}, or it is not known where it is");
+        return Ok(Problem::new("UnknownKey", message).into());
+    };
+    if target.uris.len() < 2 {
+        let message = format!("the Agent {agent} has one Director only");
+        return Ok(Problem::new("AgentHasNoCluster", message).into());
+    }
+    let client = match active_of(&api.0.dialling, &target).await {
+        Ok(client) => client,
+        Err(problem) => return Ok(problem.into()),
+    };
+    let asked = client.post_json("/agent/api/command", &AgentCommand::ClusterSwitchOver);
+    Ok(match asked.await {
+        Ok(AgentAnswer::Problem {
+            code,
+            message,
+            arguments,
+        }) => ControllerAnswer::Problem {
+            code,
+            message,
+            arguments,
+        },
+        Ok(_) => ControllerAnswer::Accepted,
+        Err(error) => Problem::new("AgentConnectionFailed", error.to_string()).into(),
+    })
 }
 
 /// Has one command judged by the machine.

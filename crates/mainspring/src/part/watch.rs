@@ -13,6 +13,7 @@ pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exi
         flags.put(&format!("members.{name}"), Some(url));
     }
     flags.put("id", args.id.as_ref());
+    flags.put("agent", args.agent.as_ref());
     let settings: WatchSettings = flags.load(&args.part)?;
     run(&args.part, |stop| async move {
         let ready = |members: &str| {

@@ -54,6 +54,7 @@ impl Chaos {
 
 fn plan() -> Plan {
     let agent = |name: &str| AgentPlan {
+        is_pair: false,
         name: name.to_owned(),
         is_local_disabled: false,
         subagents: (1..=2).map(|number| format!("{name}-{number}")).collect(),

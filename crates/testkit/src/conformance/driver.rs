@@ -381,6 +381,7 @@ pub(crate) fn plan_of(case: &Case) -> Plan {
         .iter()
         .zip(case.given_names("agents"))
         .map(|(text, name)| AgentPlan {
+            is_pair: false,
             is_local_disabled: text.contains("disabled"),
             ..AgentPlan::named(name)
         })

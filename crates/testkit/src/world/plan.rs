@@ -18,10 +18,17 @@ pub struct Plan {
 pub struct AgentPlan {
     /// Its name. Its own Subagent is `<name>-0`.
     pub name: String,
+    /// Two Directors: the second, with the Subagent `<name>-1`, is in the process [`second_director`].
+    pub is_pair: bool,
     /// Its own Subagent takes no jobs.
     pub is_local_disabled: bool,
     /// Subagents in processes of their own.
     pub subagents: Vec<String>,
+}
+
+/// The process of the second Director of an Agent.
+pub fn second_director(agent: &str) -> String {
+    format!("{agent}-second")
 }
 
 impl Plan {

@@ -11,7 +11,7 @@ use super::client::Api;
 use super::follower::Follower;
 use super::history::{History, Seen};
 use super::node::{Node, Part};
-use super::plan::Plan;
+use super::plan::{Plan, second_director};
 use super::proxy::Proxy;
 use super::wreckage;
 
@@ -91,7 +91,19 @@ impl World {
             for (key, value) in &world.plan.agent_settings {
                 arguments.extend(set(&[format!("{key}={value}")]));
             }
+            if agent.is_pair {
+                arguments.extend(set(&[format!("cluster.token-file={token}")]));
+            }
             world.add_node(Part::Agent, &agent.name, &arguments)?;
+            if agent.is_pair {
+                let primary = world.node_ref(&agent.name)?.url();
+                arguments.extend(set(&[
+                    "cluster.name=Backup".to_owned(),
+                    "cluster.join=true".to_owned(),
+                    format!("cluster.members.Primary={primary}"),
+                ]));
+                world.add_node(Part::Agent, &second_director(&agent.name), &arguments)?;
+            }
             for subagent in &agent.subagents {
                 let arguments = ["--token-file".to_owned(), token.clone()];
                 world.add_node(Part::Subagent, subagent, &arguments)?;
@@ -127,16 +139,19 @@ impl World {
     pub fn agent_items(&self) -> Vec<Value> {
         let mut operations = Vec::new();
         for agent in &self.plan.agents {
-            let own = format!("{}-0", agent.name);
+            let mut processes = vec![agent.name.clone()];
+            if agent.is_pair {
+                processes.push(second_director(&agent.name));
+            }
+            let own = |number: usize| format!("{}-{number}", agent.name);
+            let directors: Vec<String> = (0..processes.len()).map(own).collect();
             operations.push(simple(&json!({
-                "TYPE": "AgentRef", "path": agent.name, "directors": [own],
+                "TYPE": "AgentRef", "path": agent.name, "directors": directors,
             })));
-            operations.push(self.subagent_item(
-                &own,
-                &agent.name,
-                &agent.name,
-                agent.is_local_disabled,
-            ));
+            for (id, process) in directors.iter().zip(&processes) {
+                let is_disabled = agent.is_local_disabled;
+                operations.push(self.subagent_item(id, &agent.name, process, is_disabled));
+            }
             for subagent in &agent.subagents {
                 operations.push(self.subagent_item(subagent, &agent.name, subagent, false));
             }
@@ -326,6 +341,27 @@ impl World {
             .env("NO_COLOR", "1")
             .stdin(std::process::Stdio::null())
             .output()
+            .context("mainspring cannot be started")
+    }
+
+    /// A watch for the Directors of an Agent, to be killed by whoever starts it.
+    pub fn watch_agent(&self, agent: &str) -> Result<std::process::Child> {
+        let log = std::fs::File::create(self.dir().join(format!("watch-{agent}.log")))?;
+        let member = |name: &str, node: &str| -> Result<String> {
+            Ok(format!("{name}={}", self.node_ref(node)?.url()))
+        };
+        std::process::Command::new(super::binary::mainspring()?)
+            .args(["watch", "--agent", agent, "--data"])
+            .arg(self.dir().join(format!("watch-{agent}")))
+            .arg("--token-file")
+            .arg(self.dir().join("token"))
+            .args(["--member", &member("Primary", agent)?])
+            .args(["--member", &member("Backup", &second_director(agent))?])
+            .env(wreckage::WORLD_VARIABLE, &self.mark)
+            .stdin(std::process::Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
             .context("mainspring cannot be started")
     }
 

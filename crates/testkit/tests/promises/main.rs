@@ -8,6 +8,7 @@
 )]
 
 mod clusters;
+mod directors;
 mod disk;
 mod leases;
 mod outages;

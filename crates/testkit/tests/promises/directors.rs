@@ -1,0 +1,263 @@
+//! An Agent kept by two Directors, with the Controller as the third vote: either may fail, hang or be handed over.
+
+use crate::{PATIENCE, add, add_for, count, deploy, job, job_at, now};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use testkit::world::{AgentPlan, Api, Plan, World, second_director};
+
+const AGENT: &str = "ALFA";
+
+/// A pair with a Subagent of its own kind.
+fn plan() -> Plan {
+    Plan {
+        agents: vec![AgentPlan {
+            is_pair: true,
+            subagents: vec!["SUB-1".to_owned()],
+            ..AgentPlan::named(AGENT)
+        }],
+        agent_settings: vec![("subagent-lease".to_owned(), "4s".to_owned())],
+        ..Plan::default()
+    }
+}
+
+/// How often the Controller has been told this of the pair.
+fn told(world: &World, kind: &str) -> usize {
+    let events = world.history().all();
+    let of_pair = events
+        .iter()
+        .filter(|seen| seen.key == AGENT && seen.kind == "AgentMirroredEvent");
+    of_pair
+        .filter(|seen| seen.json["keyedEvent"]["TYPE"] == kind)
+        .count()
+}
+
+async fn await_told(world: &World, kind: &str, times: usize) -> Result<()> {
+    let what = format!("{times} × {kind} of the Directors");
+    let is_told = || async { Ok(told(world, kind) >= times) };
+    world.await_that(&what, is_told).await
+}
+
+fn processes() -> [String; 2] {
+    [AGENT.to_owned(), second_director(AGENT)]
+}
+
+/// What a Director says of the pair.
+async fn report(world: &World, process: &str) -> Result<Value> {
+    let api = Api::with_token(&world.node_ref(process)?.url(), &world.node_token()?)?;
+    let answer = tokio::time::timeout(
+        std::time::Duration::from_secs(1),
+        api.client().get_json("/agent/api/cluster"),
+    );
+    Ok(answer.await??)
+}
+
+/// The process of the active Director, and the other one.
+async fn active(world: &World) -> Result<(String, String)> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        for (process, other) in [(0, 1), (1, 0)] {
+            let names = processes();
+            if report(world, &names[process])
+                .await
+                .is_ok_and(|report| report["mayAnswer"] == true)
+            {
+                return Ok((names[process].clone(), names[other].clone()));
+            }
+        }
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            world.lament("an active Director")
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// A job that says that it has begun and ends when the gate is open.
+fn gated(world: &World, gate: &str) -> String {
+    format!(
+        "echo BEGUN; while ! [ -e {}/{gate} ]; do sleep 0.02; done; echo DONE",
+        world.tmp().display()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s1_s31_s129_to_s133_s138_everything_goes_on_when_the_active_director_is_killed()
+-> Result<()> {
+    let mut world = World::start(plan()).await?;
+    await_told(&world, "ClusterCoupled", 1).await?;
+    let (first, second) = active(&world).await?;
+    ensure!(first == AGENT, "the Agent begins at its first Director");
+    let here = if first == AGENT { "ALFA-0" } else { "ALFA-1" };
+    let retried = json!({"TYPE": "Try",
+        "try": {"instructions": [job_at(AGENT, "SUB-1", &format!("test -e {}/fixed", world.tmp().display()))]},
+        "catch": {"instructions": [{"TYPE": "Retry"}]}, "retryDelays": [1]});
+    deploy(
+        &world,
+        "elsewhere",
+        &[job_at(AGENT, "SUB-1", &gated(&world, "gate"))],
+    )
+    .await?;
+    deploy(
+        &world,
+        "own",
+        &[job_at(AGENT, here, &gated(&world, "gate"))],
+    )
+    .await?;
+    deploy(&world, "retried", &[retried]).await?;
+    deploy(&world, "any", &[job(AGENT, "echo RAN")]).await?;
+    add(&world, "ELSEWHERE", "elsewhere").await?;
+    add(&world, "OWN", "own").await?;
+    add(&world, "RETRIED", "retried").await?;
+    add_for(&world, "PLANNED", "any", now() + 3000).await?;
+    world.await_event("PLANNED", "OrderAttached").await?;
+    world.await_stdout("ELSEWHERE", "BEGUN", 1).await?;
+    world.await_stdout("OWN", "BEGUN", 1).await?;
+    world.await_event("RETRIED", "OrderRetrying").await?;
+
+    world.node(&first).kill()?;
+    await_told(&world, "ClusterFailedOver", 1).await?;
+    let (now_active, _) = active(&world).await?;
+    assert_eq!(now_active, second, "S133: the other Director has followed");
+    world.await_event("PLANNED", "OrderFinished").await?;
+    std::fs::write(world.tmp().join("fixed"), "")?;
+    world.await_event("RETRIED", "OrderFinished").await?;
+    world.open_gate("gate")?;
+    world.await_event("ELSEWHERE", "OrderFinished").await?;
+    assert_eq!(
+        count(&world, "ELSEWHERE", "OrderProcessingStarted"),
+        1,
+        "S138: a job elsewhere goes on"
+    );
+    assert_eq!(
+        world.history().stdout_of("ELSEWHERE"),
+        "BEGUN\nDONE\n",
+        "no line is missing"
+    );
+    // What ran at the dead Director is lost, and told as lost, when its lease is over or it is back.
+    world.node(&first).start_ready().await?;
+    world.await_event("OWN", "OrderFinished").await?;
+    assert_eq!(count(&world, "OWN", "OrderProcessingStarted"), 2);
+    await_told(&world, "ClusterCoupled", 2).await?;
+
+    // And back by a command.
+    let switch = json!({"TYPE": "ClusterSwitchOver", "agentPath": AGENT});
+    world.api().accept(&switch).await?;
+    let (again, _) = active(&world).await?;
+    assert_eq!(again, first, "S133: handed over by a command");
+    add(&world, "LAST", "any").await?;
+    world.await_event("LAST", "OrderFinished").await?;
+    let seen = world.api().get("/controller/api/agent").await?;
+    let seen = seen.map_err(|refused| anyhow::anyhow!("{refused}"))?;
+    let cluster = &seen["agents"][0]["cluster"];
+    ensure!(
+        cluster["setting"]["activeId"] == "Primary",
+        "the Controller shows who is active: {seen}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s131_s142_a_director_that_hung_comes_back_as_the_one_that_follows() -> Result<()> {
+    let mut world = World::start(plan()).await?;
+    await_told(&world, "ClusterCoupled", 1).await?;
+    let (first, second) = active(&world).await?;
+    deploy(
+        &world,
+        "elsewhere",
+        &[job_at(AGENT, "SUB-1", &gated(&world, "gate"))],
+    )
+    .await?;
+    deploy(
+        &world,
+        "own",
+        &[job_at(AGENT, "ALFA-0", &gated(&world, "gate"))],
+    )
+    .await?;
+    deploy(&world, "any", &[job_at(AGENT, "SUB-1", "echo RAN")]).await?;
+    add(&world, "ELSEWHERE", "elsewhere").await?;
+    add(&world, "OWN", "own").await?;
+    world.await_stdout("ELSEWHERE", "BEGUN", 1).await?;
+    world.await_stdout("OWN", "BEGUN", 1).await?;
+    world.node(&first).stop()?;
+    await_told(&world, "ClusterFailedOver", 1).await?;
+    add(&world, "DURING", "any").await?;
+    world.await_event("DURING", "OrderFinished").await?;
+    // Its jobs are ended by its guard when their lease is over, so that they can be repeated.
+    world.await_nth("OWN", "OrderProcessed", 1).await?;
+    world.node(&first).cont()?;
+    await_told(&world, "ClusterCoupled", 2).await?;
+    let (now_active, _) = active(&world).await?;
+    assert_eq!(now_active, second, "S131: who was followed follows");
+    world.open_gate("gate")?;
+    for order in ["ELSEWHERE", "OWN"] {
+        world.await_event(order, "OrderFinished").await?;
+    }
+    assert_eq!(count(&world, "ELSEWHERE", "OrderProcessingStarted"), 1);
+    let output = world.history().stdout_of("OWN");
+    ensure!(
+        output.matches("DONE").count() == 1,
+        "S142: the first run was ended before the second began: {output}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s138_a_director_that_is_shut_down_hands_over_first() -> Result<()> {
+    let mut world = World::start(plan()).await?;
+    await_told(&world, "ClusterCoupled", 1).await?;
+    let (first, second) = active(&world).await?;
+    deploy(
+        &world,
+        "own",
+        &[job_at(
+            AGENT,
+            "ALFA-0",
+            "echo BEGUN; trap 'echo ENDING; exit 3' TERM; while :; do sleep 0.02; done",
+        )],
+    )
+    .await?;
+    add(&world, "OWN", "own").await?;
+    world.await_stdout("OWN", "BEGUN", 1).await?;
+    let status = world.node(&first).terminate().await?;
+    ensure!(status.success(), "it ends in order: {status}");
+    assert_eq!(told(&world, "ClusterSwitchedOver"), 1);
+    let (now_active, _) = active(&world).await?;
+    assert_eq!(now_active, second);
+    let processed = world.await_event("OWN", "OrderProcessed").await?;
+    ensure!(
+        world.history().stdout_of("OWN").contains("ENDING"),
+        "the last words of its job have arrived: {processed}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directors_follow_each_other_while_the_controller_is_away_if_a_watch_is_there() -> Result<()>
+{
+    let mut world = World::start(plan()).await?;
+    await_told(&world, "ClusterCoupled", 1).await?;
+    deploy(&world, "any", &[job_at(AGENT, "SUB-1", "echo RAN")]).await?;
+    let mut watch = world.watch_agent(AGENT)?;
+    let (first, second) = active(&world).await?;
+    add_for(&world, "PLANNED", "any", now() + 6000).await?;
+    world.await_event("PLANNED", "OrderAttached").await?;
+    world.controller().kill()?;
+    let has_other_watch = || async {
+        let report = report(&world, &first).await?;
+        let others = report["others"].as_array().context("there are others")?;
+        Ok(others.iter().any(|other| {
+            other["id"] == "watch" && other["isConnected"] == true && other["hasVote"] == true
+        }))
+    };
+    world
+        .await_that("the vote of the other watch", has_other_watch)
+        .await?;
+    world.node(&first).kill()?;
+    let (now_active, _) = active(&world).await?;
+    assert_eq!(now_active, second, "without any Controller");
+    world.controller().start_ready().await?;
+    world.await_event("PLANNED", "OrderFinished").await?;
+    watch.kill()?;
+    watch.wait()?;
+    Ok(())
+}
