@@ -1,7 +1,7 @@
 //! A Subagent in miniature that is to be killed: starts the scripts given as arguments in the work directory given first,
 //! and waits for ever. For the tests of what its successor finds.
 
-use process::{Launch, OutputSettings, Settings, Ward};
+use process::{Environment, Launch, OutputSettings, Settings, Ward};
 use std::path::Path;
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let launch = Launch {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
-            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            env: Environment::Only(vec![("PATH".into(), "/usr/bin:/bin".into())]),
             dir: "/".into(),
             tag: format!("job {index}"),
         };

@@ -2,7 +2,7 @@
 //! `spawn_rate [program] [jobs] [slots]…`; rounds of the two alternate, because machines are noisy.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
-use process::{AfterEnd, CgroupUse, Launch, OutputSettings, Settings, Ward};
+use process::{AfterEnd, CgroupUse, Environment, Launch, OutputSettings, Settings, Ward};
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -69,7 +69,7 @@ async fn flood_of_job(ward: &Ward) -> Result<f64, Box<dyn std::error::Error>> {
     let launch = Launch {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), FLOOD.into()],
-        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        env: Environment::Only(vec![("PATH".into(), "/usr/bin:/bin".into())]),
         dir: "/".into(),
         tag: "flood".to_owned(),
     };
@@ -140,7 +140,7 @@ async fn warded(ward: &Ward, program: &str, rounds: u32, slots: u32) -> Result<(
                     let launch = Launch {
                         program: program.clone().into(),
                         args: vec![],
-                        env: vec![],
+                        env: Environment::Only(vec![]),
                         dir: "/".into(),
                         tag: "rate".to_owned(),
                     };

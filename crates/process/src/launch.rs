@@ -1,5 +1,5 @@
 //! What is to be started, and why it could not be.
-//! Always: the program is absolute and the environment complete, so that the start takes the kernel's short way
+//! Always: the program is absolute and not looked for in a PATH, so that the start takes the kernel's short way
 //! (`posix_spawn`), which does not get slower with the memory of this process.
 //! Never: code between fork and exec, another user or group; that would cost the short way.
 
@@ -18,12 +18,21 @@ pub struct Launch {
     pub program: PathBuf,
     /// The arguments without the program's own name.
     pub args: Vec<OsString>,
-    /// The complete environment; only the job's mark is added to it.
-    pub env: Vec<(OsString, OsString)>,
+    /// The environment; only the job's mark is added to it.
+    pub env: Environment,
     /// The working directory.
     pub dir: PathBuf,
     /// Shown in the ledger: which attempt this is.
     pub tag: String,
+}
+
+/// The environment of a process that is to be started.
+#[derive(Clone, Debug)]
+pub enum Environment {
+    /// These variables and no other.
+    Only(Vec<(OsString, OsString)>),
+    /// Those of this process with changes: a value sets a variable, none removes it. With many variables this is the cheaper way.
+    Inherited(Vec<(OsString, Option<OsString>)>),
 }
 
 /// Why a process could not be started. Its text tells the job's author what to change.
@@ -146,10 +155,22 @@ pub enum StartError {
 /// Starts the process with both outputs on pipes and `null` as its input.
 pub(crate) fn spawn(launch: &Launch, mark: &str, null: &File) -> io::Result<Child> {
     let mut command = Command::new(&launch.program);
+    match &launch.env {
+        Environment::Only(variables) => {
+            command.env_clear();
+            command.envs(variables.iter().map(|(name, value)| (name, value)));
+        }
+        Environment::Inherited(changes) => {
+            for (name, value) in changes {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+        }
+    }
     command
         .args(&launch.args)
-        .env_clear()
-        .envs(launch.env.iter().map(|(name, value)| (name, value)))
         .env(crate::MARK_VARIABLE, mark)
         .current_dir(&launch.dir)
         .stdin(null.try_clone()?)

@@ -26,7 +26,7 @@ mod ward;
 
 pub use crate::ending::{Cause, Effect, Ending, Input};
 pub use crate::guard::{Guard, GuardProgram, guard, steady_time};
-pub use crate::launch::{Launch, StartError};
+pub use crate::launch::{Environment, Launch, StartError};
 pub use crate::leftovers::{Leftover, Leftovers, end_leftovers, find_leftovers};
 pub use crate::output::{OutputSettings, Stream};
 pub use crate::return_values::{BadReturnValues, MAX_RETURN_VALUES_BYTES, parse_return_values};

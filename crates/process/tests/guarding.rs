@@ -5,8 +5,8 @@
 )]
 
 use process::{
-    CgroupUse, Event, ExitStatus, Launch, OutputSettings, Running, Settings, Ward, guard,
-    steady_time,
+    CgroupUse, Environment, Event, ExitStatus, Launch, OutputSettings, Running, Settings, Ward,
+    guard, steady_time,
 };
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -27,7 +27,7 @@ async fn sleeper(ward: &Ward) -> Running {
     let launch = Launch {
         program: "/bin/sleep".into(),
         args: vec!["600".into()],
-        env: Vec::new(),
+        env: Environment::Only(Vec::new()),
         dir: "/".into(),
         tag: "A#1".to_owned(),
     };

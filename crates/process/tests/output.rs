@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod yard;
 
-use process::{Event, OutputSettings, Settings, Stream};
+use process::{Environment, Event, OutputSettings, Settings, Stream};
 use std::time::{Duration, Instant};
 use yard::{PATIENCE, Yard, finish};
 
@@ -13,7 +13,7 @@ async fn a_script_runs_with_its_environment_in_its_directory_and_without_input()
     let yard = Yard::open(Settings::default());
     let script = "#!/bin/sh\necho \"$GREETING from $(pwd)\"; read line || echo no input; echo oops >&2; exit 7";
     let mut launch = yard.launch(script);
-    launch.env.push(("GREETING".into(), "hello".into()));
+    launch.env = Environment::Only(vec![("GREETING".into(), "hello".into())]);
     let run = finish(
         yard.ward
             .start(launch, OutputSettings::default())
@@ -42,6 +42,37 @@ async fn a_script_without_a_shebang_runs_in_the_shell_and_the_environment_is_com
         run.stdout, "MAINSPRING_JOB_MARK PATH PWD ",
         "nothing of ours leaks into the job"
     );
+}
+
+#[tokio::test]
+async fn an_inherited_environment_is_ours_with_the_changes() {
+    let yard = Yard::open(Settings::default());
+    let own: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect();
+    assert!(own.iter().any(|name| name == "PATH" || name == "HOME"));
+    let mut launch = yard.launch("env | cut -d= -f1");
+    let removed = own[0].clone();
+    launch.env = Environment::Inherited(vec![
+        (removed.clone().into(), None),
+        ("GREETING".into(), Some("hello".into())),
+    ]);
+    let run = finish(
+        yard.ward
+            .start(launch, OutputSettings::default())
+            .await
+            .expect("it starts"),
+    )
+    .await;
+    let names: Vec<&str> = run.stdout.lines().collect();
+    assert!(!names.contains(&removed.as_str()), "{names:?}");
+    for name in own[1..]
+        .iter()
+        .map(String::as_str)
+        .chain(["GREETING", "MAINSPRING_JOB_MARK"])
+    {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 
 use crate::service::Inner;
 use model::{Attempt, Order, Outcome, Problem, SubagentEvent, Timestamp};
-use process::{Cause, Ending, Event, ExitStatus, Input, Launch, OutputSettings, Running, Stream};
+use process::{
+    Cause, Ending, Environment, Event, ExitStatus, Input, Launch, OutputSettings, Running, Stream,
+};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,30 +181,26 @@ fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepar
         write_private(path, content)
             .map_err(|error| format!("the file {} cannot be written: {error}", path.display()))?;
     }
-    let mut env = subagent.env.clone();
-    for (name, value) in &plan.env {
-        match value {
-            Some(value) => env.insert(name.clone(), value.clone()),
-            None => env.remove(name),
-        };
-    }
+    let set = |name: &str, value: String| (OsString::from(name), Some(OsString::from(value)));
+    let mut env: Vec<_> = subagent
+        .hidden
+        .iter()
+        .map(|name| (name.clone(), None))
+        .collect();
+    let planned = plan.env.iter();
+    env.extend(planned.map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
     for name in plan.return_values_variables {
-        env.insert(
-            (*name).to_owned(),
-            values.path().to_string_lossy().into_owned(),
-        );
+        env.push(set(name, values.path().to_string_lossy().into_owned()));
     }
     // Which start of which order this is: what a job writes down elsewhere can be matched with the order's history.
-    env.insert("MAINSPRING_ATTEMPT".to_owned(), attempt.to_string());
+    let tag = attempt.to_string();
+    env.push(set("MAINSPRING_ATTEMPT", tag.clone()));
     let launch = Launch {
         program: program.path,
         args: program.args,
-        env: env
-            .into_iter()
-            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
-            .collect(),
+        env: Environment::Inherited(env),
         dir: subagent.working_directory.clone(),
-        tag: attempt.to_string(),
+        tag,
     };
     Ok((launch, values, files))
 }

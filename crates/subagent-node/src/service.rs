@@ -12,6 +12,7 @@ use model::{
 };
 use process::{Guard, Leftovers, ScriptFiles, ValuesFiles, Ward};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,10 @@ pub(crate) struct Inner {
     pub(crate) temp_dir: PathBuf,
     pub(crate) programs: Programs,
     pub(crate) working_directory: PathBuf,
+    /// What jobs inherit, as expressions see it.
     pub(crate) env: BTreeMap<String, String>,
+    /// Variables that are no text. Jobs do not inherit them: expressions could not see them.
+    pub(crate) hidden: Vec<OsString>,
     pub(crate) settings: JobSettings,
     controls: Mutex<BTreeMap<Attempt, watch::Sender<Option<Control>>>>,
     /// The number of the newest event, so that readers wait without polling.
@@ -120,10 +124,15 @@ impl Subagent {
         );
         let search =
             std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        // Variables that are no text are not inherited: expressions could not see them.
-        let env = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let mut env = BTreeMap::new();
+        let mut hidden = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => drop(env.insert(name, value)),
+                (Ok(name), Err(_)) => hidden.push(name.into()),
+                (Err(name), _) => hidden.push(name),
+            }
+        }
         let guard = settings
             .guard
             .clone()
@@ -143,6 +152,7 @@ impl Subagent {
             },
             working_directory,
             env,
+            hidden,
             settings,
             controls: Mutex::default(),
             reported: watch::Sender::new(EventId::BEFORE_FIRST),

@@ -1,8 +1,8 @@
 //! What the tests with real processes share: a ward in a temporary directory, scripts, and looks into `/proc`.
 
 use process::{
-    Event, ExitStatus, Launch, OutputSettings, Running, ScriptFiles, Settings, StartError, Stream,
-    Ward,
+    Environment, Event, ExitStatus, Launch, OutputSettings, Running, ScriptFiles, Settings,
+    StartError, Stream, Ward,
 };
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ impl Yard {
         Launch {
             program: command.program,
             args: command.args,
-            env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+            env: Environment::Only(vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]),
             dir: self.dir.path().to_owned(),
             tag: "test".to_owned(),
         }
