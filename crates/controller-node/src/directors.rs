@@ -186,5 +186,5 @@ pub(crate) async fn another_leads(mut leader: watch::Receiver<Option<u64>>) {
         }
         first = first.or(now);
     }
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }
