@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::ClusterState;
 use serde_json::json;
 
 use crate::arguments::Access;
@@ -94,7 +95,7 @@ fn draw_agents(agents: &[AgentSeen], paint: Paint) -> String {
         table.row([
             Cell::toned(Tone::Strong, agent.agent_path.as_str()),
             state_cell(&agent.coupling_state, agent.problem.is_some()),
-            String::new().into(),
+            directors(&agent.cluster),
             host.into(),
             orders(agent).into(),
             agent
@@ -127,6 +128,19 @@ fn draw_agents(agents: &[AgentSeen], paint: Paint) -> String {
         }
     }
     table.draw(paint)
+}
+
+/// `Primary active, coupled`; nothing of a Director that is alone.
+fn directors(cluster: &ClusterState) -> Cell {
+    let Some(setting) = cluster.setting() else {
+        return String::new().into();
+    };
+    let (tone, stands) = if matches!(cluster, ClusterState::Coupled { .. }) {
+        (Tone::Good, "coupled")
+    } else {
+        (Tone::Waiting, "the other Director lacks events or is away")
+    };
+    Cell::toned(tone, format!("{} active, {stands}", setting.active_id))
 }
 
 fn state_cell(coupling_state: &str, has_problem: bool) -> Cell {

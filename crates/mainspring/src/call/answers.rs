@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{ItemBody, ItemKey, Order, PlatformInfo, SignedText, Timestamp, Workflow, WorkflowId};
+use model::{
+    ClusterState, ItemBody, ItemKey, Order, PlatformInfo, SignedText, Timestamp, Workflow,
+    WorkflowId,
+};
 use net::ClientError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +72,9 @@ pub(crate) struct AgentSeen {
     pub(crate) agent_path: String,
     #[serde(default)]
     pub(crate) coupling_state: String,
+    /// How its Directors stand to each other.
+    #[serde(default)]
+    pub(crate) cluster: ClusterState,
     #[serde(default)]
     pub(crate) problem: Option<model::Problem>,
     #[serde(default)]
