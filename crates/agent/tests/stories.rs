@@ -8,6 +8,8 @@
 
 #[path = "stories/clusters.rs"]
 mod clusters;
+#[path = "stories/pairs.rs"]
+mod pairs;
 #[path = "stories/resets.rs"]
 mod resets;
 

@@ -743,3 +743,31 @@ fn the_end_of_a_job_whose_director_was_lost_says_so_and_may_be_repeated() {
             .contains("ProcessKilledDueToLostDirector")
     );
 }
+
+#[test]
+fn s131_a_director_of_an_older_epoch_is_not_obeyed() {
+    let mut world = subagent();
+    let couple = |world: &mut World, epoch: u64| {
+        let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+            panic!("it belongs to somebody else");
+        };
+        let command = SubagentCommand::CoupleDirector {
+            subagent_id: "S".into(),
+            subagent_run_id: world.state.run_id().clone(),
+            event_id: world.state.report().torn(),
+            coupling,
+            lease: None,
+            epoch,
+        };
+        let coupled = world.state.command(0, command, &mut world.effects);
+        world.coupling = world.state.coupling();
+        coupled
+    };
+    couple(&mut world, 5).unwrap();
+    world.start(1).unwrap();
+    let refused = couple(&mut world, 4).unwrap_err();
+    assert!(refused.is("DirectorEpochIsOld"), "{refused}");
+    world.start(2).unwrap();
+    assert_eq!(starts(&world.effects), 2, "the newer one is not disturbed");
+    couple(&mut world, 6).unwrap();
+}
