@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::leadership::{HandOver, Leadership};
 use crate::link::{LinkEnd, speak};
 use crate::log::Log;
-use crate::member::Hello;
+use crate::member::{Hello, Part};
 use crate::peers::PeerStatus;
 use crate::raft::Types;
 use crate::rules::{self, Claim};
@@ -73,9 +73,7 @@ impl Log {
                 let _stopped = raft.trigger().reset_backoff([member]).await;
             });
         };
-        let mut me = shared.peers.me().clone();
-        let (voters, learners) = self.members();
-        me.members = voters.into_iter().chain(learners).collect();
+        let me = self.introduction();
         let mut closed = shared.closed.subscribe();
         let speaking = speak(io, &me, Arc::clone(&shared.responder), opened);
         let (other, end) = tokio::select! {
@@ -90,6 +88,37 @@ impl Log {
             self.hint(other.member);
         }
         end
+    }
+
+    /// Who this member is and who belongs to its log by now.
+    fn introduction(&self) -> Hello {
+        let (voters, learners) = self.members();
+        Hello {
+            members: voters.into_iter().chain(learners).collect(),
+            ..self.me().clone()
+        }
+    }
+
+    /// Whether this member has belonged to the cluster and another one says that it does no more. It has no vote that counts then.
+    pub fn was_removed(&self) -> bool {
+        let (voters, learners) = self.members();
+        let has_belonged = !voters.is_empty() || !learners.is_empty();
+        let me = self.me().member;
+        let is_without_me = |peer: &PeerStatus| {
+            let members = &peer.hello.members;
+            peer.is_connected
+                && peer.hello.part == Part::Data
+                && !members.is_empty()
+                && !members.contains(&me)
+        };
+        has_belonged
+            && self.leadership().borrow().role != Role::Active
+            && self.peers().iter().any(is_without_me)
+    }
+
+    /// The newest entry of the log on this member's disk: what the others have confirmed is counted up to it.
+    pub fn newest_entry(&self) -> Option<u64> {
+        self.shared().raft.metrics().borrow_watched().last_log_index
     }
 
     /// A broken connection to the active member is a strong sign: this one asks to follow it as soon as that is allowed.
@@ -171,6 +200,7 @@ impl Log {
     pub async fn let_learn(&self, member: u64) -> Result<(), MembershipError> {
         let raft = &self.shared().raft;
         raft.add_learner(member, EmptyNode {}, false).await?;
+        self.shared().peers.tell_all(&self.introduction());
         Ok(())
     }
 
@@ -183,6 +213,8 @@ impl Log {
                 self.shared().peers.forget(peer.hello.member);
             }
         }
+        // Who belongs to it no more learns so by this: the log does not reach him any more.
+        self.shared().peers.tell_all(&self.introduction());
         Ok(())
     }
 

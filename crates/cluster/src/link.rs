@@ -68,6 +68,8 @@ enum Frame {
 pub(crate) trait Answering: Send + Sync + 'static {
     /// Takes the other side in, or says why not.
     fn hello(&self, hello: &Hello) -> Result<(), String>;
+    /// The other side, which was taken in before, tells it anew: its log has other members now.
+    fn renewed(&self, hello: &Hello);
     fn answer(self: Arc<Self>, from: u64, ask: Ask) -> impl Future<Output = Answer> + Send;
 }
 
@@ -98,6 +100,11 @@ impl Link {
             self.waiting().remove(&number);
         }
         answered
+    }
+
+    /// Tells anew who speaks. Nothing is lost when the connection is full or breaks: the next one begins with it.
+    pub(crate) fn tell(&self, me: &Hello) {
+        let _not_now = self.frames.try_send(frame_of(&Frame::Hello(me.clone())));
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
@@ -167,6 +174,7 @@ pub(crate) async fn speak<A: Answering>(
         other = Some(hello);
         loop {
             match read_frame(&mut reading).await? {
+                Frame::Hello(hello) if hello.member == from => answering.renewed(&hello),
                 Frame::Hello(_) => {}
                 Frame::Answer(number, answer) => {
                     let waiting = link.waiting().remove(&number);

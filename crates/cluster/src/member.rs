@@ -40,6 +40,8 @@ pub struct Hello {
     pub timing: Timing,
     /// Who belongs to the cluster as its log has it; nobody while it waits to be taken in.
     pub members: Vec<u64>,
+    /// Where it is reached, if it says so.
+    pub url: Option<String>,
 }
 
 impl Hello {

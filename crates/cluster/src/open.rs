@@ -25,7 +25,7 @@ pub enum OpenError {
     Journal(#[from] journal::OpenError),
     /// The members named in the log do not include this one.
     #[error(
-        "the log in {dir} is of a cluster with the members {members:?}, but this is member {node_id}"
+        "the log in {dir} is of a cluster with the members {members:?}, but this is member {node_id}: either it was removed, or the directory is a copy; give it an empty directory to let it join (again)"
     )]
     NotAMember {
         /// The directory.
@@ -101,6 +101,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         part: options.part,
         timing: options.timing,
         members: Vec::new(),
+        url: options.url.clone(),
     };
     check_membership(&newest, number, &options)?;
     let is_alone =
@@ -119,12 +120,8 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         applied
     };
     let machine = StateMachine::new(Arc::clone(&journal), options.part, applied);
-    let peers = Arc::new(Peers::new(
-        me.clone(),
-        options.timing.hold,
-        journal.bounds().1,
-    ));
-    let responder = Arc::new(Responder::new(me, options.dir.clone()));
+    let peers = Arc::new(Peers::new(me, options.timing.hold, journal.bounds().1));
+    let responder = Arc::new(Responder::new(Arc::clone(&peers), options.dir.clone()));
     let raft = start(&options, number, !is_alone, &journal, &machine, &peers).await?;
     responder.serve(raft.clone());
     if !is_alone && rules::may_lead(options.part) {

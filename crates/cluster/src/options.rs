@@ -15,6 +15,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// What people call this member.
     pub name: String,
+    /// Where it is reached: told to the other members, and by them to whoever looks for the active one.
+    pub url: Option<String>,
     /// What it keeps.
     pub part: Part,
     /// An empty directory begins no log of its own but waits for the active member of a cluster.
@@ -41,6 +43,7 @@ impl Options {
         Self {
             dir: dir.into(),
             name: "Primary".to_owned(),
+            url: None,
             part: Part::Data,
             joins: false,
             timing: Timing::default(),

@@ -5,6 +5,7 @@
 //! nobody could lead (see `docs/failure-model.md`).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(crate) struct Peers {
     me: Hello,
     hold: Duration,
     known: Mutex<BTreeMap<u64, Peer>>,
+    /// The term in which this member has led last.
+    term: AtomicU64,
     /// Rises with each change that somebody may wait for.
     changed: watch::Sender<u64>,
     /// Index after the last entry on this member's own disk.
@@ -68,9 +71,22 @@ impl Peers {
             me,
             hold,
             known: Mutex::default(),
+            term: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             on_disk: watch::Sender::new(on_disk),
         }
+    }
+
+    /// This member leads in `term`. What it knew of the others as the leader of an earlier one counts no more.
+    pub(crate) fn leads(&self, term: u64) {
+        if self.term.fetch_max(term, Ordering::AcqRel) >= term {
+            return;
+        }
+        for peer in self.known().values_mut() {
+            peer.acknowledged = None;
+            peer.is_lost = true;
+        }
+        self.tell();
     }
 
     /// The entries before this index are on the own disk.
@@ -116,6 +132,21 @@ impl Peers {
         known.insert(hello.member, peer);
         drop(known);
         self.tell();
+    }
+
+    /// It has told anew who it is.
+    pub(crate) fn renewed(&self, hello: &Hello) {
+        if let Some(peer) = self.known().get_mut(&hello.member) {
+            peer.hello.clone_from(hello);
+        }
+        self.tell();
+    }
+
+    /// All who are connected are told anew who this member is.
+    pub(crate) fn tell_all(&self, me: &Hello) {
+        for link in self.known().values().filter_map(|peer| peer.link.as_ref()) {
+            link.tell(me);
+        }
     }
 
     /// The connection is gone, unless a newer one has taken its place.

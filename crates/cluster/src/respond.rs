@@ -12,11 +12,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::link::{Answer, Answering, Ask};
 use crate::member::Hello;
+use crate::peers::Peers;
 use crate::raft::{Raft, SnapshotBody, Types};
 use crate::rules::{self, Ballot, Disagreement, Voting};
 
 pub(crate) struct Responder {
     me: Hello,
+    peers: Arc<Peers>,
     dir: PathBuf,
     raft: OnceLock<Raft>,
     opened_at: Instant,
@@ -31,13 +33,15 @@ struct Heard {
 }
 
 impl Responder {
-    pub(crate) fn new(me: Hello, dir: PathBuf) -> Self {
+    pub(crate) fn new(peers: Arc<Peers>, dir: PathBuf) -> Self {
+        let me = peers.me().clone();
         let heard = Heard {
             at: None,
             patience: rules::patience(&me.timing),
         };
         Self {
             me,
+            peers,
             dir,
             raft: OnceLock::new(),
             opened_at: Instant::now(),
@@ -112,6 +116,10 @@ impl Answering for Responder {
         let mut heard = self.heard();
         heard.patience = rules::patience_with(heard.patience, hello);
         Ok(())
+    }
+
+    fn renewed(&self, hello: &Hello) {
+        self.peers.renewed(hello);
     }
 
     async fn answer(self: Arc<Self>, from: u64, ask: Ask) -> Answer {

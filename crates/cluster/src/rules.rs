@@ -165,17 +165,15 @@ pub enum Disagreement {
     },
     /// The right to answer depends on equal times.
     #[error(
-        "{other} has heartbeat {:?} and silence {:?}, but {me} has {:?} and {:?}: with unequal times an active member could answer while another one has followed it; give both the same settings cluster.heartbeat and cluster.silence", theirs.heartbeat, theirs.silence_min, mine.heartbeat, mine.silence_min
+        "{other} has heartbeat {:?} and silence {:?}, but {me} has {:?} and {:?}: with unequal times an active member could answer while another one has followed it; give both the same settings cluster.heartbeat and cluster.silence", times.0.heartbeat, times.0.silence_min, times.1.heartbeat, times.1.silence_min
     )]
     OtherTiming {
         /// Who hears.
         me: String,
         /// Who wants to speak.
         other: String,
-        /// Its times.
-        theirs: Timing,
-        /// The times here.
-        mine: Timing,
+        /// Its times, and those here.
+        times: Box<(Timing, Timing)>,
     },
     /// It only wants to know who is here.
     #[error("{other} has asked who is here; it has no log yet")]
@@ -206,8 +204,7 @@ pub fn agree(me: &Hello, other: &Hello) -> Result<(), Disagreement> {
         return Err(Disagreement::OtherTiming {
             me,
             other,
-            theirs,
-            mine,
+            times: Box::new((theirs, mine)),
         });
     }
     Ok(())
@@ -248,6 +245,7 @@ mod tests {
             part,
             timing: Timing::default(),
             members: Vec::new(),
+            url: None,
         }
     }
 

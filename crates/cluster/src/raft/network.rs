@@ -113,6 +113,7 @@ impl RaftNetworkV2<Types> for Target {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let peers = Arc::clone(&self.network.peers);
+        peers.leads(request.vote.leader_id.term);
         let last = request
             .entries
             .last()
