@@ -80,6 +80,33 @@ fn gated(world: &World, gate: &str) -> String {
     )
 }
 
+/// What an Agent's log on the disk of this process says, up to its end.
+fn log_of(world: &World, process: &str) -> Result<Vec<String>> {
+    let dir = world.node_ref(process)?.data.join("state");
+    let output = world.command_line(&["journal", "cat", &dir.display().to_string()])?;
+    ensure!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// What the standby has is what the active one has: nothing more, nothing else.
+async fn s132_both_logs_are_the_same(world: &World, one: &str, other: &str) -> Result<()> {
+    let mut last = (Vec::new(), Vec::new());
+    for _ in 0..200 {
+        last = (log_of(world, one)?, log_of(world, other)?);
+        if last.0 == last.1 && !last.0.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let differs = last.0.iter().zip(&last.1).find(|(one, other)| one != other);
+    anyhow::bail!(
+        "S132: {} and {} lines, first difference {differs:?}",
+        last.0.len(),
+        last.1.len()
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s1_s31_s129_to_s133_s138_everything_goes_on_when_the_active_director_is_killed()
 -> Result<()> {
@@ -138,6 +165,7 @@ async fn s1_s31_s129_to_s133_s138_everything_goes_on_when_the_active_director_is
     world.await_event("OWN", "OrderFinished").await?;
     assert_eq!(count(&world, "OWN", "OrderProcessingStarted"), 2);
     await_told(&world, "ClusterCoupled", 2).await?;
+    s132_both_logs_are_the_same(&world, &first, &second).await?;
 
     // And back by a command.
     let switch = json!({"TYPE": "ClusterSwitchOver", "agentPath": AGENT});

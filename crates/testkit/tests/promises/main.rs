@@ -18,6 +18,7 @@ mod reset;
 mod schedule;
 mod sockets;
 mod subagents;
+mod votes;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
