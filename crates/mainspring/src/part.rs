@@ -91,6 +91,8 @@ where
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    // The runtime's threads start the jobs; this one has nothing to do with them.
+    subagent_node::spare_from_child_signals();
     let exit = runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;

@@ -53,7 +53,10 @@ impl Guard {
         std::thread::Builder::new()
             .name("guarded".to_owned())
             .stack_size(128 * 1024)
-            .spawn(move || talk(&program, &work_dir, first, &said))?;
+            .spawn(move || {
+                crate::spare_from_child_signals();
+                talk(&program, &work_dir, first, &said);
+            })?;
         Ok(Guard { sayings })
     }
 

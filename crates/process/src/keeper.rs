@@ -68,6 +68,7 @@ impl Keeper {
             .name("process-keeper".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || {
+                crate::spare_from_child_signals();
                 keep(&theirs, &ledger);
                 // Now that the groups in it are gone its directory can be removed, too.
                 drop(cgroups);

@@ -154,6 +154,10 @@ pub enum StartError {
 
 /// Starts the process with both outputs on pipes and `null` as its input.
 pub(crate) fn spawn(launch: &Launch, mark: &str, null: &File) -> io::Result<Child> {
+    debug_assert!(
+        !crate::signals::is_spared(),
+        "the job would not hear of its children"
+    );
     let mut command = Command::new(&launch.program);
     match &launch.env {
         Environment::Only(variables) => {
