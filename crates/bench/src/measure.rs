@@ -1,6 +1,7 @@
 //! The measurements, each for one or several metrics of one run.
 
 mod burst;
+mod calls;
 mod chain;
 mod journal_writer;
 mod on_time;
@@ -27,6 +28,12 @@ pub(crate) const ALL: &[Measurement] = &[
         metrics: &["P1", "P2", "P7"],
         summary: "no-op shell jobs at 8 slots: rate, CPU and flushes per job",
         run: throughput::run,
+    },
+    Measurement {
+        name: "calls",
+        metrics: &[],
+        summary: "system calls per job, counted by the kernel",
+        run: calls::run,
     },
     Measurement {
         name: "chain",

@@ -117,6 +117,23 @@ pub(crate) fn wake_ups(pid: u32) -> Result<BTreeMap<String, u64>> {
     Ok(counts)
 }
 
+/// The guard that a Subagent or an Agent has started beside its jobs.
+pub(crate) fn guard_of(pid: u32) -> Result<Option<u32>> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(children) = fs::read_to_string(task?.path().join("children")) else {
+            continue;
+        };
+        for child in children.split_whitespace() {
+            // A job may have ended meanwhile.
+            let command = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            if command.split(|byte| *byte == 0).nth(1) == Some(b"guard") {
+                return Ok(Some(child.parse()?));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// How often all of them have been woken between two looks; a thread that has ended in between is left out.
 pub(crate) fn wake_ups_between(
     before: &BTreeMap<String, u64>,

@@ -162,11 +162,7 @@ pub(super) struct Ran {
 /// Adds so many orders and waits until all have finished.
 pub(super) fn through(stack: &mut Stack, workflow: &str, prefix: &str, jobs: usize) -> Result<Ran> {
     let cpu_of = |stack: &Stack| -> Result<Vec<Cpu>> {
-        stack
-            .parts()
-            .iter()
-            .map(|part| Cpu::of(part.pid()?))
-            .collect()
+        stack.parts().iter().map(|part| part.cpu()).collect()
     };
     let finished = stack.follower.count("OrderFinished");
     let (flushes, cpu) = (stack.flushes()?, cpu_of(stack)?);

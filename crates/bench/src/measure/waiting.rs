@@ -1,4 +1,6 @@
 //! P9, P11, P12: many orders that wait for a far day, handed over to the Agent: memory, cost when idle, start after SIGKILL.
+//!
+//! Always: an Agent and a Subagent count with their guards.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use crate::arguments::Extent;
 use crate::figure::Bound::{AtLeast, AtMost};
 use crate::figure::{Figure, number};
 use crate::floor::{Reading, read_lines};
-use crate::procfs::{Cpu, proportional_set_size, wake_ups, wake_ups_between};
+use crate::procfs::{Cpu, wake_ups_between};
 use crate::stack::{Placement, Stack, order, order_at};
 
 use super::on_time::now_millis;
@@ -64,7 +66,7 @@ fn sizes(stack: &Stack) -> Result<Vec<(&'static str, u64)>> {
     stack
         .parts()
         .iter()
-        .map(|part| Ok((part.name, proportional_set_size(part.pid()?)?)))
+        .map(|part| Ok((part.name, part.memory()?)))
         .collect()
 }
 
@@ -78,7 +80,7 @@ fn idle_memory(stack: &Stack, extent: &Extent) -> Result<Vec<Figure>> {
         };
         Figure::bound(
             "P11",
-            &format!("idle, {name}"),
+            &format!("idle, {}", with_guard(name)),
             mib(bytes),
             "MiB",
             AtMost(goal),
@@ -88,15 +90,21 @@ fn idle_memory(stack: &Stack, extent: &Extent) -> Result<Vec<Figure>> {
     Ok(sizes(stack)?.into_iter().map(figure).collect())
 }
 
+/// Whose jobs have a guard: what it takes belongs to them.
+fn with_guard(name: &str) -> String {
+    if name == "controller" {
+        name.to_owned()
+    } else {
+        format!("{name} with its guard")
+    }
+}
+
 /// What the kernel has counted for each part so far.
 struct Look(Vec<(Cpu, BTreeMap<String, u64>)>);
 
 fn look(stack: &Stack) -> Result<Look> {
     let parts = stack.parts();
-    let look = parts.iter().map(|part| {
-        let pid = part.pid()?;
-        Ok((Cpu::of(pid)?, wake_ups(pid)?))
-    });
+    let look = parts.iter().map(|part| Ok((part.cpu()?, part.wake_ups()?)));
     Ok(Look(look.collect::<Result<_>>()?))
 }
 
@@ -122,7 +130,10 @@ fn idle_cost(stack: &mut Stack, timers: usize, extent: &Extent) -> Result<Vec<Fi
         let cpu = (*cpu - *cpu_before).all().as_secs_f64() / seconds * 100.0;
         cpu_sum += cpu;
         told.push(format!("{} {}", part.name, number(cpu, "%")));
-        let what = format!("wake-ups per second, {}, {timers} timers", part.name);
+        let what = format!(
+            "wake-ups per second, {}, {timers} timers",
+            with_guard(part.name)
+        );
         let per_second = count(wake_ups_between(wakes_before, wakes)) / seconds;
         let figure = Figure::bound("P12", &what, per_second, "/s", AtMost(2.0), AtMost(4.0));
         figures.push(figure);

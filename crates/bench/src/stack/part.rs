@@ -1,5 +1,6 @@
 //! One process of the stack.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::http::Connection;
+use crate::procfs::{Cpu, guard_of, proportional_set_size, wake_ups};
 
 /// A process that can be started again with the same directory and port.
 pub(crate) struct Part {
@@ -66,6 +68,33 @@ impl Part {
             .as_ref()
             .with_context(|| format!("{} does not run", self.name))?
             .id())
+    }
+
+    /// Its process, and that of its guard if it has one.
+    pub(crate) fn processes(&self) -> Result<Vec<u32>> {
+        let pid = self.pid()?;
+        Ok([pid].into_iter().chain(guard_of(pid)?).collect())
+    }
+
+    /// CPU time of both, and of the jobs.
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        let mut all = self.processes()?.into_iter().map(Cpu::of);
+        all.try_fold(Cpu::default(), |sum, cpu| Ok(sum + cpu?))
+    }
+
+    /// Proportional set size of both in bytes.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let all = self.processes()?.into_iter().map(proportional_set_size);
+        all.sum()
+    }
+
+    /// Of the threads of both.
+    pub(crate) fn wake_ups(&self) -> Result<BTreeMap<String, u64>> {
+        let mut counts = BTreeMap::new();
+        for pid in self.processes()? {
+            counts.extend(wake_ups(pid)?);
+        }
+        Ok(counts)
     }
 
     pub(crate) fn start(&mut self) -> Result<()> {
