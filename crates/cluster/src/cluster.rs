@@ -159,7 +159,9 @@ impl Log {
     /// only then may it answer as the active one.
     pub fn may_answer(&self) -> bool {
         let shared = self.shared();
-        let is_active = shared.leadership.borrow().role == Role::Active;
+        // A journal that has just failed is not known to everybody yet.
+        let is_active =
+            shared.leadership.borrow().role == Role::Active && shared.fault.borrow().is_none();
         let hand_over = *shared.hand_over.borrow();
         let metrics = shared.raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -15,6 +15,7 @@ mod log;
 mod member;
 mod open;
 mod options;
+pub mod pace;
 mod peers;
 mod raft;
 mod reader;

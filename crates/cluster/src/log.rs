@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<Journal>,
     pub(crate) raft: Raft,
     machine: StateMachine,
-    fault: watch::Receiver<Option<String>>,
+    pub(crate) fault: watch::Receiver<Option<String>>,
     /// Turn to hand a batch over: holds the newest event id handed over.
     turn: Mutex<u64>,
     in_flight: Semaphore,

@@ -120,7 +120,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         applied
     };
     let machine = StateMachine::new(Arc::clone(&journal), options.part, applied);
-    let peers = Arc::new(Peers::new(me, options.timing.hold, journal.bounds().1));
+    let peers = Arc::new(Peers::new(me, journal.bounds().1));
     let responder = Arc::new(Responder::new(Arc::clone(&peers), options.dir.clone()));
     let raft = start(&options, number, !is_alone, &journal, &machine, &peers).await?;
     responder.serve(raft.clone());

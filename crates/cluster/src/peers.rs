@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::link::Link;
-use crate::member::{Hello, Part};
+use crate::member::{Hello, Part, Timing};
+use crate::pace::Pace;
 use crate::rules::{self, Other};
 
 /// One other member.
@@ -25,6 +26,7 @@ struct Peer {
     acknowledged: Option<u64>,
     heard_at: Instant,
     is_lost: bool,
+    pace: Pace,
 }
 
 impl Peer {
@@ -50,12 +52,16 @@ pub struct PeerStatus {
     pub silent_for: Duration,
     /// It is not waited for: the active member goes on without it.
     pub is_lost: bool,
+    /// That is because it answers slowly: its disk, its machine or the link.
+    pub is_slow: bool,
 }
 
 /// All others.
 pub(crate) struct Peers {
     me: Hello,
-    hold: Duration,
+    timing: Timing,
+    /// Paces are counted from here.
+    begun: Instant,
     known: Mutex<BTreeMap<u64, Peer>>,
     /// The term in which this member has led last.
     term: AtomicU64,
@@ -66,10 +72,11 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(me: Hello, hold: Duration, on_disk: u64) -> Self {
+    pub(crate) fn new(me: Hello, on_disk: u64) -> Self {
         Self {
+            timing: me.timing,
+            begun: Instant::now(),
             me,
-            hold,
             known: Mutex::default(),
             term: AtomicU64::new(0),
             changed: watch::Sender::new(0),
@@ -120,7 +127,9 @@ impl Peers {
 
     pub(crate) fn connected(&self, hello: &Hello, link: &Arc<Link>) {
         let mut known = self.known();
-        let acknowledged = known.get(&hello.member).and_then(|peer| peer.acknowledged);
+        let before = known.get(&hello.member);
+        let acknowledged = before.and_then(|peer| peer.acknowledged);
+        let pace = before.map_or_else(Pace::default, |peer| peer.pace);
         let peer = Peer {
             hello: hello.clone(),
             link: Some(Arc::clone(link)),
@@ -128,6 +137,7 @@ impl Peers {
             heard_at: Instant::now(),
             // Until it has caught up it is not waited for.
             is_lost: true,
+            pace,
         };
         known.insert(hello.member, peer);
         drop(known);
@@ -173,15 +183,37 @@ impl Peers {
             .map_or(Part::Data, |peer| peer.hello.part)
     }
 
+    /// Entries for the member were confirmed after so long.
+    pub(crate) fn answered(&self, member: u64, took: Duration) {
+        let now = self.begun.elapsed();
+        let mut known = self.known();
+        let Some(peer) = known.get_mut(&member) else {
+            return;
+        };
+        if peer.hello.part == Part::Watch {
+            return;
+        }
+        let was_kept = peer.pace.is_kept(&self.timing, now);
+        peer.pace.answered(&self.timing, now, took);
+        if was_kept && !peer.pace.is_kept(&self.timing, now) {
+            tracing::warn!(peer = %peer.hello, ?took, "a member answers too slowly to be waited for: look at its disk, its machine and the link");
+            peer.is_lost = true;
+            drop(known);
+            self.tell();
+        }
+    }
+
     /// The member has confirmed everything up to `index`; the log ends at `newest`.
     pub(crate) fn acknowledged(&self, member: u64, index: Option<u64>, newest: u64) {
+        let now = self.begun.elapsed();
         let mut known = self.known();
         let Some(peer) = known.get_mut(&member) else {
             return;
         };
         peer.heard_at = Instant::now();
         peer.acknowledged = peer.acknowledged.max(index);
-        let has_caught_up = rules::has_caught_up(peer.acknowledged, newest);
+        let has_caught_up =
+            rules::has_caught_up(peer.acknowledged, newest) && peer.pace.is_kept(&self.timing, now);
         let was_lost = peer.is_lost;
         if has_caught_up {
             peer.is_lost = false;
@@ -203,7 +235,7 @@ impl Peers {
     pub(crate) async fn may_go_to_watch(&self, index: u64) {
         let mut changed = self.changed();
         let mut on_disk = self.on_disk.subscribe();
-        let patience = tokio::time::sleep(self.hold);
+        let patience = tokio::time::sleep(self.timing.hold);
         tokio::pin!(patience);
         let mut has_lost = false;
         loop {
@@ -235,12 +267,14 @@ impl Peers {
     }
 
     pub(crate) fn status(&self) -> Vec<PeerStatus> {
+        let now = self.begun.elapsed();
         let status = |peer: &Peer| PeerStatus {
             hello: peer.hello.clone(),
             is_connected: peer.link.is_some(),
             acknowledged: peer.acknowledged,
             silent_for: peer.heard_at.elapsed(),
             is_lost: peer.is_lost,
+            is_slow: !peer.pace.is_kept(&self.timing, now),
         };
         self.known().values().map(status).collect()
     }

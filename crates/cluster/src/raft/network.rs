@@ -134,6 +134,7 @@ impl RaftNetworkV2<Types> for Target {
         } else {
             APPEND_WITHIN
         };
+        let asked_at = tokio::time::Instant::now();
         let answer = self.ask(Ask::Append(request), within).await;
         let answer = answer.map_err(RPCError::Unreachable)?;
         let Answer::Append(response) = answer else {
@@ -142,6 +143,9 @@ impl RaftNetworkV2<Types> for Target {
         let newest = self.network.journal.bounds().1.saturating_sub(1);
         match &response {
             AppendEntriesResponse::Success => {
+                if last.is_some() {
+                    peers.answered(self.member, asked_at.elapsed());
+                }
                 peers.acknowledged(self.member, last.or(previous), newest);
             }
             AppendEntriesResponse::PartialSuccess(id) => {
