@@ -10,3 +10,5 @@ pub mod world;
 pub mod conformance;
 
 pub mod chaos;
+
+pub mod trial;

@@ -17,10 +17,10 @@ mod fix;
 mod bench;
 mod chaos;
 mod conformance;
-mod failover;
 mod fuzz;
 mod promises;
 mod sim;
+mod trial;
 
 mod cargo;
 mod metadata;
@@ -70,9 +70,9 @@ const COMMANDS: &[Command] = &[
         run: chaos::run,
     },
     Command {
-        name: "failover",
-        summary: failover::SUMMARY,
-        run: failover::run,
+        name: "trial",
+        summary: trial::SUMMARY,
+        run: trial::run,
     },
     Command {
         name: "conformance",

@@ -117,6 +117,11 @@ const STEPS: &[Step] = &[
         holds: "the kill test, 2 minutes",
         run: Kind::Proof(&crate::chaos::PROOF, &["--minutes", "2"]),
     },
+    Step {
+        name: "trial",
+        holds: "fail-overs on hosts of their own, two of each kind",
+        run: Kind::Proof(&crate::trial::PROOF, &["--short"]),
+    },
 ];
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
-use net::{Client, ClientError, ClientSettings, Credentials, NDJSON, Secret, TlsClient};
+use net::{Client, ClientError, ClientSettings, Credentials, NDJSON, Secret, TlsClient, TlsFiles};
 use serde_json::{Value, json};
 
 /// A no, with its reason.
@@ -58,6 +58,15 @@ impl Api {
         let mut settings = ClientSettings::new(url);
         settings.credentials = Credentials::Bearer(Secret::new(token.trim()));
         settings.tls = Some(TlsClient::load_ca(ca)?);
+        Ok(Api {
+            client: Client::new(settings)?,
+        })
+    }
+
+    /// With a certificate, which says who asks.
+    pub fn with_certificate(url: &str, files: &TlsFiles) -> Result<Api> {
+        let mut settings = ClientSettings::new(url);
+        settings.tls = Some(TlsClient::load(files)?);
         Ok(Api {
             client: Client::new(settings)?,
         })

@@ -29,6 +29,8 @@ pub enum Part {
     Agent,
     /// A Subagent.
     Subagent,
+    /// A watch of members. It listens nowhere.
+    Watch,
 }
 
 impl Part {
@@ -37,6 +39,7 @@ impl Part {
             Part::Controller => "controller",
             Part::Agent => "agent",
             Part::Subagent => "subagent",
+            Part::Watch => "watch",
         }
     }
 }
@@ -58,6 +61,8 @@ pub struct Node {
     pub environment: Vec<(String, String)>,
     /// No file of it may become larger: a disk without room, for whoever writes.
     pub file_bytes_max: Option<u64>,
+    /// The network namespace in which it is started, if not in that of the test.
+    pub namespace: Option<PathBuf>,
     /// The CA's certificate, if the node speaks TLS.
     ca: Option<PathBuf>,
     log: PathBuf,
@@ -70,21 +75,28 @@ pub struct Node {
 impl Node {
     /// A process that has not been started, with a directory in `world` and a free port.
     pub fn new(part: Part, name: &str, world: &Path, mark: &str) -> Result<Node> {
-        Ok(Node {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        Ok(Node::at(address, part, name, world, mark))
+    }
+
+    /// The same at an address that nobody else uses.
+    pub fn at(address: SocketAddr, part: Part, name: &str, world: &Path, mark: &str) -> Node {
+        Node {
             name: name.to_owned(),
             part,
             data: world.join(name),
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
+            address,
             arguments: Vec::new(),
             environment: Vec::new(),
             file_bytes_max: None,
+            namespace: None,
             ca: None,
             log: world.join(format!("{name}.log")),
             mark: mark.to_owned(),
             child: None,
             is_stopped: false,
             starts: 0,
-        })
+        }
     }
 
     /// Its base URL.
@@ -125,7 +137,15 @@ impl Node {
             .open(&self.log)
             .with_context(|| format!("the log {} cannot be opened", self.log.display()))?;
         let program = mainspring()?;
-        let mut command = if let Some(bytes) = self.file_bytes_max {
+        let mut command = if let Some(namespace) = &self.namespace {
+            // It becomes the program, so signals reach that one.
+            let mut command = std::process::Command::new("nsenter");
+            command
+                .arg(format!("--net={}", namespace.display()))
+                .arg("--")
+                .arg(program);
+            command
+        } else if let Some(bytes) = self.file_bytes_max {
             // A shell counts in blocks of 512 bytes. Without the trap the signal would come before the error.
             let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512);
             let mut command = std::process::Command::new("/bin/sh");
@@ -142,9 +162,11 @@ impl Node {
         command
             .arg(self.part.command())
             .arg("--data")
-            .arg(&self.data)
-            .arg("--listen")
-            .arg(self.address.to_string())
+            .arg(&self.data);
+        if self.part != Part::Watch {
+            command.arg("--listen").arg(self.address.to_string());
+        }
+        command
             .args(&self.arguments)
             .env(WORLD_VARIABLE, &self.mark)
             .env("NO_COLOR", "1")

@@ -1,4 +1,4 @@
-//! `cargo xtask failover`: kills, stops and hands over a Controller pair under load, and tells how long no job started.
+//! `cargo xtask trial`: a Controller pair with its Agents on hosts of its own, disturbed in every way under load.
 //! Never here: the proof itself. See `crates/testkit`.
 
 use anyhow::Result;
@@ -6,11 +6,11 @@ use anyhow::Result;
 use crate::proof::{Profile, Proof};
 
 pub(crate) const SUMMARY: &str =
-    "fail-overs of a Controller pair under load: --kills N --stops N …";
+    "fail-overs of a Controller pair under load, on hosts of its own: [--short] [--only KIND] …";
 
 pub(crate) const PROOF: Proof = Proof {
     package: "testkit",
-    binary: "failover",
+    binary: "trial",
     drives_processes: true,
 };
 
