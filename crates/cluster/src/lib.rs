@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod append;
+mod begin;
 mod cluster;
 mod leadership;
 mod link;
@@ -24,6 +25,7 @@ pub mod rules;
 mod status;
 
 pub use append::{AppendError, Batch};
+pub use begin::join_if_begun;
 pub use cluster::MembershipError;
 pub use journal::{
     Disk, Fault, OpenError as JournalError, ReadError, RealDisk, SnapshotError, SnapshotFile,

@@ -203,6 +203,21 @@ pub(crate) async fn speak<A: Answering>(
     (other, end)
 }
 
+/// Asks who is at the other end, and says no more.
+pub(crate) async fn ask_who(
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+    me: &Hello,
+) -> Result<Hello, LinkEnd> {
+    io.write_all(&frame_of(&Frame::Hello(me.clone()))).await?;
+    io.flush().await?;
+    match read_frame(&mut io).await? {
+        Frame::Hello(hello) => Ok(hello),
+        Frame::Ask(..) | Frame::Answer(..) => Err(LinkEnd::Refused(
+            "the other side did not say who it is".to_owned(),
+        )),
+    }
+}
+
 async fn read_frame(reading: &mut (impl AsyncRead + Unpin)) -> Result<Frame, LinkEnd> {
     let mut length = [0; 4];
     reading.read_exact(&mut length).await?;

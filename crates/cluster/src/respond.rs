@@ -30,6 +30,8 @@ struct Heard {
     /// An active member, the last time.
     at: Option<Instant>,
     patience: Duration,
+    /// What was said last about a member that may not speak.
+    refused: Option<String>,
 }
 
 impl Responder {
@@ -38,6 +40,7 @@ impl Responder {
         let heard = Heard {
             at: None,
             patience: rules::patience(&me.timing),
+            refused: None,
         };
         Self {
             me,
@@ -106,12 +109,15 @@ impl Responder {
 impl Answering for Responder {
     fn hello(&self, hello: &Hello) -> Result<(), String> {
         if let Err(disagreement) = rules::agree(&self.me, hello) {
-            if matches!(disagreement, Disagreement::OnlyAsked { .. }) {
-                tracing::debug!("{disagreement}");
-            } else {
-                tracing::error!("a member is refused: {disagreement}");
+            let told = disagreement.to_string();
+            let mut heard = self.heard();
+            // It tries again and again; once is enough.
+            let is_news = heard.refused.as_ref() != Some(&told);
+            if is_news && !matches!(disagreement, Disagreement::OnlyAsked { .. }) {
+                tracing::error!("a member is refused: {told}");
+                heard.refused = Some(told.clone());
             }
-            return Err(disagreement.to_string());
+            return Err(told);
         }
         let mut heard = self.heard();
         heard.patience = rules::patience_with(heard.patience, hello);

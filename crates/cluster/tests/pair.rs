@@ -358,3 +358,79 @@ async fn a_watch_keeps_no_event() {
     .await;
     assert!(pair.watch.status().bytes < 64 << 10);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_directory_that_was_not_told_to_join_does_so_when_the_others_have_the_log() {
+    let Pair {
+        dirs: _dirs,
+        a,
+        b,
+        watch,
+        ab,
+        aw,
+        bw: _bw,
+    } = pair().await;
+    drop((ab, aw));
+    a.shutdown().await;
+    until("the other is active", || role(&b) == Role::Active).await;
+
+    let empty = tempfile::tempdir().unwrap();
+    let mut wiped = options(empty.path(), "Primary", Part::Data);
+    assert!(!wiped.joins);
+    cluster::join_if_begun(&mut wiped, &[&b, &watch], async |other: &&Log| {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let other = (*other).clone();
+        tokio::spawn(async move { drop(other.serve(far).await) });
+        Some(near)
+    })
+    .await;
+    assert!(wiped.joins, "a second log of this name must not begin");
+    assert_eq!(b.peers().len(), 2, "whoever only asks is no member");
+
+    let a = Log::open(wiped).await.unwrap().log;
+    assert_ne!(a.me().member, 1, "it is another member for the votes");
+    let _wires = (wire(&a, &b), wire(&a, &watch));
+    b.let_learn(a.me().member).await.unwrap();
+    until("it has everything", || *a.committed().borrow() == 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_member_of_a_new_cluster_begins_though_nobody_else_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = options(dir.path(), "Primary", Part::Data);
+    let unreachable = async |_: &&str| None::<tokio::io::DuplexStream>;
+    let begun = std::time::Instant::now();
+    cluster::join_if_begun(&mut first, &["one", "two"], unreachable).await;
+    assert!(!first.joins && begun.elapsed() < Duration::from_secs(5));
+    let log = Log::open(first).await.unwrap().log;
+    assert_eq!(role(&log), Role::Active);
+    log.shutdown().await;
+    // From now on it has a log, and asks nobody.
+    let mut again = options(dir.path(), "Primary", Part::Data);
+    let begun = std::time::Instant::now();
+    cluster::join_if_begun(&mut again, &["one"], unreachable).await;
+    assert!(!again.joins && begun.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_with_other_times_are_refused_in_words_and_a_watch_follows_the_members_times() {
+    let dirs: [_; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let a = member(dirs[0].path(), "Primary", Part::Data).await;
+    let mut slower = options(dirs[1].path(), "Backup", Part::Data);
+    slower.timing.silence_min *= 4;
+    slower.timing.silence_max *= 4;
+    let b = Log::open(slower).await.unwrap().log;
+    let (near, far) = tokio::io::duplex(64 << 10);
+    // Whoever reads faster refuses.
+    let ends = tokio::join!(a.serve(near), b.serve(far));
+    let told = format!("{} {}", ends.0, ends.1);
+    assert!(
+        told.contains("600ms") && told.contains("150ms") && told.contains("cluster.silence"),
+        "{told}"
+    );
+    assert!(a.peers().is_empty());
+
+    let watch = member(dirs[2].path(), "watch", Part::Watch).await;
+    let _wires = (wire(&a, &watch), wire(&b, &watch));
+    until("both are connected", || watch.peers().len() == 2).await;
+}

@@ -1,0 +1,83 @@
+//! Before a log begins: whether somebody has it already.
+//!
+//! Always: only a directory without a log asks, and only for a short time: the first member of a new cluster begins without the
+//! others being there. Never here: dialling; the caller brings connections that are trusted already.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, timeout};
+
+use crate::link::ask_who;
+use crate::member::Hello;
+use crate::options::Options;
+use crate::rules;
+
+/// So long the others may take to answer, all together.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether something was ever written here.
+fn has_begun(dir: &Path) -> std::io::Result<bool> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name == "member" || name.ends_with(".segment") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the others who they are, if this directory is empty and was told to begin alone. If one of them has this log already, this
+/// member joins instead: a second log of the same name must not come into being. `dial` gives a connection, or nothing.
+pub async fn join_if_begun<D, S>(
+    options: &mut Options,
+    others: &[D],
+    dial: impl AsyncFn(&D) -> Option<S>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if options.joins || others.is_empty() || has_begun(&options.dir).unwrap_or(true) {
+        return;
+    }
+    let me = Hello {
+        cluster: options.identity.clone(),
+        member: Hello::NOBODY,
+        name: options.name.clone(),
+        part: options.part,
+        timing: options.timing,
+        url: None,
+        members: Vec::new(),
+    };
+    let asked = others.iter().map(|other| {
+        let (me, dial) = (&me, &dial);
+        let asking = async move {
+            loop {
+                if let Some(io) = dial(other).await
+                    && let Ok(hello) = ask_who(io, me).await
+                {
+                    return hello;
+                }
+                sleep(PAUSE).await;
+            }
+        };
+        timeout(ASK_WITHIN, asking)
+    });
+    let met: Vec<Hello> = join_all(asked).await.into_iter().flatten().collect();
+    if let Some(known) = rules::must_join(&met) {
+        tracing::warn!(
+            dir = %options.dir.display(),
+            "this directory is empty, but {known} has this log already, with the members {:?}: this one joins instead of beginning another log; set cluster.join=true, or remove the member from cluster.members to begin anew",
+            known.members
+        );
+        options.joins = true;
+    }
+}
