@@ -14,7 +14,7 @@ use net::{
     BindError, Client, ClientCertificates, ClientError, Server, TlsClient, TlsError, TlsServer,
     TokenHash,
 };
-use node::members::{CONTROLLER_MEMBERS_PATH, dial};
+use node::members::{CONTROLLER_MEMBERS_PATH, dial, join_if_begun};
 use node::pair::{self, deposed, left_alone};
 use node::{Clock as _, End, Fault, Front, Limits, Node, SystemClock, Trusted};
 use std::collections::BTreeMap;
@@ -200,7 +200,9 @@ impl Member {
         url: &str,
         ready: impl FnOnce(&str),
     ) -> Result<Life, RunError> {
-        let log = Log::open(self.options()).await?.log;
+        let mut options = self.options();
+        join_if_begun(&mut options, &self.others, CONTROLLER_MEMBERS_PATH).await;
+        let log = Log::open(options).await?.log;
         let trusted = Trusted {
             roles: vec![net::Role::Controller],
             tokens: self.cluster_token.into_iter().collect(),

@@ -94,6 +94,12 @@ pub fn client(
     Client::new(client)
 }
 
+/// An empty directory that was told to begin alone joins instead when another member has the log already.
+pub async fn join_if_begun(options: &mut Options, others: &[Client], path: &'static str) {
+    let dial = async |client: &Client| client.upgrade(path, MEMBERS).await.ok();
+    cluster::join_if_begun(options, others, dial).await;
+}
+
 /// Dials another member and speaks with it, for ever.
 pub async fn dial(log: Log, client: Client, path: &'static str) {
     let begun = Instant::now();
