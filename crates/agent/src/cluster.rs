@@ -47,7 +47,10 @@ impl State {
             let passive_uri = id_to_uri.get(passive)?.clone();
             let has_moved = setting.id_to_uri.get(passive) != Some(&passive_uri);
             return (has_moved && self.cluster.is_decoupled()).then(|| {
-                let moved = ClusterEvent::ClusterSettingUpdated { passive_uri };
+                let moved = ClusterEvent::ClusterSettingUpdated {
+                    passive_uri,
+                    id: None,
+                };
                 vec![Event::Cluster(moved)]
             });
         }

@@ -87,7 +87,6 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
         .route("/controller/api/snapshot", get(snapshot::snapshot))
         .route("/controller/api/journalInfo", get(snapshot::journal_info))
         .route("/metrics", get(metrics))
-        .route("/health", get(|| async { "ok\n" }))
         .with_state(api);
     guard(routes, BodyLimit(limits.command))
 }

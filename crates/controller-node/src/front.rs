@@ -30,9 +30,9 @@ pub(crate) fn router(front: &Front, users: Arc<Users>) -> Router {
         users,
     };
     Router::new()
-        .route("/health", get(|| async { "ok\n" }))
         .route("/controller/api/cluster", get(cluster_state))
         .with_state(cluster)
+        .merge(front.health())
         .merge(front.router(CONTROLLER_MEMBERS_PATH))
 }
 

@@ -66,6 +66,7 @@ impl Permission {
             ControllerCommand::TakeSnapshot
             | ControllerCommand::ShutDown { .. }
             | ControllerCommand::ClusterAppointNodes { .. }
+            | ControllerCommand::ClusterRemoveNode { .. }
             | ControllerCommand::ClusterSwitchOver { .. }
             | ControllerCommand::ConfirmSubagentLoss { .. } => {
                 vec![Permission::Administer]
@@ -77,10 +78,9 @@ impl Permission {
     /// What each route needs. `POST /controller/api/command` is judged by its command.
     pub fn for_route(route: Route) -> Option<Permission> {
         match route {
-            Route::Command => None,
-            Route::Item | Route::Order | Route::Agent | Route::Snapshot | Route::Cluster => {
-                Some(Permission::View)
-            }
+            // Whoever may ask for anything must find the member that answers.
+            Route::Command | Route::Cluster => None,
+            Route::Item | Route::Order | Route::Agent | Route::Snapshot => Some(Permission::View),
             Route::ChangeItems => Some(Permission::UpdateItem),
             Route::AddOrders => Some(Permission::AddOrder),
             Route::DeleteOrders => Some(Permission::ControlOrder),

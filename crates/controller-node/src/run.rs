@@ -172,6 +172,7 @@ impl Member {
             .in_flight_bytes
             .max(settings.stream_size_max.as_usize() * IN_FLIGHT_FACTOR);
         settings.cluster.apply(&mut options);
+        options.url.clone_from(&settings.cluster.url);
         options
     }
 

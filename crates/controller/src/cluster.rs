@@ -32,6 +32,9 @@ impl State {
             if setting.id_to_uri == *id_to_uri {
                 return Ok(Ok(()));
             }
+            if setting.id_to_uri.keys().eq(id_to_uri.keys()) {
+                return self.nodes_moved(&setting.clone(), id_to_uri, out).map(Ok);
+            }
             if !self.cluster.is_decoupled() {
                 return Ok(Err(Problem::new(
                     "ClusterNodesAlreadyAppointed",
@@ -50,6 +53,30 @@ impl State {
         let event = ClusterEvent::ClusterNodesAppointed { setting };
         out.record(self, None, Event::Cluster(event))?;
         Ok(Ok(()))
+    }
+
+    /// The same members at other addresses. They are coupled again by themselves.
+    fn nodes_moved(
+        &mut self,
+        before: &ClusterSetting,
+        id_to_uri: &BTreeMap<NodeId, Arc<str>>,
+        out: &mut dyn Recorder,
+    ) -> Result<(), NotApplicable> {
+        if let (false, Some(passive)) = (self.cluster.is_decoupled(), before.passive_id()) {
+            let id = passive.clone();
+            let lost = ClusterEvent::ClusterPassiveLost { id };
+            out.record(self, None, Event::Cluster(lost))?;
+        }
+        for (id, uri) in id_to_uri {
+            if before.id_to_uri.get(id) != Some(uri) {
+                let updated = ClusterEvent::ClusterSettingUpdated {
+                    passive_uri: Arc::clone(uri),
+                    id: Some(id.clone()),
+                };
+                out.record(self, None, Event::Cluster(updated))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes note of what was seen of the cluster. What does not fit any more is old news.

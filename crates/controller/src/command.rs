@@ -89,6 +89,7 @@ impl State {
             ControllerCommand::Batch { .. }
             | ControllerCommand::TakeSnapshot
             | ControllerCommand::ShutDown { .. }
+            | ControllerCommand::ClusterRemoveNode { .. }
             | ControllerCommand::ClusterSwitchOver { .. } => Err(Problem::plain(format!(
                 "{} is not the machine's to carry out",
                 command.type_name()

@@ -1,4 +1,4 @@
-//! A cluster of two as its log tells it: who belongs to it, who is active, whether both have everything.
+//! A cluster of two members or more as its log tells it: who belongs to it, who is active, whether all have everything.
 //!
 //! Always: states and events have the names of the reference (`engine.md` 8.2); a change that does not fit is refused. Never here:
 //! who becomes active. That is decided by the members' votes, and the one who has become active writes down how.
@@ -22,9 +22,19 @@ pub struct ClusterSetting {
 }
 
 impl ClusterSetting {
-    /// The other of two members.
+    /// The other of two members; the first one of several.
     pub fn passive_id(&self) -> Option<&NodeId> {
-        self.id_to_uri.keys().find(|id| **id != self.active_id)
+        self.passive_ids().next()
+    }
+
+    /// All members but the active one.
+    pub fn passive_ids(&self) -> impl Iterator<Item = &NodeId> {
+        self.id_to_uri.keys().filter(|id| **id != self.active_id)
+    }
+
+    /// Members in even number can be cut into halves: a watch decides between them.
+    pub fn needs_watch(&self) -> bool {
+        self.id_to_uri.len().is_multiple_of(2)
     }
 }
 
@@ -35,7 +45,7 @@ tagged! {
         ClusterNodesAppointed { setting: ClusterSetting },
         /// The passive member has a vote from now on, or has caught up again.
         ClusterCouplingPrepared { active_id: NodeId },
-        /// Both have everything: either can follow the other.
+        /// All have everything: any passive member can follow the active one.
         ClusterCoupled { active_id: NodeId },
         /// The passive member cannot be waited for: the active one goes on with the watch's vote.
         ClusterPassiveLost { id: NodeId },
@@ -49,8 +59,14 @@ tagged! {
         ClusterActiveNodeRestarted,
         /// The third vote is this one's.
         ClusterWatchRegistered { cluster_watch_id: Arc<str> },
-        /// The passive member is elsewhere.
-        ClusterSettingUpdated { passive_uri: Arc<str> },
+        /// The passive member is elsewhere; or the one that is named.
+        ClusterSettingUpdated {
+            passive_uri: Arc<str>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            id: Option<NodeId>,
+        },
+        /// The passive member belongs to the cluster no more. The active one alone is no cluster.
+        ClusterNodeRemoved { id: NodeId },
     }
 }
 
@@ -188,13 +204,29 @@ impl ClusterState {
                 }
                 registered
             }
-            ClusterEvent::ClusterSettingUpdated { passive_uri } if self.is_decoupled() => {
-                let passive = setting.passive_id().cloned();
+            ClusterEvent::ClusterSettingUpdated { passive_uri, id }
+                if self.is_decoupled()
+                    && id
+                        .as_ref()
+                        .is_none_or(|id| setting.id_to_uri.contains_key(id)) =>
+            {
+                let meant = id.clone().or_else(|| setting.passive_id().cloned());
                 let mut updated = self.clone();
-                if let (Some(setting), Some(passive)) = (updated.setting_mut(), passive) {
-                    setting.id_to_uri.insert(passive, Arc::clone(passive_uri));
+                if let (Some(setting), Some(meant)) = (updated.setting_mut(), meant) {
+                    setting.id_to_uri.insert(meant, Arc::clone(passive_uri));
                 }
                 updated
+            }
+            ClusterEvent::ClusterNodeRemoved { id }
+                if *id != setting.active_id && setting.id_to_uri.contains_key(id) =>
+            {
+                let mut setting = setting;
+                setting.id_to_uri.remove(id);
+                if setting.id_to_uri.len() < 2 {
+                    S::Empty
+                } else {
+                    S::NodesAppointed { setting }
+                }
             }
             ClusterEvent::ClusterNodesAppointed { .. }
             | ClusterEvent::ClusterCouplingPrepared { .. }
@@ -204,7 +236,8 @@ impl ClusterState {
             | ClusterEvent::ClusterFailedOver { .. }
             | ClusterEvent::ClusterActiveNodeShutDown
             | ClusterEvent::ClusterActiveNodeRestarted
-            | ClusterEvent::ClusterSettingUpdated { .. } => return Err(misfit),
+            | ClusterEvent::ClusterSettingUpdated { .. }
+            | ClusterEvent::ClusterNodeRemoved { .. } => return Err(misfit),
         })
     }
 
@@ -308,6 +341,44 @@ mod tests {
         };
         assert!(appointed().after(&switched).is_err());
         assert!(ClusterState::Empty.after(&switched).is_err());
+    }
+
+    #[test]
+    fn a_pair_without_its_passive_member_is_no_cluster_and_three_without_one_are_a_pair() {
+        let removed = |id: &str| ClusterEvent::ClusterNodeRemoved { id: id.into() };
+        let alone = follow(&appointed(), &[removed("Backup")]);
+        assert_eq!(alone, ClusterState::Empty);
+        assert!(
+            appointed().after(&removed("Primary")).is_err(),
+            "the active member goes on"
+        );
+        assert!(alone.after(&removed("Backup")).is_err());
+        let mut setting = appointed().setting().expect("it has members").clone();
+        setting
+            .id_to_uri
+            .insert("Third".into(), Arc::from("http://127.0.0.1:3"));
+        assert!(!setting.needs_watch());
+        let three = ClusterState::Coupled { setting };
+        let two = follow(&three, &[removed("Third")]);
+        assert_eq!(two, appointed());
+        assert!(two.setting().expect("it has members").needs_watch());
+    }
+
+    #[test]
+    fn a_member_that_has_moved_is_noted_while_the_members_are_not_coupled() {
+        let moved = |id: Option<&str>| ClusterEvent::ClusterSettingUpdated {
+            passive_uri: Arc::from("http://127.0.0.1:9"),
+            id: id.map(Into::into),
+        };
+        let uri = |state: &ClusterState, id: &str| {
+            let setting = state.setting().expect("it has members");
+            setting.id_to_uri[&NodeId::from(id)].to_string()
+        };
+        let passive = follow(&appointed(), &[moved(None)]);
+        assert_eq!(uri(&passive, "Backup"), "http://127.0.0.1:9");
+        let itself = follow(&appointed(), &[moved(Some("Primary"))]);
+        assert_eq!(uri(&itself, "Primary"), "http://127.0.0.1:9");
+        assert!(appointed().after(&moved(Some("Stranger"))).is_err());
     }
 
     #[test]

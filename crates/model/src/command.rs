@@ -85,6 +85,11 @@ tagged! {
             id_to_uri: std::collections::BTreeMap<crate::NodeId, std::sync::Arc<str>>,
             active_id: crate::NodeId,
         },
+        /// A passive member belongs to the cluster no more; all of them if none is named: then the active one goes on alone.
+        ClusterRemoveNode {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            node_id: Option<crate::NodeId>,
+        },
         /// The passive member becomes the active one.
         ClusterSwitchOver {
             #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,15 +3,17 @@
 //! Always: only the member that is active, and was heard by a majority just now, lets a request through to the node; every
 //! other one says who is active.
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::members::{MEMBERS, Trusted};
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use cluster::{Log, Part, Role};
-use model::ClusterState;
+use model::{ClusterSetting, ClusterState, Timestamp};
 use net::{PeerIdentity, Problem, Refusal, upgrade};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError, RwLock};
 use tower_service::Service as _;
@@ -29,6 +31,24 @@ struct Inner {
     active: RwLock<Option<Router>>,
     /// How the cluster stood when this member last knew.
     state: RwLock<ClusterState>,
+    /// Since when the node is open.
+    active_since: RwLock<Option<Timestamp>>,
+}
+
+/// What a member is to whoever looks from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// It answers.
+    Active,
+    /// It follows the active one.
+    Standby,
+    /// Its directory is empty, or it learns the log: it waits to be taken in.
+    Joining,
+    /// Nobody is known to be active, or this one is becoming so.
+    Starting,
+    /// The others go on without it. It never becomes active, until it is taken in again.
+    Removed,
 }
 
 impl Front {
@@ -40,11 +60,19 @@ impl Front {
             trusted,
             active: RwLock::default(),
             state: RwLock::default(),
+            active_since: RwLock::default(),
         }))
     }
 
     /// Requests go to the node from now on.
     pub fn open(&self, node: Router) {
+        let mut since = self
+            .0
+            .active_since
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = Some(SystemClock.now());
+        drop(since);
         *self
             .0
             .active
@@ -77,6 +105,41 @@ impl Front {
             .with_state(self.clone())
     }
 
+    /// How this member fares: public, and for those who pass requests on.
+    pub fn health(&self) -> Router {
+        Router::new()
+            .route("/health", get(health))
+            .route("/health/active", get(health_active))
+            .with_state(self.clone())
+    }
+
+    /// Requests go through to the node at this moment.
+    fn is_open(&self) -> bool {
+        let active = self.0.active.read();
+        active.unwrap_or_else(PoisonError::into_inner).is_some() && self.0.log.may_answer()
+    }
+
+    /// What this member is.
+    pub fn standing(&self) -> Standing {
+        let log = &self.0.log;
+        if self.is_open() {
+            return Standing::Active;
+        }
+        let status = log.status();
+        let state = self.state();
+        let me = log.me().name.as_str();
+        let is_appointed =
+            |setting: &ClusterSetting| setting.id_to_uri.keys().any(|id| id.as_str() == me);
+        let (voters, learners) = log.members();
+        match status.role {
+            _ if log.was_removed() => Standing::Removed,
+            _ if learners.contains(&log.me().member) => Standing::Joining,
+            Role::Standby | Role::Electing if voters.is_empty() => Standing::Joining,
+            Role::Standby if state.setting().is_some_and(is_appointed) => Standing::Standby,
+            Role::Active | Role::Standby | Role::Electing | Role::Stopped => Standing::Starting,
+        }
+    }
+
     fn state(&self) -> ClusterState {
         self.0
             .state
@@ -91,6 +154,8 @@ impl Front {
         let status = log.status();
         let leadership = *log.leadership().borrow();
         let (voters, learners) = log.members();
+        let newest = log.newest_entry().unwrap_or_default();
+        let state = self.state();
         let others: Vec<_> = log
             .peers()
             .into_iter()
@@ -103,10 +168,18 @@ impl Front {
                     "hasVote": voters.contains(&peer.hello.member),
                     "isLearning": learners.contains(&peer.hello.member),
                     "silentFor": peer.silent_for.as_secs_f64(),
+                    "url": peer.hello.url,
+                    // Only the active member hears what the others have got.
+                    "batchesBehind": (leadership.role == Role::Active)
+                        .then(|| newest.saturating_sub(peer.acknowledged.unwrap_or_default())),
                 })
             })
             .collect();
-        let mut told = serde_json::to_value(self.state()).unwrap_or_default();
+        let since = self.0.active_since.read();
+        let since = *since.unwrap_or_else(PoisonError::into_inner);
+        let mut told = serde_json::to_value(state).unwrap_or_default();
+        told["standing"] = json!(self.standing());
+        told["activeSince"] = json!(since.filter(|_| leadership.role == Role::Active));
         told["nodeId"] = json!(log.me().name);
         told["isActive"] = json!(leadership.role == Role::Active);
         told["role"] = json!(leadership.role);
@@ -118,6 +191,22 @@ impl Front {
         told["ifTheActiveMemberFailed"] = json!(what_if(log));
         told
     }
+}
+
+/// The process lives; whatever it is, it need not be started again.
+async fn health(State(front): State<Front>) -> Json<Value> {
+    Json(json!({"role": front.standing()}))
+}
+
+/// For whoever passes requests on: here they are answered, or not.
+async fn health_active(State(front): State<Front>) -> Response {
+    let standing = front.standing();
+    let status = if standing == Standing::Active {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(json!({"role": standing}))).into_response()
 }
 
 async fn pass_on(State(front): State<Front>, request: Request) -> Response {
@@ -144,6 +233,9 @@ fn not_active(front: &Front) -> Refusal {
         .filter(|setting| setting.active_id.as_str() != me)
         .and_then(|setting| setting.id_to_uri.get_key_value(&setting.active_id));
     let message = match active {
+        _ if front.standing() == Standing::Removed => format!(
+            "{me} was removed from this {what}'s cluster; it never becomes active, until it is appointed again"
+        ),
         Some((id, uri)) => format!(
             "{me} is not the active member of this {what}'s cluster; {id} was last, at {uri}"
         ),
@@ -159,26 +251,31 @@ fn not_active(front: &Front) -> Refusal {
 }
 
 /// What would happen if the active member failed now.
-fn what_if(log: &Log) -> &'static str {
+fn what_if(log: &Log) -> String {
+    if log.leadership().borrow().role != Role::Active {
+        return "ask the active member".to_owned();
+    }
+    let (voters, _) = log.members();
+    if voters.len() < 2 {
+        return "nobody follows: there is no other member".to_owned();
+    }
     let peers = log.peers();
-    let connected = |part| {
+    let left = || {
         peers
             .iter()
-            .any(|peer| peer.hello.part == part && peer.is_connected)
+            .filter(|peer| peer.is_connected && voters.contains(&peer.hello.member))
     };
-    if log.leadership().borrow().role != Role::Active {
-        return "ask the active member";
-    }
-    if log.members().0.len() < 2 {
-        return "nobody follows: there is no other member";
-    }
-    let in_sync = peers
-        .iter()
-        .any(|peer| peer.hello.part == Part::Data && !peer.is_lost);
-    match (in_sync, connected(Part::Watch)) {
-        (true, true) => "the other member follows",
-        (true, false) => "nobody follows: the watch is missing",
-        (false, _) => "nobody follows: the other member lacks events",
+    let able: Vec<&str> = left()
+        .filter(|peer| peer.hello.part == Part::Data && !peer.is_lost)
+        .map(|peer| peer.hello.name.as_str())
+        .collect();
+    let is_majority = left().count() * 2 > voters.len();
+    let has_watch = left().any(|peer| peer.hello.part == Part::Watch);
+    match able.as_slice() {
+        [] => "nobody follows: no other member has every event".to_owned(),
+        [_] if !is_majority && !has_watch => "nobody follows: the watch is missing".to_owned(),
+        _ if !is_majority => "nobody follows: too many members are missing".to_owned(),
+        able => format!("{} follows", able.join(" or ")),
     }
 }
 

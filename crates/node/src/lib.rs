@@ -33,7 +33,7 @@ pub use commit::{Limits, Node};
 pub use facts::Facts;
 pub use fault::{Fault, Stopped};
 pub use figures::journal_figures;
-pub use front::Front;
+pub use front::{Front, Standing};
 pub use handle::{End, Handle};
 pub use machine::{Machine, NotApplicable, Outside};
 pub use members::{ClusterSettings, Trusted};

@@ -34,6 +34,9 @@ pub struct ClusterSettings {
     pub join: bool,
     /// Other members that this one dials, by name. One of two dials: the one that joins. Since 0.1.
     pub members: BTreeMap<String, String>,
+    /// Where this member of a Controller is reached by whoever looks for the active one: the others learn it. (Directors are reached
+    /// where their items say.) Since 0.1.
+    pub url: Option<String>,
     /// The file with the token that all members and the watch show to each other, unless they have certificates. Since 0.1.
     pub token_file: Option<PathBuf>,
     /// How often the active member is heard. Since 0.1.
@@ -49,6 +52,7 @@ impl Default for ClusterSettings {
             name: "Primary".to_owned(),
             join: false,
             members: BTreeMap::new(),
+            url: None,
             token_file: None,
             heartbeat: settings::Duration(timing.heartbeat),
             silence: settings::Duration(timing.silence_min),

@@ -6,7 +6,7 @@
 use crate::front::Front;
 use crate::{Handle, Machine, Stopped};
 use cluster::{Leadership, Log, Part, PeerStatus, Role};
-use model::{ClusterEvent, ClusterState, NodeId, Problem};
+use model::{ClusterEvent, ClusterSetting, ClusterState, NodeId, Problem};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
             return;
         };
         front.tell(&state);
-        let is_alone = state == ClusterState::Empty;
+        let is_alone = state == ClusterState::Empty && log.members().0.len() < 2;
         match settle(&handle, &log, &state).await {
             Ok(true) => continue,
             Ok(false) => {}
@@ -91,52 +91,93 @@ async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Resul
     handle.ask(M::seen(event)).await.map(drop)
 }
 
-/// One step towards a coupled pair, or the note that it is none any more. Answers whether something was done.
+/// What is seen of one passive member.
+struct Passive<'a> {
+    id: &'a NodeId,
+    /// It, or the one that has taken its place with an empty disk; none if it has not been seen.
+    peer: Option<&'a PeerStatus>,
+}
+
+impl Passive<'_> {
+    /// It has everything and a vote.
+    fn is_coupled(&self, voters: &BTreeSet<u64>) -> bool {
+        self.peer.is_some_and(|peer| {
+            peer.is_connected && !peer.is_lost && voters.contains(&peer.hello.member)
+        })
+    }
+}
+
+/// One step towards coupled members, or the note that they are so no more. Answers whether something was done.
 async fn settle<M: Clustered>(
     handle: &Handle<M>,
     log: &Log,
     state: &ClusterState,
 ) -> Result<bool, Stopped> {
+    let (voters, _) = log.members();
     let Some(setting) = state.setting() else {
+        if voters.len() > 1 {
+            go_alone(log).await;
+        }
         return Ok(false);
     };
     let peers = log.peers();
-    let Some(passive_id) = setting.passive_id().cloned() else {
-        return Ok(false);
-    };
-    let passive = newest(&peers, |peer| {
-        peer.hello.part == Part::Data && peer.hello.name == passive_id.as_str()
-    });
-    let is_passive_here = passive.is_some_and(|peer| peer.is_connected && !peer.is_lost);
-    if matches!(
-        state,
-        ClusterState::Coupled { .. } | ClusterState::PreparedToBeCoupled { .. }
-    ) {
-        if is_passive_here {
-            let (voters, _) = log.members();
-            let has_vote = passive.is_some_and(|peer| voters.contains(&peer.hello.member));
-            if has_vote && matches!(state, ClusterState::PreparedToBeCoupled { .. }) {
-                let active_id = setting.active_id.clone();
-                let coupled = ClusterEvent::ClusterCoupled { active_id };
-                handle.ask(M::seen(coupled)).await?;
-                return Ok(true);
-            }
-            if let Some(passive) = passive.filter(|_| has_vote) {
-                return change_watch(handle, log, passive).await;
-            }
-        }
-        let lost = ClusterEvent::ClusterPassiveLost { id: passive_id };
-        handle.ask(M::seen(lost)).await?;
+    let passive: Vec<Passive<'_>> = setting
+        .passive_ids()
+        .map(|id| Passive {
+            id,
+            peer: newest(&peers, |peer| {
+                peer.hello.part == Part::Data && peer.hello.name == id.as_str()
+            }),
+        })
+        .collect();
+    if state.is_decoupled() {
+        return couple(handle, log, setting, &passive, &peers).await;
+    }
+    if let Some(lost) = passive.iter().find(|passive| !passive.is_coupled(&voters)) {
+        let id = lost.id.clone();
+        handle
+            .ask(M::seen(ClusterEvent::ClusterPassiveLost { id }))
+            .await?;
         return Ok(true);
     }
-    let Some(passive) = passive.filter(|peer| peer.is_connected) else {
+    if matches!(state, ClusterState::PreparedToBeCoupled { .. }) {
+        let active_id = setting.active_id.clone();
+        let coupled = ClusterEvent::ClusterCoupled { active_id };
+        handle.ask(M::seen(coupled)).await?;
+        return Ok(true);
+    }
+    if setting.needs_watch() {
+        return change_watch(handle, log, &passive).await;
+    }
+    Ok(false)
+}
+
+/// Takes all members in that are appointed, one step at a time, and gives them their votes when all have everything.
+async fn couple<M: Clustered>(
+    handle: &Handle<M>,
+    log: &Log,
+    setting: &ClusterSetting,
+    passive: &[Passive<'_>],
+    peers: &[PeerStatus],
+) -> Result<bool, Stopped> {
+    let passive_peers: Option<Vec<&PeerStatus>> = passive
+        .iter()
+        .map(|passive| passive.peer.filter(|peer| peer.is_connected))
+        .collect();
+    let Some(passive_peers) = passive_peers else {
         return Ok(false);
     };
-    let watch = newest(&peers, |peer| peer.hello.part == Part::Watch);
-    let wanted: BTreeSet<u64> = [Some(log.me().member), Some(passive.hello.member)]
-        .into_iter()
-        .chain([watch.map(|watch| watch.hello.member)])
-        .flatten()
+    if note_addresses(handle, log, setting, passive).await? {
+        return Ok(true);
+    }
+    let watch =
+        newest(peers, |peer| peer.hello.part == Part::Watch).filter(|_| setting.needs_watch());
+    let wanted: BTreeSet<u64> = passive_peers
+        .iter()
+        .copied()
+        .chain(watch)
+        .map(|peer| peer.hello.member)
+        .chain([log.me().member])
         .collect();
     let (voters, learners) = log.members();
     for member in &wanted {
@@ -150,18 +191,18 @@ async fn settle<M: Clustered>(
         }
     }
     // The third vote comes first: a pair without it would stand still with the loss of either member.
-    let Some(watch) = watch.filter(|watch| watch.is_connected && !watch.is_lost) else {
-        return Ok(false);
-    };
-    if passive.is_lost {
+    let watch = watch.filter(|watch| watch.is_connected && !watch.is_lost);
+    if setting.needs_watch() && watch.is_none() || passive_peers.iter().any(|peer| peer.is_lost) {
         return Ok(false);
     }
-    let watch_id: Arc<str> = watch.hello.name.as_str().into();
-    if setting.cluster_watch_id.as_ref() != Some(&watch_id) {
-        let registered = ClusterEvent::ClusterWatchRegistered {
-            cluster_watch_id: watch_id,
-        };
-        handle.ask(M::seen(registered)).await?;
+    if let Some(watch) = watch {
+        let watch_id: Arc<str> = watch.hello.name.as_str().into();
+        if setting.cluster_watch_id.as_ref() != Some(&watch_id) {
+            let registered = ClusterEvent::ClusterWatchRegistered {
+                cluster_watch_id: watch_id,
+            };
+            handle.ask(M::seen(registered)).await?;
+        }
     }
     let active_id = setting.active_id.clone();
     let prepared = ClusterEvent::ClusterCouplingPrepared { active_id };
@@ -174,11 +215,53 @@ async fn settle<M: Clustered>(
     Ok(true)
 }
 
+/// Members that say where they are reached are believed: one that has moved tells so when it is back.
+async fn note_addresses<M: Clustered>(
+    handle: &Handle<M>,
+    log: &Log,
+    setting: &ClusterSetting,
+    passive: &[Passive<'_>],
+) -> Result<bool, Stopped> {
+    let told = passive
+        .iter()
+        .map(|passive| (passive.id, passive.peer.map(|peer| &peer.hello)))
+        .chain([(&setting.active_id, Some(log.me()))]);
+    for (id, hello) in told {
+        let url = hello.and_then(|hello| hello.url.as_deref());
+        let known = setting.id_to_uri.get(id).map(AsRef::as_ref);
+        if let Some(url) = url.filter(|url| known != Some(*url)) {
+            tracing::info!(member = %id, url, "a member has moved");
+            let updated = ClusterEvent::ClusterSettingUpdated {
+                passive_uri: url.into(),
+                id: Some(id.clone()),
+            };
+            handle.ask(M::seen(updated)).await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// So long the others have to hear of the event that removes them, before the log reaches them no more.
+const NOTICE: Duration = Duration::from_millis(150);
+
+/// The active member is the cluster from now on; the others have no vote any more.
+async fn go_alone(log: &Log) {
+    sleep(NOTICE).await;
+    match log.set_voters(BTreeSet::from([log.me().member])).await {
+        Ok(()) => tracing::info!("this member goes on alone: the others have no vote any more"),
+        Err(error) => {
+            tracing::warn!(%error, "the other members cannot be removed yet");
+            sleep(LOOK).await;
+        }
+    }
+}
+
 /// The third vote of a coupled pair goes to another watch when the one that has it is gone.
 async fn change_watch<M: Clustered>(
     handle: &Handle<M>,
     log: &Log,
-    passive: &PeerStatus,
+    passive: &[Passive<'_>],
 ) -> Result<bool, Stopped> {
     let peers = log.peers();
     let (voters, learners) = log.members();
@@ -200,7 +283,9 @@ async fn change_watch<M: Clustered>(
     if watch.is_lost {
         return Ok(false);
     }
-    let voters = BTreeSet::from([log.me().member, passive.hello.member, number]);
+    let data = passive.iter().filter_map(|passive| passive.peer);
+    let data = data.map(|peer| peer.hello.member);
+    let voters = data.chain([log.me().member, number]).collect();
     if let Err(error) = log.set_voters(voters).await {
         tracing::warn!(%error, "the third vote cannot be given to another watch yet");
         return Ok(false);
@@ -237,12 +322,17 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
         ));
     };
     let peers = log.peers();
-    let passive = setting.passive_id().and_then(|id| {
-        newest(&peers, |peer| {
-            peer.hello.part == Part::Data && peer.hello.name == id.as_str() && peer.is_connected
-        })
+    // Of several, the first that has everything.
+    let passive = setting.passive_ids().find_map(|id| {
+        let is_able = |peer: &PeerStatus| {
+            peer.hello.part == Part::Data
+                && peer.hello.name == id.as_str()
+                && peer.is_connected
+                && !peer.is_lost
+        };
+        Some((id, newest(&peers, is_able)?))
     });
-    let (Some(passive), Some(activated_id)) = (passive, setting.passive_id()) else {
+    let Some((activated_id, passive)) = passive else {
         return Err(Problem::new(
             "ClusterSwitchOverButNotCoupled",
             "the other member is not connected",
@@ -264,6 +354,59 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
         ));
     }
     Ok(())
+}
+
+/// So long the members have to agree that one of them belongs to the cluster no more.
+const REMOVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Removes a passive member, or all of them: then the active one goes on as the whole cluster, and needs nobody's vote.
+/// Resolves when that is so; where other members stay, it becomes so when they are coupled again.
+pub async fn remove<M: Clustered>(
+    handle: &Handle<M>,
+    log: &Log,
+    id: Option<&NodeId>,
+) -> Result<(), Problem> {
+    let gone = |Stopped| Problem::new("ClusterNodeIsShuttingDown", "this member is shutting down");
+    let read = || handle.read(|machine| machine.cluster().clone());
+    let state = read().await.map_err(gone)?;
+    let removed: Vec<NodeId> = match (state.setting(), id) {
+        (Some(setting), Some(id)) if setting.active_id == *id => {
+            return Err(Problem::new(
+                "ClusterNodeIsActive",
+                format!("{id} is the active member: switch over first, then remove it"),
+            ));
+        }
+        (Some(setting), Some(id)) if setting.id_to_uri.contains_key(id) => vec![id.clone()],
+        (Some(setting), None) => setting.passive_ids().cloned().collect(),
+        (None, None) => Vec::new(), // already so
+        (_, Some(id)) => {
+            return Err(Problem::new(
+                "UnknownKey",
+                format!("{id} is no member of this cluster"),
+            ));
+        }
+    };
+    for id in removed {
+        tracing::info!(member = %id, "a member is removed by command");
+        let event = ClusterEvent::ClusterNodeRemoved { id };
+        handle.ask(M::seen(event)).await.map_err(gone)?;
+    }
+    if read().await.map_err(gone)? != ClusterState::Empty {
+        return Ok(());
+    }
+    let mut peers = log.peers_changed();
+    let alone = async {
+        while log.members().0.len() > 1 {
+            // The votes change together with what is known of the peers.
+            drop(timeout(PAUSE, peers.changed()).await);
+        }
+    };
+    timeout(REMOVE_WITHIN, alone).await.map_err(|_elapsed| {
+        Problem::new(
+            "ClusterRemoveNotConfirmed",
+            "it is noted, but the members have not confirmed it yet: it takes a majority of those that are to go; it is tried again by itself",
+        )
+    })
 }
 
 /// Without the other members for so long, an end is not waited for.

@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 
 /// It keeps no events: small files are enough.
 const SEGMENT_BYTES: u64 = 1 << 20;
+/// The members are looked at so often at most.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often the beginning of its log is let go.
 const TIDY: Duration = Duration::from_secs(30);
 
@@ -53,8 +55,18 @@ impl Vote {
     pub async fn give(&self) -> Fault {
         let fault = self.log.fault();
         let mut fault = std::pin::pin!(fault);
+        let mut peers = self.log.peers_changed();
+        let mut is_told = false;
         loop {
+            let was_removed = self.log.was_removed();
+            if was_removed && !is_told {
+                tracing::warn!(
+                    "the members have removed this watch: its vote counts no more, until it is taken in again"
+                );
+            }
+            is_told = was_removed;
             tokio::select! {
+                changed = peers.changed() => if changed.is_ok() { tokio::time::sleep(LOOK).await },
                 () = tokio::time::sleep(TIDY) => self.log.tidy_watch().await,
                 reason = &mut fault => return Fault::Log(AppendError::Stopped { reason }),
             }

@@ -74,6 +74,10 @@ fn run<'a>(
                 });
                 Ok(ControllerAnswer::Accepted)
             }
+            ControllerCommand::ClusterRemoveNode { node_id } => {
+                let removed = node::pair::remove(&api.0.handle, &api.0.log, node_id.as_ref()).await;
+                Ok(removed.map_or_else(Into::into, |()| ControllerAnswer::Accepted))
+            }
             ControllerCommand::ClusterSwitchOver { agent_path: None } => {
                 match node::pair::switch_over(&api.0.handle, &api.0.log).await {
                     Ok(()) => Ok(ControllerAnswer::Accepted),
