@@ -27,14 +27,15 @@ pub(crate) struct Arguments {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct Access {
-    /// The Controller to ask; default: the one whose data directory is found
+    /// The Controller to ask, any of its members or all, separated by commas; default: the one whose data directory is found
     #[arg(
         long,
         global = true,
         value_name = "URL",
+        value_delimiter = ',',
         env = "MAINSPRING_CONTROLLER_URL"
     )]
-    pub(crate) controller: Option<String>,
+    pub(crate) controller: Vec<String>,
     /// The data directory: of the part to run, or of the local Controller to ask [default: ./data]
     #[arg(long, global = true, value_name = "DIR", env = "MAINSPRING_DATA")]
     pub(crate) data: Option<PathBuf>,
@@ -147,8 +148,15 @@ pub(crate) struct ControllerArgs {
 pub(crate) enum ClusterCommand {
     /// Show who is active, who is in sync, and what would happen if the active member failed now
     Status,
-    /// Make a running Controller a pair: it takes the other member in as soon as that and a watch are connected
+    /// Make a running Controller a cluster: it takes the others in as soon as they (and, for a pair, a watch) are connected.
+    /// Given again with other addresses, it notes that members have moved
     Appoint(AppointArgs),
+    /// Go back to a single Controller, which is the active member; or remove one of several members
+    Remove {
+        /// The member; all but the active one if none is named
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
     /// Make the other member the active one; nothing is lost
     SwitchOver,
 }

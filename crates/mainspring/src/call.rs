@@ -1,17 +1,21 @@
-//! How a command reaches its Controller: address, token and certificates, found or told.
+//! How a command reaches its Controller: addresses, token and certificates, found or told; and the active one of its members.
 //!
 //! Always: what is told counts more than what is found; a token found in a data directory is shown to that directory's Controller
-//! only. Never here: what is asked.
+//! and its members only; a request is repeated only if it was not carried out, or may be twice. Never here: what is asked.
 
 mod answers;
+#[cfg(test)]
+mod asking;
 mod following;
+mod members;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use net::{Client, ClientError, ClientSettings, Credentials, Secret, TlsClient, TlsFiles};
+use net::{Client, ClientError, ClientSettings, Credentials, Outage, Secret, TlsClient, TlsFiles};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,6 +24,8 @@ use crate::exit::{Exit, Misuse};
 
 pub(crate) use answers::{AgentSeen, ItemSeen, JournalSeen, OrderQuery, OrderSeen, SubagentSeen};
 pub(crate) use following::{Followed, Following};
+pub(crate) use members::CLUSTER;
+use members::{Members, NOT_ACTIVE};
 
 /// Where a Controller listens by default.
 const DEFAULT_URL: &str = "http://127.0.0.1:4444";
@@ -37,23 +43,36 @@ pub(crate) fn talk(command: impl Future<Output = anyhow::Result<Exit>>) -> anyho
     runtime.block_on(command)
 }
 
-/// A Controller that can be asked.
+/// A Controller that can be asked, at whichever of its members is active.
 #[derive(Clone, Debug)]
 pub(crate) struct Controller {
-    client: Client,
+    members: Arc<Members>,
 }
+
+/// Whether a request may be carried out twice, should its answer have been lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    Safely,
+    Never,
+}
+
+/// How often a request goes to another member before it is given up.
+const MOVES_MAX: usize = 10;
 
 impl Controller {
     /// The Controller that `access` speaks of.
     pub(crate) fn of(access: &Access) -> anyhow::Result<Controller> {
-        let found = match &access.controller {
-            Some(_) => None,
-            None => find(access.data.as_deref())?,
+        let told = &access.controller;
+        let found = if told.is_empty() {
+            find(access.data.as_deref())?
+        } else {
+            None
         };
-        let told = access.controller.clone();
-        let url = told
-            .or_else(|| found.as_ref().map(|found| found.url.clone()))
-            .unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let urls = match (told.as_slice(), &found) {
+            ([], None) => vec![DEFAULT_URL.to_owned()],
+            ([], Some(found)) => vec![found.url.clone()],
+            (told, _) => told.to_vec(),
+        };
         let token = match (&access.token_file, std::env::var("MAINSPRING_TOKEN")) {
             (Some(file), _) => Some(read_token(file)?),
             (None, Ok(token)) if !token.is_empty() => Some(Secret::new(token)),
@@ -71,26 +90,51 @@ impl Controller {
             (None, _, _) => None,
         };
         let credentials = token.map_or(Credentials::None, Credentials::Bearer);
-        Controller::new(ClientSettings {
+        let settings = ClientSettings {
             tls,
             credentials,
-            ..ClientSettings::new(url)
-        })
+            ..ClientSettings::new(String::new())
+        };
+        Controller::at(settings, &urls)
     }
 
     pub(crate) fn new(settings: ClientSettings) -> anyhow::Result<Controller> {
+        let url = settings.url.clone();
+        Controller::at(settings, &[url])
+    }
+
+    /// At any of these addresses.
+    fn at(settings: ClientSettings, urls: &[String]) -> anyhow::Result<Controller> {
+        let members = Members::new(settings, urls)?;
         Ok(Controller {
-            client: Client::new(settings)?,
+            members: Arc::new(members),
         })
     }
 
-    /// Its URL.
-    pub(crate) fn url(&self) -> &str {
-        self.client.peer()
+    /// Its URL: that of the member that is asked.
+    pub(crate) fn url(&self) -> String {
+        self.members.url()
+    }
+
+    /// Finds the active member, and learns of the others.
+    pub(crate) async fn meet(&self) -> Result<(), ClientError> {
+        self.members.active().await.map(drop)
+    }
+
+    /// Every member that is known, to be asked one by one.
+    pub(crate) fn members(&self) -> Vec<Client> {
+        self.members.all()
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.client.get_json(path).await
+        let request = |client: Client| async move { client.get_json(path).await };
+        Ok(self.call(Repeat::Safely, request).await?.0)
+    }
+
+    /// The bytes of an answer.
+    async fn get_bytes(&self, path: &str) -> Result<bytes::Bytes, ClientError> {
+        let request = |client: Client| async move { client.get_bytes(path).await };
+        Ok(self.call(Repeat::Safely, request).await?.0)
     }
 
     /// Sends a command. A refusal comes as an error, whichever way it was told.
@@ -98,10 +142,19 @@ impl Controller {
         &self,
         command: &model::ControllerCommand,
     ) -> anyhow::Result<model::ControllerAnswer> {
-        let answer = self
-            .client
-            .post_json("/controller/api/command", command)
-            .await?;
+        Ok(self.command_maybe_twice(command).await?.0)
+    }
+
+    /// The same, and whether it may have been carried out before it was answered: sent again after an answer had been lost.
+    pub(crate) async fn command_maybe_twice(
+        &self,
+        command: &model::ControllerCommand,
+    ) -> anyhow::Result<(model::ControllerAnswer, bool)> {
+        let request = |client: Client| async move {
+            client.post_json("/controller/api/command", command).await
+        };
+        let called = self.call(repeat_of(command), request).await;
+        let (answer, is_repeated) = called.map_err(told_as_unknown)?;
         if let model::ControllerAnswer::Problem {
             code,
             message,
@@ -115,15 +168,128 @@ impl Controller {
             }
             .into());
         }
-        Ok(answer)
+        Ok((answer, is_repeated))
     }
 
     /// Posts changes of items, one JSON line each.
-    pub(crate) async fn change_items(&self, lines: String) -> Result<Value, ClientError> {
-        self.client
-            .post_bytes("/controller/api/item", net::NDJSON, lines.into())
-            .await
+    pub(crate) async fn change_items(&self, lines: String) -> anyhow::Result<Value> {
+        let lines = bytes::Bytes::from(lines);
+        let request = |client: Client| {
+            let lines = lines.clone();
+            async move {
+                let path = "/controller/api/item";
+                client.post_bytes(path, net::NDJSON, lines).await
+            }
+        };
+        let called = self.call(Repeat::Never, request).await;
+        Ok(called.map_err(told_as_unknown)?.0)
     }
+
+    /// Asks the active member, and another one where that is no longer active. Tells also whether the request may have been carried out
+    /// before the one that was answered.
+    async fn call<T, Answer: Future<Output = Result<T, ClientError>>>(
+        &self,
+        repeat: Repeat,
+        request: impl Fn(Client) -> Answer,
+    ) -> Result<(T, bool), ClientError> {
+        let mut may_be_done = false;
+        let mut moves = 0;
+        loop {
+            let seat = self.members.active().await?;
+            let answer = tokio::select! {
+                answer = request(seat.client.clone()) => answer,
+                hangs = self.members.succeeded(&seat) => Err(hangs),
+            };
+            let error = match answer {
+                Ok(answer) => return Ok((answer, may_be_done)),
+                Err(error) => error,
+            };
+            let is_undone = is_undone(&error);
+            let is_lost = matches!(error, ClientError::Unreachable { .. }) || is_ending(&error);
+            moves += 1;
+            if !(is_undone || is_lost && repeat == Repeat::Safely) || moves > MOVES_MAX {
+                return Err(error);
+            }
+            may_be_done |= !is_undone;
+            if !matches!(
+                error,
+                ClientError::Unreachable {
+                    outage: Outage::Silent(_),
+                    ..
+                }
+            ) {
+                // Who hangs has been succeeded already.
+                self.members.leave(&seat, &error);
+            }
+        }
+    }
+}
+
+/// Whether a command may be carried out twice as well as once.
+fn repeat_of(command: &model::ControllerCommand) -> Repeat {
+    use model::ControllerCommand as C;
+    let is_kept = |order: &model::FreshOrder| !order.delete_when_terminated;
+    let is_safe = match command {
+        // An order that is forgotten as soon as it has ended could be added a second time after its end.
+        C::AddOrder { order } => is_kept(order),
+        C::AddOrders { orders } => orders.iter().all(is_kept),
+        C::CancelOrders { .. }
+        | C::SuspendOrders { .. }
+        | C::DeleteOrdersWhenTerminated { .. }
+        | C::ClusterAppointNodes { .. }
+        | C::ClusterRemoveNode { .. }
+        | C::ReleaseEvents { .. }
+        | C::ConfirmSubagentLoss { .. }
+        | C::NoOperation { .. }
+        | C::TakeSnapshot => true,
+        C::Batch { commands } => commands
+            .iter()
+            .all(|command| repeat_of(command) == Repeat::Safely),
+        // Meanwhile what was resumed may have failed again, what was reset have begun anew, who was made active have handed over.
+        C::ResumeOrder { .. }
+        | C::ResumeOrders { .. }
+        | C::ResetAgent { .. }
+        | C::ResetSubagent { .. }
+        | C::ClusterSwitchOver { .. }
+        | C::ShutDown { .. } => false,
+    };
+    if is_safe {
+        Repeat::Safely
+    } else {
+        Repeat::Never
+    }
+}
+
+/// Whether a request has certainly not been carried out.
+fn is_undone(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { outage, .. } => {
+            matches!(outage, Outage::Connect(_) | Outage::ConnectTimeout(_))
+        }
+        ClientError::Refused { problem, .. } => problem.is(NOT_ACTIVE),
+        ClientError::Untrusted { .. }
+        | ClientError::Broken { .. }
+        | ClientError::Misused { .. } => false,
+    }
+}
+
+/// A member that ends says so when it has taken a request and cannot tell any more what has become of it.
+fn is_ending(error: &ClientError) -> bool {
+    let ending = |problem: &net::Problem| problem.is("ControllerIsShuttingDown");
+    error.problem().is_some_and(ending)
+}
+
+/// Says so where nobody knows what has become of a request.
+fn told_as_unknown(error: ClientError) -> anyhow::Error {
+    let is_unknown =
+        matches!(error, ClientError::Unreachable { .. }) && !is_undone(&error) || is_ending(&error);
+    let error = anyhow::Error::from(error);
+    if is_unknown {
+        return error.context(
+            "nobody knows whether this was carried out, and it is not repeated by itself; look before you give it again",
+        );
+    }
+    error
 }
 
 /// A Controller found on disk.

@@ -103,12 +103,12 @@ fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
 
 /// The message with its causes, each once: some errors repeat their source in their own text.
 fn with_causes(error: &anyhow::Error) -> String {
-    let mut text = match error.downcast_ref::<ClientError>() {
+    let first: &(dyn std::error::Error + 'static) = error.as_ref();
+    let mut text = match first.downcast_ref::<ClientError>() {
         // Who refused and where stands in the command line; the reason is what counts.
         Some(ClientError::Refused { problem, .. }) => problem.to_string(),
         _ => error.to_string(),
     };
-    let first: &(dyn std::error::Error + 'static) = error.as_ref();
     let mut source = first.source();
     while let Some(cause) = source {
         let told = cause.to_string();

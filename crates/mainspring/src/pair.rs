@@ -1,16 +1,27 @@
-//! `cluster status | appoint | switch-over`: looks at and changes the members that keep a Controller's log.
+//! `cluster status | appoint | remove | switch-over`: looks at and changes the members that keep a Controller's log.
 //!
-//! Always: asks the member that the access names; a member that is not active says who is. Never here: what follows.
+//! Always: a change is the active member's, found by whichever is asked; the status is told by every member that answers. Never here:
+//! what follows.
+
+mod drawing;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use model::{ControllerCommand, NodeId};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::arguments::{Access, AppointArgs, ClusterCommand};
-use crate::call::Controller;
+use crate::call::{CLUSTER, Controller};
 use crate::exit::Exit;
 use crate::screen::Screen;
+use drawing::Seen;
+
+/// So long a member may take to say how it stands.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(
     command: ClusterCommand,
@@ -21,6 +32,7 @@ pub(crate) async fn run(
     match command {
         ClusterCommand::Status => status(&controller, screen).await,
         ClusterCommand::Appoint(args) => appoint(args, &controller, screen).await,
+        ClusterCommand::Remove { name } => remove(name, &controller, screen).await,
         ClusterCommand::SwitchOver => {
             let command = ControllerCommand::ClusterSwitchOver { agent_path: None };
             controller.command(&command).await?;
@@ -48,7 +60,8 @@ async fn appoint(
         .iter()
         .map(|(id, uri)| (NodeId::new(id.as_str()), Arc::from(uri.as_str())))
         .collect();
-    let known: Value = controller.get("/controller/api/cluster").await?;
+    controller.meet().await?;
+    let known: Value = controller.get(CLUSTER).await?;
     let active_id = known["nodeId"]
         .as_str()
         .context("the Controller does not say which member it is")?;
@@ -57,59 +70,66 @@ async fn appoint(
         active_id: NodeId::new(active_id),
     };
     controller.command(&command).await?;
+    let waits_for = if args.members.len().is_multiple_of(2) {
+        "the others and a watch are connected"
+    } else {
+        "the others are connected"
+    };
     told(
         screen,
-        "appointed; the members are coupled as soon as the other one and a watch are connected (mainspring cluster status)",
+        &format!(
+            "appointed; the members are coupled as soon as {waits_for} (mainspring cluster status)"
+        ),
     )
 }
 
-async fn status(controller: &Controller, screen: &Screen) -> anyhow::Result<Exit> {
-    let state: Value = controller.get("/controller/api/cluster").await?;
-    if screen.json {
-        screen.say_json(&state)?;
-        return Ok(Exit::Done);
-    }
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let says = |value: &Value, yes: &str, no: &str| {
-        if value.as_bool() == Some(true) {
-            yes
-        } else {
-            no
+async fn remove(
+    name: Option<String>,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let node_id = name.as_deref().map(NodeId::new);
+    let command = ControllerCommand::ClusterRemoveNode { node_id };
+    controller.command(&command).await?;
+    let known: Value = controller.get(CLUSTER).await?;
+    let active = known["nodeId"].as_str().unwrap_or("the active member");
+    let text = match name {
+        Some(name) if known["TYPE"] != "Empty" => {
+            format!("{name} is removed; the others are coupled anew (mainspring cluster status)")
         }
-        .to_owned()
+        _ => format!(
+            "{active} at {} is the whole Controller now; stop the other members and the watch",
+            controller.url()
+        ),
     };
-    screen.say(&format!("State     {}", text(&state["TYPE"])))?;
-    if let Some(setting) = state.get("setting") {
-        screen.say(&format!("Active    {}", text(&setting["activeId"])))?;
-        if let Some(members) = setting["idToUri"].as_object() {
-            for (id, uri) in members {
-                screen.say(&format!("Member    {id}  {}", text(uri)))?;
-            }
-        }
+    told(screen, &text)
+}
+
+async fn status(controller: &Controller, screen: &Screen) -> anyhow::Result<Exit> {
+    let met = controller.meet().await;
+    let mut asked = JoinSet::new();
+    for (n, client) in controller.members().into_iter().enumerate() {
+        asked.spawn(async move {
+            let answer = timeout(ANSWER_WITHIN, client.get_json::<Value>(CLUSTER)).await;
+            let answer = match answer {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(_elapsed) => Err(format!("no answer within {ANSWER_WITHIN:?}: it hangs")),
+            };
+            let url = client.peer().to_owned();
+            (n, Seen { url, answer })
+        });
     }
-    screen.say(&format!(
-        "Asked     {}, {}, epoch {}",
-        text(&state["nodeId"]),
-        says(&state["isActive"], "active", "not active"),
-        state["epoch"]
-    ))?;
-    for other in state["others"].as_array().into_iter().flatten() {
-        screen.say(&format!(
-            "{}  {}, {}, {}, heard {:.1} s ago",
-            if other["isWatch"] == true {
-                "Watch   "
-            } else {
-                "Other   "
-            },
-            text(&other["id"]),
-            says(&other["isConnected"], "connected", "not connected"),
-            says(&other["isInSync"], "has every event", "lacks events"),
-            other["silentFor"].as_f64().unwrap_or_default(),
-        ))?;
+    let mut seen = asked.join_all().await;
+    seen.sort_by_key(|(n, _)| *n);
+    let seen: Vec<Seen> = seen.into_iter().map(|(_, seen)| seen).collect();
+    // Without an answer of anybody, why is what counts.
+    if seen.iter().all(|seen| seen.answer.is_err()) {
+        met?;
     }
-    screen.say(&format!(
-        "If the active member failed now: {}",
-        text(&state["ifTheActiveMemberFailed"])
-    ))?;
+    if screen.json {
+        screen.say_json(&drawing::as_json(&seen))?;
+    } else {
+        screen.say(&drawing::draw(&seen, screen.paint))?;
+    }
     Ok(Exit::Done)
 }

@@ -217,7 +217,6 @@ impl Controller {
 
     pub(crate) async fn order(&self, id: &str) -> anyhow::Result<OrderSeen> {
         let bytes = self
-            .client
             .get_bytes(&format!("/controller/api/order/{}", segment(id)))
             .await?;
         OrderSeen::read(&bytes)
@@ -230,8 +229,7 @@ impl Controller {
 
     /// What its jobs and those of its children have written.
     pub(crate) async fn order_log(&self, id: &str) -> Result<bytes::Bytes, ClientError> {
-        self.client
-            .get_bytes(&format!("/controller/api/order/{}/log", segment(id)))
+        self.get_bytes(&format!("/controller/api/order/{}/log", segment(id)))
             .await
     }
 

@@ -1,17 +1,21 @@
 //! Reading a Controller's events for as long as it takes, over lost connections and restarts.
 //!
-//! Always: in order, each event once; a lost connection is told and tried again from the last event seen.
+//! Always: in order, each event once; a lost connection is told and tried again from the last event seen, at whichever member is active.
 
 use std::time::{Duration, Instant};
 
 use net::{Backoff, ClientError, NdjsonStream};
+use tokio::time::timeout;
 
+use super::members::Seat;
 use super::{Controller, segment};
 use crate::screen::Screen;
 
 const HEARTBEAT_SECONDS: u32 = 5;
 /// A Controller that has not shown a sign of life for so long is asked anew.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// When nothing has happened for so long, the other members are asked whether one of them is active now.
+const DOUBT: Duration = Duration::from_millis(700);
 
 /// What to read.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +35,7 @@ pub(crate) struct Following<'a> {
     controller: &'a Controller,
     screen: &'a Screen,
     followed: Followed,
-    stream: Option<NdjsonStream>,
+    stream: Option<(Seat, NdjsonStream)>,
     /// The newest event that was there when a bounded reading began.
     end: Option<u64>,
 }
@@ -72,12 +76,24 @@ impl<'a> Following<'a> {
             {
                 return Ok(None);
             }
-            let line = match &mut self.stream {
-                Some(stream) => stream.next_line().await,
-                None => match self.connect().await {
-                    Ok(()) => continue,
-                    Err(error) => Err(error),
-                },
+            let Some((seat, stream)) = &mut self.stream else {
+                match self.connect().await {
+                    Ok(()) => {}
+                    Err(error) if error.is_transient() => {
+                        tokio::time::sleep(backoff.failed(began.elapsed(), 0.5)).await;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            };
+            let Ok(line) = timeout(DOUBT, stream.next_line()).await else {
+                // A member that hangs keeps its connections, and one that is cut off from the others even beats.
+                if let Some(error) = self.controller.members.successor(seat).await {
+                    self.screen
+                        .warn(&format!("{error}; going on at another member"));
+                    self.stream = None;
+                }
+                continue;
             };
             match line {
                 Ok(Some(line)) => {
@@ -87,39 +103,53 @@ impl<'a> Following<'a> {
                         return Ok(Some(stamped));
                     }
                 }
+                // The member ends, or is no longer active.
                 Ok(None) => self.stream = None,
                 Err(error) if error.is_transient() => {
-                    if self.stream.take().is_some() {
-                        self.screen.warn(&format!("{error}; trying again"));
-                    }
-                    tokio::time::sleep(backoff.failed(began.elapsed(), 0.5)).await;
+                    self.screen.warn(&format!("{error}; trying again"));
+                    self.leave(&error);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
+    fn leave(&mut self, error: &ClientError) {
+        if let Some((seat, _)) = self.stream.take() {
+            self.controller.members.leave(&seat, error);
+        }
+    }
+
     async fn connect(&mut self) -> Result<(), ClientError> {
-        let opened = self
-            .controller
-            .client
-            .get_stream(&self.query(), PATIENCE)
-            .await;
-        self.stream = Some(match opened {
+        let seat = self.controller.members.active().await?;
+        let opened = seat.client.get_stream(&self.query(), PATIENCE).await;
+        let opened = match opened {
             Err(error) if self.followed.from_oldest && self.followed.after == Some(0) => {
                 let torn = error
                     .problem()
                     .and_then(|problem| problem.arguments.get("tornEventId")?.parse().ok());
-                let Some(torn) = torn else { return Err(error) };
-                self.followed.after = Some(torn);
-                self.controller
-                    .client
-                    .get_stream(&self.query(), PATIENCE)
-                    .await?
+                match torn {
+                    Some(torn) => {
+                        self.followed.after = Some(torn);
+                        seat.client.get_stream(&self.query(), PATIENCE).await
+                    }
+                    None => Err(error),
+                }
             }
-            opened => opened?,
-        });
-        Ok(())
+            opened => opened,
+        };
+        match opened {
+            Ok(stream) => {
+                self.stream = Some((seat, stream));
+                Ok(())
+            }
+            Err(error) => {
+                if error.is_transient() {
+                    self.controller.members.leave(&seat, &error);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// A bounded reading must see every event to find its end, so it chooses by itself.

@@ -152,17 +152,17 @@ async fn send(
     screen: &Screen,
 ) -> anyhow::Result<bool> {
     if let [order] = orders.as_slice() {
-        let answer = controller
-            .command(&ControllerCommand::AddOrder {
-                order: order.clone(),
-            })
-            .await?;
-        return Ok(matches!(
+        let command = ControllerCommand::AddOrder {
+            order: order.clone(),
+        };
+        let (answer, is_repeated) = controller.command_maybe_twice(&command).await?;
+        let is_duplicate = matches!(
             answer,
             ControllerAnswer::OrderAdded {
                 ignored_because_duplicate: true
             }
-        ));
+        );
+        return Ok(is_duplicate && !(is_repeated && is_ours(order, controller).await));
     }
     let bar = screen.progress(orders.len() as u64, "adding orders");
     for (n, some) in orders.chunks(ORDERS_PER_COMMAND).enumerate() {
@@ -177,6 +177,21 @@ async fn send(
     }
     bar.finish_and_clear();
     Ok(false)
+}
+
+/// Whether an order that is there already is the one that was meant to be added: then an earlier attempt has done it, whose answer was lost.
+async fn is_ours(meant: &FreshOrder, controller: &Controller) -> bool {
+    // One that is gone again was there a moment ago, and can only be ours.
+    let Ok(seen) = controller.order(meant.id.as_str()).await else {
+        return true;
+    };
+    let order = seen.order;
+    order.workflow_id.path == meant.workflow_path
+        && order.scheduled_for == meant.scheduled_for
+        && meant
+            .arguments
+            .iter()
+            .all(|(name, value)| order.arguments.get(name) == Some(value))
 }
 
 async fn wait(

@@ -1,0 +1,301 @@
+//! How a cluster looks: one line for each member, the active one first, and what would happen if that failed now.
+//!
+//! Always: what the active member says counts; what it does not know of another, such as that it was removed, that one says itself. Never
+//! here: asking.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::Timestamp;
+use serde_json::{Value, json};
+
+use crate::moment;
+use crate::screen::{Paint, Tone};
+use crate::table::{Cell, Table};
+
+/// What a member has answered.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) url: String,
+    pub(super) answer: Result<Value, String>,
+}
+
+impl Seen {
+    fn told(&self) -> Option<&Value> {
+        self.answer.as_ref().ok()
+    }
+}
+
+/// The answer of the active member, else of any.
+fn best(seen: &[Seen]) -> Option<&Value> {
+    let told = || seen.iter().filter_map(Seen::told);
+    told()
+        .find(|told| told["mayAnswer"] == true)
+        .or_else(|| told().find(|told| told.get("setting").is_some()))
+        .or_else(|| told().next())
+}
+
+/// For programs: as the active member says, and what each one says of itself.
+pub(super) fn as_json(seen: &[Seen]) -> Value {
+    let mut told = best(seen).cloned().unwrap_or_default();
+    let members: Vec<Value> = seen
+        .iter()
+        .map(|seen| match &seen.answer {
+            Ok(answer) => json!({
+                "url": seen.url, "nodeId": answer["nodeId"], "standing": answer["standing"], "epoch": answer["epoch"],
+                "committedEventId": answer["committedEventId"],
+            }),
+            Err(error) => json!({"url": seen.url, "problem": error}),
+        })
+        .collect();
+    told["members"] = json!(members);
+    told
+}
+
+/// For people.
+pub(super) fn draw(seen: &[Seen], paint: Paint) -> String {
+    let Some(best) = best(seen) else {
+        return "no member answers\n".to_owned();
+    };
+    let active = seen
+        .iter()
+        .filter_map(Seen::told)
+        .find(|told| told["mayAnswer"] == true);
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let state = text(&best["TYPE"]);
+    let mut drawn = format!(
+        "{} {}\n",
+        paint.put(Tone::Strong, "Cluster"),
+        paint.put(tone_of(&state), in_words(&state))
+    );
+    drawn += &match active {
+        Some(active) => {
+            let since = serde_json::from_value::<Timestamp>(active["activeSince"].clone());
+            let since = since.map_or(String::new(), |at| {
+                let ago = moment::span(moment::now().since(at));
+                format!(" since {} ({ago} ago)", moment::full(at))
+            });
+            format!(
+                "{} is active{since}, epoch {}\n",
+                text(&active["nodeId"]),
+                active["epoch"]
+            )
+        }
+        None => format!("{}\n", paint.put(Tone::Bad, "nobody is active")),
+    };
+    drawn += &format!("\n{}", members(seen, best, active.is_some()).draw(paint));
+    let what_if = match active {
+        Some(active) => text(&active["ifTheActiveMemberFailed"]),
+        None => {
+            "as soon as a majority is connected, one that has every event becomes active".to_owned()
+        }
+    };
+    let tone = if what_if.starts_with("nobody") {
+        Tone::Bad
+    } else {
+        Tone::Good
+    };
+    let head = if active.is_some() {
+        "If the active member failed now:"
+    } else {
+        "What follows:"
+    };
+    drawn + &format!("\n{head} {}\n", paint.put(tone, &what_if))
+}
+
+fn in_words(state: &str) -> &str {
+    match state {
+        "Empty" => "Empty: a single Controller",
+        "NodesAppointed" => "NodesAppointed: the members are not yet coupled",
+        "PreparedToBeCoupled" => "PreparedToBeCoupled: the members are being coupled",
+        "Coupled" => "Coupled: every member has every event",
+        "PassiveLost" => "PassiveLost: the active member goes on without another one",
+        "SwitchedOver" => "SwitchedOver: not yet coupled again",
+        "FailedOver" => "FailedOver: not yet coupled again",
+        other => other,
+    }
+}
+
+fn tone_of(state: &str) -> Tone {
+    match state {
+        "Coupled" => Tone::Good,
+        "PassiveLost" | "FailedOver" => Tone::Bad,
+        _ => Tone::Waiting,
+    }
+}
+
+fn members(seen: &[Seen], best: &Value, is_active_known: bool) -> Table {
+    let mut table = Table::new(&["MEMBER", "ROLE", "EPOCH", "EVENTS", "LAST HEARD", "AT"]);
+    let own: BTreeMap<&str, (&Seen, &Value)> = seen
+        .iter()
+        .filter_map(|seen| Some((seen.told()?["nodeId"].as_str()?, (seen, seen.told()?))))
+        .collect();
+    let setting = best["setting"]["idToUri"].as_object();
+    let mut names: Vec<&str> = setting
+        .into_iter()
+        .flatten()
+        .map(|(id, _)| id.as_str())
+        .collect();
+    names.extend(
+        own.keys()
+            .copied()
+            .filter(|id| !names.contains(id))
+            .collect::<Vec<_>>(),
+    );
+    let others = || best["others"].as_array().into_iter().flatten();
+    names.sort_by_key(|id| best["nodeId"].as_str() != Some(id));
+    for name in names {
+        let other = others().find(|other| other["id"] == name && other["isWatch"] == false);
+        let told = own.get(name);
+        let appointed = setting.and_then(|setting| setting.get(name)?.as_str());
+        let url = told.map(|(seen, _)| seen.url.as_str()).or(appointed);
+        let is_best = best["nodeId"].as_str() == Some(name);
+        let silence = seen
+            .iter()
+            .find(|seen| Some(seen.url.as_str()) == url)
+            .and_then(|seen| seen.answer.as_ref().err());
+        let role = match (told, silence) {
+            (Some((_, told)), _) => role_cell(told["standing"].as_str().unwrap_or("-")),
+            (None, Some(error)) if error.ends_with("hangs") => Cell::toned(Tone::Bad, "hangs"),
+            (None, _) => Cell::toned(Tone::Bad, "not reached"),
+        };
+        let epoch = told.map_or_else(|| "-".to_owned(), |(_, told)| told["epoch"].to_string());
+        let (events, heard) = if is_best && is_active_known {
+            (Cell::toned(Tone::Good, "all"), "-".to_owned())
+        } else {
+            (events_cell(other), heard(other))
+        };
+        let at = url.unwrap_or("-").to_owned();
+        table.row([
+            Cell::toned(Tone::Strong, name),
+            role,
+            epoch.into(),
+            events,
+            heard.into(),
+            at.into(),
+        ]);
+    }
+    for watch in others().filter(|other| other["isWatch"] == true) {
+        let name = watch["id"].as_str().unwrap_or("-");
+        let role = match (watch["hasVote"] == true, watch["isConnected"] == true) {
+            (true, true) => Cell::toned(Tone::Good, "watch"),
+            (true, false) => Cell::toned(Tone::Bad, "watch, not connected"),
+            (false, true) => Cell::toned(Tone::Waiting, "watch without a vote"),
+            (false, false) => continue,
+        };
+        table.row([
+            Cell::toned(Tone::Strong, name),
+            role,
+            "-".into(),
+            "none".into(),
+            heard(Some(watch)).into(),
+            "-".into(),
+        ]);
+    }
+    table
+}
+
+fn role_cell(standing: &str) -> Cell {
+    let tone = match standing {
+        "active" | "standby" => Tone::Good,
+        "removed" => Tone::Bad,
+        _ => Tone::Waiting,
+    };
+    Cell::toned(tone, standing)
+}
+
+fn events_cell(other: Option<&Value>) -> Cell {
+    // Nobody tells it anything unless it belongs to the members.
+    let belongs = |other: &&Value| other["hasVote"] == true || other["isLearning"] == true;
+    let Some(other) = other.filter(belongs) else {
+        return "-".into();
+    };
+    match (other["isInSync"] == true, other["batchesBehind"].as_u64()) {
+        (true, None | Some(0)) => Cell::toned(Tone::Good, "all"),
+        (true, Some(behind)) => Cell::toned(Tone::Good, format!("all but {behind} under way")),
+        (false, Some(behind)) if other["isConnected"] == true => {
+            Cell::toned(Tone::Waiting, format!("{behind} batches behind"))
+        }
+        (false, _) => Cell::toned(Tone::Bad, "lacks some"),
+    }
+}
+
+fn heard(other: Option<&Value>) -> String {
+    let silent = other.and_then(|other| other["silentFor"].as_f64());
+    silent.map_or_else(
+        || "-".to_owned(),
+        |seconds| {
+            let silent = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            format!("{} ago", moment::span(silent))
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> Vec<Seen> {
+        let setting = json!({"idToUri": {"Backup": "http://127.0.0.1:2", "Primary": "http://127.0.0.1:1"}, "activeId": "Backup"});
+        let active = json!({
+            "TYPE": "Coupled", "setting": setting, "nodeId": "Backup", "standing": "active", "epoch": 7, "mayAnswer": true,
+            "activeSince": 1_800_000_000_000_i64, "ifTheActiveMemberFailed": "Primary follows",
+            "others": [
+                {"id": "Primary", "isWatch": false, "isConnected": true, "isInSync": true, "hasVote": true, "silentFor": 0.04, "batchesBehind": 0},
+                {"id": "watch", "isWatch": true, "isConnected": true, "isInSync": true, "hasVote": true, "silentFor": 0.03},
+            ],
+        });
+        let standby = json!({"TYPE": "Coupled", "nodeId": "Primary", "standing": "standby", "epoch": 7, "mayAnswer": false, "others": []});
+        let seen = |url: &str, answer| Seen {
+            url: url.to_owned(),
+            answer: Ok(answer),
+        };
+        vec![
+            seen("http://127.0.0.1:1", standby),
+            seen("http://127.0.0.1:2", active),
+        ]
+    }
+
+    #[test]
+    fn a_coupled_pair_is_shown_with_its_active_member_first_whoever_was_asked() {
+        let drawn = draw(&pair(), Paint { is_on: false });
+        let lines: Vec<&str> = drawn.lines().collect();
+        assert!(lines[0].starts_with("Cluster Coupled"), "{drawn}");
+        assert!(
+            lines[1].starts_with("Backup is active since ") && lines[1].ends_with("epoch 7"),
+            "{drawn}"
+        );
+        assert!(
+            lines[4].starts_with("Backup   active   7      all"),
+            "{drawn}"
+        );
+        assert!(
+            lines[5].starts_with("Primary  standby  7      all"),
+            "{drawn}"
+        );
+        assert!(lines[6].starts_with("watch    watch"), "{drawn}");
+        assert!(
+            drawn.ends_with("If the active member failed now: Primary follows\n"),
+            "{drawn}"
+        );
+    }
+
+    #[test]
+    fn a_member_that_hangs_or_is_gone_is_named_as_such() {
+        let mut seen = pair();
+        seen[0].answer = Err("no answer within 1s: it hangs".to_owned());
+        let drawn = draw(&seen, Paint { is_on: false });
+        assert!(drawn.contains("Primary  hangs"), "{drawn}");
+        seen[0].answer = Err("cannot reach http://127.0.0.1:1: cannot connect".to_owned());
+        let drawn = draw(&seen, Paint { is_on: false });
+        assert!(drawn.contains("Primary  not reached"), "{drawn}");
+    }
+
+    #[test]
+    fn programs_get_the_active_members_answer_and_what_each_says_of_itself() {
+        let told = as_json(&pair());
+        assert_eq!(told["nodeId"], "Backup");
+        assert_eq!(told["members"][0]["standing"], "standby");
+        assert_eq!(told["members"][1]["url"], "http://127.0.0.1:2");
+    }
+}
