@@ -4,12 +4,15 @@
 //! confirmation after the commit.
 
 use crate::disk::event_id_of;
+use crate::fault::Fault;
 use crate::history::History;
+use crate::invariants::reads_are_fresh;
 use crate::kernel::{DriverStep, Kernel};
+use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::moment::Moment;
 use crate::net::{Ask, ConnId, Packet, Toward};
-use crate::node::{Asker, Committed, Node};
+use crate::node::{Asker, Committed, Moved, Node};
 use crate::place::Place;
 use crate::subagent::json;
 use agent::{Renewal, Work, distance};
@@ -57,6 +60,7 @@ struct SubagentDriver {
     id: SubagentId,
     uri: Arc<str>,
     line: Line,
+    is_leased: bool,
     stage: Stage,
     run_id: Option<RunId>,
     coupling: u64,
@@ -87,57 +91,80 @@ struct Stream {
     after: u64,
 }
 
-/// An Agent.
+/// A Director of an Agent.
 pub struct AgentHost {
-    /// Its number.
+    /// Its number among all Directors.
     pub index: usize,
+    /// Which Agent.
+    pub agent: usize,
     /// Its node.
     pub node: Node<AgentMachine>,
     drivers: BTreeMap<usize, SubagentDriver>,
     streams: Vec<Stream>,
     lease: Duration,
+    /// Whether there is another Director, so that its own Subagent has a lease too.
+    is_pair: bool,
     /// What was committed is being passed on: what is asked meanwhile is judged after that.
     is_releasing: bool,
 }
 
 impl AgentHost {
     /// One that has not been started.
-    pub fn new(index: usize, machine: AgentMachine, lease: Duration) -> AgentHost {
-        let node = Node::new(Place::Agent(index), machine);
+    pub fn new(
+        index: usize,
+        agent: usize,
+        node: Node<AgentMachine>,
+        lease: Duration,
+        is_pair: bool,
+    ) -> AgentHost {
         AgentHost {
             index,
+            agent,
             node,
             drivers: BTreeMap::new(),
             streams: Vec::new(),
             lease,
+            is_pair,
             is_releasing: false,
         }
     }
 
-    /// The process starts.
-    pub fn start(&mut self, k: &mut Kernel, history: &mut History) {
-        self.observe(k, history);
-        self.node.start(k);
+    /// The process is gone.
+    pub fn crash(&mut self, k: &mut Kernel) {
+        self.node.crash(k);
+        self.leave();
     }
 
-    /// The process is gone.
-    pub fn crash(&mut self, k: &mut Kernel, is_silent: bool) {
-        if self.node.running.is_none() {
-            return;
-        }
-        k.note(format_args!("{} crashes", self.node.place));
-        self.node.crash(k);
+    fn leave(&mut self) {
         self.is_releasing = false;
         self.drivers.clear();
         self.streams.clear();
-        k.end_life(self.node.place, is_silent);
     }
 
-    fn observe(&mut self, k: &mut Kernel, history: &mut History) {
-        let index = self.index;
-        self.node.observe(k, |k, shadow, observed| {
-            history.agent_event(k, index, shadow, observed);
-        });
+    /// Something has happened to the member of the log.
+    pub fn moved(
+        &mut self,
+        k: &mut Kernel,
+        history: &mut History,
+        ledger: &mut Ledger<AgentMachine>,
+    ) {
+        let (place, agent) = (self.node.place, self.agent);
+        if let Some(member) = &self.node.seat.member {
+            ledger.observe(k, place, member, |k, shadow, observed| {
+                history.agent_event(k, agent, shadow, observed);
+            });
+        }
+        match self.node.moved(k, ledger) {
+            Moved::Nothing | Moved::Activated => {}
+            Moved::Deposed => {
+                self.leave();
+                k.hang_up_all(place);
+            }
+            Moved::Committed(committed) => {
+                self.committed(k, committed);
+                self.pump(k);
+            }
+        }
     }
 
     /// Goes round as often as there is something to do.
@@ -148,16 +175,6 @@ impl AgentHost {
         {
             self.committed(k, committed);
         }
-    }
-
-    /// A batch is on the disk.
-    pub fn synced(&mut self, k: &mut Kernel, history: &mut History, number: u64) {
-        let Some(committed) = self.node.synced(k, number) else {
-            return;
-        };
-        self.observe(k, history);
-        self.committed(k, committed);
-        self.pump(k);
     }
 
     fn committed(&mut self, k: &mut Kernel, committed: Committed<AgentMachine>) {
@@ -183,7 +200,7 @@ impl AgentHost {
         self.keep_in_step(k);
         self.hand_out();
         self.push(k);
-        self.node.release_log();
+        self.node.release_log(k);
         let drivers: Vec<usize> = self.drivers.keys().copied().collect();
         for driver in drivers {
             self.serve(k, driver);
@@ -193,10 +210,15 @@ impl AgentHost {
 
     /// The Controller's request has arrived.
     pub fn request(&mut self, k: &mut Kernel, conn: ConnId, number: u64, ask: &Ask) {
+        if !self.node.may_act(k) {
+            k.counts.count(Fault::Inactive);
+            let body = Err(json(&inactive()));
+            return k.send(conn, Toward::Client, Packet::Response { number, body });
+        }
         match ask {
             Ask::Agent(coupling, text) => match serde_json::from_str::<AgentCommand>(text) {
                 Ok(command) => {
-                    let torn = EventId(self.node.disk.torn);
+                    let torn = EventId(self.node.torn());
                     let input = Input::Command {
                         user: UserId::from("controller"),
                         command,
@@ -215,7 +237,7 @@ impl AgentHost {
                 if !k.net.conn(conn).is_some_and(|conn| conn.is_open) {
                     return;
                 }
-                let body = if *after < self.node.disk.torn {
+                let body = if *after < self.node.torn() {
                     Err(json(&Problem::new(
                         "EventSeqTorn",
                         format!("the event {after} is gone"),
@@ -239,7 +261,7 @@ impl AgentHost {
         self.streams
             .retain(|stream| k.net.conn(stream.conn).is_some_and(|conn| conn.is_open));
         for stream in &mut self.streams {
-            let lines = self.node.disk.after(stream.after, 5000);
+            let lines = self.node.lines_after(stream.after, 5000);
             let Some(last) = lines.last() else { continue };
             stream.after = event_id_of(last);
             k.send(stream.conn, Toward::Client, Packet::Chunk(lines));
@@ -272,12 +294,7 @@ impl AgentHost {
                 continue;
             };
             if !self.drivers.contains_key(&index) {
-                new.push((
-                    index,
-                    id.clone(),
-                    item.uri.clone(),
-                    state.local_subagent() == Some(id),
-                ));
+                new.push((index, id.clone(), item.uri.clone(), index == self.index));
             }
         }
         for (index, id, uri, is_local) in new {
@@ -285,6 +302,7 @@ impl AgentHost {
             let driver = SubagentDriver {
                 id,
                 uri,
+                is_leased: self.is_pair || !is_local,
                 line,
                 stage: Stage::Resting,
                 run_id: None,
@@ -351,7 +369,23 @@ impl AgentHost {
         }
     }
 
+    /// A Director that was stopped may wake up here while another one is active: it must not take the Subagent back.
+    fn is_still_active(&mut self, k: &mut Kernel, index: usize) -> bool {
+        let may_act = self.node.may_act(k);
+        if !may_act {
+            k.counts.count(Fault::Inactive);
+            self.fail(k, index, inactive());
+        }
+        may_act
+    }
+
     fn dial(&mut self, k: &mut Kernel, index: usize) {
+        if let Some(driver) = self.drivers.get_mut(&index) {
+            driver.stage = Stage::Dedicating;
+        }
+        if !self.is_still_active(k, index) {
+            return;
+        }
         let Some(meta) = self
             .node
             .machine()
@@ -508,7 +542,7 @@ impl AgentHost {
                 },
             ) => {
                 driver.coupling = coupling;
-                let lease = (!driver.line.is_local).then_some(self.lease);
+                let lease = driver.is_leased.then_some(self.lease);
                 driver.run_id = Some(subagent_run_id.clone());
                 driver.stage = Stage::TellingLife;
                 let (id, run_id) = (driver.id.clone(), subagent_run_id);
@@ -629,6 +663,10 @@ impl AgentHost {
         else {
             return;
         };
+        if driver.stage == Stage::TellingLife && !self.node.may_act(k) {
+            k.counts.count(Fault::Inactive);
+            return self.fail(k, index, inactive());
+        }
         match driver.stage {
             Stage::TellingLife => {
                 let observed = machine
@@ -648,8 +686,8 @@ impl AgentHost {
                     subagent_run_id: run_id,
                     event_id: observed,
                     coupling: driver.coupling,
-                    lease: (!driver.line.is_local).then_some(Seconds(self.lease)),
-                    epoch: 0,
+                    lease: driver.is_leased.then_some(Seconds(self.lease)),
+                    epoch: self.node.epoch(),
                 };
                 driver.renewal.sends(k.steady(self.node.place));
                 driver
@@ -659,7 +697,7 @@ impl AgentHost {
             Stage::TellingCoupled => {
                 driver.line.connected(k);
                 driver.line.listen(k);
-                if !driver.line.is_local {
+                if driver.is_leased {
                     let pause = distance(self.lease);
                     driver
                         .line
@@ -668,7 +706,7 @@ impl AgentHost {
                 let known = std::mem::take(&mut driver.known);
                 let given_up = machine.state.given_up(&driver.id, &known);
                 driver.stage = Stage::Serving;
-                if !given_up.is_empty() {
+                if !given_up.is_empty() && self.node.may_act(k) {
                     let batch = Batch::ends(given_up, driver.confirmed);
                     send(k, self.node.place, driver, batch);
                 }
@@ -773,6 +811,11 @@ impl AgentHost {
             driver.confirm_now = false;
             return;
         }
+        if !self.node.may_act(k) {
+            k.counts.count(Fault::Inactive);
+            return self.fail(k, index, inactive());
+        }
+        k.check(reads_are_fresh::check(k, self.agent + 1, &self.node));
         let mut batch = gather(
             &mut || driver.slot.pop_front(),
             driver.confirmed,
@@ -829,6 +872,13 @@ impl AgentHost {
         }
         false
     }
+}
+
+fn inactive() -> Problem {
+    Problem::new(
+        "ClusterNodeIsNotActive",
+        "no majority of the cluster has confirmed lately that this Director is the active one",
+    )
 }
 
 /// Sends a batch on a connection that serves.

@@ -50,6 +50,9 @@ pub struct Clients {
     calls: Vec<Call>,
     open: BTreeMap<ConnId, usize>,
     expected: BTreeMap<OrderId, Expected>,
+    /// How many Controllers there are; each is tried in turn.
+    pub controllers: usize,
+    seat: usize,
     /// Answers that came.
     pub answers: u64,
     /// Refusals that came and were fine.
@@ -106,7 +109,8 @@ impl Clients {
         match step {
             ClientStep::Ask(_) => {
                 call.tries += 1;
-                let conn = k.dial(Place::Client, Place::Controller, false);
+                let seat = self.seat % self.controllers.max(1);
+                let conn = k.dial(Place::Client, Place::Controller(seat), false);
                 call.conn = Some(conn);
                 self.open.insert(conn, index);
                 let ask = Ask::Controller(call.what.clone());
@@ -135,6 +139,7 @@ impl Clients {
             self.open.remove(&conn);
         }
         call.tries += 1;
+        self.seat += 1;
         let pause = k.rng.span(10_000, 5_000_000);
         k.after(pause, Happening::Client(ClientStep::Ask(index)));
     }
@@ -152,6 +157,12 @@ impl Clients {
         let Some(call) = self.calls.get_mut(index) else {
             return;
         };
+        if body
+            .as_ref()
+            .is_err_and(|problem| problem.contains("ClusterNodeIsNotActive"))
+        {
+            return self.again(k, index);
+        }
         let refused = match &body {
             Err(problem) => Some(problem.clone()),
             Ok(text) if text.is_empty() => None,

@@ -3,11 +3,14 @@
 //! Always: the drivers take the same steps as those of `controller-node`: dedicate, couple, then three things at once, each on
 //! requests of its own: follow the events, confirm them, send what is to be sent.
 
+use crate::fault::Fault;
 use crate::history::History;
+use crate::invariants::reads_are_fresh;
 use crate::kernel::{DriverStep, Kernel};
+use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::net::{Ask, ClientCall, ConnId, Packet, Toward};
-use crate::node::{Asker, Committed, Node};
+use crate::node::{Asker, Committed, Moved, Node};
 use crate::place::Place;
 use crate::subagent::json;
 use controller::{Handover, Thing};
@@ -70,13 +73,15 @@ enum Releasing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
     directors: Vec<SubagentId>,
-    uri: Arc<str>,
+    uris: Vec<Arc<str>>,
 }
 
 /// The connection to one Agent.
 struct AgentDriver {
     path: AgentPath,
     target: Target,
+    /// Which of its Directors is dialled.
+    director: usize,
     lines: [Line; LINES],
     stage: Stage,
     sending: Sending,
@@ -102,34 +107,43 @@ pub struct ControllerHost {
 
 impl ControllerHost {
     /// One that has not been started.
-    pub fn new(machine: ControllerMachine) -> ControllerHost {
+    pub fn new(node: Node<ControllerMachine>) -> ControllerHost {
         ControllerHost {
-            node: Node::new(Place::Controller, machine),
+            node,
             drivers: BTreeMap::new(),
         }
     }
 
-    /// The process starts.
-    pub fn start(&mut self, k: &mut Kernel, history: &mut History) {
-        self.observe(k, history);
-        self.node.start(k);
-    }
-
     /// The process is gone.
-    pub fn crash(&mut self, k: &mut Kernel, is_silent: bool) {
-        if self.node.running.is_none() {
-            return;
-        }
-        k.note(format_args!("controller crashes"));
+    pub fn crash(&mut self, k: &mut Kernel) {
         self.node.crash(k);
         self.drivers.clear();
-        k.end_life(Place::Controller, is_silent);
     }
 
-    fn observe(&mut self, k: &mut Kernel, history: &mut History) {
-        self.node.observe(k, |k, shadow, observed| {
-            history.controller_event(k, shadow, observed);
-        });
+    /// Something has happened to the member of the log.
+    pub fn moved(
+        &mut self,
+        k: &mut Kernel,
+        history: &mut History,
+        ledger: &mut Ledger<ControllerMachine>,
+    ) {
+        let place = self.node.place;
+        if let Some(member) = &self.node.seat.member {
+            ledger.observe(k, place, member, |k, shadow, observed| {
+                history.controller_event(k, shadow, observed);
+            });
+        }
+        match self.node.moved(k, ledger) {
+            Moved::Nothing | Moved::Activated => {}
+            Moved::Deposed => {
+                self.drivers.clear();
+                k.hang_up_all(place);
+            }
+            Moved::Committed(committed) => {
+                self.committed(k, committed);
+                self.pump(k);
+            }
+        }
     }
 
     /// Goes round as often as there is something to do.
@@ -139,16 +153,6 @@ impl ControllerHost {
         {
             self.committed(k, committed);
         }
-    }
-
-    /// A batch is on the disk.
-    pub fn synced(&mut self, k: &mut Kernel, history: &mut History, number: u64) {
-        let Some(committed) = self.node.synced(k, number) else {
-            return;
-        };
-        self.observe(k, history);
-        self.committed(k, committed);
-        self.pump(k);
     }
 
     fn committed(&mut self, k: &mut Kernel, committed: Committed<ControllerMachine>) {
@@ -168,7 +172,7 @@ impl ControllerHost {
             }
         }
         self.keep_in_step(k);
-        self.node.release_log();
+        self.node.release_log(k);
         let drivers: Vec<usize> = self.drivers.keys().copied().collect();
         for index in drivers {
             self.fill(k, index);
@@ -178,12 +182,22 @@ impl ControllerHost {
     /// A client's request has arrived.
     pub fn request(&mut self, k: &mut Kernel, conn: ConnId, number: u64, ask: &Ask) {
         let Ask::Controller(call) = ask else { return };
+        if !self.node.may_act(k) {
+            k.counts.count(Fault::Inactive);
+            let body = Err(json(&inactive()));
+            return k.send(conn, Toward::Client, Packet::Response { number, body });
+        }
         let input = match call {
             ClientCall::Command(text) => {
                 serde_json::from_str::<ControllerCommand>(text).map(|command| Input::Command {
                     user: UserId::from("operator"),
                     command: Box::new(command),
                 })
+            }
+            ClientCall::Read => {
+                k.check(reads_are_fresh::check(k, 0, &self.node));
+                let body = Ok(String::new());
+                return k.send(conn, Toward::Client, Packet::Response { number, body });
             }
             ClientCall::Items(lines) => {
                 let operations: Result<Vec<_>, _> = lines
@@ -224,23 +238,25 @@ impl ControllerHost {
             stays
         });
         for (path, target) in targets {
-            let Some(index) = crate::workload::agent_of(&target.uri) else {
+            let Some(index) = crate::history::index_of(&path) else {
+                continue;
+            };
+            let Some(first) = target
+                .uris
+                .first()
+                .and_then(|uri| crate::workload::agent_of(uri))
+            else {
                 continue;
             };
             if self.drivers.contains_key(&index) {
                 continue;
             }
-            let line = |role| {
-                Line::new(
-                    Place::Controller,
-                    index * LINES + role,
-                    Place::Agent(index),
-                    false,
-                )
-            };
+            let place = self.node.place;
+            let line = |role| Line::new(place, index * LINES + role, Place::Agent(first), false);
             let driver = AgentDriver {
                 path,
                 target,
+                director: 0,
                 lines: [line(COMMANDS), line(STREAM), line(RELEASES)],
                 stage: Stage::Resting,
                 sending: Sending::Idle,
@@ -261,13 +277,36 @@ impl ControllerHost {
         }
     }
 
+    /// A member that was stopped may wake up here while another one is active: it must not take the Agent back.
+    fn is_still_active(&mut self, k: &mut Kernel, index: usize) -> bool {
+        let may_act = self.node.may_act(k);
+        if !may_act {
+            k.counts.count(Fault::Inactive);
+            self.fail(k, index, inactive());
+        }
+        may_act
+    }
+
     fn dial(&mut self, k: &mut Kernel, index: usize) {
+        if let Some(driver) = self.drivers.get_mut(&index) {
+            driver.stage = Stage::Dedicating;
+        }
+        if !self.is_still_active(k, index) {
+            return;
+        }
         let Some(machine) = self.node.machine() else {
             return;
         };
         let Some(driver) = self.drivers.get_mut(&index) else {
             return;
         };
+        let uri = &driver.target.uris[driver.director % driver.target.uris.len()];
+        if let Some(director) = crate::workload::agent_of(uri) {
+            driver
+                .lines
+                .iter_mut()
+                .for_each(|line| line.server = Place::Agent(director));
+        }
         let agent = machine
             .state
             .agent(&driver.path)
@@ -291,6 +330,9 @@ impl ControllerHost {
     }
 
     fn couple(&mut self, k: &mut Kernel, index: usize) {
+        if !self.is_still_active(k, index) {
+            return;
+        }
         let Some(machine) = self.node.machine() else {
             return;
         };
@@ -306,7 +348,7 @@ impl ControllerHost {
             agent_run_id,
             event_id: driver.observed,
             controller_run_id: machine.run_id(),
-            epoch: 0,
+            epoch: self.node.epoch(),
         };
         driver.lines[COMMANDS].request(k, Ask::Agent(None, json(&command)));
     }
@@ -526,8 +568,8 @@ impl ControllerHost {
                 driver.chunks.clear();
                 driver.lines.iter_mut().for_each(|line| line.connected(k));
                 k.note(format_args!(
-                    "controller has coupled {} at {}",
-                    driver.path, driver.observed
+                    "{} has coupled {} at {}",
+                    self.node.place, driver.path, driver.observed
                 ));
                 let after = driver.observed.0;
                 driver.lines[STREAM].request(k, Ask::AgentEvents(after));
@@ -552,7 +594,12 @@ impl ControllerHost {
         if driver.stage == Stage::TellingFailure || driver.stage == Stage::Resting {
             return;
         }
-        k.note(format_args!("controller loses {}: {problem}", driver.path));
+        k.note(format_args!(
+            "{} loses {}: {problem}",
+            self.node.place, driver.path
+        ));
+        // Another Director may be the active one.
+        driver.director += 1;
         driver.lines.iter_mut().for_each(|line| line.hang_up(k));
         driver.stage = Stage::TellingFailure;
         let input = Input::AgentCouplingFailed {
@@ -635,6 +682,14 @@ impl ControllerHost {
         if batch.is_empty() {
             return;
         }
+        if !self.node.may_act(k) {
+            k.counts.count(Fault::Inactive);
+            return self.fail(k, index, inactive());
+        }
+        k.check(reads_are_fresh::check(k, 0, &self.node));
+        let Some(driver) = self.drivers.get_mut(&index) else {
+            return;
+        };
         driver.posted = batch;
         driver.sending = Sending::Posting;
         driver.lines[COMMANDS].request(
@@ -686,18 +741,28 @@ impl ControllerHost {
     }
 }
 
+fn inactive() -> Problem {
+    Problem::new(
+        "ClusterNodeIsNotActive",
+        "no majority of the cluster has confirmed lately that this member is the active one",
+    )
+}
+
 fn target_of(state: &controller::State, path: &AgentPath) -> Option<Target> {
     let record = state.item(&ItemKey::simple(ItemType::AgentRef, path.as_str()))?;
     let ItemBody::Agent(agent) = &record.item.body else {
         return None;
     };
-    let director = agent.directors.first()?;
-    let record = state.item(&ItemKey::simple(ItemType::SubagentItem, director.as_str()))?;
-    let ItemBody::Subagent(subagent) = &record.item.body else {
-        return None;
+    let uri_of = |director: &SubagentId| {
+        let record = state.item(&ItemKey::simple(ItemType::SubagentItem, director.as_str()))?;
+        let ItemBody::Subagent(subagent) = &record.item.body else {
+            return None;
+        };
+        Some(Arc::clone(&subagent.uri))
     };
+    let uris: Option<Vec<Arc<str>>> = agent.directors.iter().map(uri_of).collect();
     Some(Target {
         directors: agent.directors.clone(),
-        uri: Arc::clone(&subagent.uri),
+        uris: uris.filter(|uris| !uris.is_empty())?,
     })
 }

@@ -1,91 +1,89 @@
-//! The disk of a node: batches that are durable, a snapshot, and what a crash makes of a batch that is being written.
+//! The disk under a member's log: what is on it, what is being written, and what a crash makes of that.
 //!
-//! Always: what has been acknowledged stays; a batch that was not is there wholly or not at all, since a torn one is dropped on
-//! recovery. Never here: what the lines mean.
+//! Always: what has been synced stays; of what was being written a beginning stays, perhaps nothing, perhaps all. Never here: what the
+//! lines mean.
 
-use crate::moment::Moment;
-use std::collections::VecDeque;
-use std::sync::Arc;
+use crate::fault::Fault;
+use crate::kept::{Kept, Op};
+use crate::kernel::Kernel;
 
-/// A durable batch of events.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// The number of its last event.
-    pub last: u64,
-    /// Its lines.
-    pub lines: Arc<str>,
-}
-
-/// A snapshot of the state.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// The event it stands at.
-    pub at: u64,
-    /// Its lines.
-    pub lines: Arc<Vec<String>>,
+/// What is being written.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    made: u64,
+    index: u64,
+    ops: Vec<Op>,
 }
 
 /// A disk with a log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Disk {
-    /// The durable batches that have not been removed, oldest first.
-    pub batches: VecDeque<Batch>,
-    /// The newest whole snapshot.
-    pub snapshot: Option<Snapshot>,
-    /// Events up to here have been removed.
-    pub torn: u64,
-    /// Syncs are slow until then.
-    pub slow_until: Moment,
-    /// Nothing can be written until then.
-    pub full_until: Moment,
-    /// Durable lines that the observer has not seen.
-    pub unobserved: VecDeque<Arc<str>>,
+    /// What is on it.
+    pub kept: Kept,
+    flight: Option<Flight>,
+    flights: u64,
 }
 
 impl Disk {
-    /// The batch is durable.
-    pub fn commit(&mut self, last: u64, lines: Arc<str>) {
-        self.unobserved.push_back(lines.clone());
-        self.batches.push_back(Batch { last, lines });
-    }
-
-    /// The number of the newest durable event.
-    pub fn last(&self) -> u64 {
-        let by_batch = self.batches.back().map_or(self.torn, |batch| batch.last);
-        by_batch.max(self.snapshot.as_ref().map_or(0, |snapshot| snapshot.at))
-    }
-
-    /// Removes batches that the snapshot covers and that everybody has confirmed.
-    pub fn shrink(&mut self, released: u64) {
-        let covered = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.at);
-        while self
-            .batches
-            .front()
-            .is_some_and(|batch| batch.last <= covered.min(released))
-        {
-            if let Some(batch) = self.batches.pop_front() {
-                self.torn = batch.last;
-            }
+    /// A disk.
+    pub fn new(kept: Kept) -> Disk {
+        Disk {
+            kept,
+            flight: None,
+            flights: 0,
         }
     }
 
-    /// About so many lines behind `after`, with the number of the last one.
-    pub fn after(&self, after: u64, limit: usize) -> Vec<String> {
-        let first = self.batches.partition_point(|batch| batch.last <= after);
-        let mut lines = Vec::new();
-        for batch in self.batches.range(first..) {
-            lines.extend(
-                batch
-                    .lines
-                    .lines()
-                    .filter(|line| event_id_of(line) > after)
-                    .map(str::to_owned),
-            );
-            if lines.len() >= limit {
-                break;
-            }
+    /// Whether something is being written.
+    pub fn is_busy(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Begins to write; answers the number of the flight.
+    pub fn begin(&mut self, made: u64, index: u64, ops: Vec<Op>) -> u64 {
+        self.flights += 1;
+        let number = self.flights;
+        self.flight = Some(Flight {
+            number,
+            made,
+            index,
+            ops,
+        });
+        number
+    }
+
+    /// What was being written is on the disk; answers which writes these were, and where the log ended then.
+    pub fn synced(&mut self, number: u64) -> Option<(u64, u64)> {
+        let flight = self.flight.take_if(|flight| flight.number == number)?;
+        for op in &flight.ops {
+            self.kept.apply(op);
         }
-        lines
+        Some((flight.made, flight.index))
+    }
+
+    /// The process is gone.
+    pub fn crash(&mut self, k: &mut Kernel) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        let stays = match k.rng.below(3) {
+            0 => {
+                k.counts.count(Fault::LostWrite);
+                0
+            }
+            1 => {
+                k.counts.count(Fault::TornWrite);
+                k.rng.index(flight.ops.len())
+            }
+            _ => {
+                k.counts.count(Fault::KeptWrite);
+                flight.ops.len()
+            }
+        };
+        for op in &flight.ops[..stays] {
+            self.kept.apply(op);
+        }
     }
 }
 

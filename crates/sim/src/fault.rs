@@ -73,11 +73,83 @@ faults! {
     GivenUp = "Subagent given up",
     /// A process ignores SIGTERM.
     IgnoredTerm = "ignored SIGTERM",
+    /// The active member of a pair is killed.
+    ActiveCrash = "pair: active member crash",
+    /// The standby of a pair is killed.
+    StandbyCrash = "pair: standby crash",
+    /// A watch is killed.
+    WatchCrash = "pair: watch crash",
+    /// The active member of a pair stands still.
+    ActivePause = "pair: active member pause",
+    /// The standby of a pair stands still.
+    StandbyPause = "pair: standby pause",
+    /// A watch stands still.
+    WatchPause = "pair: watch pause",
+    /// The link between two members of a pair is cut, both ways.
+    MembersCut = "pair: two-way cut between members",
+    /// The link between two members of a pair is cut, one way.
+    MembersCutOneWay = "pair: one-way cut between members",
+    /// The link between a member and the watch is cut, both ways.
+    WatchCut = "pair: two-way cut from the watch",
+    /// The link between a member and the watch is cut, one way.
+    WatchCutOneWay = "pair: one-way cut from the watch",
+    /// The active member is cut off from all other members.
+    ActiveIsolated = "pair: active member isolated",
+    /// Everything crashes at once.
+    AllCrash = "crash of everything",
+    /// A standby loses its disk.
+    StandbyWiped = "pair: standby with an empty disk",
+    /// A watch loses its disk.
+    WatchWiped = "pair: watch with an empty disk",
+    /// The active member hands over by command.
+    SwitchOver = "pair: switch-over",
+    /// All members are restarted, one after another.
+    RollingRestart = "pair: rolling restart",
+    /// Another member than before is elected.
+    FailOver = "pair: change of the active member",
+    /// A member that was active finds out that it is no more.
+    Deposed = "pair: deposed active member",
+    /// A member without the right to act is asked.
+    Inactive = "pair: request to a member without the right to act",
+    /// A word between members is lost.
+    LostWord = "pair: lost word",
+    /// A word between members comes late.
+    LateWord = "pair: late word",
+    /// A word between members comes twice.
+    DoubleWord = "pair: doubled word",
 }
 
 /// How often each fault has happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts(BTreeMap<Fault, u64>);
+
+impl Fault {
+    /// Those that only pairs meet.
+    pub const OF_PAIRS: &[Fault] = &[
+        Fault::ActiveCrash,
+        Fault::StandbyCrash,
+        Fault::WatchCrash,
+        Fault::ActivePause,
+        Fault::StandbyPause,
+        Fault::WatchPause,
+        Fault::MembersCut,
+        Fault::MembersCutOneWay,
+        Fault::WatchCut,
+        Fault::WatchCutOneWay,
+        Fault::ActiveIsolated,
+        Fault::AllCrash,
+        Fault::StandbyWiped,
+        Fault::WatchWiped,
+        Fault::SwitchOver,
+        Fault::RollingRestart,
+        Fault::FailOver,
+        Fault::Deposed,
+        Fault::Inactive,
+        Fault::LostWord,
+        Fault::LateWord,
+        Fault::DoubleWord,
+    ];
+}
 
 impl Counts {
     /// One more.

@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::kernel::Happening;
 use crate::place::Place;
+use crate::seat::Cluster;
 use crate::world::World;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub enum FaultStep {
     Heal(Place, Place),
     /// A process starts again.
     Restart(Place),
+    /// The next step of a rolling restart of a pair.
+    Rolling(Cluster, u32),
     /// All faults are over.
     Calm,
 }
@@ -32,7 +35,8 @@ impl World {
                 let pause = Duration::from_micros(self.k.rng.between(1, 2 * micros));
                 self.k.after(pause, Happening::Fault(FaultStep::Next));
             }
-            FaultStep::Heal(from, to) => self.k.heal(from, to),
+            FaultStep::Heal(from, to) => self.heal(from, to),
+            FaultStep::Rolling(cluster, stage) => self.roll(cluster, stage),
             FaultStep::Restart(place) => self.restart(place),
             FaultStep::Calm => self.calm(),
         }
@@ -47,12 +51,9 @@ impl World {
             self.set_clock_right(place);
         }
         for (from, to) in self.k.net.all_blocked() {
-            self.k.heal(from, to);
+            self.heal(from, to);
         }
-        for disk in self.disks() {
-            disk.full_until = crate::moment::Moment::default();
-            disk.slow_until = crate::moment::Moment::default();
-        }
+        self.k.mend_disks();
         for place in self.places() {
             if !self.k.standing(place).is_up {
                 self.restart(place);
@@ -61,6 +62,11 @@ impl World {
     }
 
     fn random_fault(&mut self) {
+        let pairs = self.pairs();
+        if !pairs.is_empty() && (self.setting.only.is_some() || self.k.rng.per_mille(800)) {
+            let cluster = *self.k.rng.pick(&pairs);
+            return self.fault_of_pair(cluster);
+        }
         let nodes = self.places();
         let place = *self.k.rng.pick(&nodes);
         let logging: Vec<Place> = nodes
@@ -100,29 +106,22 @@ impl World {
                 self.k.note(format_args!(
                     "no way from {a} to {b} for {span:?}, both ways: {both}"
                 ));
-                let now = self.k.now;
-                self.k.net.block(a, b, now);
-                self.k.after(span, Happening::Fault(FaultStep::Heal(a, b)));
+                self.cut(a, b, span);
                 if both {
-                    self.k.net.block(b, a, now);
-                    self.k.after(span, Happening::Fault(FaultStep::Heal(b, a)));
+                    self.cut(b, a, span);
                 }
             }
             62..74 => {
                 self.k.counts.count(Fault::SlowDisk);
                 let until = self.k.now.plus(span);
-                if let Some(disk) = self.disk(logger) {
-                    disk.slow_until = until;
-                }
+                self.k.disk_mut(logger).slow_until = until;
             }
             74..82 => {
                 self.k.counts.count(Fault::FullDisk);
                 self.k
                     .note(format_args!("the disk of {logger} is full for {span:?}"));
                 let until = self.k.now.plus(span);
-                if let Some(disk) = self.disk(logger) {
-                    disk.full_until = until;
-                }
+                self.k.disk_mut(logger).full_until = until;
             }
             82..86 => {
                 self.fail_next_sync(logger);
@@ -150,8 +149,9 @@ impl World {
             .filter(|i| !self.subagents[*i].is_local)
             .collect();
         let agent = self.k.rng.index(agents);
+        let controller = Place::Controller(self.k.rng.index(self.controllers.len()));
         let pair = match self.k.rng.below(10) {
-            0..6 => (Place::Controller, Place::Agent(agent)),
+            0..6 => (controller, Place::Agent(agent)),
             6..9 if !remote.is_empty() => {
                 let index = *self.k.rng.pick(&remote);
                 (
@@ -159,12 +159,181 @@ impl World {
                     Place::Subagent(index),
                 )
             }
-            _ => (Place::Client, Place::Controller),
+            _ => (Place::Client, controller),
         };
         if self.k.rng.per_mille(500) {
             pair
         } else {
             (pair.1, pair.0)
+        }
+    }
+
+    /// The members of a pair: the active one if there is one, the others, the watch.
+    fn parts(&self, cluster: Cluster) -> (Option<Place>, Vec<Place>, Option<Place>) {
+        let is_active = |place: Place| self.stand_of(place) == Some(true);
+        let data: Vec<Place> = self
+            .seats()
+            .filter(|seat| seat.cluster == cluster && seat.disk.kept.part == cluster::Part::Data)
+            .map(|seat| seat.place)
+            .collect();
+        let active = data.iter().copied().find(|place| is_active(*place));
+        let others = data
+            .into_iter()
+            .filter(|place| Some(*place) != active)
+            .collect();
+        let watch = self
+            .votes
+            .iter()
+            .find(|vote| vote.cluster == cluster)
+            .map(|vote| vote.place);
+        (active, others, watch)
+    }
+
+    fn stand_still(&mut self, place: Place, span: Duration, fault: Fault) {
+        if self.k.standing(place).is_up && self.k.paused_until(place).is_none() {
+            self.k.counts.count(Fault::Pause);
+            self.k.counts.count(fault);
+            self.k
+                .note(format_args!("{place} stands still for {span:?}"));
+            let until = self.k.now.plus(span);
+            self.pause(place, until);
+        }
+    }
+
+    fn cut_link(&mut self, a: Place, b: Place, span: Duration, (both, one): (Fault, Fault)) {
+        let (a, b) = if self.k.rng.per_mille(500) {
+            (a, b)
+        } else {
+            (b, a)
+        };
+        self.k
+            .note(format_args!("no way from {a} to {b} for {span:?}"));
+        self.cut(a, b, span);
+        if self.k.rng.per_mille(600) {
+            self.cut(b, a, span);
+            self.k.counts.count(both);
+        } else {
+            self.k.counts.count(one);
+        }
+    }
+
+    fn fault_of_pair(&mut self, cluster: Cluster) {
+        let (active, others, watch) = self.parts(cluster);
+        let (Some(standby), Some(watch)) = (others.first().copied(), watch) else {
+            return;
+        };
+        let active = active.unwrap_or_else(|| others[others.len() - 1]);
+        let is_long = self.k.rng.per_mille(60);
+        let span = if is_long {
+            self.k.rng.span(60_000_000, 600_000_000)
+        } else {
+            self.k.rng.span(100_000, 40_000_000)
+        };
+        let is_silent = self.k.rng.per_mille(400);
+        let member = *self.k.rng.pick(&[active, standby]);
+        let anyone = *self.k.rng.pick(&[active, standby, watch]);
+        let members = (Fault::MembersCut, Fault::MembersCutOneWay);
+        let from_watch = (Fault::WatchCut, Fault::WatchCutOneWay);
+        let kind = self.k.rng.below(100);
+        match self.setting.only.unwrap_or(kind) {
+            0..14 => self.crash(active, is_silent, span),
+            14..21 => self.crash(standby, is_silent, span),
+            21..27 => self.crash(watch, is_silent, span),
+            27..37 => self.stand_still(active, span, Fault::ActivePause),
+            37..42 => self.stand_still(standby, span, Fault::StandbyPause),
+            42..47 => self.stand_still(watch, span, Fault::WatchPause),
+            47..55 => self.cut_link(active, standby, span, members),
+            55..61 => self.cut_link(member, watch, span, from_watch),
+            61..67 => {
+                self.k.counts.count(Fault::ActiveIsolated);
+                self.k.note(format_args!(
+                    "{active} is cut off from all others for {span:?}"
+                ));
+                for other in [standby, watch] {
+                    self.cut(active, other, span);
+                    self.cut(other, active, span);
+                }
+            }
+            67..69 => {
+                self.k.counts.count(Fault::AllCrash);
+                self.k.note(format_args!("everything crashes"));
+                for place in self.places() {
+                    self.crash_uncounted(place, is_silent);
+                    let back = self.k.rng.span(100_000, 40_000_000);
+                    self.k
+                        .after(back, Happening::Fault(FaultStep::Restart(place)));
+                }
+            }
+            69..72 => {
+                if self.replace(cluster, standby) {
+                    self.k.counts.count(Fault::StandbyWiped);
+                    self.k
+                        .after(span, Happening::Fault(FaultStep::Restart(standby)));
+                }
+            }
+            72..74 => {
+                if matches!(watch, Place::Watch(_)) && self.replace(cluster, watch) {
+                    self.k.counts.count(Fault::WatchWiped);
+                    self.k
+                        .after(span, Happening::Fault(FaultStep::Restart(watch)));
+                }
+            }
+            74..82 => {
+                self.switch_over(cluster);
+            }
+            82..84 => {
+                self.k.counts.count(Fault::RollingRestart);
+                self.roll(cluster, 0);
+            }
+            84..89 => {
+                self.k.counts.count(Fault::SlowDisk);
+                self.k.disk_mut(anyone).slow_until = self.k.now.plus(span);
+            }
+            89..93 => {
+                self.k.counts.count(Fault::FullDisk);
+                self.k
+                    .note(format_args!("the disk of {anyone} is full for {span:?}"));
+                self.k.disk_mut(anyone).full_until = self.k.now.plus(span);
+            }
+            93..96 => self.fail_next_sync(anyone),
+            _ => {
+                let ahead = self.clock(member).map_or(0, |clock| clock.ahead);
+                let by = i64::try_from(self.k.rng.between(1, 3_600_000)).unwrap_or(1);
+                let by = if ahead.abs() > 1_000_000 {
+                    -ahead
+                } else if self.k.rng.per_mille(500) {
+                    by
+                } else {
+                    -by
+                };
+                self.jump(member, by);
+            }
+        }
+    }
+
+    /// Standby, switch-over, the other one, the watch.
+    fn roll(&mut self, cluster: Cluster, stage: u32) {
+        let (_, others, watch) = self.parts(cluster);
+        let place = match stage {
+            0 | 2 => others.first().copied(),
+            3 => watch,
+            _ => None,
+        };
+        if stage == 1 {
+            self.switch_over(cluster);
+        }
+        if let Some(place) = place.filter(|_| !self.is_calm) {
+            self.crash_uncounted(place, false);
+            let back = self.k.rng.span(500_000, 3_000_000);
+            self.k
+                .after(back, Happening::Fault(FaultStep::Restart(place)));
+        }
+        if stage < 3 && !self.is_calm {
+            let next = Duration::from_secs(15);
+            self.k.after(
+                next,
+                Happening::Fault(FaultStep::Rolling(cluster, stage + 1)),
+            );
         }
     }
 }

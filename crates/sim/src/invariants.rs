@@ -1,15 +1,19 @@
 //! What must hold in every world. One file each; a check answers what is wrong.
 
 pub mod acknowledged_is_durable;
+pub mod acknowledged_survives_failover;
 pub mod agent_events_arrive_once_in_order;
 pub mod due_orders_start;
 pub mod effect_after_commit;
 pub mod legal_transitions;
 pub mod no_job_on_two_subagents;
 pub mod no_order_lost;
+pub mod one_active_per_epoch;
+pub mod one_is_enough;
 pub mod one_start_per_attempt;
 pub mod order_in_one_place;
 pub mod progress;
+pub mod reads_are_fresh;
 pub mod released_only_confirmed;
 pub mod replay_equals_live;
 

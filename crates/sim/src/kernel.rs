@@ -6,9 +6,12 @@ use crate::fault::{Counts, Fault};
 use crate::invariants::Violation;
 use crate::moment::Moment;
 use crate::net::{ConnId, Held, Net, Packet, Toward};
+use crate::pair::{Message, Number};
 use crate::place::Place;
 use crate::rng::Rng;
+use crate::seat::{Cluster, SeatStep};
 use crate::trace::Trace;
+use model::Timestamp;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
@@ -73,6 +76,32 @@ pub enum Happening {
         /// What.
         what: ProcessStep,
     },
+    /// Something within a member of a log.
+    Seat {
+        /// Of which log.
+        cluster: Cluster,
+        /// Where.
+        place: Place,
+        /// In which life.
+        life: u32,
+        /// What.
+        what: SeatStep,
+    },
+    /// A member of a log hears another one.
+    Word {
+        /// Of which log.
+        cluster: Cluster,
+        /// Where it is heard.
+        to: Place,
+        /// For which member.
+        to_number: Number,
+        /// Where it comes from.
+        from: Place,
+        /// From which member.
+        from_number: Number,
+        /// What is said.
+        message: Message,
+    },
     /// A Subagent looks at its Director's lease.
     Lease {
         /// Which Subagent.
@@ -107,10 +136,6 @@ pub enum Happening {
 /// Within a node that has a log.
 #[derive(Clone, Copy, Debug)]
 pub enum NodeStep {
-    /// The batch is on the disk.
-    Synced(u64),
-    /// The sync has failed.
-    SyncFailed(u64),
     /// The timer.
     Wake(u64),
     /// The snapshot is complete.
@@ -188,6 +213,15 @@ pub struct Standing {
     pub is_silent: bool,
 }
 
+/// How the disk of a place is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskState {
+    /// Syncs are slow until then.
+    pub slow_until: Moment,
+    /// Nothing can be written until then.
+    pub full_until: Moment,
+}
+
 /// What all parts share.
 pub struct Kernel {
     /// The present.
@@ -209,6 +243,14 @@ pub struct Kernel {
     standings: BTreeMap<Place, Standing>,
     /// So many millionths a place's steady clock is too fast.
     pub drifts: BTreeMap<Place, i64>,
+    /// Where the members of the logs are.
+    pub numbers: BTreeMap<(Cluster, Number), Place>,
+    /// What the clock showed when the events of an entry were judged, by log, term and index.
+    pub judged: BTreeMap<(Cluster, u64, u64), Timestamp>,
+    /// The newest entry of each log that is committed for certain.
+    pub committed: BTreeMap<Cluster, u64>,
+    disks: BTreeMap<Place, DiskState>,
+    unique: u64,
 }
 
 impl Kernel {
@@ -226,7 +268,33 @@ impl Kernel {
             planned: 0,
             standings: BTreeMap::new(),
             drifts: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            judged: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            unique: 0,
         }
+    }
+
+    /// A number that was never given before.
+    pub fn unique(&mut self) -> u64 {
+        self.unique += 1;
+        self.unique
+    }
+
+    /// How the disk of a place is.
+    pub fn disk(&self, place: Place) -> DiskState {
+        self.disks.get(&place).copied().unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    pub fn disk_mut(&mut self, place: Place) -> &mut DiskState {
+        self.disks.entry(place).or_default()
+    }
+
+    /// All disks are well.
+    pub fn mend_disks(&mut self) {
+        self.disks.clear();
     }
 
     fn speed(&self, place: Place) -> f64 {
@@ -323,6 +391,14 @@ impl Kernel {
             for conn in self.net.open_to(place) {
                 self.send(conn, Toward::Client, Packet::Reset);
             }
+        }
+    }
+
+    /// The place closes all its connections, but its process goes on.
+    pub fn hang_up_all(&mut self, place: Place) {
+        self.net.close_of(place);
+        for conn in self.net.open_to(place) {
+            self.send(conn, Toward::Client, Packet::Reset);
         }
     }
 

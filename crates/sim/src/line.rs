@@ -26,12 +26,11 @@ pub struct Line {
     pub server: Place,
     /// Whether both are in one process.
     pub is_local: bool,
-    /// Counts the connections.
+    /// Tells the connections apart, those of earlier lines too.
     pub generation: u64,
     /// The server's life when this connection was dialled: a later life knows nothing of it and sends nothing over it.
     server_life: u32,
     conn: Option<ConnId>,
-    requests: u64,
     awaiting: Option<u64>,
     backoff: Backoff,
 }
@@ -39,7 +38,7 @@ pub struct Line {
 impl Line {
     /// One that has never dialled.
     pub fn new(place: Place, driver: usize, server: Place, is_local: bool) -> Line {
-        let (generation, requests) = (0, 0);
+        let generation = 0;
         Line {
             place,
             driver,
@@ -48,7 +47,6 @@ impl Line {
             generation,
             server_life: 0,
             conn: None,
-            requests,
             awaiting: None,
             backoff: Backoff::new(),
         }
@@ -56,7 +54,7 @@ impl Line {
 
     /// Begins a new connection.
     pub fn dial(&mut self, k: &mut Kernel) {
-        self.generation += 1;
+        self.generation = k.unique();
         self.awaiting = None;
         self.server_life = k.life(self.server);
         self.conn = Some(k.dial(self.place, self.server, self.is_local));
@@ -65,8 +63,7 @@ impl Line {
     /// Sends a request; its answer is awaited.
     pub fn request(&mut self, k: &mut Kernel, ask: Ask) {
         let Some(conn) = self.conn else { return };
-        self.requests += 1;
-        let number = self.requests;
+        let number = k.unique();
         self.awaiting = Some(number);
         k.send(conn, Toward::Server, Packet::Request { number, ask });
         if !self.is_local {
@@ -115,7 +112,7 @@ impl Line {
             k.net.close(conn);
         }
         self.awaiting = None;
-        self.generation += 1;
+        self.generation = k.unique();
     }
 
     /// Plans the next attempt.

@@ -34,6 +34,8 @@ pub enum ClientCall {
     Command(String),
     /// Item operations as lines.
     Items(Vec<String>),
+    /// How things stand: the answer must not be older than what anybody was told before.
+    Read,
 }
 
 /// A message.
@@ -84,6 +86,7 @@ impl Packet {
                 Ask::Controller(ClientCall::Items(lines)) => {
                     format!("#{number} {} items", lines.len())
                 }
+                Ask::Controller(ClientCall::Read) => format!("#{number} read"),
                 Ask::Agent(_, text) | Ask::Subagent(_, text) => format!("#{number} {}", cut(text)),
                 Ask::AgentEvents(after) | Ask::SubagentEvents(_, after) => {
                     format!("#{number} events after {after}")

@@ -1,16 +1,20 @@
-//! A node with a log: the commit loop of `node` in the simulated world.
+//! A node with a log: the commit loop of `node` in the simulated world, and the standby of `node::follow`.
 //!
-//! Always: one batch is in flight while inputs gather; replies and effects come after the sync; a failed write ends the process. A
-//! start reads snapshot and log. Never here: what an input means.
+//! Always: one batch is in flight while inputs gather; replies and effects come after the commit; a failed write ends the process. A
+//! start reads snapshot and log, and who is not active follows. Never here: what an input means, and who becomes active.
 
-use crate::disk::{Disk, Snapshot};
 use crate::fault::Fault;
-use crate::invariants::{self, Violation};
+use crate::invariants::Violation;
+use crate::kept::{Kept, Snapshot, What};
 use crate::kernel::{Happening, Kernel, NodeStep};
+use crate::ledger::Ledger;
 use crate::moment::{LocalClock, Moment};
 use crate::net::ConnId;
+use crate::pair::Rules;
 use crate::place::Place;
+use crate::seat::{Cluster, SeatHost};
 use ::node::{Facts, Machine};
+use cluster::Timing;
 use model::{Event, EventId, JournalEvent, Stamped, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,38 +52,53 @@ struct Entry<M: Machine> {
     asker: Asker,
 }
 
-/// A batch that is being written.
+/// A batch that is being committed.
 struct Flight<M: Machine> {
-    number: u64,
+    index: u64,
     last: EventId,
-    lines: String,
     replies: Vec<(Asker, Vec<M::Reply>)>,
-    /// What the clock showed when it was judged.
-    judged_at: Timestamp,
 }
 
-/// A running process.
+/// An active member.
 pub struct Running<M: Machine> {
     /// The machine.
     pub machine: M,
-    /// The newest event, durable or in flight.
+    /// The term in which it is active.
+    pub term: u64,
+    /// The newest event, committed or in flight.
     last: EventId,
     inbox: VecDeque<Entry<M>>,
     flight: Option<Flight<M>>,
-    flights: u64,
     nudged: bool,
     snapshot_done: bool,
     not_before: Moment,
     alarm: u64,
-    writing: Option<(u64, Snapshot)>,
     grown: usize,
-    snapshot_after: usize,
+}
+
+/// A member that follows.
+struct Standby<M> {
+    machine: M,
+    index: u64,
+    last: EventId,
 }
 
 /// What a commit brings.
 pub struct Committed<M: Machine> {
     /// The replies.
     pub replies: Vec<(Asker, Vec<M::Reply>)>,
+}
+
+/// What has become of a member.
+pub enum Moved<M: Machine> {
+    /// Nothing that matters outside.
+    Nothing,
+    /// It is active now.
+    Activated,
+    /// It has been active and is no more.
+    Deposed,
+    /// Its batch is committed.
+    Committed(Committed<M>),
 }
 
 /// A durable event, as an observer outside sees it.
@@ -94,69 +113,236 @@ pub struct Observed {
 pub struct Node<M: Machine> {
     /// Which one.
     pub place: Place,
-    /// Its disk.
-    pub disk: Disk,
+    /// Its part in its log.
+    pub seat: SeatHost,
     /// Its clock.
     pub clock: LocalClock,
-    /// Its process.
+    /// While it is active.
     pub running: Option<Running<M>>,
-    /// The fold of everything durable, made outside of the node from the text of the log.
-    pub shadow: M,
     /// Nothing has shaken its clock since then.
     pub well_since: Moment,
+    standby: Option<Standby<M>>,
+    writing: Option<(u64, Snapshot)>,
+    snapshot_after: usize,
+    snapshots: u64,
     fresh: M,
-    judged_at: VecDeque<Option<Timestamp>>,
 }
 
 impl<M: Machine> Node<M> {
     /// A node that has never been started; its machine begins as `fresh`.
-    pub fn new(place: Place, fresh: M) -> Node<M> {
+    pub fn new(
+        cluster: Cluster,
+        place: Place,
+        kept: Kept,
+        rules: Rules,
+        timing: Timing,
+        fresh: M,
+    ) -> Node<M> {
         Node {
             place,
-            disk: Disk::default(),
+            seat: SeatHost::new(cluster, place, kept, rules, timing),
             clock: LocalClock::default(),
             running: None,
-            shadow: fresh.clone(),
             well_since: Moment::default(),
+            standby: None,
+            writing: None,
+            snapshot_after: 100,
+            snapshots: 0,
             fresh,
-            judged_at: VecDeque::new(),
         }
     }
 
     /// Loses the disk: a node with the same name and nothing else.
-    pub fn wipe(&mut self, fresh: M) {
-        self.disk = Disk::default();
-        self.judged_at.clear();
-        self.shadow = fresh.clone();
+    pub fn wipe(&mut self, kept: Kept, fresh: M) {
+        self.seat.replace(kept);
         self.fresh = fresh;
     }
 
-    /// The machine of the running process.
+    /// The machine of the active member.
     pub fn machine(&self) -> Option<&M> {
         self.running.as_ref().map(|running| &running.machine)
     }
 
-    /// Whether the process runs and nothing of it is in flight: its state is the committed one.
+    /// Whether it is active and nothing is in flight: its state is the committed one.
     pub fn is_settled(&self) -> bool {
         self.running
             .as_ref()
             .is_some_and(|running| running.flight.is_none())
     }
 
-    /// Starts the process: reads the disk, then records the start. The durable events must have been observed.
+    /// Whether it may answer, and act outside.
+    pub fn may_act(&self, k: &Kernel) -> bool {
+        let member = self.seat.member.as_ref();
+        self.running.is_some() && member.is_some_and(|member| member.may_act(k.steady(self.place)))
+    }
+
+    /// The term in which it is active; the number by which Agents and Subagents tell a later member from an earlier one.
+    pub fn epoch(&self) -> u64 {
+        self.running.as_ref().map_or(0, |running| running.term)
+    }
+
+    /// The event until which everything is gone.
+    pub fn torn(&self) -> u64 {
+        let by_member = self
+            .seat
+            .member
+            .as_ref()
+            .map(|member| member.kept.base.event);
+        by_member.unwrap_or(self.seat.disk.kept.base.event)
+    }
+
+    /// About so many committed lines behind an event.
+    pub fn lines_after(&self, after: u64, limit: usize) -> Vec<String> {
+        let member = self.seat.member.as_ref();
+        member.map_or_else(Vec::new, |member| {
+            member.kept.lines_after(after, member.commit(), limit)
+        })
+    }
+
+    /// Starts the process: reads the disk, and follows.
     pub fn start(&mut self, k: &mut Kernel) {
-        k.begin_life(self.place);
-        let recovered = self.recover();
-        let (mut machine, last) = match recovered {
-            Ok(recovered) => recovered,
-            Err(violation) => return k.violate(violation),
-        };
-        k.check(invariants::replay_equals_live::check(
+        k.note(format_args!(
+            "{} starts, life {}",
             self.place,
-            &machine,
-            &self.shadow,
+            k.standing(self.place).life
         ));
-        let snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
+        self.snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
+        self.seat.start(k);
+    }
+
+    /// The process is gone. What was being written is lost, torn or whole.
+    pub fn crash(&mut self, k: &mut Kernel) {
+        if self.writing.take().is_some() {
+            k.counts.count(Fault::CutSnapshot);
+        }
+        self.running = None;
+        self.standby = None;
+        self.seat.crash(k);
+    }
+
+    fn begin_again(&self, kept: &Kept) -> Result<Standby<M>, Violation> {
+        let mut standby = Standby {
+            machine: self.fresh.clone(),
+            index: kept.base.index,
+            last: EventId(kept.base.event),
+        };
+        if let Some(snapshot) = &kept.snapshot {
+            for line in snapshot.lines.iter() {
+                standby.machine.restore(line).map_err(|why| {
+                    Violation::new(
+                        "replay_equals_live",
+                        format!("{} cannot recover: {why} in {line}", self.place),
+                    )
+                })?;
+            }
+            standby.index = snapshot.index;
+            standby.last = EventId(snapshot.at);
+        }
+        Ok(standby)
+    }
+
+    /// Follows what is committed. Answers how many events that were.
+    fn follow(&mut self) -> Result<usize, Violation> {
+        let Some(member) = &self.seat.member else {
+            return Ok(0);
+        };
+        let kept = &member.kept;
+        let mut standby = match self.standby.take() {
+            Some(standby) if standby.index >= kept.base.index => standby,
+            _ => self.begin_again(kept)?,
+        };
+        let mut grown = 0;
+        while standby.index < member.commit() {
+            let index = standby.index + 1;
+            let wrong = |why: String| {
+                Violation::new(
+                    "replay_equals_live",
+                    format!("{} at entry {index}: {why}", self.place),
+                )
+            };
+            let entry = kept
+                .entry(index)
+                .ok_or_else(|| wrong("the entry is not there".to_owned()))?;
+            if let What::Lines(lines) = &entry.what {
+                for line in lines.lines() {
+                    let stamped = Stamped::from_json(line)
+                        .map_err(|error| wrong(format!("{error} in {line}")))?;
+                    standby
+                        .machine
+                        .evolve(&stamped)
+                        .map_err(|why| wrong(format!("{why} at {line}")))?;
+                    standby.last = stamped.event_id;
+                    grown += 1;
+                }
+            }
+            standby.index = index;
+        }
+        self.standby = Some(standby);
+        Ok(grown)
+    }
+
+    /// Looks what has become of the member, after anything that concerned it. The ledger has seen what is committed.
+    pub fn moved(&mut self, k: &mut Kernel, ledger: &Ledger<M>) -> Moved<M> {
+        let Some(member) = &self.seat.member else {
+            return Moved::Nothing;
+        };
+        let (term, commit, is_active) = (member.term(), member.commit(), member.is_active());
+        if let Some(running) = &mut self.running {
+            if !is_active || running.term != term {
+                k.counts.count(Fault::Deposed);
+                k.note(format_args!("{} is not active any more", self.place));
+                self.running = None;
+                self.writing = None;
+                return Moved::Deposed;
+            }
+            let Some(flight) = running.flight.take_if(|flight| flight.index <= commit) else {
+                return Moved::Nothing;
+            };
+            let is_due = self.snapshot_after == 0 && self.writing.is_none();
+            if let Some(machine) = is_due.then(|| running.machine.clone()) {
+                self.snapshot_if_due(k, &machine, flight.index, flight.last);
+            }
+            let replies = flight.replies;
+            return Moved::Committed(Committed { replies });
+        }
+        match self.follow() {
+            Ok(grown) => self.has_followed(k, grown),
+            Err(violation) => {
+                k.violate(violation);
+                return Moved::Nothing;
+            }
+        }
+        if is_active
+            && self
+                .standby
+                .as_ref()
+                .is_some_and(|standby| standby.index >= commit)
+        {
+            self.lead(k, term, ledger);
+            return Moved::Activated;
+        }
+        Moved::Nothing
+    }
+
+    fn has_followed(&mut self, k: &mut Kernel, grown: usize) {
+        let Some(standby) = &self.standby else { return };
+        self.snapshot_after = self.snapshot_after.saturating_sub(grown);
+        if grown == 0 || self.snapshot_after > 0 {
+            return;
+        }
+        let (machine, index, last) = (standby.machine.clone(), standby.index, standby.last);
+        self.snapshot_if_due(k, &machine, index, last);
+    }
+
+    /// From now on this member decides.
+    fn lead(&mut self, k: &mut Kernel, term: u64, ledger: &Ledger<M>) {
+        let Some(Standby {
+            mut machine, last, ..
+        }) = self.standby.take()
+        else {
+            return;
+        };
+        k.check(ledger.check_equals(self.place, &machine));
         let mut facts = Facts::new(self.clock.at(k.now), last);
         let begun = facts
             .record(&mut machine, Event::Journal(JournalEvent::SnapshotTaken))
@@ -170,82 +356,22 @@ impl<M: Machine> Node<M> {
         }
         self.running = Some(Running {
             machine,
+            term,
             last,
             inbox: VecDeque::new(),
             flight: None,
-            flights: 0,
             nudged: false,
             snapshot_done: false,
             not_before: Moment::default(),
             alarm: 0,
-            writing: None,
             grown: 0,
-            snapshot_after,
         });
         k.note(format_args!(
-            "{} starts, life {}, at event {last}",
-            self.place,
-            k.standing(self.place).life
+            "{} is active in term {term}, at event {last}",
+            self.place
         ));
         let judged_at = facts.now();
         self.write(k, facts, Vec::new(), judged_at);
-    }
-
-    fn recover(&self) -> Result<(M, EventId), Violation> {
-        let wrong = |why: String| {
-            Violation::new(
-                "replay_equals_live",
-                format!("{} cannot recover: {why}", self.place),
-            )
-        };
-        let mut machine = self.fresh.clone();
-        let mut last = EventId(self.disk.torn);
-        if let Some(snapshot) = &self.disk.snapshot {
-            for line in snapshot.lines.iter() {
-                machine
-                    .restore(line)
-                    .map_err(|why| wrong(format!("{why} in {line}")))?;
-            }
-            last = EventId(snapshot.at);
-        }
-        for batch in &self.disk.batches {
-            for line in batch.lines.lines() {
-                let stamped = Stamped::from_json(line)
-                    .map_err(|error| wrong(format!("{error} in {line}")))?;
-                if stamped.event_id <= last {
-                    continue;
-                }
-                machine
-                    .evolve(&stamped)
-                    .map_err(|why| wrong(format!("{why} at {line}")))?;
-                last = stamped.event_id;
-            }
-        }
-        Ok((machine, last))
-    }
-
-    /// The process is gone. What was being written is lost, torn or whole.
-    pub fn crash(&mut self, k: &mut Kernel) {
-        let Some(running) = self.running.take() else {
-            return;
-        };
-        if running.writing.is_some() {
-            k.counts.count(Fault::CutSnapshot);
-        }
-        let Some(flight) = running.flight else { return };
-        match k.rng.below(3) {
-            0 => k.counts.count(Fault::LostWrite),
-            1 => k.counts.count(Fault::TornWrite),
-            _ => {
-                k.counts.count(Fault::KeptWrite);
-                self.keep(flight);
-            }
-        }
-    }
-
-    fn keep(&mut self, flight: Flight<M>) {
-        self.judged_at.push_back(Some(flight.judged_at));
-        self.disk.commit(flight.last.0, flight.lines.into());
     }
 
     /// Puts inputs into the inbox. The caller pumps.
@@ -330,62 +456,37 @@ impl<M: Machine> Node<M> {
         replies: Vec<(Asker, Vec<M::Reply>)>,
         judged_at: Timestamp,
     ) {
-        let Some(running) = &mut self.running else {
+        let (Some(running), Some(member)) = (&mut self.running, &mut self.seat.member) else {
             return;
         };
-        running.flights += 1;
         running.grown += facts.len();
+        self.snapshot_after = self.snapshot_after.saturating_sub(facts.len());
         running.last = facts.last_event_id();
-        let number = running.flights;
         let last = running.last;
+        let index = member.propose(last.0, facts.into_lines().into(), k.steady(self.place));
+        k.judged
+            .insert((self.seat.cluster, running.term, index), judged_at);
         running.flight = Some(Flight {
-            number,
+            index,
             last,
-            lines: facts.into_lines(),
             replies,
-            judged_at,
         });
-        let (place, life) = (self.place, k.standing(self.place).life);
-        let is_slow = self.disk.slow_until > k.now;
-        let latency = k.rng.span(50, 5_000) * if is_slow { 100 } else { 1 };
-        let is_full = self.disk.full_until > k.now;
-        let what = if is_full {
-            NodeStep::SyncFailed(number)
-        } else {
-            NodeStep::Synced(number)
-        };
-        k.after(latency, Happening::Node { place, life, what });
+        self.seat.settle(k);
     }
 
-    /// The batch is durable.
-    pub fn synced(&mut self, k: &mut Kernel, number: u64) -> Option<Committed<M>> {
-        let running = self.running.as_mut()?;
-        let mut flight = running.flight.take_if(|flight| flight.number == number)?;
-        let replies = std::mem::take(&mut flight.replies);
-        self.keep(flight);
-        self.snapshot_if_due(k);
-        Some(Committed { replies })
-    }
-
-    fn snapshot_if_due(&mut self, k: &mut Kernel) {
-        let Some(running) = &mut self.running else {
+    fn snapshot_if_due(&mut self, k: &mut Kernel, machine: &M, index: u64, last: EventId) {
+        let Some(member) = &self.seat.member else {
             return;
         };
-        if running.writing.is_some() || running.grown < running.snapshot_after {
+        if self.writing.is_some() || self.snapshot_after > 0 {
             return;
         }
-        running.grown = 0;
-        running.snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
-        let lines = Arc::new(running.machine.snapshot().collect());
-        let number = running.flights;
-        running.writing = Some((
-            number,
-            Snapshot {
-                at: running.last.0,
-                lines,
-            },
-        ));
-        let (place, life) = (self.place, k.standing(self.place).life);
+        self.snapshot_after = usize::try_from(k.rng.between(10, 300)).unwrap_or(100);
+        let lines = Arc::new(machine.snapshot().collect());
+        self.snapshots += 1;
+        let number = self.snapshots;
+        self.writing = Some((number, member.kept.snapshot_at(index, last.0, lines)));
+        let (place, life) = (self.place, k.life(self.place));
         let delay = k.rng.span(5_000, 60_000_000);
         k.after(
             delay,
@@ -399,24 +500,32 @@ impl<M: Machine> Node<M> {
 
     /// The snapshot is whole. The caller pumps.
     pub fn snapshot_written(&mut self, k: &mut Kernel, number: u64) {
-        let Some(running) = &mut self.running else {
+        let Some(member) = &mut self.seat.member else {
             return;
         };
-        let Some((_, snapshot)) = running.writing.take_if(|(begun, _)| *begun == number) else {
+        let Some((_, snapshot)) = self.writing.take_if(|(begun, _)| *begun == number) else {
             return;
         };
         k.note(format_args!(
             "{} has a snapshot at {}",
             self.place, snapshot.at
         ));
-        self.disk.snapshot = Some(snapshot);
-        running.snapshot_done = true;
+        member.keep_snapshot(Arc::new(snapshot));
+        if let Some(running) = &mut self.running {
+            running.snapshot_done = true;
+        } else if let Some(standby) = &self.standby {
+            let until = member.kept.releasable(standby.machine.released().0);
+            member.forget(until);
+        }
+        self.seat.settle(k);
     }
 
     /// Removes what is covered and confirmed.
-    pub fn release_log(&mut self) {
-        if let Some(running) = &self.running {
-            self.disk.shrink(running.machine.released().0);
+    pub fn release_log(&mut self, k: &mut Kernel) {
+        if let (Some(running), Some(member)) = (&self.running, &mut self.seat.member) {
+            let until = member.kept.releasable(running.machine.released().0);
+            member.forget(until);
+            self.seat.settle(k);
         }
     }
 
@@ -431,7 +540,7 @@ impl<M: Machine> Node<M> {
             .map_or(SLEEP_MAX, |at| at.since(now))
             .min(SLEEP_MAX);
         let pause = by_machine.max(running.not_before.since(k.now));
-        running.alarm += 1;
+        running.alarm = k.unique();
         let (place, life) = (self.place, k.standing(self.place).life);
         k.after(
             pause,
@@ -448,27 +557,5 @@ impl<M: Machine> Node<M> {
         self.running
             .as_ref()
             .is_some_and(|running| running.alarm == number && running.flight.is_none())
-    }
-
-    /// The durable events that have not been observed, folded into the shadow one by one: `see` gets each with the state after it.
-    pub fn observe(&mut self, k: &mut Kernel, mut see: impl FnMut(&mut Kernel, &M, &Observed)) {
-        while let Some(lines) = self.disk.unobserved.pop_front() {
-            let judged_at = self.judged_at.pop_front().flatten();
-            for line in lines.lines() {
-                let stamped = match Stamped::from_json(line) {
-                    Ok(stamped) => stamped,
-                    Err(error) => {
-                        let text =
-                            format!("{} wrote what it cannot read: {error}: {line}", self.place);
-                        return k.violate(Violation::new("replay_equals_live", text));
-                    }
-                };
-                if let Err(why) = self.shadow.evolve(&stamped) {
-                    let text = format!("{} wrote what does not fit: {why}: {line}", self.place);
-                    return k.violate(Violation::new("legal_transitions", text));
-                }
-                see(k, &self.shadow, &Observed { stamped, judged_at });
-            }
-        }
     }
 }

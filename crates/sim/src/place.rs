@@ -7,9 +7,11 @@ use std::fmt;
 pub enum Place {
     /// Whoever uses the Controller.
     Client,
-    /// The Controller.
-    Controller,
-    /// An Agent, which lives and dies with its own Subagent.
+    /// A Controller, one of a pair or alone.
+    Controller(usize),
+    /// A watch.
+    Watch(usize),
+    /// A Director of an Agent, which lives and dies with its own Subagent. First come the first ones of all Agents.
     Agent(usize),
     /// A Subagent. An Agent's own has a place too, for its work.
     Subagent(usize),
@@ -19,7 +21,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Client => f.write_str("client"),
-            Place::Controller => f.write_str("controller"),
+            Place::Controller(i) => write!(f, "controller-{i}"),
+            Place::Watch(i) => write!(f, "watch-{i}"),
             Place::Agent(i) => write!(f, "agent-{i}"),
             Place::Subagent(i) => write!(f, "subagent-{i}"),
         }

@@ -5,10 +5,11 @@ use crate::fault::Counts;
 use crate::kernel::{Kernel, Weather};
 use crate::moment::Moment;
 use crate::net::ClientCall;
+use crate::pair::{self, Rules};
 use crate::process::Manners;
 use crate::rng::Rng;
 use crate::subagent::json;
-use crate::workload::{Layout, RandomWorkflow, agent_item, simple};
+use crate::workload::{Layout, RandomWorkflow, simple};
 use crate::world::{Failure, Setting, World};
 use expr::Value;
 use model::{
@@ -45,6 +46,9 @@ pub fn run(seed: u64, hours: f64, print: bool) -> Verdict {
     let layout = Layout {
         agents: 1 + rng.index(2),
         remote: rng.index(3),
+        controllers: 1,
+        directors: 1,
+        is_watch_apart: true,
     };
     let bad = rng.per_mille(900);
     let setting = Setting {
@@ -66,6 +70,9 @@ pub fn run(seed: u64, hours: f64, print: bool) -> Verdict {
         },
         lease: Duration::from_secs(*rng.pick(&[5, 10, 60, 300])),
         drift: rng.below(10_001),
+        only: None,
+        rules: Rules::ALL,
+        timing: pair::timing(Duration::from_millis(500)),
         print,
     };
     let mut world = World::new(seed, setting);
@@ -76,6 +83,77 @@ pub fn run(seed: u64, hours: f64, print: bool) -> Verdict {
         world.settle(SETTLE_MAX);
     }
     verdict(&world)
+}
+
+/// Runs the cluster world of `seed`: two Controllers and a watch, two Director pairs, four Subagents more; faults for so many hours,
+/// then everything must come to its end. In two worlds of five all faults are of one kind.
+pub fn run_clusters(seed: u64, hours: f64, print: bool) -> Verdict {
+    run_clusters_by(seed, hours, Rules::ALL, print)
+}
+
+/// The same without some of the rules.
+pub fn run_clusters_by(seed: u64, hours: f64, rules: Rules, print: bool) -> Verdict {
+    let mut rng = Rng::new(seed ^ 0xC1C1_1C1C);
+    let layout = Layout {
+        agents: 2,
+        remote: 2,
+        controllers: 2,
+        directors: 2,
+        is_watch_apart: rng.per_mille(500),
+    };
+    let is_alone = rng.per_mille(400);
+    let only = is_alone.then(|| rng.below(100));
+    let weather = Weather {
+        lost: rng.below(8_000),
+        duplicated: rng.below(20_000),
+        late: rng.below(6_000),
+    };
+    let setting = Setting {
+        fault_every: Some(rng.span(3_000_000, 60_000_000)),
+        weather: if is_alone && rng.per_mille(500) {
+            Weather::FINE
+        } else {
+            weather
+        },
+        timing: pair::timing(Duration::from_millis(*rng.pick(&[500, 1000]))),
+        only,
+        rules,
+        ..clusters(layout, &mut rng, print)
+    };
+    let mut world = World::new(seed, setting);
+    let faulty = Duration::from_secs_f64(hours * 3600.0);
+    plan(&mut world.client, &mut world.k, &mut rng, layout, faulty);
+    plan_reads(&mut world.client, &mut world.k, &mut rng, faulty);
+    world.run_until(Moment::default().plus(faulty));
+    if world.k.broken.is_none() {
+        world.settle(SETTLE_MAX);
+    }
+    verdict(&world)
+}
+
+/// A calm world of these members.
+fn clusters(layout: Layout, rng: &mut Rng, print: bool) -> Setting {
+    Setting {
+        layout,
+        manners: Manners {
+            duration: (5_000, *rng.pick(&[200_000, 5_000_000, 120_000_000])),
+            ignoring: 200,
+            writes: 3,
+        },
+        lease: Duration::from_secs(*rng.pick(&[5, 10, 60, 300])),
+        drift: rng.below(10_001),
+        print,
+        ..Setting::CALM
+    }
+}
+
+/// People look how things stand, again and again.
+pub fn plan_reads(clients: &mut Clients, k: &mut Kernel, rng: &mut Rng, span: Duration) {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    for _ in 0..micros / 20_000_000 {
+        let at = Moment(rng.between(1_000_000, micros));
+        clients.plan(k, at, ClientCall::Read, Vec::new(), Refusal::Fine);
+    }
 }
 
 /// What came of this world so far.
@@ -145,7 +223,7 @@ fn plan(clients: &mut Clients, k: &mut Kernel, rng: &mut Rng, layout: Layout, sp
         let line = match rng.below(3) {
             0 => simple(&rng.pick(&workflows).json(&format!("change {change}"))),
             1 => resource(change + 2),
-            _ => agent_item(rng.index(layout.agents), Some(rng.between(1, 5))),
+            _ => layout.agent_item(rng.index(layout.agents), Some(rng.between(1, 5))),
         };
         clients.plan(
             k,

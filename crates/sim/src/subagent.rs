@@ -41,8 +41,12 @@ pub struct SubagentHost {
     pub place: Place,
     /// The Agent whose Director dials it.
     pub agent: usize,
-    /// Whether it lives in the Director's process.
+    /// In whose process it lives, if it is a Director's own.
+    pub director: usize,
+    /// Whether it lives in a Director's process.
     pub is_local: bool,
+    /// Whether it refuses what belongs to an earlier coupling.
+    fences: bool,
     /// Its state while its process runs.
     pub state: Option<State>,
     streams: Vec<Stream>,
@@ -54,12 +58,14 @@ pub struct SubagentHost {
 
 impl SubagentHost {
     /// One that has not been started.
-    pub fn new(index: usize, agent: usize, is_local: bool) -> SubagentHost {
+    pub fn new(index: usize, agent: usize, is_local: bool, fences: bool) -> SubagentHost {
         let (streams, numbers) = (Vec::new(), BTreeMap::new());
         SubagentHost {
             place: Place::Subagent(index),
             agent,
+            director: index,
             is_local,
+            fences,
             state: None,
             streams,
             numbers,
@@ -115,6 +121,11 @@ impl SubagentHost {
         };
         let mut effects = Vec::new();
         wake(state, around.k, self.place, &mut effects);
+        let coupling = if self.fences || coupling == 0 {
+            coupling
+        } else {
+            state.coupling()
+        };
         state.renew(coupling, number);
         let answer = state.command(coupling, command, &mut effects);
         around

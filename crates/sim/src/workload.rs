@@ -2,6 +2,7 @@
 //!
 //! Always: a workflow's end follows from the workflow and the order's argument alone, whatever breaks meanwhile.
 
+use crate::place::Place;
 use crate::rng::Rng;
 use serde_json::{Value, json};
 
@@ -12,14 +13,37 @@ pub struct Layout {
     pub agents: usize,
     /// Further Subagents of each Agent.
     pub remote: usize,
+    /// Members of the Controller: one, or two with a watch.
+    pub controllers: usize,
+    /// Directors of each Agent: one, or two with a watch.
+    pub directors: usize,
+    /// The third vote of Director pairs is at the watch; else with the first Controller.
+    pub is_watch_apart: bool,
 }
 
 impl Layout {
     /// All Subagents by index: the Agent of each, and whether it is the Agent's own.
     pub fn subagents(self) -> Vec<(usize, bool)> {
-        let own = (0..self.agents).map(|agent| (agent, true));
+        let own = (0..self.agents * self.directors).map(|director| (director % self.agents, true));
         let remote = (0..self.remote * self.agents).map(|i| (i % self.agents, false));
         own.chain(remote).collect()
+    }
+
+    /// The third votes: of which log, where, and for how many data members.
+    pub fn votes(self) -> Vec<(usize, Place, usize)> {
+        let mut votes = Vec::new();
+        if self.controllers > 1 {
+            votes.push((0, Place::Watch(0), self.controllers));
+        }
+        if self.directors > 1 {
+            let place = if self.is_watch_apart {
+                Place::Watch(0)
+            } else {
+                Place::Controller(0)
+            };
+            votes.extend((1..=self.agents).map(|cluster| (cluster, place, self.directors)));
+        }
+        votes
     }
 
     /// The items that describe the Agents, as lines of a change.
@@ -27,7 +51,7 @@ impl Layout {
         let mut lines = Vec::new();
         for (index, (agent, is_own)) in self.subagents().into_iter().enumerate() {
             let uri = if is_own {
-                format!("http://agent-{agent}.sub-{index}:4445")
+                format!("http://agent-{index}.sub-{index}:4445")
             } else {
                 format!("http://sub-{index}:4446")
             };
@@ -35,19 +59,23 @@ impl Layout {
             lines.push(simple(&item));
         }
         for agent in 0..self.agents {
-            lines.push(agent_item(agent, process_limit));
+            lines.push(self.agent_item(agent, process_limit));
         }
         lines
     }
-}
 
-/// The line that adds or changes an Agent.
-pub fn agent_item(agent: usize, process_limit: Option<u64>) -> String {
-    let mut item = json!({"TYPE": "AgentRef", "path": format!("A{agent}"), "directors": [format!("S{agent}")]});
-    if let Some(limit) = process_limit {
-        item["processLimit"] = json!(limit);
+    /// The line that adds or changes an Agent.
+    pub fn agent_item(self, agent: usize, process_limit: Option<u64>) -> String {
+        let directors: Vec<String> = (0..self.directors)
+            .map(|member| format!("S{}", agent + member * self.agents))
+            .collect();
+        let mut item =
+            json!({"TYPE": "AgentRef", "path": format!("A{agent}"), "directors": directors});
+        if let Some(limit) = process_limit {
+            item["processLimit"] = json!(limit);
+        }
+        simple(&item)
     }
-    simple(&item)
 }
 
 /// The line that adds or changes an item.

@@ -5,26 +5,33 @@
 use crate::agent::AgentHost;
 use crate::client::Clients;
 use crate::controller::ControllerHost;
-use crate::disk::Disk;
 use crate::fault::{Counts, Fault};
 use crate::faults::FaultStep;
 use crate::history::History;
 use crate::invariants::{self, Violation};
+use crate::kept::Kept;
 use crate::kernel::{Happening, Kernel, NodeStep, Weather};
+use crate::ledger::Ledger;
 use crate::moment::{LocalClock, Moment};
 use crate::net::{Ask, ConnId, Packet, Toward};
+use crate::node::Node;
+use crate::pair::{self, Members, Number, Rules, Seat};
 use crate::place::Place;
 use crate::process::{Manners, Processes};
+use crate::seat::{Cluster, SeatHost, SeatStep};
 use crate::subagent::{SubagentHost, Surrounding};
 use crate::workload::Layout;
 use agent_node::AgentMachine;
+use cluster::{Part, Timing};
 use controller_node::ControllerMachine;
 use model::{ControllerId, PlatformInfo, RunId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How often the whole is looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(30);
+/// How many entries a watch keeps that are committed.
+const WATCH_ENTRIES_KEPT: u64 = 50;
 
 /// What kind of world.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +48,12 @@ pub struct Setting {
     pub lease: Duration,
     /// By so many millionths the steady clocks are wrong at most.
     pub drift: u64,
+    /// All faults are of this kind of a pair's, if it is given.
+    pub only: Option<u64>,
+    /// The rules of pairs; a world may switch one off, to see that it would be found.
+    pub rules: Rules,
+    /// The times of pairs.
+    pub timing: Timing,
     /// Whether the trace is printed.
     pub print: bool,
 }
@@ -51,6 +64,9 @@ impl Setting {
         layout: Layout {
             agents: 2,
             remote: 1,
+            controllers: 1,
+            directors: 1,
+            is_watch_apart: true,
         },
         fault_every: None,
         weather: Weather::FINE,
@@ -61,6 +77,9 @@ impl Setting {
         },
         lease: Duration::from_mins(1),
         drift: 0,
+        only: None,
+        rules: Rules::ALL,
+        timing: pair::timing(Duration::from_millis(500)),
         print: false,
     };
 }
@@ -100,10 +119,16 @@ pub struct World {
     pub seed: u64,
     /// What kind of world.
     pub setting: Setting,
-    /// The Controller.
-    pub controller: ControllerHost,
-    /// The Agents.
+    /// The Controller's members.
+    pub controllers: Vec<ControllerHost>,
+    /// The Directors: first the first ones of all Agents.
     pub agents: Vec<AgentHost>,
+    /// The third votes.
+    pub votes: Vec<SeatHost>,
+    /// The Controller's log.
+    pub controller_ledger: Ledger<ControllerMachine>,
+    /// The Agents' logs.
+    pub agent_ledgers: Vec<Ledger<AgentMachine>>,
     /// The Subagents.
     pub subagents: Vec<SubagentHost>,
     /// The processes.
@@ -115,6 +140,12 @@ pub struct World {
     /// Whether all faults are over.
     pub is_calm: bool,
     failing: BTreeSet<Place>,
+    /// How many disks were replaced by empty ones.
+    replaced: u64,
+    /// Since when nobody has been active in a log, as far as a look every while shows.
+    idle_since: BTreeMap<Cluster, Moment>,
+    /// When a link was healed last.
+    cuts: BTreeMap<(Place, Place), Moment>,
 }
 
 /// The machine everything runs on.
@@ -126,40 +157,106 @@ pub fn platform() -> PlatformInfo {
     }
 }
 
-fn agent_machine(index: usize, disk: u32) -> AgentMachine {
+fn agent_machine(agent: usize, disk: u32) -> AgentMachine {
     AgentMachine::in_surroundings(
-        RunId::from(format!("agent-{index}-log-{disk}")),
+        RunId::from(format!("agent-{agent}-log-{disk}")),
         std::collections::BTreeMap::new(),
         "UTC".into(),
         platform(),
     )
 }
 
+fn controller_machine() -> ControllerMachine {
+    ControllerMachine::new(controller::State::new(
+        ControllerId::new("Controller"),
+        BTreeSet::new(),
+    ))
+}
+
+/// The number of a watch's first disk; further disks have greater ones, by tens.
+const WATCH: Number = 9;
+
+/// Who takes part in a log with so many data members at its beginning.
+fn members(data: usize) -> Members {
+    let seat = |part| Seat { part, votes: true };
+    let numbers = (0..data).map(|member| (member as Number + 1, seat(Part::Data)));
+    let watch = (data > 1).then_some((WATCH, seat(Part::Watch)));
+    numbers.chain(watch).collect()
+}
+
+fn kept(member: usize, data: usize) -> Kept {
+    Kept::new(member as Number + 1, Part::Data, members(data))
+}
+
 impl World {
     /// A world in which everything has just been started.
     pub fn new(seed: u64, setting: Setting) -> World {
         let k = Kernel::new(seed, setting.print);
-        let state = controller::State::new(ControllerId::new("Controller"), BTreeSet::new());
-        let agents = (0..setting.layout.agents)
-            .map(|index| AgentHost::new(index, agent_machine(index, 0), setting.lease))
-            .collect();
-        let subagents = setting.layout.subagents().into_iter().enumerate();
+        let Setting {
+            layout,
+            rules,
+            timing,
+            ..
+        } = setting;
+        let controllers = (0..layout.controllers).map(|member| {
+            let place = Place::Controller(member);
+            ControllerHost::new(Node::new(
+                0,
+                place,
+                kept(member, layout.controllers),
+                rules,
+                timing,
+                controller_machine(),
+            ))
+        });
+        let agents = (0..layout.agents * layout.directors).map(|index| {
+            let (agent, member) = (index % layout.agents, index / layout.agents);
+            let (place, machine) = (Place::Agent(index), agent_machine(agent, 0).at(member));
+            let node = Node::new(
+                agent + 1,
+                place,
+                kept(member, layout.directors),
+                rules,
+                timing,
+                machine,
+            );
+            AgentHost::new(index, agent, node, setting.lease, layout.directors > 1)
+        });
+        let votes = layout.votes().into_iter().map(|(cluster, place, data)| {
+            SeatHost::new(
+                cluster,
+                place,
+                Kept::new(WATCH, Part::Watch, members(data)),
+                rules,
+                timing,
+            )
+        });
+        let subagents = layout.subagents().into_iter().enumerate();
         let subagents = subagents
-            .map(|(index, (agent, is_own))| SubagentHost::new(index, agent, is_own))
+            .map(|(index, (agent, is_own))| SubagentHost::new(index, agent, is_own, rules.fences))
             .collect();
         let mut world = World {
             k,
             seed,
             setting,
-            controller: ControllerHost::new(ControllerMachine::new(state)),
-            agents,
+            controllers: controllers.collect(),
+            agents: agents.collect(),
+            votes: votes.collect(),
+            controller_ledger: Ledger::new(0, controller_machine()),
+            agent_ledgers: (0..layout.agents)
+                .map(|agent| Ledger::new(agent + 1, agent_machine(agent, 0)))
+                .collect(),
             subagents,
             processes: Processes::default(),
-            history: History::new(setting.layout.agents),
+            history: History::new(layout.agents),
             client: Clients::default(),
             is_calm: setting.fault_every.is_none(),
             failing: BTreeSet::new(),
+            replaced: 0,
+            idle_since: BTreeMap::new(),
+            cuts: BTreeMap::new(),
         };
+        world.client.controllers = layout.controllers;
         world.k.begin_life(Place::Client);
         world.k.weather = setting.weather;
         for place in world.places() {
@@ -178,6 +275,43 @@ impl World {
                 .after(Duration::from_secs(20), Happening::Fault(FaultStep::Next));
         }
         world
+    }
+
+    /// The member of the Controller that is active; of two that lead, the later one.
+    pub fn controller(&self) -> Option<&Node<ControllerMachine>> {
+        let active = self.controllers.iter().map(|controller| &controller.node);
+        active
+            .filter(|node| node.running.is_some())
+            .max_by_key(|node| node.running.as_ref().map(|running| running.term))
+    }
+
+    /// The Director of an Agent that is active; of two that lead, the later one.
+    pub fn agent(&self, agent: usize) -> Option<&Node<AgentMachine>> {
+        let active = self
+            .agents
+            .iter()
+            .filter(|host| host.agent == agent)
+            .map(|host| &host.node);
+        active
+            .filter(|node| node.running.is_some())
+            .max_by_key(|node| node.running.as_ref().map(|running| running.term))
+    }
+
+    /// All members of all logs.
+    pub fn seats(&self) -> impl Iterator<Item = &SeatHost> {
+        let controllers = self.controllers.iter().map(|host| &host.node.seat);
+        controllers
+            .chain(self.agents.iter().map(|host| &host.node.seat))
+            .chain(&self.votes)
+    }
+
+    fn seat_mut(&mut self, cluster: Cluster, place: Place) -> Option<&mut SeatHost> {
+        let is_it = |seat: &&mut SeatHost| seat.cluster == cluster && seat.place == place;
+        let controllers = self.controllers.iter_mut().map(|host| &mut host.node.seat);
+        controllers
+            .chain(self.agents.iter_mut().map(|host| &mut host.node.seat))
+            .chain(&mut self.votes)
+            .find(is_it)
     }
 
     /// Lets time go on until then, or until an invariant is broken.
@@ -230,7 +364,15 @@ impl World {
             .filter(|subagent| !subagent.is_local)
             .map(|subagent| subagent.place);
         let agents = (0..self.agents.len()).map(Place::Agent);
-        std::iter::once(Place::Controller)
+        let watches = self
+            .votes
+            .iter()
+            .map(|vote| vote.place)
+            .filter(|place| matches!(place, Place::Watch(_)));
+        let watches: BTreeSet<Place> = watches.collect();
+        (0..self.controllers.len())
+            .map(Place::Controller)
+            .chain(watches)
             .chain(agents)
             .chain(remote)
             .collect()
@@ -239,23 +381,31 @@ impl World {
     /// Whether nothing has hindered a node for so long.
     pub fn is_well(&self, place: Place, span: Duration) -> bool {
         let standing = self.k.standing(place);
-        let node = match place {
-            Place::Controller => (&self.controller.node.disk, self.controller.node.well_since),
-            Place::Agent(index) => (
-                &self.agents[index].node.disk,
-                self.agents[index].node.well_since,
-            ),
-            Place::Subagent(_) | Place::Client => return standing.is_up,
+        let (clock, acting_since) = match place {
+            Place::Controller(index) => {
+                let node = &self.controllers[index].node;
+                (node.well_since, node.seat.acting_since)
+            }
+            Place::Agent(index) => {
+                let node = &self.agents[index].node;
+                (node.well_since, node.seat.acting_since)
+            }
+            Place::Watch(_) | Place::Subagent(_) | Place::Client => return standing.is_up,
+        };
+        let Some(acting_since) = acting_since else {
+            return false;
         };
         let last_pause = standing
             .paused
             .map_or(Moment::default(), |(_, until)| until);
+        let disk = self.k.disk(place);
         let begin = [
             standing.since,
             last_pause,
-            node.0.slow_until,
-            node.0.full_until,
-            node.1,
+            disk.slow_until,
+            disk.full_until,
+            clock,
+            acting_since,
         ]
         .into_iter()
         .max();
@@ -266,12 +416,14 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         let place = match &happening {
             Happening::Arrive { to, .. } => Some(*to),
+            Happening::Word { to, .. } => self.k.standing(*to).is_up.then_some(*to),
             Happening::Node {
                 place,
                 what: NodeStep::Start,
                 ..
             } => return self.restart(*place),
             Happening::Node { place, life, .. }
+            | Happening::Seat { place, life, .. }
             | Happening::Driver { place, life, .. }
             | Happening::Lease { place, life }
             | Happening::Noticed { place, life, .. } => {
@@ -300,10 +452,31 @@ impl World {
                 what,
                 ..
             } => match place {
-                Place::Controller => self.controller.driver_step(&mut self.k, driver, what),
+                Place::Controller(index) => {
+                    self.controllers[index].driver_step(&mut self.k, driver, what)
+                }
                 Place::Agent(index) => self.agents[index].driver_step(&mut self.k, driver, what),
-                Place::Client | Place::Subagent(_) => {}
+                Place::Client | Place::Watch(_) | Place::Subagent(_) => {}
             },
+            Happening::Seat {
+                cluster,
+                place,
+                what,
+                ..
+            } => self.seat_step(cluster, place, what),
+            Happening::Word {
+                cluster,
+                to,
+                to_number,
+                from,
+                from_number,
+                message,
+            } => {
+                if self.k.net.blocked_since(from, to).is_some() {
+                    return;
+                }
+                self.word(cluster, to, to_number, from_number, message);
+            }
             Happening::Process { number, what } => self.processes.step(&mut self.k, number, what),
             Happening::Lease { place, .. } => {
                 if let Place::Subagent(index) = place {
@@ -326,6 +499,7 @@ impl World {
             Happening::Fault(step) => self.fault_step(step),
             Happening::Client(step) => self.client.step(&mut self.k, step),
             Happening::Look => {
+                self.take_in();
                 self.look();
                 self.k.after(LOOK_PERIOD, Happening::Look);
             }
@@ -357,13 +531,15 @@ impl World {
                 Place::Client => self
                     .client
                     .message(&mut self.k, &mut self.history, id, packet),
-                Place::Controller => self.controller.driver_message(&mut self.k, id, packet),
+                Place::Controller(index) => {
+                    self.controllers[index].driver_message(&mut self.k, id, packet)
+                }
                 Place::Agent(index) => {
                     if let Place::Subagent(driver) = conn.server {
                         self.agents[index].driver_message(&mut self.k, driver, id, packet);
                     }
                 }
-                Place::Subagent(_) => {}
+                Place::Subagent(_) | Place::Watch(_) => {}
             };
         };
         let standing = self.k.standing(to);
@@ -378,10 +554,105 @@ impl World {
             conn.server_life = Some(standing.life);
         }
         match to {
-            Place::Controller => self.controller.request(&mut self.k, id, number, &ask),
+            Place::Controller(index) => {
+                self.controllers[index].request(&mut self.k, id, number, &ask)
+            }
             Place::Agent(index) => self.agents[index].request(&mut self.k, id, number, &ask),
             Place::Subagent(index) => self.subagent_request(index, id, number, &ask),
-            Place::Client => {}
+            Place::Client | Place::Watch(_) => {}
+        }
+    }
+
+    fn word(
+        &mut self,
+        cluster: Cluster,
+        to: Place,
+        to_number: Number,
+        from_number: Number,
+        message: crate::pair::Message,
+    ) {
+        let World {
+            k,
+            controllers,
+            agents,
+            votes,
+            ..
+        } = self;
+        let seat = match to {
+            Place::Controller(index) if cluster == 0 => Some(&mut controllers[index].node.seat),
+            Place::Agent(index) => Some(&mut agents[index].node.seat),
+            _ => votes
+                .iter_mut()
+                .find(|seat| seat.cluster == cluster && seat.place == to),
+        };
+        // One that has an empty disk now is another member.
+        let Some(seat) = seat.filter(|seat| seat.disk.kept.number == to_number) else {
+            return;
+        };
+        seat.hear(k, from_number, message);
+        self.moved(cluster, to);
+    }
+
+    fn seat_step(&mut self, cluster: Cluster, place: Place, what: SeatStep) {
+        if matches!(what, SeatStep::Synced(_)) && self.failing.remove(&place) {
+            self.k.counts.count(Fault::FailedSync);
+            self.k.note(format_args!("a sync of {place} fails"));
+            return self.stop_and_restart(place);
+        }
+        let World {
+            k,
+            controllers,
+            agents,
+            votes,
+            ..
+        } = self;
+        let seat = match place {
+            Place::Controller(index) if cluster == 0 => Some(&mut controllers[index].node.seat),
+            Place::Agent(index) => Some(&mut agents[index].node.seat),
+            _ => votes
+                .iter_mut()
+                .find(|seat| seat.cluster == cluster && seat.place == place),
+        };
+        if seat.is_some_and(|seat| seat.step(k, what)) {
+            self.k.note(format_args!("{place} cannot write"));
+            return self.stop_and_restart(place);
+        }
+        self.moved(cluster, place);
+    }
+
+    /// Something has happened to a member of a log.
+    fn moved(&mut self, cluster: Cluster, place: Place) {
+        match place {
+            Place::Controller(index) if cluster == 0 => {
+                self.controllers[index].moved(
+                    &mut self.k,
+                    &mut self.history,
+                    &mut self.controller_ledger,
+                );
+            }
+            Place::Agent(index) => {
+                let host = &mut self.agents[index];
+                host.moved(
+                    &mut self.k,
+                    &mut self.history,
+                    &mut self.agent_ledgers[host.agent],
+                );
+            }
+            // A watch keeps few entries.
+            _ => {
+                let World { k, votes, .. } = self;
+                let seat = votes
+                    .iter_mut()
+                    .find(|seat| seat.cluster == cluster && seat.place == place);
+                if let Some(seat) = seat
+                    && let Some(member) = &mut seat.member
+                    && member.commit() > member.kept.base.index + 2 * WATCH_ENTRIES_KEPT
+                {
+                    let until = member.commit() - WATCH_ENTRIES_KEPT;
+                    member.forget(until);
+                    seat.settle(k);
+                }
+            }
         }
     }
 
@@ -404,40 +675,25 @@ impl World {
 
     fn node_step(&mut self, place: Place, what: NodeStep) {
         match what {
-            NodeStep::Synced(number) => {
-                if self.failing.remove(&place) {
-                    self.k.counts.count(Fault::FailedSync);
-                    self.k.note(format_args!("a sync of {place} fails"));
-                    return self.stop_and_restart(place);
-                }
-                match place {
-                    Place::Controller => {
-                        self.controller
-                            .synced(&mut self.k, &mut self.history, number);
-                    }
-                    Place::Agent(index) => {
-                        self.agents[index].synced(&mut self.k, &mut self.history, number);
-                    }
-                    Place::Client | Place::Subagent(_) => {}
-                }
-            }
-            NodeStep::SyncFailed(_) => {
-                self.k.note(format_args!("{place} cannot write"));
-                self.stop_and_restart(place);
-            }
             NodeStep::Wake(number) => match place {
-                Place::Controller if self.controller.node.is_alarm(number) => {
-                    self.controller.pump(&mut self.k);
+                Place::Controller(index) if self.controllers[index].node.is_alarm(number) => {
+                    self.controllers[index].pump(&mut self.k);
                 }
                 Place::Agent(index) if self.agents[index].node.is_alarm(number) => {
                     self.agents[index].pump(&mut self.k);
                 }
-                Place::Controller | Place::Agent(_) | Place::Client | Place::Subagent(_) => {}
+                Place::Controller(_)
+                | Place::Agent(_)
+                | Place::Watch(_)
+                | Place::Client
+                | Place::Subagent(_) => {}
             },
             NodeStep::SnapshotWritten(number) => match place {
-                Place::Controller => {
-                    self.controller.node.snapshot_written(&mut self.k, number);
-                    self.controller.pump(&mut self.k);
+                Place::Controller(index) => {
+                    self.controllers[index]
+                        .node
+                        .snapshot_written(&mut self.k, number);
+                    self.controllers[index].pump(&mut self.k);
                 }
                 Place::Agent(index) => {
                     self.agents[index]
@@ -445,7 +701,7 @@ impl World {
                         .snapshot_written(&mut self.k, number);
                     self.agents[index].pump(&mut self.k);
                 }
-                Place::Client | Place::Subagent(_) => {}
+                Place::Client | Place::Watch(_) | Place::Subagent(_) => {}
             },
             NodeStep::Start => {}
         }
@@ -465,32 +721,95 @@ impl World {
             return;
         }
         match place {
-            Place::Controller => self.k.counts.count(Fault::ControllerCrash),
+            Place::Controller(_) => self.k.counts.count(Fault::ControllerCrash),
             Place::Agent(_) => self.k.counts.count(Fault::AgentCrash),
+            Place::Watch(_) => self.k.counts.count(Fault::WatchCrash),
             Place::Subagent(_) | Place::Client => {}
+        }
+        if let Some(stand) = self.stand_of(place) {
+            self.k.counts.count(if stand {
+                Fault::ActiveCrash
+            } else {
+                Fault::StandbyCrash
+            });
         }
         self.crash_uncounted(place, is_silent);
         self.k
             .after(back_after, Happening::Fault(FaultStep::Restart(place)));
     }
 
+    /// Whether the place is the active member of a pair, or a standby; nothing of others.
+    pub fn stand_of(&self, place: Place) -> Option<bool> {
+        match place {
+            Place::Controller(index) if self.controllers.len() > 1 => {
+                Some(self.controllers[index].node.running.is_some())
+            }
+            Place::Agent(index) if self.setting.layout.directors > 1 => {
+                Some(self.agents[index].node.running.is_some())
+            }
+            _ => None,
+        }
+    }
+
     /// A process is gone and stays away.
     pub fn crash_uncounted(&mut self, place: Place, is_silent: bool) {
-        match place {
-            Place::Controller => self.controller.crash(&mut self.k, is_silent),
-            Place::Agent(index) => {
-                self.agents[index].crash(&mut self.k, is_silent);
-                for subagent in self
-                    .subagents
-                    .iter_mut()
-                    .filter(|subagent| subagent.is_local && subagent.agent == index)
-                {
-                    subagent.crash(&mut self.k, is_silent);
-                }
-            }
-            Place::Subagent(index) => self.subagents[index].crash(&mut self.k, is_silent),
-            Place::Client => {}
+        if !self.k.standing(place).is_up {
+            return;
         }
+        for vote in self.votes.iter_mut().filter(|vote| vote.place == place) {
+            vote.crash(&mut self.k);
+        }
+        match place {
+            Place::Controller(index) => self.controllers[index].crash(&mut self.k),
+            Place::Agent(index) => {
+                self.agents[index].crash(&mut self.k);
+                let own = self.own_subagent(index);
+                self.subagents[own].crash(&mut self.k, is_silent);
+            }
+            Place::Subagent(index) => return self.subagents[index].crash(&mut self.k, is_silent),
+            Place::Client | Place::Watch(_) => {}
+        }
+        self.k.note(format_args!("{place} crashes"));
+        self.k.end_life(place, is_silent);
+        if !is_silent {
+            self.tell_others(place);
+        }
+    }
+
+    /// The connections of a process that is gone break: the other members notice.
+    fn tell_others(&mut self, place: Place) {
+        let gone: Vec<(Cluster, Number)> = self
+            .seats()
+            .filter(|seat| seat.place == place)
+            .map(|seat| (seat.cluster, seat.disk.kept.number))
+            .collect();
+        for (cluster, number) in gone {
+            let others = self
+                .seats()
+                .filter(|seat| seat.cluster == cluster && seat.place != place);
+            let others: Vec<Place> = others.map(|seat| seat.place).collect();
+            for other in others {
+                if self.k.net.blocked_since(place, other).is_some() {
+                    continue;
+                }
+                let (life, delay) = (self.k.life(other), self.k.rng.span(100, 50_000));
+                let what = SeatStep::Broken(number);
+                self.k.after(
+                    delay,
+                    Happening::Seat {
+                        cluster,
+                        place: other,
+                        life,
+                        what,
+                    },
+                );
+            }
+        }
+    }
+
+    fn own_subagent(&self, director: usize) -> usize {
+        let is_own = |subagent: &SubagentHost| subagent.is_local && subagent.director == director;
+        self.subagents.iter().position(is_own).unwrap_or(director)
     }
 
     /// A process that is down starts.
@@ -499,44 +818,167 @@ impl World {
             return;
         }
         match place {
-            Place::Controller => self.controller.start(&mut self.k, &mut self.history),
+            Place::Controller(index) => {
+                self.k.begin_life(place);
+                self.controllers[index].node.start(&mut self.k);
+            }
             Place::Agent(index) => {
-                let own = self
-                    .subagents
-                    .iter()
-                    .position(|subagent| subagent.is_local && subagent.agent == index);
-                if let Some(own) = own {
-                    let (subagent, mut around) = self.subagent(own);
-                    subagent.start(&mut around);
-                }
-                self.agents[index].start(&mut self.k, &mut self.history);
+                let own = self.own_subagent(index);
+                let (subagent, mut around) = self.subagent(own);
+                subagent.start(&mut around);
+                self.k.begin_life(place);
+                self.agents[index].node.start(&mut self.k);
             }
             Place::Subagent(index) => {
                 let (subagent, mut around) = self.subagent(index);
                 subagent.start(&mut around);
             }
+            Place::Watch(_) => {
+                self.k.begin_life(place);
+                self.k.note(format_args!("{place} starts"));
+            }
             Place::Client => {}
+        }
+        for vote in self.votes.iter_mut().filter(|vote| vote.place == place) {
+            vote.start(&mut self.k);
         }
     }
 
-    /// An Agent comes back with an empty disk.
+    /// An Agent comes back with an empty disk: one without a second Director.
     pub fn wipe_agent(&mut self, index: usize) {
         self.crash_uncounted(Place::Agent(index), false);
         let disk = self.k.standing(Place::Agent(index)).life;
-        self.agents[index].node.wipe(agent_machine(index, disk));
+        let machine = agent_machine(index, disk);
+        self.agents[index].node.wipe(kept(0, 1), machine.clone());
+        self.agent_ledgers[index] = Ledger::new(index + 1, machine);
         self.history.agents[index].was_wiped = true;
         self.restart(Place::Agent(index));
+    }
+
+    /// A standby or watch loses its disk and comes back as another member, if all others have theirs. Answers whether it does.
+    pub fn replace(&mut self, cluster: Cluster, place: Place) -> bool {
+        let is_whole = |seat: &SeatHost| {
+            let others = self.seats().filter(|other| other.cluster == cluster);
+            let mut numbers = others.map(|other| other.disk.kept.number);
+            let members = seat
+                .member
+                .as_ref()
+                .map(|member| member.kept.members().clone());
+            members.is_some_and(|members| {
+                numbers.all(|number| members.get(&number).is_some_and(|seat| seat.votes))
+            })
+        };
+        let is_led = self.seats().any(|seat| {
+            let member = seat
+                .member
+                .as_ref()
+                .filter(|_| seat.cluster == cluster && seat.place != place);
+            let is_able = member.is_some_and(|member| {
+                member.may_act(self.k.steady(seat.place))
+                    && member.kept.changed_at() <= member.commit()
+                    && member.commit() >= member.kept.newest().1
+            });
+            is_able && is_whole(seat)
+        });
+        // A commit that only the two of them have would be lost with the disk.
+        let is_settled = |seat: &SeatHost| seat.disk.kept.newest().1 >= self.ledger_index(cluster);
+        let others_have_it = self
+            .seats()
+            .filter(|seat| seat.cluster == cluster && seat.place != place)
+            .all(is_settled);
+        if !is_led || !others_have_it {
+            return false;
+        }
+        self.crash_uncounted(place, false);
+        self.replaced += 1;
+        let number = self.replaced * 10 + WATCH + 1;
+        if let Some(seat) = self.seat_mut(cluster, place) {
+            let part = seat.disk.kept.part;
+            let former = seat.disk.kept.number;
+            seat.replace(Kept::new(number, part, Members::new()));
+            self.k.numbers.remove(&(cluster, former));
+            self.k
+                .note(format_args!("{place} has lost its disk of log {cluster}"));
+        }
+        true
+    }
+
+    /// How far a log is.
+    pub fn ledger_index(&self, cluster: Cluster) -> u64 {
+        match cluster.checked_sub(1) {
+            None => self.controller_ledger.index,
+            Some(agent) => self.agent_ledgers[agent].index,
+        }
+    }
+
+    /// Members that have come with an empty disk are taken in by the active one.
+    fn take_in(&mut self) {
+        if self.replaced == 0 {
+            return;
+        }
+        let numbers = |world: &World, cluster| -> Vec<(Place, Number, Part)> {
+            let seats = world.seats().filter(|seat| seat.cluster == cluster);
+            seats
+                .map(|seat| (seat.place, seat.disk.kept.number, seat.disk.kept.part))
+                .collect()
+        };
+        for cluster in 0..=self.agent_ledgers.len() {
+            let now = numbers(self, cluster);
+            if now.len() < 2 {
+                continue;
+            }
+            for (place, number, _) in &now {
+                let steady = self.k.steady(*place);
+                let up = self.k.standing(*place).is_up && self.k.paused_until(*place).is_none();
+                let reachable: Vec<_> = now
+                    .iter()
+                    .filter(|(other, _, _)| {
+                        self.k.standing(*other).is_up
+                            && self.k.net.blocked_since(*place, *other).is_none()
+                    })
+                    .copied()
+                    .collect();
+                let World {
+                    k,
+                    controllers,
+                    agents,
+                    ..
+                } = self;
+                let seat = match place {
+                    Place::Controller(index) if cluster == 0 => &mut controllers[*index].node.seat,
+                    Place::Agent(index) => &mut agents[*index].node.seat,
+                    _ => continue,
+                };
+                let Some(member) = seat
+                    .member
+                    .as_mut()
+                    .filter(|member| up && member.may_act(steady))
+                else {
+                    continue;
+                };
+                let present: BTreeSet<Number> = now.iter().map(|(_, number, _)| *number).collect();
+                for (_, other, part) in reachable.iter().filter(|(_, other, _)| other != number) {
+                    let members = member.kept.members();
+                    if members.get(other).is_some_and(|seat| seat.votes) {
+                        continue;
+                    }
+                    let former = members
+                        .iter()
+                        .filter(|(number, seat)| !present.contains(number) && seat.part == *part);
+                    let former: Vec<Number> = former.map(|(number, _)| *number).collect();
+                    member.take_in(*other, *part, &former, steady);
+                }
+                seat.settle(k);
+            }
+        }
     }
 
     /// A process stands still until then.
     pub fn pause(&mut self, place: Place, until: Moment) {
         self.k.pause(place, until);
-        if let Place::Agent(agent) = place {
-            for index in 0..self.subagents.len() {
-                if self.subagents[index].is_local && self.subagents[index].agent == agent {
-                    self.k.pause(Place::Subagent(index), until);
-                }
-            }
+        if let Place::Agent(director) = place {
+            let own = self.own_subagent(director);
+            self.k.pause(Place::Subagent(own), until);
         }
     }
 
@@ -559,9 +1001,9 @@ impl World {
             clock.ahead += by;
         }
         match place {
-            Place::Controller => self.controller.node.well_since = now,
+            Place::Controller(index) => self.controllers[index].node.well_since = now,
             Place::Agent(index) => self.agents[index].node.well_since = now,
-            Place::Client | Place::Subagent(_) => {}
+            Place::Client | Place::Watch(_) | Place::Subagent(_) => {}
         }
     }
 
@@ -575,36 +1017,151 @@ impl World {
 
     pub(crate) fn clock(&self, place: Place) -> Option<LocalClock> {
         match place {
-            Place::Controller => Some(self.controller.node.clock),
+            Place::Controller(index) => Some(self.controllers[index].node.clock),
             Place::Agent(index) => Some(self.agents[index].node.clock),
-            Place::Client | Place::Subagent(_) => None,
+            Place::Client | Place::Watch(_) | Place::Subagent(_) => None,
         }
     }
 
     fn clock_mut(&mut self, place: Place) -> Option<&mut LocalClock> {
         match place {
-            Place::Controller => Some(&mut self.controller.node.clock),
+            Place::Controller(index) => Some(&mut self.controllers[index].node.clock),
             Place::Agent(index) => Some(&mut self.agents[index].node.clock),
-            Place::Client | Place::Subagent(_) => None,
+            Place::Client | Place::Watch(_) | Place::Subagent(_) => None,
         }
     }
 
-    pub(crate) fn disk(&mut self, place: Place) -> Option<&mut Disk> {
+    /// The logs of pairs.
+    pub fn pairs(&self) -> Vec<Cluster> {
+        let mut pairs: Vec<Cluster> = self.votes.iter().map(|vote| vote.cluster).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+
+    /// For how long nobody has been active in a log.
+    pub fn idle_for(&self, cluster: Cluster) -> Option<Duration> {
+        self.idle_since
+            .get(&cluster)
+            .map(|since| self.k.now.since(*since))
+    }
+
+    /// Whether nothing has hindered a member of a log for so long.
+    pub fn has_been_well(&self, seat: &SeatHost, span: Duration) -> bool {
+        let standing = self.k.standing(seat.place);
+        let last_pause = standing
+            .paused
+            .map_or(Moment::default(), |(_, until)| until);
+        let disk = self.k.disk(seat.place);
+        let begin = [standing.since, last_pause, disk.slow_until, disk.full_until]
+            .into_iter()
+            .max();
+        standing.is_up
+            && begin.is_some_and(|begin| begin < self.k.now && self.k.now.since(begin) > span)
+    }
+
+    /// Whether two places have reached each other for so long.
+    pub fn has_been_joined(&self, a: Place, b: Place, span: Duration) -> bool {
+        [(a, b), (b, a)].into_iter().all(|(from, to)| {
+            self.k.net.blocked_since(from, to).is_none()
+                && self
+                    .cuts
+                    .get(&(from, to))
+                    .is_none_or(|healed| self.k.now.since(*healed) > span)
+        })
+    }
+
+    /// Whether a data member was left behind when the watch was told.
+    pub fn is_behind(&self, cluster: Cluster, number: Number) -> bool {
+        match cluster.checked_sub(1) {
+            None => self.controller_ledger.behind.contains(&number),
+            Some(agent) => self.agent_ledgers[agent].behind.contains(&number),
+        }
+    }
+
+    /// The places of one host.
+    fn host_of(&self, place: Place) -> Vec<Place> {
         match place {
-            Place::Controller => Some(&mut self.controller.node.disk),
-            Place::Agent(index) => Some(&mut self.agents[index].node.disk),
-            Place::Client | Place::Subagent(_) => None,
+            Place::Agent(index) => vec![place, Place::Subagent(self.own_subagent(index))],
+            Place::Client | Place::Controller(_) | Place::Watch(_) | Place::Subagent(_) => {
+                vec![place]
+            }
         }
     }
 
-    pub(crate) fn disks(&mut self) -> impl Iterator<Item = &mut Disk> {
-        std::iter::once(&mut self.controller.node.disk)
-            .chain(self.agents.iter_mut().map(|agent| &mut agent.node.disk))
+    /// No message gets through from one host to another for so long.
+    pub fn cut(&mut self, from: Place, to: Place, span: Duration) {
+        let now = self.k.now;
+        for a in self.host_of(from) {
+            for b in self.host_of(to) {
+                self.k.net.block(a, b, now);
+                self.k.after(span, Happening::Fault(FaultStep::Heal(a, b)));
+            }
+        }
+    }
+
+    /// Messages get through again.
+    pub fn heal(&mut self, from: Place, to: Place) {
+        if self.k.net.blocked_since(from, to).is_some() {
+            self.cuts.insert((from, to), self.k.now);
+        }
+        self.k.heal(from, to);
+    }
+
+    /// The active member hands over by command. Answers whether it does.
+    pub fn switch_over(&mut self, cluster: Cluster) -> bool {
+        let places: Vec<Place> = self
+            .seats()
+            .filter(|seat| seat.cluster == cluster)
+            .map(|seat| seat.place)
+            .collect();
+        for place in places {
+            if self.k.paused_until(place).is_some() {
+                continue;
+            }
+            let World {
+                k,
+                controllers,
+                agents,
+                ..
+            } = self;
+            let seat = match place {
+                Place::Controller(index) if cluster == 0 => &mut controllers[index].node.seat,
+                Place::Agent(index) => &mut agents[index].node.seat,
+                _ => continue,
+            };
+            let now = k.steady(place);
+            if seat
+                .member
+                .as_mut()
+                .is_some_and(|member| member.hand_over(now))
+            {
+                k.counts.count(Fault::SwitchOver);
+                k.note(format_args!("{place} hands over log {cluster}"));
+                seat.settle(k);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn note_idle(&mut self) {
+        for cluster in self.pairs() {
+            let is_led = self
+                .seats()
+                .any(|seat| seat.cluster == cluster && seat.acting_since.is_some());
+            if is_led {
+                self.idle_since.remove(&cluster);
+            } else {
+                self.idle_since.entry(cluster).or_insert(self.k.now);
+            }
+        }
     }
 
     /// The invariants that need a look at the whole.
     fn look(&mut self) {
+        self.note_idle();
         let checks = [
+            invariants::one_is_enough::check(self),
             invariants::order_in_one_place::check(self),
             invariants::no_job_on_two_subagents::check(&self.processes),
             invariants::legal_transitions::check(self),
@@ -615,13 +1172,13 @@ impl World {
         for checked in checks {
             self.k.check(checked);
         }
-        for (index, agent) in self.agents.iter().enumerate() {
+        for agent in &self.agents {
             if agent.node.is_settled()
                 && let Some(machine) = agent.node.machine()
-                && !self.history.agents[index].was_wiped
+                && !self.history.agents[agent.agent].was_wiped
             {
                 self.history
-                    .check_released(&mut self.k, index, machine, agent.node.disk.torn);
+                    .check_released(&mut self.k, agent.agent, machine, agent.node.torn());
             }
         }
         let long_ago = Moment(self.k.now.0.saturating_sub(600_000_000));

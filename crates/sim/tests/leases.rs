@@ -6,6 +6,7 @@ use sim::client::Refusal;
 use sim::faults::FaultStep;
 use sim::kernel::{Happening, Weather};
 use sim::net::ClientCall;
+use sim::pair::{self, Rules};
 use sim::process::Manners;
 use sim::rng::Rng;
 use sim::workload::{Layout, simple};
@@ -22,6 +23,9 @@ const SETTING: Setting = Setting {
     layout: Layout {
         agents: 1,
         remote: 3,
+        controllers: 1,
+        directors: 1,
+        is_watch_apart: true,
     },
     fault_every: None,
     weather: Weather {
@@ -36,6 +40,9 @@ const SETTING: Setting = Setting {
     },
     lease: LEASE,
     drift: 10_000,
+    only: None,
+    rules: Rules::ALL,
+    timing: pair::timing(Duration::from_millis(500)),
     print: false,
 };
 

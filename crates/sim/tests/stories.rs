@@ -163,14 +163,14 @@ fn all_ran_on_time(story: &Story, count: usize) {
 fn s83_the_controller_is_away_for_a_day_and_a_thousand_planned_orders_run_on_time() {
     let mut story = Story::new(&[chain("even", &[0]), chain("odd", &[1])]);
     plan(&mut story, 1000, 23 * HOUR);
-    story.0.crash_uncounted(Place::Controller, true);
+    story.0.crash_uncounted(Place::Controller(0), true);
     story.passes(25 * HOUR);
     all_ran_on_time(&story, 1000);
     assert!(
         story.0.history.ended.is_empty(),
         "S82: the Controller knows nothing of it yet"
     );
-    story.0.restart(Place::Controller);
+    story.0.restart(Place::Controller(0));
     story.all_is_well_again();
     assert_eq!(
         story.0.history.ended.len(),
@@ -184,14 +184,14 @@ fn s83_the_controller_is_away_for_a_day_and_a_thousand_planned_orders_run_on_tim
 fn s93_a_week_of_orders_is_stored_ahead_and_runs_while_the_controller_is_away() {
     let mut story = Story::new(&[chain("even", &[0]), chain("odd", &[1])]);
     plan(&mut story, 168, 7 * DAY);
-    story.0.crash_uncounted(Place::Controller, true);
+    story.0.crash_uncounted(Place::Controller(0), true);
     story.passes(4 * DAY);
     // R10: an Agent that is restarted meanwhile knows its plan from its log.
     story.0.crash_uncounted(Place::Agent(0), false);
     story.0.restart(Place::Agent(0));
     story.passes(4 * DAY);
     all_ran_on_time(&story, 168);
-    story.0.restart(Place::Controller);
+    story.0.restart(Place::Controller(0));
     story.all_is_well_again();
     assert_eq!(story.0.history.ended.len(), 168);
 }
@@ -199,7 +199,7 @@ fn s93_a_week_of_orders_is_stored_ahead_and_runs_while_the_controller_is_away() 
 #[test]
 fn s34_a_link_that_is_cut_for_three_days_recovers_by_itself() {
     let mut story = Story::new(&[chain("even", &[0]), chain("odd", &[1])]);
-    story.cut(Place::Controller, Place::Agent(0));
+    story.cut(Place::Controller(0), Place::Agent(0));
     story.passes(HOUR);
     story.add(seeds::order("far", "even", 0));
     story.add(seeds::order("near", "odd", 0));
@@ -210,7 +210,7 @@ fn s34_a_link_that_is_cut_for_three_days_recovers_by_itself() {
         "the other Agent does not notice"
     );
     assert_eq!(story.starts_of("far"), 0);
-    story.join(Place::Controller, Place::Agent(0));
+    story.join(Place::Controller(0), Place::Agent(0));
     story.passes(MINUTE);
     assert_eq!(
         story.ended("far"),
@@ -227,12 +227,12 @@ fn s16_what_an_agent_does_while_cut_off_survives_its_own_restart_and_arrives_onc
     order.scheduled_for = Some(story.0.k.now.plus(HOUR).timestamp());
     story.add(order);
     story.passes(MINUTE);
-    story.cut(Place::Controller, Place::Agent(0));
+    story.cut(Place::Controller(0), Place::Agent(0));
     story.passes(2 * HOUR);
     assert_eq!(story.starts_of("A"), 3, "S15: all steps were done alone");
     story.0.crash_uncounted(Place::Agent(0), false);
     story.0.restart(Place::Agent(0));
-    story.join(Place::Controller, Place::Agent(0));
+    story.join(Place::Controller(0), Place::Agent(0));
     story.all_is_well_again();
     assert_eq!(story.ended("A"), Some("Finished"));
     assert_eq!(story.0.history.processed, 3, "S17: each step arrived once");
@@ -245,14 +245,14 @@ fn s19_an_order_stops_before_the_step_of_another_agent_until_the_controller_is_b
     order.scheduled_for = Some(story.0.k.now.plus(HOUR).timestamp());
     story.add(order);
     story.passes(MINUTE);
-    story.0.crash_uncounted(Place::Controller, true);
+    story.0.crash_uncounted(Place::Controller(0), true);
     story.passes(DAY);
     assert_eq!(
         story.starts_of("A"),
         2,
         "S19: A1 and A2 have run, B1 has not"
     );
-    story.0.restart(Place::Controller);
+    story.0.restart(Place::Controller(0));
     story.all_is_well_again();
     assert_eq!(
         (story.starts_of("A"), story.ended("A")),
@@ -268,7 +268,7 @@ fn s37_a_cancellation_survives_the_controller_and_reaches_an_agent_that_was_away
     order.scheduled_for = Some(story.0.k.now.plus(DAY).timestamp());
     story.add(order);
     story.passes(MINUTE);
-    story.cut(Place::Controller, Place::Agent(0));
+    story.cut(Place::Controller(0), Place::Agent(0));
     story.passes(MINUTE);
     let order_ids = OrderSelection::Ids(vec!["A".into()]);
     story.ask(
@@ -280,10 +280,10 @@ fn s37_a_cancellation_survives_the_controller_and_reaches_an_agent_that_was_away
     );
     story.passes(MINUTE);
     assert!(story.0.client.is_done(), "S87: it is accepted at once");
-    story.0.crash_uncounted(Place::Controller, false);
-    story.0.restart(Place::Controller);
+    story.0.crash_uncounted(Place::Controller(0), false);
+    story.0.restart(Place::Controller(0));
     story.passes(HOUR);
-    story.join(Place::Controller, Place::Agent(0));
+    story.join(Place::Controller(0), Place::Agent(0));
     story.all_is_well_again();
     assert_eq!(
         (story.ended("A"), story.starts_of("A")),
@@ -322,7 +322,7 @@ fn an_agent_that_has_lost_its_disk_is_named_and_others_go_on() {
     story.add(seeds::order("lost", "even", 0));
     story.add(seeds::order("other", "odd", 0));
     story.passes(10 * MINUTE);
-    let state = &story.0.controller.node.machine().unwrap().state;
+    let state = &story.0.controller().unwrap().machine().unwrap().state;
     let problem = state.agent(&"A0".into()).unwrap().problem.clone().unwrap();
     assert!(problem.is("AgentNotDedicated"), "{problem}");
     assert_eq!(
@@ -351,9 +351,9 @@ fn an_order_that_comes_back_to_an_agent_over_the_same_connection_is_handed_over_
     story.add(seeds::order("A", "to-and-fro", 0));
     story.passes(5 * SECOND);
     assert_eq!(story.attached_to(0), 1);
-    story.cut(Place::Controller, Place::Agent(0));
+    story.cut(Place::Controller(0), Place::Agent(0));
     story.passes(30 * SECOND);
-    story.join(Place::Controller, Place::Agent(0));
+    story.join(Place::Controller(0), Place::Agent(0));
     story.passes(10 * MINUTE);
     assert_eq!(
         (story.starts_of("A"), story.ended("A")),
@@ -407,7 +407,7 @@ fn a_fork_that_is_tried_again_runs_its_jobs_again() {
     story.add(seeds::order("A", "again", 0));
     story.passes(10 * MINUTE);
     assert_eq!(story.starts_of("A|b"), 5);
-    let state = &story.0.controller.node.machine().unwrap().state;
+    let state = &story.0.controller().unwrap().machine().unwrap().state;
     assert_eq!(
         state.engine().order(&"A".into()).unwrap().state,
         OrderState::Failed

@@ -25,6 +25,9 @@ struct Arguments {
     /// Hours of faults in each world.
     #[arg(long, default_value_t = 3.0)]
     hours: f64,
+    /// Worlds of pairs: two Controllers, two Directors for each Agent, watches.
+    #[arg(long)]
+    clusters: bool,
     /// Print everything that happens.
     #[arg(long)]
     trace: bool,
@@ -38,7 +41,12 @@ fn main() -> ExitCode {
     let (mut simulated, mut events, mut processes, mut orders, mut failures) =
         (Duration::ZERO, 0, 0, 0, 0);
     for seed in first..first + arguments.seeds {
-        let verdict = seeds::run(seed, arguments.hours, arguments.trace);
+        let run = if arguments.clusters {
+            seeds::run_clusters
+        } else {
+            seeds::run
+        };
+        let verdict = run(seed, arguments.hours, arguments.trace);
         counts.add(&verdict.counts);
         simulated += verdict.simulated;
         events += verdict.events;
@@ -46,7 +54,12 @@ fn main() -> ExitCode {
         orders += verdict.orders;
         if let Some(failure) = verdict.failure {
             failures += 1;
-            eprintln!("{failure} --hours {}\n", arguments.hours);
+            let clusters = if arguments.clusters {
+                " --clusters"
+            } else {
+                ""
+            };
+            eprintln!("{failure} --hours {}{clusters}\n", arguments.hours);
         }
         if arguments.seeds == 1 {
             println!("trace hash {:016x}", verdict.hash);

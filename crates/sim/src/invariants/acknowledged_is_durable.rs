@@ -20,7 +20,7 @@ pub fn check_answer(history: &History, id: &OrderId) -> Checked {
 
 /// Every acknowledged order is still known, unless it was deleted after its end.
 pub fn check(world: &World) -> Checked {
-    let engine = world.controller.node.shadow.state.engine();
+    let engine = world.controller_ledger.shadow.state.engine();
     let lost = world.history.acknowledged.iter().find(|id| {
         engine.order(id).is_none()
             && !(world.history.deleted.contains(*id) && world.history.ended.contains_key(*id))

@@ -32,14 +32,16 @@ pub fn check(world: &World) -> Checked {
             late(&machine.state.engine, agent.node.clock.at(world.k.now))?;
         }
     }
-    let node = &world.controller.node;
-    match node
-        .machine()
-        .filter(|_| world.is_well(node.place, TOLERANCE))
-    {
-        Some(machine) => late(machine.state.engine(), node.clock.at(world.k.now)),
-        None => Ok(()),
+    for controller in &world.controllers {
+        let node = &controller.node;
+        let machine = node
+            .machine()
+            .filter(|_| world.is_well(node.place, TOLERANCE));
+        if let Some(machine) = machine {
+            late(machine.state.engine(), node.clock.at(world.k.now))?;
+        }
     }
+    Ok(())
 }
 
 fn late(state: &State, now: Timestamp) -> Checked {

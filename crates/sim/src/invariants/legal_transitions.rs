@@ -8,12 +8,15 @@ use crate::world::World;
 pub fn check(world: &World) -> Checked {
     let wrong =
         |place: String, why: String| Violation::new("legal_transitions", format!("{place}: {why}"));
-    if let Some(machine) = world.controller.node.machine() {
-        machine
-            .state
-            .engine()
-            .check()
-            .map_err(|why| wrong("controller".to_owned(), why))?;
+    for controller in &world.controllers {
+        if let Some(machine) = controller.node.machine() {
+            let place = controller.node.place.to_string();
+            machine
+                .state
+                .engine()
+                .check()
+                .map_err(|why| wrong(place, why))?;
+        }
     }
     for agent in &world.agents {
         if let Some(machine) = agent.node.machine() {

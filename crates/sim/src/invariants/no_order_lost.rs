@@ -15,7 +15,7 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
     if history.deleted.contains(id) || history.ended.contains_key(id) {
         return None;
     }
-    let Some(machine) = world.controller.node.machine() else {
+    let Some(machine) = world.controller().and_then(|node| node.machine()) else {
         return Some("the Controller is down".to_owned());
     };
     let Some(order) = machine.state.engine().order(id) else {
@@ -53,7 +53,7 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
     let obstacles = machine
         .state
         .engine()
-        .obstacles(id, world.controller.node.clock.at(world.k.now));
+        .obstacles(id, world.k.now.timestamp());
     if is_at_join && obstacles == [engine::Obstacle::WaitingForSiblings] {
         return None;
     }
@@ -72,7 +72,7 @@ fn is_far_off(world: &World, state: &OrderState) -> bool {
 }
 
 fn waits_below(world: &World, children: &[model::ForkChild]) -> bool {
-    let Some(machine) = world.controller.node.machine() else {
+    let Some(machine) = world.controller().and_then(|node| node.machine()) else {
         return false;
     };
     children.iter().any(|child| {
@@ -100,7 +100,7 @@ pub fn check(world: &World) -> Checked {
 
 /// Every order that nobody has touched ended as its workflow says.
 pub fn check_ends(world: &World) -> Checked {
-    let Some(machine) = world.controller.node.machine() else {
+    let Some(machine) = world.controller().and_then(|node| node.machine()) else {
         return Ok(());
     };
     for (id, expected) in world.client.expected() {
@@ -135,7 +135,7 @@ pub fn check_ends(world: &World) -> Checked {
 }
 
 fn below_is_far_off(world: &World, state: &OrderState) -> bool {
-    let Some(machine) = world.controller.node.machine() else {
+    let Some(machine) = world.controller().and_then(|node| node.machine()) else {
         return false;
     };
     let OrderState::Forked { children } = state else {

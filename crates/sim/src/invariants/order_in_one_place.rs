@@ -11,12 +11,12 @@ const NAME: &str = "order_in_one_place";
 /// By the durable state of all logs.
 pub fn check(world: &World) -> Checked {
     let mut places: BTreeMap<&OrderId, usize> = BTreeMap::new();
-    let controller = world.controller.node.shadow.state.engine();
-    for (index, agent) in world.agents.iter().enumerate() {
+    let controller = world.controller_ledger.shadow.state.engine();
+    for (index, agent) in world.agent_ledgers.iter().enumerate() {
         if world.history.agents[index].was_wiped {
             continue;
         }
-        for order in agent.node.shadow.state.engine.orders() {
+        for order in agent.shadow.state.engine.orders() {
             if let Some(other) = places.insert(&order.id, index) {
                 let text = format!(
                     "Order:{} is at agent-{other} and at agent-{index}",

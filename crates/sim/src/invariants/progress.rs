@@ -28,13 +28,14 @@ pub fn check(world: &World) -> Checked {
             )?;
         }
     }
-    let node = &world.controller.node;
-    match node.machine() {
-        Some(machine) => late(
-            node.place,
-            machine.state.next_wakeup(),
-            node.clock.at(world.k.now),
-        ),
-        None => Ok(()),
+    for controller in &world.controllers {
+        if let Some(machine) = controller.node.machine() {
+            late(
+                controller.node.place,
+                machine.state.next_wakeup(),
+                controller.node.clock.at(world.k.now),
+            )?;
+        }
     }
+    Ok(())
 }
