@@ -138,6 +138,15 @@ pub(crate) async fn speak<A: Answering>(
     opened: impl FnOnce(&Hello, &Arc<Link>) + Send,
 ) -> (Option<Hello>, LinkEnd) {
     let (mut reading, mut writing) = tokio::io::split(io);
+    // First of all: also one that is refused hears who has refused it.
+    let greeting = frame_of(&Frame::Hello(me.clone()));
+    let greeted = async {
+        writing.write_all(&greeting).await?;
+        writing.flush().await
+    };
+    if let Err(broken) = greeted.await {
+        return (None, LinkEnd::Broken(broken));
+    }
     let (frames, mut to_write) = mpsc::channel::<Vec<u8>>(FRAMES_WAITING);
     let writer = async move {
         let mut bytes = Vec::new();
@@ -161,8 +170,6 @@ pub(crate) async fn speak<A: Answering>(
     });
     let mut other = None;
     let reader = async {
-        let greeting = frame_of(&Frame::Hello(me.clone()));
-        frames.send(greeting).await.map_err(std::io::Error::other)?;
         let Frame::Hello(hello) = read_frame(&mut reading).await? else {
             return Err(LinkEnd::Refused(
                 "the other side did not say who it is".to_owned(),
