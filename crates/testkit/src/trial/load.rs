@@ -35,7 +35,7 @@ impl Load {
             let (courier, is_over) = (courier.clone(), is_over.clone());
             let (acknowledged, name) = (acknowledged.clone(), format!("{name}-{lane}"));
             // The lanes take turns.
-            let offset = every * u32::try_from(lane).unwrap_or(0) / 6;
+            let offset = Duration::from_micros(1_000_000 * lane / per_second.max(1));
             lanes.spawn(async move {
                 let mut orders = Vec::new();
                 let mut tick =
@@ -44,7 +44,7 @@ impl Load {
                 while !is_over.load(Ordering::Relaxed) {
                     tick.tick().await;
                     let id = format!("{name}-{}", orders.len());
-                    let is_long = orders.len() % LONG_ONE_OF == 0;
+                    let is_long = orders.len().is_multiple_of(LONG_ONE_OF);
                     let workflow = if is_long { "long" } else { "short" };
                     courier.add_order(&id, workflow).await?;
                     acknowledged.fetch_add(1, Ordering::Relaxed);

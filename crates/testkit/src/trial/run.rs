@@ -148,7 +148,7 @@ async fn one_kind(
                 break;
             }
         }
-        if (number + 1) % 10 == 0 || number + 1 == count {
+        if (number + 1).is_multiple_of(10) || number + 1 == count {
             progress(&format!(
                 "{}: {} of {count} in {:.0?}, {} orders so far",
                 kind.told(),

@@ -8,6 +8,7 @@
 )]
 
 mod clusters;
+mod dialling;
 mod directors;
 mod disk;
 mod leases;
