@@ -4,6 +4,7 @@
 //! all of them share. Never here: what they say; see `cluster`.
 
 use axum::http::HeaderMap;
+use futures::future::{BoxFuture, FutureExt as _};
 use cluster::{Log, Options, Timing};
 use net::{
     Backoff, Client, ClientError, ClientSettings, Credentials, PeerIdentity, Presented, Problem,
@@ -100,8 +101,13 @@ pub fn client(
 
 /// An empty directory that was told to begin alone joins instead when another member has the log already.
 pub async fn join_if_begun(options: &mut Options, others: &[Client], path: &'static str) {
-    let dial = async |client: &Client| client.upgrade(path, MEMBERS).await.ok();
-    cluster::join_if_begun(options, others, dial).await;
+    // Boxed: a future over a borrowed client cannot be proved to move between threads, and a node runs as a task.
+    let dial = move |client: &Client| {
+        let client = client.clone();
+        async move { client.upgrade(path, MEMBERS).await.ok() }.boxed()
+    };
+    let asking: BoxFuture<'_, ()> = Box::pin(cluster::join_if_begun(options, others, dial));
+    asking.await;
 }
 
 /// Dials another member and speaks with it, for ever.
