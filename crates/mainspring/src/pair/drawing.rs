@@ -42,7 +42,7 @@ pub(super) fn as_json(seen: &[Seen]) -> Value {
         .iter()
         .map(|seen| match &seen.answer {
             Ok(answer) => json!({
-                "url": seen.url, "nodeId": answer["nodeId"], "standing": answer["standing"], "epoch": answer["epoch"],
+                "url": seen.url, "id": answer["nodeId"], "standing": answer["standing"], "epoch": answer["epoch"],
                 "committedEventId": answer["committedEventId"],
             }),
             Err(error) => json!({"url": seen.url, "problem": error}),
