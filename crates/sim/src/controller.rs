@@ -655,6 +655,10 @@ impl ControllerHost {
 
     /// Sends what is new, or what was refused and is due again.
     fn fill(&mut self, k: &mut Kernel, index: usize) {
+        // What is in flight is not certain yet; its commit fills.
+        if !self.node.is_settled() {
+            return;
+        }
         let Some(machine) = self.node.running.as_ref().map(|running| &running.machine) else {
             return;
         };

@@ -249,6 +249,8 @@ pub struct Kernel {
     pub judged: BTreeMap<(Cluster, u64, u64), Timestamp>,
     /// The newest entry of each log that is committed for certain.
     pub committed: BTreeMap<Cluster, u64>,
+    /// When somebody had the right to act in each log.
+    pub acted: BTreeMap<Cluster, Moment>,
     disks: BTreeMap<Place, DiskState>,
     unique: u64,
 }
@@ -271,6 +273,7 @@ impl Kernel {
             numbers: BTreeMap::new(),
             judged: BTreeMap::new(),
             committed: BTreeMap::new(),
+            acted: BTreeMap::new(),
             disks: BTreeMap::new(),
             unique: 0,
         }

@@ -31,6 +31,8 @@ pub type Members = BTreeMap<Number, Seat>;
 pub struct Rules {
     /// The watch gets an entry only after another data member has it or counts as lost.
     pub holds: bool,
+    /// For that only members with a vote count, not one that still learns.
+    pub holds_for_votes: bool,
     /// The active member acts only while a majority has heard it lately.
     pub leases: bool,
     /// A vote is on the disk before it is told.
@@ -51,6 +53,7 @@ impl Rules {
     /// All of them.
     pub const ALL: Rules = Rules {
         holds: true,
+        holds_for_votes: true,
         leases: true,
         keeps_votes: true,
         waits_after_start: true,
@@ -620,7 +623,14 @@ impl Member {
     /// Entries until here go to the watch.
     fn allowed(&self, leading: &Leading) -> u64 {
         let newest = self.kept.newest().1;
-        let others = || leading.peers.values().map(Peer::seen);
+        // Only who may lead can make up for what the own disk loses: one that still learns cannot.
+        let voting = || {
+            let peers = leading.peers.iter();
+            peers
+                .filter(|(number, _)| !self.rules.holds_for_votes || self.has_vote(**number))
+                .map(|(_, peer)| peer)
+        };
+        let others = || voting().map(Peer::seen);
         // One of these it is: what the best data member has, what is on the own disk, or everything.
         let marks = leading
             .peers

@@ -135,6 +135,7 @@ impl SeatHost {
         let from = member.kept.number;
         if member.may_act(k.steady(self.place)) {
             self.acting_since.get_or_insert(k.now);
+            k.acted.insert(self.cluster, k.now);
         } else {
             self.acting_since = None;
         }

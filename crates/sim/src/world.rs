@@ -142,8 +142,6 @@ pub struct World {
     failing: BTreeSet<Place>,
     /// How many disks were replaced by empty ones.
     replaced: u64,
-    /// Since when nobody has been active in a log, as far as a look every while shows.
-    idle_since: BTreeMap<Cluster, Moment>,
     /// When a link was healed last.
     cuts: BTreeMap<(Place, Place), Moment>,
 }
@@ -253,7 +251,6 @@ impl World {
             is_calm: setting.fault_every.is_none(),
             failing: BTreeSet::new(),
             replaced: 0,
-            idle_since: BTreeMap::new(),
             cuts: BTreeMap::new(),
         };
         world.client.controllers = layout.controllers;
@@ -1039,10 +1036,9 @@ impl World {
     }
 
     /// For how long nobody has been active in a log.
-    pub fn idle_for(&self, cluster: Cluster) -> Option<Duration> {
-        self.idle_since
-            .get(&cluster)
-            .map(|since| self.k.now.since(*since))
+    pub fn idle_for(&self, cluster: Cluster) -> Duration {
+        let acted = self.k.acted.get(&cluster).copied().unwrap_or_default();
+        self.k.now.since(acted)
     }
 
     /// Whether nothing has hindered a member of a log for so long.
@@ -1144,22 +1140,8 @@ impl World {
         false
     }
 
-    fn note_idle(&mut self) {
-        for cluster in self.pairs() {
-            let is_led = self
-                .seats()
-                .any(|seat| seat.cluster == cluster && seat.acting_since.is_some());
-            if is_led {
-                self.idle_since.remove(&cluster);
-            } else {
-                self.idle_since.entry(cluster).or_insert(self.k.now);
-            }
-        }
-    }
-
     /// The invariants that need a look at the whole.
     fn look(&mut self) {
-        self.note_idle();
         let checks = [
             invariants::one_is_enough::check(self),
             invariants::order_in_one_place::check(self),

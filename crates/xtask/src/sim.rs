@@ -1,11 +1,12 @@
-//! `cargo xtask sim --seeds N [--seed S]`: runs the real machines in the simulated world, from seeds.
+//! `cargo xtask sim --seeds N [--seed S] [--clusters]`: runs the real machines in the simulated world, from seeds; with pairs of
+//! Controllers and Directors.
 //! Never here: the proof itself. See `crates/sim`.
 
 use anyhow::Result;
 
 use crate::proof::{Profile, Proof};
 
-pub(crate) const SUMMARY: &str = "the simulated world: --seeds N [--seed S]";
+pub(crate) const SUMMARY: &str = "the simulated world: --seeds N [--seed S] [--clusters]";
 
 pub(crate) const PROOF: Proof = Proof {
     package: "sim",

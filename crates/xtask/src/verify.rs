@@ -108,6 +108,22 @@ const STEPS: &[Step] = &[
         run: Kind::Proof(&crate::sim::PROOF, &["--seeds", "300", "--hours", "1"]),
     },
     Step {
+        name: "sim-clusters",
+        holds: "simulated pairs of Controllers and Directors, 60 seeds of half an hour",
+        run: Kind::Proof(
+            &crate::sim::PROOF,
+            &[
+                "--clusters",
+                "--seeds",
+                "60",
+                "--hours",
+                "0.5",
+                "--threads",
+                "2",
+            ],
+        ),
+    },
+    Step {
         name: "conformance",
         holds: "the conformance cases",
         run: Kind::Proof(&crate::conformance::PROOF, &[]),

@@ -28,32 +28,52 @@ struct Arguments {
     /// Worlds of pairs: two Controllers, two Directors for each Agent, watches.
     #[arg(long)]
     clusters: bool,
+    /// So many worlds at once.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
     /// Print everything that happens.
     #[arg(long)]
     trace: bool,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let first = arguments.seed.unwrap_or(1);
-    let begun = Instant::now();
-    let mut counts = Counts::default();
-    let (mut simulated, mut events, mut processes, mut orders, mut failures) =
-        (Duration::ZERO, 0, 0, 0, 0);
-    for seed in first..first + arguments.seeds {
-        let run = if arguments.clusters {
-            seeds::run_clusters
-        } else {
-            seeds::run
-        };
-        let verdict = run(seed, arguments.hours, arguments.trace);
-        counts.add(&verdict.counts);
-        simulated += verdict.simulated;
-        events += verdict.events;
-        processes += verdict.processes;
-        orders += verdict.orders;
+/// What came of many worlds.
+#[derive(Default)]
+struct Sum {
+    counts: Counts,
+    simulated: Duration,
+    events: u64,
+    processes: u64,
+    orders: usize,
+    failures: u64,
+}
+
+impl Sum {
+    fn add(&mut self, other: &Sum) {
+        self.counts.add(&other.counts);
+        self.simulated += other.simulated;
+        self.events += other.events;
+        self.processes += other.processes;
+        self.orders += other.orders;
+        self.failures += other.failures;
+    }
+}
+
+fn run(arguments: &Arguments, seeds: impl Iterator<Item = u64>) -> Sum {
+    let mut sum = Sum::default();
+    let world = if arguments.clusters {
+        seeds::run_clusters
+    } else {
+        seeds::run
+    };
+    for seed in seeds {
+        let verdict = world(seed, arguments.hours, arguments.trace);
+        sum.counts.add(&verdict.counts);
+        sum.simulated += verdict.simulated;
+        sum.events += verdict.events;
+        sum.processes += verdict.processes;
+        sum.orders += verdict.orders;
         if let Some(failure) = verdict.failure {
-            failures += 1;
+            sum.failures += 1;
             let clusters = if arguments.clusters {
                 " --clusters"
             } else {
@@ -65,23 +85,54 @@ fn main() -> ExitCode {
             println!("trace hash {:016x}", verdict.hash);
         }
     }
+    sum
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let first = arguments.seed.unwrap_or(1);
+    let begun = Instant::now();
+    let threads = arguments.threads.max(1);
+    let mut sum = Sum::default();
+    // Each world lives in one thread; which of them does not matter to it.
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads)
+            .map(|thread| {
+                let seeds = (first..first + arguments.seeds)
+                    .skip(thread)
+                    .step_by(threads);
+                let arguments = &arguments;
+                scope.spawn(move || run(arguments, seeds))
+            })
+            .collect();
+        for part in parts {
+            match part.join() {
+                Ok(part) => sum.add(&part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
     let real = begun.elapsed().as_secs_f64();
     println!(
-        "{:>12}  seeds, {failures} failing, {:.1} seeds/s",
+        "{:>12}  seeds, {} failing, {:.1} seeds/s",
         arguments.seeds,
+        sum.failures,
         arguments.seeds as f64 / real
     );
     println!(
         "{:>12.1}  simulated hours in {real:.1} s, {:.0} times real time",
-        simulated.as_secs_f64() / 3600.0,
-        simulated.as_secs_f64() / real
+        sum.simulated.as_secs_f64() / 3600.0,
+        sum.simulated.as_secs_f64() / real
     );
-    println!("{events:>12}  events, {orders} orders, {processes} processes");
-    println!("{:>12}  faults", counts.total());
+    println!(
+        "{:>12}  events, {} orders, {} processes",
+        sum.events, sum.orders, sum.processes
+    );
+    println!("{:>12}  faults", sum.counts.total());
     for fault in Fault::ALL {
-        println!("{:>12}  {fault}", counts.of(*fault));
+        println!("{:>12}  {fault}", sum.counts.of(*fault));
     }
-    if failures == 0 {
+    if sum.failures == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

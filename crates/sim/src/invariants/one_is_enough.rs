@@ -14,7 +14,7 @@ const PATIENCE: u32 = 120;
 pub fn check(world: &World) -> Checked {
     let patience = world.setting.timing.heartbeat * PATIENCE;
     for cluster in world.pairs() {
-        let is_idle = world.idle_for(cluster).is_some_and(|idle| idle > patience);
+        let is_idle = world.idle_for(cluster) > patience;
         if is_idle && let Some(text) = survivors(world, cluster, patience) {
             return Err(Violation::new(NAME, text));
         }
@@ -52,10 +52,13 @@ fn survivors(world: &World, cluster: usize, patience: Duration) -> Option<String
         };
         if let Some(other) = well.iter().find(reaches) {
             return Some(format!(
-                "log {cluster}: {} and {} are well and reach each other, and nobody has been active for {:?}",
+                "log {cluster}: {} with {:?} of {:?} and {} with {:?} are well and reach each other, and nobody has been active for {:?}",
                 data.place,
+                member.kept.newest(),
+                member.kept.members(),
                 other.place,
-                world.idle_for(cluster).unwrap_or_default()
+                other.disk.kept.newest(),
+                world.idle_for(cluster)
             ));
         }
     }
