@@ -4,8 +4,8 @@
 //! all of them share. Never here: what they say; see `cluster`.
 
 use axum::http::HeaderMap;
-use futures::future::{BoxFuture, FutureExt as _};
 use cluster::{Log, Options, Timing};
+use futures::future::{BoxFuture, FutureExt as _};
 use net::{
     Backoff, Client, ClientError, ClientSettings, Credentials, PeerIdentity, Presented, Problem,
     Refusal, Role, Secret, TlsClient, TokenHash,

@@ -12,6 +12,7 @@ mod dialling;
 mod directors;
 mod disk;
 mod leases;
+mod members;
 mod outages;
 mod pair;
 mod reports;
