@@ -5,6 +5,7 @@ mod calls;
 mod chain;
 mod journal_writer;
 mod on_time;
+mod standby;
 mod throughput;
 mod waiting;
 
@@ -40,6 +41,12 @@ pub(crate) const ALL: &[Measurement] = &[
         metrics: &["P3"],
         summary: "a chain of ten jobs",
         run: chain::run,
+    },
+    Measurement {
+        name: "standby",
+        metrics: &["P4"],
+        summary: "the chain and a commit with a standby that must acknowledge",
+        run: standby::run,
     },
     Measurement {
         name: "on-time",

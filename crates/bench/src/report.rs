@@ -14,10 +14,11 @@ use crate::host::Host;
 use crate::measure::{ALL, Measurement};
 
 /// What dominates each metric, found with a profiler: `notes/`.
-const NOTES: [(&str, &str); 10] = [
+const NOTES: [(&str, &str); 11] = [
     ("P1", include_str!("../notes/P1.md")),
     ("P2", include_str!("../notes/P2.md")),
     ("P3", include_str!("../notes/P3.md")),
+    ("P4", include_str!("../notes/P4.md")),
     ("P5", include_str!("../notes/P5.md")),
     ("P6", include_str!("../notes/P6.md")),
     ("P7", include_str!("../notes/P7.md")),
@@ -98,19 +99,23 @@ impl Report {
         Ok(())
     }
 
-    /// Writes `docs/benchmarks.md`.
+    /// Writes `docs/benchmarks.md`: the newest results; what this build directory knows nothing of stays as it is.
     pub(crate) fn write_docs(&self) -> Result<()> {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
-        std::fs::write(&path, self.page())
+        let former = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(&path, self.page(&former))
             .with_context(|| format!("cannot write {}", path.display()))?;
         println!("written: docs/benchmarks.md");
         Ok(())
     }
 
-    fn page(&self) -> String {
+    fn page(&self, former: &str) -> String {
         let mut page = include_str!("../notes/introduction.md").to_owned();
+        let mut former = sections(former);
         for measurement in ALL {
+            let kept = former.remove(capital(measurement.summary).as_str());
             let Some(result) = self.results.get(measurement.name) else {
+                page.push_str(kept.unwrap_or_default());
                 continue;
             };
             // Writing to a String does not fail.
@@ -153,8 +158,27 @@ impl Report {
                 }
             }
         }
-        page
+        // Other programs write here, too.
+        for section in former.values() {
+            page.push_str(section);
+        }
+        format!("{}\n", page.trim_end())
     }
+}
+
+/// The sections of a page by their headings, each with the empty line before it.
+fn sections(page: &str) -> BTreeMap<&str, &str> {
+    let starts: Vec<usize> = page.match_indices("\n## ").map(|(at, _)| at).collect();
+    let ends = starts.iter().skip(1).copied().chain([page.len()]);
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(from, to)| {
+            let section = &page[*from..to];
+            let heading = section.lines().nth(1).unwrap_or_default();
+            (heading.trim_start_matches("## "), section)
+        })
+        .collect()
 }
 
 fn capital(text: &str) -> String {
@@ -163,4 +187,32 @@ fn capital(text: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(letters).collect())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_that_others_have_written_stay() {
+        let page = "# Page\n\n## One\n\n1\n\n## A chain of ten jobs\n\nold\n\n## Others\n\n2\n";
+        let found = sections(page);
+        assert_eq!(
+            found["A chain of ten jobs"],
+            "\n## A chain of ten jobs\n\nold\n"
+        );
+        let report = Report {
+            host: Host::look().unwrap(),
+            file: PathBuf::new(),
+            results: BTreeMap::new(),
+        };
+        let written = report.page(page);
+        for section in [
+            "## One\n\n1\n",
+            "## A chain of ten jobs\n\nold\n",
+            "## Others\n\n2\n",
+        ] {
+            assert_eq!(written.matches(section).count(), 1, "{section}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod follower;
 mod http;
 mod items;
 mod part;
+mod slow_link;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ pub(crate) use follower::Follower;
 pub(crate) use http::Connection;
 pub(crate) use items::{AGENT, CLOCK, JOB_SLOTS, chain, clock, one_slot};
 pub(crate) use part::Part;
+use slow_link::SlowLink;
 
 /// Where jobs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +29,29 @@ pub(crate) enum Placement {
     Remote,
 }
 
+/// Who keeps the Controller's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// One Controller.
+    Single,
+    /// Two members, both of which must have it, and a watch; what one says to the other arrives so much later.
+    Pair(Duration),
+}
+
+/// The other member and the watch.
+struct Others {
+    _standby: Part,
+    _watch: Part,
+    _link: Option<SlowLink>,
+}
+
 /// A running stack.
 pub(crate) struct Stack {
     pub(crate) controller: Part,
     pub(crate) agent: Part,
     pub(crate) subagent: Option<Part>,
     pub(crate) follower: Follower,
+    _others: Option<Others>,
     api: Connection,
     admin: String,
     node_token: String,
@@ -46,6 +65,15 @@ const ORDERS_PER_REQUEST: usize = 500;
 impl Stack {
     /// Starts the parts, deploys Agent and workflows, and has one order run to warm up.
     pub(crate) fn start(placement: Placement, controller_settings: &[&str]) -> Result<Stack> {
+        Stack::start_kept(placement, Keeping::Single, controller_settings)
+    }
+
+    /// The same with a Controller that is kept by one or by two.
+    pub(crate) fn start_kept(
+        placement: Placement,
+        keeping: Keeping,
+        controller_settings: &[&str],
+    ) -> Result<Stack> {
         let dir = tempfile::Builder::new()
             .prefix("mainspring-bench-")
             .tempdir()?;
@@ -62,6 +90,9 @@ impl Stack {
         );
         let mut controller = Part::new("controller", "controller", dir.path())?;
         controller.set(&settings);
+        if keeping != Keeping::Single {
+            controller.set(&[format!("cluster.token-file={token_file}")]);
+        }
         let mut agent = Part::new("agent", AGENT, dir.path())?;
         agent.arguments(&["--name", AGENT, "--token-file", &token_file]);
         agent.set(&[format!("subagent-token-file={token_file}")]);
@@ -83,7 +114,19 @@ impl Stack {
         let admin = std::fs::read_to_string(controller.data.join("private/admin-token"))?
             .trim()
             .to_owned();
-        let api = Connection::open(controller.address, &admin)?;
+        let mut api = Connection::open(controller.address, &admin)?;
+        await_cluster(&mut api, "mayAnswer", &json!(true))?;
+        let others = match keeping {
+            Keeping::Single => None,
+            Keeping::Pair(delay) => Some(pair(
+                &controller,
+                &mut api,
+                &token_file,
+                &settings,
+                delay,
+                dir.path(),
+            )?),
+        };
         let follower = Follower::start(controller.address, &admin)?;
         let node_token = node_token.to_owned();
         let mut stack = Stack {
@@ -91,6 +134,7 @@ impl Stack {
             agent,
             subagent,
             follower,
+            _others: others,
             api,
             admin,
             node_token,
@@ -224,6 +268,80 @@ impl Stack {
             b"{\"TYPE\":\"TakeSnapshot\"}",
         )?;
         Ok(())
+    }
+}
+
+/// Starts the other member and the watch, appoints both members and waits until they are coupled.
+fn pair(
+    controller: &Part,
+    api: &mut Connection,
+    token_file: &str,
+    settings: &[String],
+    delay: Duration,
+    dir: &Path,
+) -> Result<Others> {
+    let link = (!delay.is_zero())
+        .then(|| SlowLink::start(controller.address, delay))
+        .transpose()?;
+    let dialled = link.as_ref().map_or_else(
+        || controller.url(),
+        |link| format!("http://{}", link.address),
+    );
+    let mut standby = Part::new("controller", "standby", dir)?;
+    let private_dir = standby.data.join("private");
+    std::fs::create_dir_all(&private_dir)?;
+    let admin_token = private_dir.join("admin-token");
+    std::fs::copy(controller.data.join("private/admin-token"), &admin_token)?;
+    private(&admin_token)?;
+    standby.set(settings);
+    standby.set(&[
+        format!("cluster.token-file={token_file}"),
+        "cluster.name=Backup".to_owned(),
+        "cluster.join=true".to_owned(),
+        format!("cluster.members.Primary={dialled}"),
+    ]);
+    standby.start()?;
+    standby.wait_until_it_answers(Duration::from_secs(30))?;
+    let mut watch = Part::new("watch", "watch", dir)?;
+    let members = [
+        format!("Primary={}", controller.url()),
+        format!("Backup={}", standby.url()),
+    ];
+    watch.arguments(&["--token-file", token_file]);
+    for member in &members {
+        watch.arguments(&["--member", member]);
+    }
+    watch.start()?;
+    let appoint = json!({
+        "TYPE": "ClusterAppointNodes",
+        "idToUri": {"Primary": dialled, "Backup": standby.url()},
+        "activeId": "Primary",
+    });
+    api.post(
+        "/controller/api/command",
+        "application/json",
+        appoint.to_string().as_bytes(),
+    )?;
+    await_cluster(api, "TYPE", &json!("Coupled"))?;
+    Ok(Others {
+        _standby: standby,
+        _watch: watch,
+        _link: link,
+    })
+}
+
+/// Waits until the Controller says this of its cluster.
+fn await_cluster(api: &mut Connection, field: &str, wanted: &Value) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let state: Value = serde_json::from_slice(&api.get("/controller/api/cluster")?)?;
+        if state[field] == *wanted {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("not {field} {wanted} within 30 s: {state}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -27,10 +27,11 @@ impl Part {
         // Below the range for outgoing connections, so that nobody takes it between two starts.
         let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
         let start = 12_000 + u16::try_from(std::process::id() % 15_000)?;
-        let taken = match command {
-            "controller" => 0,
-            "agent" => 1000,
-            _ => 2000,
+        let taken = match (command, name) {
+            ("controller", "controller") => 0,
+            ("agent", _) => 1000,
+            ("subagent", _) => 2000,
+            _ => 3000,
         };
         let port = (start + taken..start + taken + 1000)
             .find(is_free)
@@ -108,12 +109,11 @@ impl Part {
                 command.env_remove(name);
             }
         }
-        command
-            .arg(self.command)
-            .arg("--data")
-            .arg(&self.data)
-            .arg("--listen")
-            .arg(self.address.to_string());
+        command.arg(self.command).arg("--data").arg(&self.data);
+        // A watch dials only.
+        if self.command != "watch" {
+            command.arg("--listen").arg(self.address.to_string());
+        }
         command.args(&self.arguments).env("NO_COLOR", "1");
         command
             .stdin(Stdio::null())

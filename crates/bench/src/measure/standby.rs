@@ -1,0 +1,145 @@
+//! P4 and the cost of a standby: the chain of ten jobs, and one commit, with a second member that must have everything, in turns
+//! with a single Controller and with C.
+//!
+//! Always: the members are coupled, so that nothing is answered before both have it on their disks.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::chain::{STEPS, millis, through};
+use crate::arguments::Extent;
+use crate::figure::Bound::AtMost;
+use crate::figure::{Figure, number};
+use crate::floor::Spawner;
+use crate::sample::{Sample, ratio, spread_of_ratio};
+use crate::stack::{Keeping, Placement, Stack, chain};
+
+/// What one member says reaches the other so much later: a round trip takes a millisecond.
+const ONE_WAY: Duration = Duration::from_micros(500);
+/// Commits in a row of one stack before it is the other one's turn.
+const IN_A_ROW: usize = 20;
+
+pub(crate) fn run(extent: &Extent) -> Result<Vec<Figure>> {
+    let start = |keeping| {
+        let mut stack = Stack::start_kept(Placement::Local, keeping, &[])?;
+        stack.deploy(&[chain()])?;
+        anyhow::Ok(stack)
+    };
+    let mut single = start(Keeping::Single)?;
+    let mut pair = start(Keeping::Pair(Duration::ZERO))?;
+    let mut figures = chains(extent, &mut single, &mut pair)?;
+    figures.push(commits(extent, &mut single, &mut pair)?);
+    drop((single, pair));
+    let mut apart = start(Keeping::Pair(ONE_WAY))?;
+    figures.push(chain_apart(extent, &mut apart)?);
+    Ok(figures)
+}
+
+fn chains(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Vec<Figure>> {
+    let floor = Spawner::new(pair.dir.path())?;
+    let (mut c, mut alone, mut both) = (Sample::default(), Sample::default(), Sample::default());
+    for round in 0..extent.of(50, 10) {
+        c.push(millis(floor.chain(STEPS)?));
+        alone.push(through(single, round)?);
+        both.push(through(pair, round)?);
+    }
+    let told = format!(
+        "{}; {}, C {}",
+        spread_of_ratio(&both, &c),
+        both.told("ms"),
+        c.told("ms")
+    );
+    let to_single = Figure::told(
+        "P4",
+        "the same to a single Controller",
+        ratio(&both, &alone),
+        "×",
+    );
+    Ok(vec![
+        Figure::bound(
+            "P4",
+            "chain of 10 jobs with a standby that must acknowledge, to C",
+            ratio(&both, &c),
+            "C",
+            AtMost(3.0),
+            AtMost(4.0),
+        )
+        .with(told),
+        to_single.with(format!("single {}", alone.told("ms"))),
+    ])
+}
+
+/// From a command to its answer, without what a command costs that commits nothing.
+fn commits(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Figure> {
+    let (mut alone, mut both) = (Sample::default(), Sample::default());
+    let (mut alone_asked, mut both_asked) = (Sample::default(), Sample::default());
+    let mut revision = 0;
+    for _ in 0..extent.of(50, 10) {
+        for (stack, commits, asked) in [
+            (&mut *single, &mut alone, &mut alone_asked),
+            (&mut *pair, &mut both, &mut both_asked),
+        ] {
+            for _ in 0..IN_A_ROW {
+                revision += 1;
+                let item = json!({"TYPE": "JobResource", "path": "measured", "variables": {"revision": revision}});
+                let begin = Instant::now();
+                stack.deploy(&[json!({"TYPE": "AddOrChangeSimple", "item": item})])?;
+                let committing = millis(begin.elapsed());
+                let begin = Instant::now();
+                let answer = stack.command(&json!({"TYPE": "NoOperation"}))?;
+                if answer["TYPE"] == "Problem" {
+                    bail!("NoOperation was refused: {answer}");
+                }
+                asked.push(committing);
+                commits.push(committing - millis(begin.elapsed()));
+            }
+        }
+    }
+    if alone.median() <= 0.0 {
+        bail!(
+            "the machine is too busy: a command that commits takes no longer than one that does not"
+        );
+    }
+    let figure = Figure::bound(
+        "P4",
+        "one commit with a standby in sync, to one of a single Controller",
+        ratio(&both, &alone),
+        "×",
+        AtMost(1.5),
+        AtMost(3.0),
+    );
+    Ok(figure.with(format!(
+        "{} to {}; with the request around it {} to {}",
+        number(both.median(), "ms"),
+        number(alone.median(), "ms"),
+        number(both_asked.median(), "ms"),
+        number(alone_asked.median(), "ms"),
+    )))
+}
+
+/// The members a millisecond from each other.
+fn chain_apart(extent: &Extent, apart: &mut Stack) -> Result<Figure> {
+    let floor = Spawner::new(apart.dir.path())?;
+    let (mut reckoned, mut both) = (Sample::default(), Sample::default());
+    let round_trips = millis(ONE_WAY * 2 * 20);
+    for round in 0..extent.of(50, 10) {
+        reckoned.push(millis(floor.chain(STEPS)?) + round_trips);
+        both.push(through(apart, round)?);
+    }
+    let figure = Figure::bound(
+        "P4",
+        "the same with 1 ms round trip between the members, to C and 20 round trips",
+        ratio(&both, &reckoned),
+        "×",
+        AtMost(2.0),
+        AtMost(4.0),
+    );
+    Ok(figure.with(format!(
+        "{}; {}, C and 20 ms {}",
+        spread_of_ratio(&both, &reckoned),
+        both.told("ms"),
+        reckoned.told("ms")
+    )))
+}
