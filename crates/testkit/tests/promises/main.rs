@@ -9,6 +9,7 @@
 
 mod clusters;
 mod dialling;
+mod defects;
 mod directors;
 mod disk;
 mod leases;
