@@ -8,8 +8,8 @@
 )]
 
 mod clusters;
-mod dialling;
 mod defects;
+mod dialling;
 mod directors;
 mod disk;
 mod leases;
