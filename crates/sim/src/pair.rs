@@ -749,7 +749,12 @@ impl Member {
     pub fn hear(&mut self, from: Number, message: Message, now: Duration, chance: u64) {
         match message {
             Message::PreVote { term, newest } => {
-                if term > self.kept.term && newest >= self.kept.newest() && !self.believes(now) {
+                if term <= self.kept.term {
+                    // Who asks must learn of the later term, or it would ask for ever.
+                    let term = self.kept.term;
+                    let is_given = false;
+                    self.say_later(from, Message::Voted { term, is_given });
+                } else if newest >= self.kept.newest() && !self.believes(now) {
                     self.out.push((from, Message::PreVoteGiven { term }));
                 }
             }
