@@ -70,22 +70,25 @@ pub(crate) fn router(api: Api, gate: &Gate) -> Router {
         .route("/metrics", get(metrics))
         .route("/agent/api/metrics", get(metrics))
         .with_state(api);
-    let gate = gate.clone();
-    guard(routes, BodyLimit(COMMAND_LIMIT)).layer(axum::middleware::from_fn(
-        move |request, next| gate.clone().check(request, next),
-    ))
+    gated(guard(routes, BodyLimit(COMMAND_LIMIT)), gate)
 }
 
 /// What a Director answers whether it is the active one or not.
 pub(crate) fn front(front: &Front, gate: &Gate) -> Router {
-    let gate = gate.clone();
-    Router::new()
+    let cluster = Router::new()
         .route("/agent/api/cluster", get(cluster))
-        .with_state(front.clone())
-        .layer(axum::middleware::from_fn(move |request, next| {
-            gate.clone().check(request, next)
-        }))
+        .with_state(front.clone());
+    gated(cluster, gate)
+        .merge(front.health())
         .merge(front.router(AGENT_MEMBERS_PATH))
+}
+
+/// For those only whom the gate lets in.
+pub(crate) fn gated(routes: Router, gate: &Gate) -> Router {
+    let gate = gate.clone();
+    routes.layer(axum::middleware::from_fn(move |request, next| {
+        gate.clone().check(request, next)
+    }))
 }
 
 async fn cluster(State(front): State<Front>) -> Response {
@@ -197,6 +200,10 @@ async fn command(
 
 /// Answers when everything is forgotten. Whoever does not hear the answer asks again, and finds it done.
 async fn reset(api: &Api, asked: Option<RunId>) -> Response {
+    if api.log.members().0.len() > 1 {
+        let message = "this Agent has two Directors, which are reset one after the other; let the Controller do it (ResetAgent)";
+        return Json(AgentAnswer::from(Problem::new("AgentIsPair", message))).into_response();
+    }
     let judged = api
         .handle
         .read(move |machine| machine.state.judge_reset(asked.as_ref()))

@@ -7,6 +7,7 @@
 mod api;
 mod driver;
 mod drivers;
+mod forgetting;
 mod machine;
 mod metrics;
 pub mod outgoing;

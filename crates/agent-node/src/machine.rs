@@ -41,6 +41,8 @@ pub enum Input {
     },
     /// What was seen of the pair of Directors.
     Cluster(ClusterEvent),
+    /// A reset begins: the Directors are a pair no more.
+    Parting,
     /// A Subagent answered with this life.
     SubagentDedicated {
         /// Which.
@@ -280,6 +282,10 @@ impl Machine for AgentMachine {
             Input::Cluster(event) => {
                 let event = self.state.on_cluster(event);
                 self.record_all(facts, event)?;
+            }
+            Input::Parting => {
+                let events = self.state.on_parting();
+                self.record_all(facts, events)?;
             }
             Input::SubagentLeaseOver { id } => {
                 let events = self.state.on_lease_over(&id);

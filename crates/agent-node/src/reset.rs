@@ -19,6 +19,8 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Where the log is put aside, in the data directory.
 const ASIDE: &str = "state.reset";
+/// Says that the Agent is to begin anew, also where an empty directory would wait for another Director.
+const BEGIN: &str = "state.begin";
 
 /// The log cannot be put aside.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +42,28 @@ pub(crate) fn tidy(data: &Path) {
     }
 }
 
+/// Whether the Agent was reset and its first Director is to begin anew, instead of waiting for the other one.
+pub(crate) fn is_to_begin(data: &Path) -> bool {
+    data.join(BEGIN).exists()
+}
+
+/// The Agent has begun anew.
+pub(crate) fn has_begun(data: &Path) {
+    if let Err(error) = fs::remove_file(data.join(BEGIN))
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "the note that a reset is under way cannot be removed");
+    }
+}
+
 /// Puts the log aside. It must be closed.
 pub(crate) fn put_aside(data: &Path) -> Result<(), ForgetError> {
     let path = data.join("state");
     tidy(data);
+    File::create(data.join(BEGIN)).map_err(|source| ForgetError {
+        path: data.join(BEGIN),
+        source,
+    })?;
     fs::rename(&path, data.join(ASIDE))
         .and_then(|()| File::open(data)?.sync_all())
         .map_err(|source| ForgetError { path, source })

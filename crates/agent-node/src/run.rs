@@ -2,21 +2,24 @@
 
 use crate::api::{self, Api, ShutDownWish, Wish, router};
 use crate::drivers::{Dialling, Drivers};
-use crate::machine::AgentMachine;
+use crate::forgetting::{self, Asked};
+use crate::machine::{AgentMachine, Input};
 use crate::reset::{self, ForgetError};
 use crate::settings::AgentSettings;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::{future::RouteFuture, get};
+use axum::routing::future::RouteFuture;
 use cluster::{Log, Options};
-use model::{RunId, SubagentCommand};
+use model::{Problem, RunId, SubagentCommand};
 use net::{
     BindError, Client, ClientCertificates, ClientError, Role, Server, TlsClient, TlsError,
     TlsServer, TokenHash,
 };
-use node::members::{AGENT_MEMBERS_PATH, dial};
-use node::{ClusterSettings, End, Fault, Front, Handle, Limits, Node, SystemClock, Trusted, pair};
+use node::members::{AGENT_MEMBERS_PATH, dial, join_if_begun};
+use node::{
+    ClusterSettings, End, Fault, Front, Handle, Limits, Node, Stopped, SystemClock, Trusted, pair,
+};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,7 +28,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use subagent_node::{Gate, OpenError, Subagent, TokenFileError, token_of_file};
 use telemetry::Metrics;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -35,6 +38,9 @@ use tower_service::Service;
 const FAREWELL: Duration = Duration::from_secs(30);
 /// A shorter lease would end jobs whenever a machine is busy for a moment.
 const LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// How long the Directors of a pair may take to go their own ways.
+const PARTING: Duration = Duration::from_secs(10);
 
 /// How long the work directory may be in use when the Agent begins.
 const WORK_PATIENCE: Duration = Duration::from_secs(2);
@@ -147,16 +153,19 @@ async fn live(
     let position = position_of(&settings.cluster)?;
     let server = Server::bind(settings.listen, server_tls).await?;
     let address = server.local_addr();
+    let token_in = |file: &Option<PathBuf>| file.as_deref().map(token_of_file).transpose();
+    let subagent_token = token_in(&settings.subagent_token_file)?;
+    let cluster_token = token_in(&settings.cluster.token_file)?;
     // The log's lock keeps a second process away before anything of the first one's work directory is touched.
-    let mut log = Log::open(options(settings)).await?.log;
+    let others = settings
+        .cluster
+        .others(client_tls.as_ref(), cluster_token.as_ref())?;
+    let mut log = open_log(settings, position, &others).await?;
     let token_file = settings
         .token_file
         .clone()
         .unwrap_or_else(|| settings.data.join("private/token"));
     let token = token_of_file(&token_file)?;
-    let token_in = |file: &Option<PathBuf>| file.as_deref().map(token_of_file).transpose();
-    let subagent_token = token_in(&settings.subagent_token_file)?;
-    let cluster_token = token_in(&settings.cluster.token_file)?;
     reset::tidy(&settings.data);
     let local = open_local(settings, random_id()).await?;
     local.watch_lease();
@@ -166,8 +175,10 @@ async fn live(
         subagent_token.iter().chain(cluster_token.iter()),
     );
     let current = Current::default();
+    let gate = Gate::new(Role::Controller, [&token]);
+    let (asks, asked) = mpsc::channel(1);
     let routes = Router::new()
-        .route("/health", get(|| async { "ok\n" }))
+        .merge(api::gated(forgetting::router(asks), &gate))
         .merge(subagent_node::router(local.clone(), &of_directors))
         .fallback_service(current.clone());
     let url = server.url();
@@ -177,9 +188,7 @@ async fn live(
         settings,
         position,
         url: &url,
-        others: settings
-            .cluster
-            .others(client_tls.as_ref(), cluster_token.as_ref())?,
+        others: others.clone(),
         trusted: Trusted {
             roles: vec![Role::Controller, Role::Agent],
             tokens: [Some(&token), cluster_token.as_ref()]
@@ -188,7 +197,8 @@ async fn live(
                 .map(TokenHash::of)
                 .collect(),
         },
-        gate: Gate::new(Role::Controller, [&token]),
+        gate,
+        asked: Mutex::new(asked),
         dialling: Dialling {
             tls: client_tls,
             token: subagent_token,
@@ -217,7 +227,7 @@ async fn live(
             Ok(Life::Deposed) => {
                 tracing::warn!("the other Director is active now; this one follows it");
                 log.shutdown().await;
-                log = Log::open(options(settings)).await?.log;
+                log = open_log(settings, position, &others).await?;
             }
             Err(error) => break Err(error),
         }
@@ -233,14 +243,24 @@ async fn live(
     ended
 }
 
-fn options(settings: &AgentSettings) -> Options {
+/// The log; where there is none, the other Director may have it.
+async fn open_log(
+    settings: &AgentSettings,
+    position: usize,
+    others: &[Client],
+) -> Result<Log, cluster::OpenError> {
     let mut options = Options::new(
         settings.data.join("state"),
         format!("agent:{}", settings.name),
     );
     options.segment_bytes = settings.segment.0;
     settings.cluster.apply(&mut options);
-    options
+    if position == 0 && reset::is_to_begin(&settings.data) {
+        options.joins = false;
+    } else {
+        join_if_begun(&mut options, others, AGENT_MEMBERS_PATH).await;
+    }
+    Ok(Log::open(options).await?.log)
 }
 
 /// Which of the Agent's directors this one is.
@@ -304,6 +324,8 @@ struct Director<'a> {
     metrics: Option<Metrics>,
     stop: CancellationToken,
     current: Current,
+    /// Steps of a reset of both Directors.
+    asked: Mutex<mpsc::Receiver<Asked>>,
 }
 
 impl Director<'_> {
@@ -328,20 +350,35 @@ impl Director<'_> {
                 ready();
             }
         }
+        let life = std::sync::Mutex::new(None);
         let following = node::follow(
             || AgentMachine::new(random_id()).at(self.position),
             log,
             Limits::default(),
-            |machine: &AgentMachine| front.tell(machine.state.cluster()),
+            |machine: &AgentMachine| {
+                front.tell(machine.state.cluster());
+                let known = machine.state.meta().map(|meta| meta.agent_run_id.clone());
+                *life.lock().unwrap_or_else(PoisonError::into_inner) = known;
+            },
         );
-        let followed = tokio::select! {
-            followed = following => followed?,
-            () = self.stop.cancelled() => {
-                tracing::info!("the Agent is shutting down");
-                self.end_own_jobs(&ShutDownWish::default()).await;
-                return Ok(Life::Exit(Exit::default()));
+        let mut following = std::pin::pin!(following);
+        let followed = loop {
+            tokio::select! {
+                followed = &mut following => break followed?,
+                () = self.stop.cancelled() => {
+                    tracing::info!("the Agent is shutting down");
+                    self.end_own_jobs(&ShutDownWish::default()).await;
+                    return Ok(Life::Exit(Exit::default()));
+                }
+                Some(asked) = self.asked() => {
+                    let known = life.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    if let Some(told) = asked.judged(known.as_ref()) {
+                        return self.forget_following(log, told).await;
+                    }
+                }
             }
         };
+        reset::has_begun(&self.settings.data);
         let ready = || {
             tracing::info!(name, url = self.url, "the Agent is ready");
             if let Some(ready) = ready.take() {
@@ -390,7 +427,8 @@ impl Director<'_> {
         let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
         ready();
 
-        let wish = tokio::select! {
+        let wish = loop {
+            tokio::select! {
             ended = &mut task => {
                 return match ended? {
                     Ok(_) => Ok(Life::Exit(Exit::default())),
@@ -405,8 +443,21 @@ impl Director<'_> {
                 let _aborted = task.await;
                 return Ok(Life::Deposed);
             }
-            wish = wishes.recv() => wish,
-            () = self.stop.cancelled() => None,
+            wish = wishes.recv() => break wish,
+            () = self.stop.cancelled() => break None,
+            Some(asked) = self.asked() => {
+                if asked.step.part {
+                    asked.answer(part(&handle, log).await);
+                    continue;
+                }
+                let Ok(known) = handle.read(|machine| machine.state.meta().map(|meta| meta.agent_run_id.clone())).await else {
+                    continue;
+                };
+                if let Some(told) = asked.judged(known.as_ref()) {
+                    break Some(Wish::Reset(told));
+                }
+            }
+            }
         };
         let active = Active { handle, task, log };
         match wish {
@@ -415,6 +466,34 @@ impl Director<'_> {
             // Without a wish it is the operating system that asks: jobs get SIGTERM.
             None => self.shut_down(active, &ShutDownWish::default()).await,
         }
+    }
+
+    async fn asked(&self) -> Option<Asked> {
+        self.asked.lock().await.recv().await
+    }
+
+    /// Forgets what this Director has followed, and ends the jobs of its own Subagent.
+    async fn forget_following(
+        &self,
+        log: &Log,
+        forgotten: oneshot::Sender<()>,
+    ) -> Result<Life, RunError> {
+        tracing::info!("the Agent is being reset: this Director forgets what it has followed");
+        log.clone().shutdown().await;
+        forget(&self.settings.data).await?;
+        let kill = SubagentCommand::ShutDown {
+            process_signal: Some("SIGKILL".into()),
+            restart: false,
+        };
+        if let Err(problem) = self.local.command(0, 0, kill) {
+            tracing::error!(%problem, "the jobs cannot be ended");
+        }
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.local.ended()).await;
+        if ended.is_err() {
+            tracing::warn!("jobs are still running after SIGKILL");
+        }
+        reset::tidy(&self.settings.data);
+        Ok(Life::Reset(forgotten))
     }
 
     /// Puts the log aside and ends all jobs.
@@ -511,6 +590,22 @@ impl Director<'_> {
                 .await;
         }
     }
+}
+
+/// The active Director goes on alone.
+async fn part(handle: &Handle<AgentMachine>, log: &Log) -> Result<(), Problem> {
+    let gone = |_: Stopped| Problem::new("AgentIsShuttingDown", "this Director is shutting down");
+    handle.ask(Input::Parting).await.map_err(gone)?;
+    let begun = Instant::now();
+    while log.members().0.len() > 1 {
+        if begun.elapsed() > PARTING {
+            let message =
+                "the other Director still has a vote; nobody but a majority can take it away";
+            return Err(Problem::new("AgentIsPair", message));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// The commit loop of an active Director.

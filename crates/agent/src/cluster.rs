@@ -30,11 +30,26 @@ impl State {
         fits.then_some(Event::Cluster(event))
     }
 
+    /// A reset begins: each Director goes its own way, so that neither gets back from the other what it is to forget.
+    pub fn on_parting(&mut self) -> Vec<Event> {
+        self.is_leaving_pair = true;
+        let setting = self.cluster.setting();
+        let passive = setting.into_iter().flat_map(ClusterSetting::passive_ids);
+        let removed = passive.map(|id| {
+            let id = id.clone();
+            Event::Cluster(ClusterEvent::ClusterNodeRemoved { id })
+        });
+        removed.collect()
+    }
+
     /// Two Directors that are both known are a pair. The Agent begins at the first of them.
     pub(crate) fn appoint(&self) -> Option<Vec<Event>> {
         let [_, _] = self.directors() else {
             return None;
         };
+        if self.is_leaving_pair {
+            return None;
+        }
         let address = |(id, name)| {
             let subagent = self.subagents.get(id)?;
             let item = subagent.item.as_ref()?;
@@ -47,10 +62,8 @@ impl State {
             let passive_uri = id_to_uri.get(passive)?.clone();
             let has_moved = setting.id_to_uri.get(passive) != Some(&passive_uri);
             return (has_moved && self.cluster.is_decoupled()).then(|| {
-                let moved = ClusterEvent::ClusterSettingUpdated {
-                    passive_uri,
-                    id: None,
-                };
+                let id = Some(passive.clone());
+                let moved = ClusterEvent::ClusterSettingUpdated { passive_uri, id };
                 vec![Event::Cluster(moved)]
             });
         }

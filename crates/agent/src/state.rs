@@ -113,6 +113,8 @@ pub struct State {
     pub(crate) released: BTreeMap<UserId, EventId>,
     /// The pair of Directors that keeps this state.
     pub(crate) cluster: ClusterState,
+    /// It is being reset: the Directors are no pair any more. Not remembered: whoever resets asks again.
+    pub(crate) is_leaving_pair: bool,
     /// Which of the Directors decides by this state. Not remembered: each member is at its own place.
     pub(crate) position: usize,
     /// The newest epoch in which a member of the Controller has coupled.
@@ -140,6 +142,7 @@ impl State {
             subagents: BTreeMap::new(),
             released: BTreeMap::new(),
             cluster: ClusterState::Empty,
+            is_leaving_pair: false,
             position: 0,
             controller_epoch: 0,
             queues: Queues::default(),

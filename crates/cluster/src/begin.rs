@@ -38,12 +38,10 @@ fn has_begun(dir: &Path) -> std::io::Result<bool> {
 
 /// Asks the others who they are, if this directory is empty and was told to begin alone. If one of them has this log already, this
 /// member joins instead: a second log of the same name must not come into being. `dial` gives a connection, or nothing.
-pub async fn join_if_begun<D, S>(
-    options: &mut Options,
-    others: &[D],
-    dial: impl AsyncFn(&D) -> Option<S>,
-) where
+pub async fn join_if_begun<D, S, F>(options: &mut Options, others: &[D], dial: impl Fn(&D) -> F)
+where
     S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<S>>,
 {
     if options.joins || others.is_empty() || has_begun(&options.dir).unwrap_or(true) {
         return;

@@ -377,11 +377,11 @@ async fn an_empty_directory_that_was_not_told_to_join_does_so_when_the_others_ha
     let empty = tempfile::tempdir().unwrap();
     let mut wiped = options(empty.path(), "Primary", Part::Data);
     assert!(!wiped.joins);
-    cluster::join_if_begun(&mut wiped, &[&b, &watch], async |other: &&Log| {
+    cluster::join_if_begun(&mut wiped, &[&b, &watch], |other: &&Log| {
         let (near, far) = tokio::io::duplex(64 << 10);
         let other = (*other).clone();
         tokio::spawn(async move { drop(other.serve(far).await) });
-        Some(near)
+        std::future::ready(Some(near))
     })
     .await;
     assert!(wiped.joins, "a second log of this name must not begin");
@@ -398,7 +398,7 @@ async fn an_empty_directory_that_was_not_told_to_join_does_so_when_the_others_ha
 async fn the_first_member_of_a_new_cluster_begins_though_nobody_else_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = options(dir.path(), "Primary", Part::Data);
-    let unreachable = async |_: &&str| None::<tokio::io::DuplexStream>;
+    let unreachable = |_: &&str| std::future::ready(None::<tokio::io::DuplexStream>);
     let begun = std::time::Instant::now();
     cluster::join_if_begun(&mut first, &["one", "two"], unreachable).await;
     assert!(!first.joins && begun.elapsed() < Duration::from_secs(5));

@@ -6,7 +6,7 @@
 use crate::drivers::{Dialling, Target};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use model::Problem;
+use model::{Problem, RunId};
 use net::{Client, ClientError};
 use node::Vote;
 use node::members::{AGENT_MEMBERS_PATH, client};
@@ -93,11 +93,13 @@ impl OurVote {
         voting: &Voting,
         dialling: &Dialling,
         target: &Target,
+        life: &RunId,
         leader: watch::Sender<Option<u64>>,
     ) -> OurVote {
         let stop = CancellationToken::new();
         let giving = Giving {
-            dir: voting.dir.join(target.path.as_str()),
+            of_agent: voting.dir.join(target.path.as_str()),
+            life: life.clone(),
             id: voting.id.clone(),
             dialling: dialling.clone(),
             target: target.clone(),
@@ -111,7 +113,9 @@ impl OurVote {
 }
 
 struct Giving {
-    dir: PathBuf,
+    /// What has been voted in all lives of the Agent.
+    of_agent: PathBuf,
+    life: RunId,
     id: Arc<str>,
     dialling: Dialling,
     target: Target,
@@ -139,7 +143,25 @@ impl Giving {
         }
     }
 
+    /// A vote in a life that is over must not bring that life back.
+    fn forget_other_lives(&self) -> std::io::Result<()> {
+        if !self.of_agent.exists() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(&self.of_agent)? {
+            let entry = entry?;
+            if entry.file_name() != self.life.as_str() {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     async fn open(&self) -> Result<Vote, Problem> {
+        if let Err(error) = self.forget_other_lives() {
+            tracing::warn!(agent = %self.target.path, %error, "votes of former lives of the Agent cannot be removed");
+        }
+        let dir = self.of_agent.join(self.life.as_str());
         let token = self.dialling.token_for(&self.target.path);
         let members = self
             .target
@@ -150,7 +172,7 @@ impl Giving {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Problem::plain(error.to_string()))?;
         let identity = format!("agent:{}", self.target.path);
-        Vote::open(&self.dir, &identity, &self.id, members, AGENT_MEMBERS_PATH)
+        Vote::open(&dir, &identity, &self.id, members, AGENT_MEMBERS_PATH)
             .await
             .map_err(|error| Problem::plain(error.to_string()))
     }

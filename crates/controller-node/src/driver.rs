@@ -12,6 +12,7 @@ use controller::{Handover, Sending};
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
 use net::{Backoff, Client, ClientError, NdjsonStream};
 use node::{Handle, Stopped};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -31,6 +32,8 @@ const BYTES_MAX: usize = 1 << 20;
 const REQUEST_BYTES: usize = 8 << 20;
 /// How often an Agent is told that its events may go.
 const RELEASE_PERIOD: Duration = Duration::from_secs(1);
+/// Where each Director of a pair is told to forget.
+const RESET_PATH: &str = "/agent/api/cluster/reset";
 /// The longest pause between two attempts to find the active one of two Directors.
 const PAIR_PAUSE: Duration = Duration::from_millis(250);
 /// When something that was refused is sent again.
@@ -216,6 +219,10 @@ struct Overview {
 
 /// Makes the Agent forget everything. It is always told which life is meant: a request that comes late must not end the next one.
 async fn reset(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Ending> {
+    if target.uris.len() > 1 {
+        reset_pair(driver, target, kind).await?;
+        return note_reset(driver, target).await;
+    }
     let client = driver.dial(target).await?;
     let agent_run_id = match kind {
         Reset::Known => {
@@ -236,6 +243,34 @@ async fn reset(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Endi
     if agent_run_id.is_some() {
         ask(&client, &AgentCommand::Reset { agent_run_id }).await?;
     }
+    note_reset(driver, target).await
+}
+
+/// Makes both Directors forget everything: the active one goes on alone, then the second one forgets, then the first, which begins
+/// the Agent anew.
+async fn reset_pair(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Ending> {
+    let agent_run_id = target.life.as_ref().filter(|_| kind == Reset::Known);
+    let part = json!({ "agentRunId": agent_run_id, "part": true });
+    if let Ok(active) = active_of(&driver.dialling, target).await {
+        granted(active.post_json(RESET_PATH, &part).await?).map_err(Ending::Failed)?;
+    }
+    for uri in target.uris.iter().rev() {
+        let client = driver.dialling.client(&target.path, uri, None)?;
+        let forget = json!({ "agentRunId": agent_run_id });
+        let answer: Result<AgentAnswer, ClientError> = client.post_json(RESET_PATH, &forget).await;
+        match answer {
+            Ok(answer) => drop(granted(answer).map_err(Ending::Failed)?),
+            Err(error) if kind == Reset::Any => {
+                tracing::warn!(agent = %target.path, %uri, %error, "this Director cannot be reset; give it an empty directory before it comes back");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The Agent has nothing any more.
+async fn note_reset(driver: &Driver, target: &Target) -> Result<(), Ending> {
     loop {
         let agent = target.path.clone();
         let reply = driver.handle.ask(Input::AgentReset { agent }).await?;

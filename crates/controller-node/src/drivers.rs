@@ -8,7 +8,7 @@ use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
 use cluster::Log;
 use controller::{Coupling, Handover, Sending};
-use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, SubagentId};
+use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, RunId, SubagentId};
 use net::{Client, ClientError, ClientSettings, Credentials, Secret, TlsClient};
 use node::{Handle, Outside};
 use std::collections::BTreeMap;
@@ -63,6 +63,8 @@ pub(crate) struct Target {
     pub(crate) directors: Vec<SubagentId>,
     /// The addresses of its Directors.
     pub(crate) uris: Vec<Arc<str>>,
+    /// The life of its log, once it is known.
+    pub(crate) life: Option<RunId>,
     /// It is to be reset before anything else.
     pub(crate) reset: Option<Reset>,
 }
@@ -94,8 +96,8 @@ impl Link {
 
 struct Slot {
     target: watch::Sender<Target>,
-    /// Where the Directors are with which we vote.
-    voted_for: Vec<Arc<str>>,
+    /// With which Directors we vote, in which life of their log.
+    voted_for: Option<(Vec<Arc<str>>, RunId)>,
     vote: Option<OurVote>,
     leader: watch::Sender<Option<u64>>,
     link: Link,
@@ -142,7 +144,7 @@ impl Drivers {
         let task = AbortOnDropHandle::new(tokio::spawn(driver::drive(driver, watcher)));
         Slot {
             target,
-            voted_for: Vec::new(),
+            voted_for: None,
             vote: None,
             leader,
             link,
@@ -154,12 +156,16 @@ impl Drivers {
 impl Slot {
     /// A pair of Directors has our vote.
     fn vote_for(&mut self, target: &Target, voting: &Voting, dialling: &Dialling) {
-        if self.voted_for == target.uris {
+        let is_pair = target.uris.len() > 1;
+        let life = target.life.clone().filter(|_| is_pair);
+        let wanted = life.map(|life| (target.uris.clone(), life));
+        if self.voted_for == wanted {
             return;
         }
-        self.voted_for.clone_from(&target.uris);
-        let is_pair = target.uris.len() > 1;
-        self.vote = is_pair.then(|| OurVote::give(voting, dialling, target, self.leader.clone()));
+        self.vote = wanted.as_ref().map(|(_, life)| {
+            OurVote::give(voting, dialling, target, life, self.leader.clone())
+        });
+        self.voted_for = wanted;
     }
 }
 
@@ -183,7 +189,12 @@ impl Outside<ControllerMachine> for Drivers {
                 Some(slot) => {
                     slot.vote_for(&target, &self.voting, &self.dialling);
                     slot.target.send_if_modified(|known| {
-                        let has_changed = *known != target;
+                        // In which life it is shows while it is being coupled; that is no reason to begin again.
+                        let before = Target {
+                            life: target.life.clone(),
+                            ..known.clone()
+                        };
+                        let has_changed = before != target;
                         *known = target;
                         has_changed
                     });
@@ -223,6 +234,7 @@ pub(crate) fn target_of(state: &controller::State, path: &AgentPath) -> Option<T
         path: path.clone(),
         directors: agent.directors.clone(),
         uris,
+        life: state.agent(path).and_then(|agent| agent.agent_run_id.clone()),
         reset: reset_of(state, path),
     })
 }

@@ -5,7 +5,6 @@
 
 use axum::http::HeaderMap;
 use cluster::{Log, Options, Timing};
-use futures::future::{BoxFuture, FutureExt as _};
 use net::{
     Backoff, Client, ClientError, ClientSettings, Credentials, PeerIdentity, Presented, Problem,
     Refusal, Role, Secret, TlsClient, TokenHash,
@@ -101,13 +100,11 @@ pub fn client(
 
 /// An empty directory that was told to begin alone joins instead when another member has the log already.
 pub async fn join_if_begun(options: &mut Options, others: &[Client], path: &'static str) {
-    // Boxed: a future over a borrowed client cannot be proved to move between threads, and a node runs as a task.
-    let dial = move |client: &Client| {
+    let dial = |client: &Client| {
         let client = client.clone();
-        async move { client.upgrade(path, MEMBERS).await.ok() }.boxed()
+        async move { client.upgrade(path, MEMBERS).await.ok() }
     };
-    let asking: BoxFuture<'_, ()> = Box::pin(cluster::join_if_begun(options, others, dial));
-    asking.await;
+    cluster::join_if_begun(options, others, dial).await;
 }
 
 /// Dials another member and speaks with it, for ever.

@@ -346,7 +346,8 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
     log.hand_over_to(passive.hello.member)
         .await
         .map_err(|error| Problem::plain(error.to_string()))?;
-    let switched = leadership.wait_for(|now| now.role != Role::Active);
+    let me = log.me().member;
+    let switched = leadership.wait_for(|now| now.active.is_some_and(|active| active != me));
     if timeout(SWITCH_WITHIN, switched).await.is_err() {
         return Err(Problem::new(
             "ClusterSwitchOverFailed",

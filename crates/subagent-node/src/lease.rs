@@ -6,8 +6,8 @@
 use crate::service::{Inner, Subagent};
 use model::Timestamp;
 use process::{Guard, steady_time};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use subagent::{Effect, State};
 use tokio::sync::Notify;
@@ -34,7 +34,14 @@ pub(crate) struct LeaseWatch {
     guard: Option<Guard>,
     /// Until when the guard was told that all is well, in milliseconds.
     told: AtomicU64,
-    coupled: Notify,
+    coupled: Arc<Notify>,
+}
+
+impl Drop for LeaseWatch {
+    fn drop(&mut self) {
+        // Whoever watches sees that there is nothing to look after any more.
+        self.coupled.notify_one();
+    }
 }
 
 impl LeaseWatch {
@@ -42,7 +49,7 @@ impl LeaseWatch {
         LeaseWatch {
             guard,
             told: AtomicU64::new(0),
-            coupled: Notify::new(),
+            coupled: Arc::default(),
         }
     }
 
@@ -116,7 +123,9 @@ impl Subagent {
 
     /// Looks after the Director's lease as long as the process lives. Must be called within the runtime.
     pub fn watch_lease(&self) {
-        tokio::spawn(watch(self.0.clone()));
+        let coupled = self.0.leases.coupled.clone();
+        // Not kept alive by this: a Director that begins anew gives its Subagent up, with the work directory.
+        tokio::spawn(watch(Arc::downgrade(&self.0), coupled));
     }
 }
 
@@ -127,17 +136,17 @@ enum Told {
     Silent,
 }
 
-async fn watch(subagent: Arc<Inner>) {
+async fn watch(subagent: Weak<Inner>, coupled: Arc<Notify>) {
     let mut told = Told::Nothing;
-    loop {
+    while let Some(subagent) = subagent.upgrade() {
         let mut effects = Vec::new();
         let alarm = {
             let mut state = subagent.state();
             wake(&mut state, &mut effects);
             look(&state, &mut told)
         };
-        subagent.clone().act(effects);
-        let changed = subagent.leases.coupled.notified();
+        subagent.act(effects);
+        let changed = coupled.notified();
         match alarm {
             None => changed.await,
             // While all is well a request is no reason to look; the alarm is set again when it comes.

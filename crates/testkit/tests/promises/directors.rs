@@ -1,7 +1,7 @@
 //! An Agent kept by two Directors, with the Controller as the third vote: either may fail, hang or be handed over.
 
 use crate::{PATIENCE, add, add_for, count, deploy, job, job_at, now};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use testkit::world::{AgentPlan, Api, Plan, World, second_director};
 
@@ -15,7 +15,7 @@ fn plan() -> Plan {
             subagents: vec!["SUB-1".to_owned()],
             ..AgentPlan::named(AGENT)
         }],
-        agent_settings: vec![("subagent-lease".to_owned(), "4s".to_owned())],
+        agent_settings: vec![("subagent-lease".to_owned(), "6s".to_owned())],
         ..Plan::default()
     }
 }
@@ -272,10 +272,7 @@ async fn directors_follow_each_other_while_the_controller_is_away_if_a_watch_is_
     world.controller().kill()?;
     let has_other_watch = || async {
         let report = report(&world, &first).await?;
-        let others = report["others"].as_array().context("there are others")?;
-        Ok(others.iter().any(|other| {
-            other["id"] == "watch" && other["isConnected"] == true && other["hasVote"] == true
-        }))
+        Ok(report["setting"]["clusterWatchId"] == "watch")
     };
     world
         .await_that("the vote of the other watch", has_other_watch)
@@ -287,5 +284,46 @@ async fn directors_follow_each_other_while_the_controller_is_away_if_a_watch_is_
     world.await_event("PLANNED", "OrderFinished").await?;
     watch.kill()?;
     watch.wait()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s78_a_reset_of_the_agent_resets_both_directors_and_they_are_a_pair_again() -> Result<()> {
+    let mut world = World::start(plan()).await?;
+    await_told(&world, "ClusterCoupled", 1).await?;
+    deploy(&world, "gated", &[job(AGENT, &gated(&world, "never"))]).await?;
+    deploy(&world, "any", &[job(AGENT, "echo RAN")]).await?;
+    for (round, switches) in [(1, false), (2, true)] {
+        if switches {
+            // The second Director is the active one when it happens.
+            let switch = json!({"TYPE": "ClusterSwitchOver", "agentPath": AGENT});
+            world.api().accept(&switch).await?;
+            let (now_active, _) = active(&world).await?;
+            assert_eq!(now_active, second_director(AGENT));
+        }
+        let (running, later) = (format!("RUNNING-{round}"), format!("LATER-{round}"));
+        add(&world, &running, "gated").await?;
+        world.await_stdout(&running, "BEGUN", 1).await?;
+        let coupled = told(&world, "ClusterCoupled");
+        let reset = json!({"TYPE": "ResetAgent", "agentPath": AGENT});
+        world.api().accept(&reset).await?;
+        world.await_nth(AGENT, "AgentReset", round).await?;
+        world.await_event(&running, "OrderFailed").await?;
+        add(&world, &later, "any").await?;
+        world.await_event(&later, "OrderFinished").await?;
+        await_told(&world, "ClusterCoupled", coupled + 1).await?;
+        let (now_active, _) = active(&world).await?;
+        assert_eq!(
+            now_active, AGENT,
+            "the Agent begins anew at its first Director"
+        );
+    }
+    world.node(AGENT).kill()?;
+    let (now_active, _) = active(&world).await?;
+    assert_eq!(
+        now_active,
+        second_director(AGENT),
+        "and they follow each other as before"
+    );
     Ok(())
 }
