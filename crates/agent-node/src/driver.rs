@@ -243,10 +243,10 @@ impl Driver {
                 reported = events.next() => {
                     let reported = reported?;
                     if let Some(metering) = events.take_metering() && *wanted.borrow() {
-                        self.handle.ask(Input::SubagentMetered { id: id.clone(), metering }).await?;
+                        self.take_in(&mut session, Input::SubagentMetered { id: id.clone(), metering }).await?;
                     }
                     let Some(last) = reported.last().map(|stamped| stamped.event_id) else { continue };
-                    self.handle.ask(Input::SubagentEvents { id: id.clone(), events: reported }).await?;
+                    self.take_in(&mut session, Input::SubagentEvents { id: id.clone(), events: reported }).await?;
                     taken_over = last;
                     if taken_over.0 - confirmed.0 >= RELEASE_EVENTS {
                         confirm_at = Some(Instant::now());
@@ -364,6 +364,24 @@ impl Driver {
 
     fn is_local(&self) -> bool {
         matches!(self.link, SubagentLink::Local(_))
+    }
+
+    /// Has written down what came from the Subagent. A slow disk is no reason to end its jobs, so its lease is kept meanwhile;
+    /// nothing else is sent.
+    async fn take_in(&self, session: &mut Session<'_>, input: Input) -> Result<(), Broken> {
+        let lease = self.link.lease();
+        let mut taken = std::pin::pin!(self.handle.ask(input));
+        loop {
+            tokio::select! {
+                biased;
+                reply = &mut taken => return Ok(reply.map(|_done| ())?),
+                () = until(session.due(lease)), if lease.is_some() => {
+                    let mut batch = Batch::default();
+                    batch.keep_alive();
+                    self.send(session, batch).await?;
+                }
+            }
+        }
     }
 
     /// Tells the Subagent to end what was given up while it was away.
