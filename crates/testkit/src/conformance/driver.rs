@@ -50,13 +50,18 @@ impl<'a> Drive<'a> {
 
     /// The same without the items of the case.
     pub(crate) async fn start_empty(case: &'a Case, plan: Plan) -> Result<Drive<'a>> {
-        Ok(Drive {
+        Ok(Drive::in_world(case, World::start(plan).await?))
+    }
+
+    /// A case in a world that somebody else sets up.
+    pub(crate) fn in_world(case: &'a Case, world: World) -> Drive<'a> {
+        Drive {
             case,
-            world: World::start(plan).await?,
+            world,
             added: Vec::new(),
             spoken_of: Vec::new(),
             refused: Vec::new(),
-        })
+        }
     }
 
     /// Adds or changes items.

@@ -21,6 +21,8 @@ pub(crate) struct Judged {
     pub(crate) title: String,
     pub(crate) how: How,
     pub(crate) verdict: Verdict,
+    /// What happens instead of what the case claims, and why, if its scenario shows that.
+    pub(crate) replaced: Option<String>,
     pub(crate) took: Duration,
 }
 

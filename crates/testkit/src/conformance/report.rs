@@ -10,6 +10,7 @@ pub fn table(suite: &Suite) -> String {
     let mut text = String::new();
     for judged in &suite.judged {
         let word = match &judged.verdict {
+            Verdict::Passed if judged.replaced.is_some() => "replaced",
             Verdict::Passed => "passed",
             Verdict::Failed(_) => "FAILED",
             Verdict::NotYet(_) => "not yet",
@@ -29,7 +30,8 @@ pub fn table(suite: &Suite) -> String {
     let (passed, failed, not_yet) = suite.counts();
     let _infallible = writeln!(
         text,
-        "conformance: {passed} passed, {failed} failed, {not_yet} not yet supported"
+        "conformance: {passed} passed ({} of them replaced), {failed} failed, {not_yet} not yet supported",
+        suite.replaced()
     );
     text
 }
@@ -37,14 +39,16 @@ pub fn table(suite: &Suite) -> String {
 /// The page `docs/conformance.md`.
 pub fn documentation(suite: &Suite) -> String {
     let (passed, failed, not_yet) = suite.counts();
+    let replaced = suite.replaced();
     let mut text = format!(
         "# Conformance\n\n\
          The cases in `crates/testkit/conformance/cases.yaml` say what users of JS7 rely on: items, orders, commands and faults go in, \
          events in order come out. `cargo xtask conformance` drives them through the public API; this page is written by \
          `cargo xtask conformance --write-docs`.\n\n\
-         {passed} passed, {failed} failed, {not_yet} not yet supported.\n\n\
+         {passed} passed ({replaced} of them replaced), {failed} failed, {not_yet} not yet supported.\n\n\
          A case is driven by the expression language alone, by real processes with the steps as they stand in the case, or by real \
-         processes with steps written down for it because the case tells them in prose.\n\n\
+         processes with steps written down for it because the case tells them in prose. Where Mainspring goes another way on purpose, \
+         the case is *replaced*: its steps are driven, and what happens instead is judged.\n\n\
          | case | level | what | driven by | result |\n|---|---|---|---|---|\n"
     );
     for judged in &suite.judged {
@@ -62,9 +66,10 @@ pub fn documentation(suite: &Suite) -> String {
 }
 
 fn result_of(judged: &Judged) -> String {
-    match &judged.verdict {
-        Verdict::Passed => "passed".to_owned(),
-        Verdict::Failed(_) => "**failed**".to_owned(),
-        Verdict::NotYet(reason) => format!("not yet: {reason}"),
+    match (&judged.verdict, &judged.replaced) {
+        (Verdict::Passed, Some(instead)) => format!("passed, replaced: {instead}"),
+        (Verdict::Passed, None) => "passed".to_owned(),
+        (Verdict::Failed(_), _) => "**failed**".to_owned(),
+        (Verdict::NotYet(reason), _) => format!("not yet: {reason}"),
     }
 }

@@ -5,14 +5,19 @@
 mod agents;
 mod basics;
 mod control;
+mod controller_pairs;
+mod director_pairs;
 mod items;
 mod jobs;
 mod journals;
 mod output;
+mod pair_set_up;
+mod pair_stage;
 mod recovery;
 mod resources;
 mod security;
 mod subagents;
+mod watches;
 mod web;
 
 use std::pin::Pin;
@@ -77,6 +82,23 @@ scenarios! {
     "RC-01" => recovery::crashes,
     "RC-03" => recovery::a_torn_journal,
     "RC-05" => recovery::leftovers,
+    "SA-15" => director_pairs::a_moved_director,
+    "CC-01" => controller_pairs::coupling,
+    "CC-03" => controller_pairs::replication,
+    "CC-05" => controller_pairs::unacknowledged,
+    "CC-06" => controller_pairs::a_cut_link,
+    "CC-08" => controller_pairs::lost_five_times,
+    "CC-10" => pair_set_up::appointed_late,
+    "CC-11" => pair_set_up::wrong_roles,
+    "CC-13" => watches::fail_over_with_a_watch_that_knows_nothing,
+    "CC-15" => watches::passive_lost_with_a_watch_that_knows_nothing,
+    "CC-16" => watches::another_watch,
+    "CC-18" => watches::no_confirmation,
+    "CC-20" => pair_set_up::long_lines,
+    "CC-21" => pair_set_up::items_over_restarts_and_tls,
+    "AC-02" => director_pairs::a_job_at_the_survivor,
+    "AC-04" => director_pairs::a_second_director,
+    "AC-07" => director_pairs::both_shut_down,
     "JN-01" => journals::release,
     "JN-03" => journals::the_event_stream,
     "JN-05" => journals::snapshot_and_events,

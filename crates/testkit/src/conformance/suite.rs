@@ -15,6 +15,7 @@ use super::outcome::{How, Judged, Verdict};
 use super::{expressions, scenarios};
 
 const NOT_YET: &str = include_str!("../../conformance/not-yet.yaml");
+const REPLACED: &str = include_str!("../../conformance/replaced.yaml");
 /// Far more than any case takes.
 const TIME_LIMIT: Duration = Duration::from_mins(2);
 
@@ -38,6 +39,14 @@ impl Suite {
             count(|verdict| matches!(verdict, Verdict::Failed(_))),
             count(|verdict| matches!(verdict, Verdict::NotYet(_))),
         )
+    }
+
+    /// How many of the passed cases show what happens instead of what they claim.
+    pub fn replaced(&self) -> usize {
+        self.judged
+            .iter()
+            .filter(|judged| judged.verdict == Verdict::Passed && judged.replaced.is_some())
+            .count()
     }
 
     /// The failed cases with what was wrong.
@@ -74,11 +83,23 @@ fn not_yet() -> Result<BTreeMap<String, String>> {
     Ok(by_case)
 }
 
+/// What happens instead of what cases claim, with the reason, by case.
+fn replaced() -> Result<BTreeMap<String, String>> {
+    serde_saphyr::from_str(REPLACED).context("conformance/replaced.yaml cannot be read")
+}
+
 /// Runs all cases whose id begins with one of `wanted` (all if there is none), so many at a time.
 pub async fn run(wanted: &[String], at_a_time: usize) -> Result<Suite> {
     let cases = cases()?;
     let mut reasons = not_yet()?;
+    let mut replaced = replaced()?;
     check_names(&cases, &reasons)?;
+    if let Some(id) = replaced
+        .keys()
+        .find(|id| !scenarios::ids().contains(&id.as_str()))
+    {
+        bail!("replaced.yaml names {id}, which has no scenario");
+    }
     let is_wanted = |case: &Case| {
         wanted.is_empty()
             || wanted
@@ -92,6 +113,7 @@ pub async fn run(wanted: &[String], at_a_time: usize) -> Result<Suite> {
             continue;
         }
         let reason = reasons.remove(&case.id);
+        let replaced = replaced.remove(&case.id);
         let gate = gate.clone();
         running.spawn(async move {
             let _turn = gate.acquire().await;
@@ -106,6 +128,7 @@ pub async fn run(wanted: &[String], at_a_time: usize) -> Result<Suite> {
                 title: case.title,
                 how,
                 verdict,
+                replaced,
                 took: begin.elapsed(),
             };
             (index, judged)

@@ -4,26 +4,41 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::binary::mainspring;
+use super::certificates::make_certificates;
 use super::client::Api;
 use super::node::{Node, Part};
+use super::ports::free_port;
+use super::proxy::Proxy;
 use super::stage::make_private;
 use super::wreckage::{self, WORLD_VARIABLE};
 
 /// The names of the members.
 pub const MEMBERS: [&str; 2] = ["Primary", "Backup"];
 const AGENT: &str = "A";
+const WATCH: &str = "watch";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// So long a member may take for an order before the other one is asked: a hung one answers never.
 const TRY: Duration = Duration::from_millis(250);
+
+/// What a pair is to consist of, beyond two members, a watch and an Agent.
+#[derive(Clone, Debug, Default)]
+pub struct PairPlan {
+    /// Settings of both members, as `--set` takes them.
+    pub settings: Vec<String>,
+    /// The Backup dials the Primary through a proxy.
+    pub is_link_proxied: bool,
+    /// Everybody speaks TLS and is known by a certificate; there is no token besides the user's.
+    pub is_tls: bool,
+}
 
 /// All of it.
 #[derive(Debug)]
@@ -32,8 +47,11 @@ pub struct Pair {
     pub members: Vec<Node>,
     /// The Agent.
     pub agent: Node,
-    watch: Option<Child>,
+    /// Between the members, if the plan has it so.
+    pub link: Option<Proxy>,
+    watches: BTreeMap<String, Child>,
     apis: Vec<Api>,
+    certificates: Option<PathBuf>,
     mark: String,
     // The last field: removed after everything that uses it has ended.
     dir: tempfile::TempDir,
@@ -42,12 +60,48 @@ pub struct Pair {
 impl Pair {
     /// Starts everything, appoints the members and waits until they are coupled.
     pub async fn start(settings: &[&str]) -> Result<Pair> {
+        Pair::start_with(PairPlan {
+            settings: settings.iter().map(|&setting| setting.into()).collect(),
+            ..PairPlan::default()
+        })
+        .await
+    }
+
+    /// The same with more of a plan.
+    pub async fn start_with(plan: PairPlan) -> Result<Pair> {
+        let mut pair = Pair::start_alone(plan).await?;
+        pair.members[1].start_ready().await?;
+        pair.start_watch()?;
+        pair.appoint().await?;
+        pair.await_coupled().await?;
+        Ok(pair)
+    }
+
+    /// Starts the Agent and the Primary, which is a Controller of its own: the Backup and the watch wait to be started.
+    pub async fn start_alone(plan: PairPlan) -> Result<Pair> {
         let dir = tempfile::Builder::new().prefix("testkit-pair-").tempdir()?;
         let mark = dir.path().display().to_string();
+        let certificates = plan.is_tls.then(|| dir.path().join("certificates"));
+        if let Some(folder) = &certificates {
+            std::fs::create_dir(folder)?;
+            make_certificates(
+                folder,
+                &[
+                    (MEMBERS[0], net::Role::Controller),
+                    (MEMBERS[1], net::Role::Controller),
+                    (WATCH, net::Role::Controller),
+                    (AGENT, net::Role::Agent),
+                ],
+            )?;
+        }
         let token = dir.path().join("token");
         std::fs::write(&token, TOKEN)?;
         make_private(&token)?;
         let token = token.display().to_string();
+        let proof = |name: &str| match &certificates {
+            Some(folder) => certified(folder, name),
+            None => vec!["--token-file".to_owned(), token.clone()],
+        };
         let mut members = Vec::new();
         for name in MEMBERS {
             let mut node = Node::new(Part::Controller, name, dir.path(), &mark)?;
@@ -56,19 +110,31 @@ impl Pair {
             // One token for both, so that whoever asks needs not know which one is active.
             std::fs::write(private.join("admin-token"), TOKEN)?;
             make_private(&private.join("admin-token"))?;
-            node.arguments = vec!["--token-file".to_owned(), token.clone()];
-            let mut wanted = vec![
-                format!("cluster.name={name}"),
-                format!("cluster.token-file={token}"),
-                "release-events-users=keeper".to_owned(),
-            ];
-            wanted.extend(settings.iter().map(|&setting| setting.to_owned()));
+            node.arguments = proof(name);
+            let mut wanted = vec![format!("cluster.name={name}")];
+            let releases = |setting: &String| setting.starts_with("release-events-users=");
+            if !plan.settings.iter().any(releases) {
+                wanted.push("release-events-users=keeper".to_owned());
+            }
+            match &certificates {
+                Some(folder) => node.serve_tls(folder),
+                None => wanted.push(format!("cluster.token-file={token}")),
+            }
+            wanted.extend(plan.settings.iter().cloned());
             for setting in wanted {
                 node.arguments.extend(["--set".to_owned(), setting]);
             }
             members.push(node);
         }
-        let primary = members[0].url();
+        let link = if plan.is_link_proxied {
+            Some(Proxy::start(members[0].address).await?)
+        } else {
+            None
+        };
+        let primary = match &link {
+            Some(proxy) => format!("http://{}", proxy.address),
+            None => members[0].url(),
+        };
         for setting in [
             "cluster.join=true".to_owned(),
             format!("cluster.members.Primary={primary}"),
@@ -76,71 +142,126 @@ impl Pair {
             members[1].arguments.extend(["--set".to_owned(), setting]);
         }
         let mut agent = Node::new(Part::Agent, AGENT, dir.path(), &mark)?;
-        agent.arguments = ["--name", AGENT, "--token-file", &token]
-            .map(str::to_owned)
-            .to_vec();
-        let apis = members
-            .iter()
-            .map(|node| Api::with_token(&node.url(), TOKEN))
-            .collect::<Result<Vec<_>>>()?;
+        agent.arguments = vec!["--name".to_owned(), AGENT.to_owned()];
+        agent.arguments.extend(proof(AGENT));
+        if let Some(folder) = &certificates {
+            agent.serve_tls(folder);
+        }
         let mut pair = Pair {
             members,
             agent,
-            watch: None,
-            apis,
+            link,
+            watches: BTreeMap::new(),
+            apis: Vec::new(),
+            certificates,
             mark,
             dir,
         };
+        for member in 0..MEMBERS.len() {
+            let api = pair.dial(member)?;
+            pair.apis.push(api);
+        }
         pair.agent.start()?;
         pair.members[0].start_ready().await?;
         pair.agent.wait_ready().await?;
-        pair.members[1].start_ready().await?;
-        pair.start_watch()?;
-        pair.appoint().await?;
-        pair.deploy(&[pair.agent_items()].concat()).await?;
+        pair.deploy(&pair.agent_items()).await?;
         Ok(pair)
     }
 
-    async fn appoint(&self) -> Result<()> {
+    fn dial(&self, member: usize) -> Result<Api> {
+        let url = self.members[member].url();
+        match &self.certificates {
+            Some(folder) => Api::with_tls(&url, TOKEN, &folder.join("ca.pem")),
+            None => Api::with_token(&url, TOKEN),
+        }
+    }
+
+    /// Makes the running Primary a pair. What follows from it takes its time.
+    pub async fn appoint(&self) -> Result<()> {
         let uri = |index: usize| self.members[index].url();
         let command = json!({
             "TYPE": "ClusterAppointNodes",
             "idToUri": {"Primary": uri(0), "Backup": uri(1)},
             "activeId": "Primary",
         });
-        self.apis[0].accept(&command).await?;
-        self.await_coupled().await
+        self.api().await?.accept(&command).await.map(drop)
+    }
+
+    /// From its next start on a member is at another address.
+    pub fn move_member(&mut self, member: usize) -> Result<()> {
+        self.members[member].address.set_port(free_port()?);
+        self.apis[member] = self.dial(member)?;
+        Ok(())
     }
 
     /// Starts the watch.
     pub fn start_watch(&mut self) -> Result<()> {
+        self.start_watch_called(WATCH, WATCH)
+    }
+
+    /// Starts a watch with this name and this directory, which is made if it does not exist.
+    pub fn start_watch_called(&mut self, id: &str, folder: &str) -> Result<()> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir.path().join("watch.log"))?;
-        let child = Command::new(mainspring()?)
-            .args(["watch", "--data"])
-            .arg(self.dir.path().join("watch"))
-            .arg("--token-file")
-            .arg(self.dir.path().join("token"))
-            .args(["--member", &format!("Primary={}", self.members[0].url())])
-            .args(["--member", &format!("Backup={}", self.members[1].url())])
-            .env(WORLD_VARIABLE, &self.mark)
-            .stdin(Stdio::null())
+        let child = self
+            .watch(id, folder)?
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        self.watch = Some(child);
+        if let Some(mut before) = self.watches.insert(folder.to_owned(), child) {
+            before.kill()?;
+            before.wait()?;
+        }
         Ok(())
+    }
+
+    /// A watch that is to be started.
+    pub fn watch(&self, id: &str, folder: &str) -> Result<Command> {
+        let mut command = Command::new(mainspring()?);
+        command
+            .args(["watch", "--id", id, "--data"])
+            .arg(self.dir.path().join(folder));
+        match &self.certificates {
+            Some(certificates) => command.args(certified(certificates, WATCH)),
+            None => command
+                .arg("--token-file")
+                .arg(self.dir.path().join("token")),
+        };
+        command
+            .args(["--member", &format!("Primary={}", self.members[0].url())])
+            .args(["--member", &format!("Backup={}", self.members[1].url())])
+            .env(WORLD_VARIABLE, &self.mark)
+            .stdin(Stdio::null());
+        Ok(command)
     }
 
     /// SIGKILL for the watch.
     pub fn kill_watch(&mut self) -> Result<()> {
-        if let Some(mut watch) = self.watch.take() {
+        self.kill_watch_in(WATCH)
+    }
+
+    /// SIGKILL for the watch with this directory, if there is one.
+    pub fn kill_watch_in(&mut self, folder: &str) -> Result<()> {
+        if let Some(mut watch) = self.watches.remove(folder) {
             watch.kill()?;
             watch.wait()?;
         }
         Ok(())
+    }
+
+    /// The events on a member's disk, as lines, whether it is active or not.
+    pub fn journal(&self, member: usize) -> Result<Vec<String>> {
+        let output = Command::new(mainspring()?)
+            .args(["journal", "cat"])
+            .arg(self.members[member].data.join("state"))
+            .stdin(Stdio::null())
+            .output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "journal cat: {told}");
+        let text = String::from_utf8(output.stdout)?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     fn agent_items(&self) -> Vec<Value> {
@@ -152,10 +273,21 @@ impl Pair {
         ]
     }
 
-    /// Makes items known to the active member.
+    /// Makes items known to the active member; one that is just becoming so is asked again.
     pub async fn deploy(&self, operations: &[Value]) -> Result<()> {
-        let active = self.active().await?;
-        self.apis[active].change_items(operations).await
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let refused = match self.api().await?.items(operations).await? {
+                Ok(_) => return Ok(()),
+                Err(refused) => refused,
+            };
+            let is_too_early = refused.code.as_deref() == Some("ClusterNodeIsNotActive");
+            ensure!(
+                is_too_early && Instant::now() < until,
+                "the items were refused: {refused}"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Makes a workflow known whose job writes `start ORDER` and `end ORDER` into `marks`, with this pause in between.
@@ -321,9 +453,19 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         wreckage::clear(&self.mark);
-        if let Some(mut watch) = self.watch.take() {
+        for watch in self.watches.values_mut() {
             // It has been killed just now.
             drop(watch.wait());
         }
     }
+}
+
+/// How a part shows a certificate of this folder.
+fn certified(folder: &Path, name: &str) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let [ca, certificate, key] =
+        ["ca.pem", &format!("{name}.pem"), &format!("{name}.key")].map(file);
+    ["--ca", &ca, "--certificate", &certificate, "--key", &key]
+        .map(str::to_owned)
+        .to_vec()
 }
