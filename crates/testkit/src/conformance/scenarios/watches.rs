@@ -142,6 +142,15 @@ pub(crate) async fn another_watch(case: &Case) -> Result<()> {
         Ok(matches!(&watches[..], [only] if only["hasVote"] == true))
     })
     .await?;
+    // The Backup must know of it, too, before it is needed.
+    until(&pair, "the Backup knows whose vote it is", || async {
+        let state = pair.state(1).await?;
+        let others = state["others"].as_array().context("others")?;
+        Ok(others.iter().any(|other| {
+            other["isWatch"] == true && other["isConnected"] == true && other["hasVote"] == true
+        }))
+    })
+    .await?;
     pair.await_coupled().await?;
     pair.members[0].kill()?;
     ensure!(
