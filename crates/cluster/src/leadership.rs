@@ -2,11 +2,14 @@
 //!
 //! Always: this member says that it is active only after an entry of its own term is committed, and no longer than it leads.
 
+use std::sync::Arc;
+
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::peers::Peers;
 use crate::raft::{Raft, StateMachine};
 use crate::rules;
 use crate::status::Role;
@@ -71,6 +74,7 @@ pub(crate) fn leadership_of(
 pub(crate) fn follow(
     raft: &Raft,
     machine: &StateMachine,
+    peers: Arc<Peers>,
     mut hand_over: watch::Receiver<Option<HandOver>>,
 ) -> watch::Receiver<Leadership> {
     let (sender, receiver) = watch::channel(leadership_of(raft, machine, None));
@@ -79,6 +83,12 @@ pub(crate) fn follow(
         let mut metrics = raft.server_metrics();
         let mut term = machine.term();
         loop {
+            let voters = {
+                let metrics = raft.metrics();
+                let metrics = metrics.borrow_watched();
+                metrics.membership_config.membership().voter_ids().collect()
+            };
+            peers.have_votes(voters);
             let handing_over = *hand_over.borrow_and_update();
             let now = leadership_of(&raft, &machine, handing_over);
             let given_up = async {

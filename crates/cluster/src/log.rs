@@ -87,7 +87,12 @@ impl Log {
         let shared = Shared {
             released: AtomicU64::new(journal.torn_event_id()),
             journal,
-            leadership: leadership::follow(&raft, &machine, hand_over.subscribe()),
+            leadership: leadership::follow(
+                &raft,
+                &machine,
+                Arc::clone(&peers),
+                hand_over.subscribe(),
+            ),
             raft,
             machine,
             fault,

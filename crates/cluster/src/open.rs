@@ -228,6 +228,8 @@ async fn start(
         // Among others, `campaign_later` allows it.
         enable_elect: rules::may_lead(options.part) && !has_others,
         enable_pre_vote: Some(true),
+        // One that is heard but hears nobody must not keep the others from following it.
+        quorum_loss_probe_interval: Some(millis(options.timing.silence_max) * 2),
         backoff: "10ms 20ms 50ms ...200ms".to_owned(),
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,

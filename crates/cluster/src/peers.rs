@@ -4,7 +4,7 @@
 //! count as lost and this member's own disk has it. Without it, a watch could know of an entry that no surviving data member has, and
 //! nobody could lead (see `docs/failure-model.md`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub(crate) struct Peers {
     /// Paces are counted from here.
     begun: Instant,
     known: Mutex<BTreeMap<u64, Peer>>,
+    /// Who has a vote, as the log has it by now.
+    voters: Mutex<BTreeSet<u64>>,
     /// The term in which this member has led last.
     term: AtomicU64,
     /// Rises with each change that somebody may wait for.
@@ -78,6 +80,7 @@ impl Peers {
             begun: Instant::now(),
             me,
             known: Mutex::default(),
+            voters: Mutex::default(),
             term: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             on_disk: watch::Sender::new(on_disk),
@@ -94,6 +97,24 @@ impl Peers {
             peer.is_lost = true;
         }
         self.tell();
+    }
+
+    /// These have a vote.
+    pub(crate) fn have_votes(&self, voters: BTreeSet<u64>) {
+        let mut known = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != voters {
+            *known = voters;
+            drop(known);
+            self.tell();
+        }
+    }
+
+    /// The others that could lead with what they have. One that only learns the log could not, whatever it has.
+    fn others_with_vote(&self) -> Vec<Other> {
+        let voters = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
+        let others = known.iter().filter(|(member, _)| voters.contains(member));
+        others.map(|(_, peer)| peer.other()).collect()
     }
 
     /// The entries before this index are on the own disk.
@@ -241,8 +262,7 @@ impl Peers {
         loop {
             changed.mark_unchanged();
             let is_on_disk = *on_disk.borrow_and_update() > index;
-            let others: Vec<Other> = self.known().values().map(Peer::other).collect();
-            if rules::may_go_to_watch(index, is_on_disk, others) {
+            if rules::may_go_to_watch(index, is_on_disk, self.others_with_vote()) {
                 return;
             }
             // The senders live as long as this does.

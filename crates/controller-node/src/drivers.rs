@@ -162,9 +162,9 @@ impl Slot {
         if self.voted_for == wanted {
             return;
         }
-        self.vote = wanted.as_ref().map(|(_, life)| {
-            OurVote::give(voting, dialling, target, life, self.leader.clone())
-        });
+        self.vote = wanted
+            .as_ref()
+            .map(|(_, life)| OurVote::give(voting, dialling, target, life, self.leader.clone()));
         self.voted_for = wanted;
     }
 }
@@ -234,7 +234,9 @@ pub(crate) fn target_of(state: &controller::State, path: &AgentPath) -> Option<T
         path: path.clone(),
         directors: agent.directors.clone(),
         uris,
-        life: state.agent(path).and_then(|agent| agent.agent_run_id.clone()),
+        life: state
+            .agent(path)
+            .and_then(|agent| agent.agent_run_id.clone()),
         reset: reset_of(state, path),
     })
 }

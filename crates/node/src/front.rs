@@ -184,7 +184,7 @@ impl Front {
         told["isActive"] = json!(leadership.role == Role::Active);
         told["role"] = json!(leadership.role);
         told["epoch"] = json!(leadership.term);
-        told["mayAnswer"] = json!(log.may_answer());
+        told["mayAnswer"] = json!(self.is_open());
         told["lastEventId"] = json!(status.last_event_id);
         told["committedEventId"] = json!(status.committed_event_id);
         told["others"] = json!(others);

@@ -827,7 +827,7 @@ impl Member {
                 self.say_later(from, Message::Appended { term, has, sent });
             }
             Message::Appended { term, has, sent } => {
-                self.appended(from, term, has, sent, now, chance)
+                self.appended(from, term, has, sent, now, chance);
             }
             Message::HandOver { term } => {
                 if term == self.kept.term && rules::may_lead(self.kept.part) && !self.leads() {

@@ -450,7 +450,7 @@ impl World {
                 ..
             } => match place {
                 Place::Controller(index) => {
-                    self.controllers[index].driver_step(&mut self.k, driver, what)
+                    self.controllers[index].driver_step(&mut self.k, driver, what);
                 }
                 Place::Agent(index) => self.agents[index].driver_step(&mut self.k, driver, what),
                 Place::Client | Place::Watch(_) | Place::Subagent(_) => {}
@@ -529,7 +529,7 @@ impl World {
                     .client
                     .message(&mut self.k, &mut self.history, id, packet),
                 Place::Controller(index) => {
-                    self.controllers[index].driver_message(&mut self.k, id, packet)
+                    self.controllers[index].driver_message(&mut self.k, id, packet);
                 }
                 Place::Agent(index) => {
                     if let Place::Subagent(driver) = conn.server {
@@ -552,7 +552,7 @@ impl World {
         }
         match to {
             Place::Controller(index) => {
-                self.controllers[index].request(&mut self.k, id, number, &ask)
+                self.controllers[index].request(&mut self.k, id, number, &ask);
             }
             Place::Agent(index) => self.agents[index].request(&mut self.k, id, number, &ask),
             Place::Subagent(index) => self.subagent_request(index, id, number, &ask),
@@ -578,7 +578,7 @@ impl World {
         let seat = match to {
             Place::Controller(index) if cluster == 0 => Some(&mut controllers[index].node.seat),
             Place::Agent(index) => Some(&mut agents[index].node.seat),
-            _ => votes
+            Place::Client | Place::Controller(_) | Place::Watch(_) | Place::Subagent(_) => votes
                 .iter_mut()
                 .find(|seat| seat.cluster == cluster && seat.place == to),
         };
@@ -606,7 +606,7 @@ impl World {
         let seat = match place {
             Place::Controller(index) if cluster == 0 => Some(&mut controllers[index].node.seat),
             Place::Agent(index) => Some(&mut agents[index].node.seat),
-            _ => votes
+            Place::Client | Place::Controller(_) | Place::Watch(_) | Place::Subagent(_) => votes
                 .iter_mut()
                 .find(|seat| seat.cluster == cluster && seat.place == place),
         };
@@ -636,7 +636,7 @@ impl World {
                 );
             }
             // A watch keeps few entries.
-            _ => {
+            Place::Client | Place::Controller(_) | Place::Watch(_) | Place::Subagent(_) => {
                 let World { k, votes, .. } = self;
                 let seat = votes
                     .iter_mut()
@@ -744,7 +744,11 @@ impl World {
             Place::Agent(index) if self.setting.layout.directors > 1 => {
                 Some(self.agents[index].node.running.is_some())
             }
-            _ => None,
+            Place::Client
+            | Place::Controller(_)
+            | Place::Watch(_)
+            | Place::Agent(_)
+            | Place::Subagent(_) => None,
         }
     }
 
@@ -944,7 +948,9 @@ impl World {
                 let seat = match place {
                     Place::Controller(index) if cluster == 0 => &mut controllers[*index].node.seat,
                     Place::Agent(index) => &mut agents[*index].node.seat,
-                    _ => continue,
+                    Place::Client | Place::Controller(_) | Place::Watch(_) | Place::Subagent(_) => {
+                        continue;
+                    }
                 };
                 let Some(member) = seat
                     .member
@@ -1123,7 +1129,9 @@ impl World {
             let seat = match place {
                 Place::Controller(index) if cluster == 0 => &mut controllers[index].node.seat,
                 Place::Agent(index) => &mut agents[index].node.seat,
-                _ => continue,
+                Place::Client | Place::Controller(_) | Place::Watch(_) | Place::Subagent(_) => {
+                    continue;
+                }
             };
             let now = k.steady(place);
             if seat

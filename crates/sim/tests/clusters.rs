@@ -471,7 +471,7 @@ fn without_fences_at_the_subagent_a_late_word_of_an_earlier_coupling_does_harm()
 fn deaf(rules: Rules) -> Option<&'static str> {
     let mut world = World::new(1, Setting { rules, ..PAIRS });
     world.run_for(MINUTE);
-    let active = world.controller().unwrap().place;
+    let active = world.controller()?.place;
     for place in [other(active), Place::Watch(0)] {
         world.cut(place, active, 10 * MINUTE);
     }

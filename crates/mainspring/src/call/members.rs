@@ -141,7 +141,7 @@ impl Members {
                 return Err(error);
             }
             if !is_told || pause >= LONG_PAUSE {
-                let left = (bound - begun.elapsed()).as_secs();
+                let left = bound.saturating_sub(begun.elapsed()).as_secs();
                 self.screen.warn(&format!(
                     "no member is active ({error}); trying again for {left} s at most"
                 ));

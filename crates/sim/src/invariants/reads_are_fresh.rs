@@ -15,7 +15,7 @@ pub fn check<M: Machine>(k: &Kernel, cluster: Cluster, node: &Node<M>) -> Checke
         .seat
         .member
         .as_ref()
-        .map_or(0, |member| member.commit());
+        .map_or(0, crate::pair::Member::commit);
     if knows >= newest {
         return Ok(());
     }

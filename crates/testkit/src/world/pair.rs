@@ -277,9 +277,8 @@ impl Pair {
     pub async fn deploy(&self, operations: &[Value]) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            let refused = match self.api().await?.items(operations).await? {
-                Ok(_) => return Ok(()),
-                Err(refused) => refused,
+            let Err(refused) = self.api().await?.items(operations).await? else {
+                return Ok(());
             };
             let is_too_early = refused.code.as_deref() == Some("ClusterNodeIsNotActive");
             ensure!(

@@ -109,7 +109,7 @@ fn s21_s149_s150_no_part_dials_upwards_whatever_fails() -> Result<()> {
     };
     let capture = Capture::start(&network)?;
     let runtime = network.runtime(CLIENT)?;
-    runtime.block_on(runtime.spawn(through_all_faults(network.clone())))??;
+    runtime.block_on(runtime.spawn(through_all_faults(network)))??;
     let seen: BTreeSet<Dialling> = capture.end().into_keys().collect();
     // The test itself looks from the client's host whether each part answers.
     let is_a_look =
@@ -145,7 +145,10 @@ fn a_part_that_dialled_upwards_would_be_seen() -> Result<()> {
         // Nobody listens there: the first packet is all there is.
         anyhow::Ok(TcpStream::connect(SocketAddr::from((at, 4444))).is_err())
     });
-    ensure!(dialled.join().unwrap()?, "nobody listens");
+    let dialled = dialled
+        .join()
+        .map_err(|_panic| anyhow::anyhow!("the one who dials has panicked"))?;
+    ensure!(dialled?, "nobody listens");
     std::thread::sleep(Duration::from_millis(200));
     let seen: Vec<Dialling> = capture.end().into_keys().collect();
     ensure!(
