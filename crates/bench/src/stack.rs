@@ -127,7 +127,7 @@ impl Stack {
                 dir.path(),
             )?),
         };
-        let follower = Follower::start(controller.address, &admin)?;
+        let follower = follow(&controller, &admin)?;
         let node_token = node_token.to_owned();
         let mut stack = Stack {
             controller,
@@ -342,6 +342,17 @@ fn await_cluster(api: &mut Connection, field: &str, wanted: &Value) -> Result<()
             bail!("not {field} {wanted} within 30 s: {state}");
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Follows the Controller's events once it is the active one: a moment after it may be.
+fn follow(controller: &Part, admin: &str) -> Result<Follower> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match Follower::start(controller.address, admin) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            started => return started,
+        }
     }
 }
 
