@@ -158,7 +158,11 @@ pub(crate) enum ClusterCommand {
         name: Option<String>,
     },
     /// Make the other member the active one; nothing is lost
-    SwitchOver,
+    SwitchOver {
+        /// Hand over between the two Directors of this Agent, instead of the members of the Controller
+        #[arg(long, value_name = "NAME")]
+        agent: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use model::{ControllerCommand, NodeId};
+use model::{AgentPath, ControllerCommand, NodeId};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -33,10 +33,17 @@ pub(crate) async fn run(
         ClusterCommand::Status => status(&controller, screen).await,
         ClusterCommand::Appoint(args) => appoint(args, &controller, screen).await,
         ClusterCommand::Remove { name } => remove(name, &controller, screen).await,
-        ClusterCommand::SwitchOver => {
-            let command = ControllerCommand::ClusterSwitchOver { agent_path: None };
+        ClusterCommand::SwitchOver { agent } => {
+            let agent_path = agent.as_deref().map(AgentPath::new);
+            let command = ControllerCommand::ClusterSwitchOver { agent_path };
             controller.command(&command).await?;
-            told(screen, "the other member is active now")
+            match agent {
+                None => told(screen, "the other member is active now"),
+                Some(agent) => told(
+                    screen,
+                    &format!("the other Director of {agent} is active now"),
+                ),
+            }
         }
     }
 }

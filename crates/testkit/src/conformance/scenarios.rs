@@ -98,6 +98,7 @@ scenarios! {
     "CC-21" => pair_set_up::items_over_restarts_and_tls,
     "AC-02" => director_pairs::a_job_at_the_survivor,
     "AC-04" => director_pairs::a_second_director,
+    "AC-05" => director_pairs::both_reset,
     "AC-07" => director_pairs::both_shut_down,
     "JN-01" => journals::release,
     "JN-03" => journals::the_event_stream,

@@ -88,9 +88,6 @@ impl World {
             let mut arguments = vec!["--name".to_owned(), agent.name.clone()];
             arguments.extend(["--token-file".to_owned(), token.clone()]);
             arguments.extend(set(&[format!("subagent-token-file={token}")]));
-            for (key, value) in &world.plan.agent_settings {
-                arguments.extend(set(&[format!("{key}={value}")]));
-            }
             if agent.is_pair {
                 // Patient: a test machine is busy, and how fast one follows the other is measured elsewhere.
                 arguments.extend(set(&[
@@ -98,6 +95,9 @@ impl World {
                     "cluster.heartbeat=100ms".to_owned(),
                     "cluster.silence=600ms".to_owned(),
                 ]));
+            }
+            for (key, value) in &world.plan.agent_settings {
+                arguments.extend(set(&[format!("{key}={value}")]));
             }
             world.add_node(Part::Agent, &agent.name, &arguments)?;
             if agent.is_pair {

@@ -168,8 +168,8 @@ async fn s1_s31_s129_to_s133_s138_everything_goes_on_when_the_active_director_is
     s132_both_logs_are_the_same(&world, &first, &second).await?;
 
     // And back by a command.
-    let switch = json!({"TYPE": "ClusterSwitchOver", "agentPath": AGENT});
-    world.api().accept(&switch).await?;
+    let switched = world.command_line(&["cluster", "switch-over", "--agent", AGENT])?;
+    ensure!(switched.status.success(), "{switched:?}");
     let (again, _) = active(&world).await?;
     assert_eq!(again, first, "S133: handed over by a command");
     add(&world, "LAST", "any").await?;

@@ -184,6 +184,30 @@ pub(crate) async fn a_second_director(case: &Case) -> Result<()> {
     killed_beside_a_job(&mut drive, "THERE", 1).await
 }
 
+/// AC-05.
+pub(crate) async fn both_reset(case: &Case) -> Result<()> {
+    let mut drive = coupled(case).await?;
+    drive.steps(0..3).await?;
+    drive.world.await_event(AGENT, "AgentReset").await?;
+    drive.world.await_event("A", "OrderFailed").await?;
+    // Nothing of the former life is left at either of them: the next one is another, and a pair of its own.
+    await_told(&drive.world, "ClusterCoupled", 2).await?;
+    let lives: Vec<_> = drive
+        .world
+        .history()
+        .all()
+        .into_iter()
+        .filter(|seen| seen.key == AGENT && seen.kind == "AgentDedicated")
+        .map(|seen| seen.json["agentRunId"].to_string())
+        .collect();
+    ensure!(lives.len() == 2 && lives[0] != lives[1], "{lives:?}");
+    drive.deploy(&[quick("ac/q")]).await?;
+    drive.add_plain("AFTER", "ac/q").await?;
+    drive.world.await_event("AFTER", "OrderFinished").await?;
+    drive.world.node(AGENT).kill()?;
+    active(&drive.world, &second_director(AGENT)).await
+}
+
 /// AC-07. The active Director hands over before it goes, so no `ClusterActiveNodeShutDown` is needed to keep the other one from following.
 pub(crate) async fn both_shut_down(case: &Case) -> Result<()> {
     let mut drive = coupled(case).await?;
