@@ -1,12 +1,16 @@
 //! What a Controller offers is written down where its users look.
 
 const DOCUMENT: &str = include_str!("../../../../docs/operating.md");
-const ROUTES: &str = include_str!("../../src/api.rs");
+const ROUTES: [&str; 3] = [
+    include_str!("../../src/api.rs"),
+    include_str!("../../src/front.rs"),
+    include_str!("../../../node/src/front.rs"),
+];
 
 /// Every text in double quotes that looks like a path.
 fn routes() -> Vec<&'static str> {
-    ROUTES
-        .split('"')
+    let texts = ROUTES.iter().flat_map(|source| source.split('"'));
+    texts
         .filter(|text| text.starts_with('/') && !text.contains(' '))
         .collect()
 }
