@@ -336,13 +336,18 @@ impl<M: Machine> Node<M> {
 
     /// From now on this member decides.
     fn lead(&mut self, k: &mut Kernel, term: u64, ledger: &Ledger<M>) {
-        let Some(Standby {
-            mut machine, last, ..
-        }) = self.standby.take()
-        else {
+        let Some(standby) = self.standby.take() else {
             return;
         };
-        k.check(ledger.check_equals(self.place, &machine));
+        let Standby {
+            mut machine,
+            index,
+            last,
+        } = standby;
+        // One that stood still may learn late that it was elected; then the log has gone on without it.
+        if index == ledger.index {
+            k.check(ledger.check_equals(self.place, &machine));
+        }
         let mut facts = Facts::new(self.clock.at(k.now), last);
         let begun = facts
             .record(&mut machine, Event::Journal(JournalEvent::SnapshotTaken))
