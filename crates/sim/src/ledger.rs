@@ -28,6 +28,8 @@ pub struct Ledger<M> {
     pub last_event: u64,
     /// The term of each committed entry.
     terms: Vec<u64>,
+    /// The term in which each entry was committed: that of its own, or a later one.
+    committed_in: Vec<u64>,
     /// Who was elected in which term.
     epochs: BTreeMap<u64, Place>,
     /// Data members that were left behind when the watch was told: they cannot follow without help.
@@ -43,6 +45,7 @@ impl<M: Machine> Ledger<M> {
             index: 0,
             last_event: 0,
             terms: vec![0],
+            committed_in: vec![0],
             epochs: BTreeMap::new(),
             behind: BTreeSet::new(),
         }
@@ -51,6 +54,13 @@ impl<M: Machine> Ledger<M> {
     /// The term of a committed entry.
     pub fn term_at(&self, index: u64) -> Option<u64> {
         self.terms.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The newest entry that was committed in an earlier term than this one. Whoever is elected in this term has it; of what later
+    /// terms commit it may know nothing, if it learns late of its election.
+    pub fn committed_before(&self, term: u64) -> u64 {
+        let earlier = self.committed_in.partition_point(|within| *within < term);
+        u64::try_from(earlier.saturating_sub(1)).unwrap_or(u64::MAX)
     }
 
     /// Looks at a member after each of its steps. `see` gets each newly committed event with the state after it.
@@ -100,6 +110,7 @@ impl<M: Machine> Ledger<M> {
             };
             self.index = index;
             self.terms.push(entry.term);
+            self.committed_in.push(member.term());
             self.last_event = entry.last_event;
             k.committed.insert(self.cluster, index);
             let judged_at = k.judged.remove(&(self.cluster, entry.term, index));

@@ -1,4 +1,4 @@
-//! What was ever committed is in the log of every later active member, at its place (S52, S128).
+//! What was committed in a term is in the log of the active member of every later one, at its place (S52, S128).
 
 use super::{Checked, Violation};
 use crate::ledger::Ledger;
@@ -8,12 +8,14 @@ use ::node::Machine;
 
 const NAME: &str = "acknowledged_survives_failover";
 
-/// A member has been elected.
+/// A member has been elected. One that stood still may learn so when a later term has long begun: then it has what was committed
+/// before its own, and can commit nothing.
 pub fn check<M: Machine>(ledger: &Ledger<M>, place: Place, member: &Member) -> Checked {
     let has = member.kept.newest().1;
-    let is_there = has >= ledger.index
-        && (ledger.index < member.kept.base.index
-            || Some(member.kept.term_at(ledger.index)) == ledger.term_at(ledger.index));
+    let committed = ledger.committed_before(member.term());
+    let is_there = has >= committed
+        && (committed < member.kept.base.index
+            || Some(member.kept.term_at(committed)) == ledger.term_at(committed));
     if is_there {
         return Ok(());
     }
@@ -23,7 +25,7 @@ pub fn check<M: Machine>(ledger: &Ledger<M>, place: Place, member: &Member) -> C
             "log {}: {place} is elected in epoch {} with {has} entries, and lacks what was committed until {}",
             ledger.cluster,
             member.term(),
-            ledger.index
+            committed
         ),
     ))
 }
