@@ -89,6 +89,8 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .enable_all()
+        // They start the jobs. Those for what blocks are started by whoever needs one, the spared thread below, too.
+        .on_thread_start(subagent_node::hear_child_signals)
         .build()
         .context("cannot start the runtime")?;
     // The runtime's threads start the jobs; this one has nothing to do with them.

@@ -33,7 +33,7 @@ pub use crate::output::{OutputSettings, Stream};
 pub use crate::return_values::{BadReturnValues, MAX_RETURN_VALUES_BYTES, parse_return_values};
 pub use crate::running::{Event, ExitStatus, JobHandle, Running};
 pub use crate::scripts::{ScriptCommand, ScriptFiles};
-pub use crate::signals::spare_from_child_signals;
+pub use crate::signals::{hear_child_signals, spare_from_child_signals};
 pub use crate::values_files::{ValuesFile, ValuesFiles};
 pub use crate::ward::{AfterEnd, CgroupUse, OpenError, Settings, Ward};
 

@@ -21,7 +21,7 @@ pub use gate::{Gate, TokenFileError, token_of_file};
 pub use lease::DirectorSeen;
 pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink, Taken};
 pub use meter::{METERING_PERIOD, Meter};
-pub use process::{GuardProgram, guard, spare_from_child_signals};
+pub use process::{GuardProgram, guard, hear_child_signals, spare_from_child_signals};
 pub use run::{Exit, RunError, run, warn_of};
 pub use service::{OpenError, Subagent, platform_info};
 pub use settings::{JobSettings, SubagentSettings};
