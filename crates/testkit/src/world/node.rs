@@ -215,16 +215,16 @@ impl Node {
         }
     }
 
-    /// What is answered as soon as it does its work. A Controller without other members is soon active, one with others maybe never.
+    /// What is answered as soon as it does its work. Without other members a Controller or Agent is soon active, with others maybe never.
     fn sign_of_readiness(&self) -> &'static str {
         let has_others = self
             .arguments
             .iter()
             .any(|argument| argument.starts_with("cluster."));
-        if self.part == Part::Controller && !has_others {
-            "/controller/api"
-        } else {
-            "/health"
+        match self.part {
+            Part::Controller if !has_others => "/controller/api",
+            Part::Agent if !has_others => "/health/active",
+            Part::Controller | Part::Agent | Part::Subagent | Part::Watch => "/health",
         }
     }
 
