@@ -183,7 +183,9 @@ async fn live(
         .fallback_service(current.clone());
     let url = server.url();
     let close = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(routes, close.clone()));
+    // From when there is somebody to answer on: whoever dials earlier waits.
+    let mut to_serve = Some((server, routes));
+    let mut serving = None;
     let director = Director {
         settings,
         position,
@@ -213,6 +215,9 @@ async fn live(
     let mut ready = Some(ready);
     let ended = loop {
         let tell = || {
+            if let Some((server, routes)) = to_serve.take() {
+                serving = Some(tokio::spawn(server.serve(routes, close.clone())));
+            }
             if let Some(ready) = ready.take() {
                 ready(&url);
             }
@@ -234,7 +239,9 @@ async fn live(
     };
     close.cancel();
     log.shutdown().await;
-    if let Err(error) = serving.await {
+    if let Some(serving) = serving
+        && let Err(error) = serving.await
+    {
         tracing::error!(%error, "the web server ended badly");
     }
     if matches!(ended, Ok(Ended::Reset(_))) {

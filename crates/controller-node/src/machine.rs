@@ -1,6 +1,6 @@
 //! The Controller's machine as the commit loop sees it.
 
-use controller::{Fresh, NotApplicable as Misfit, Recorder, State, Thing};
+use controller::{NotApplicable as Misfit, Recorder, State, Thing};
 use model::{
     AgentPath, ClusterEvent, ClusterState, ControllerAnswer, ControllerCommand, ControllerEvent,
     Event, EventId, ItemOperation, Problem, RunId, Stamped, Timestamp, UserId,
@@ -208,7 +208,7 @@ impl Machine for ControllerMachine {
                 .map(Reply::Answer)
                 .map_err(NotApplicable::new),
             Input::Items(operations) => {
-                let fresh = Fresh::at(out.now());
+                let fresh = self.state.fresh_at(out.now());
                 self.state
                     .change_items(&operations, &fresh, &mut out)
                     .map(Reply::Items)

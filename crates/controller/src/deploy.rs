@@ -28,6 +28,24 @@ impl Fresh {
     }
 }
 
+impl State {
+    /// What is new at this time. A clock that was set back must not bring a version again that is in use.
+    pub fn fresh_at(&self, now: Timestamp) -> Fresh {
+        let mut at = now;
+        loop {
+            let fresh = Fresh::at(at);
+            let is_used = |key: &ItemKey| {
+                let id = key.as_workflow();
+                id.is_some_and(|id| id.version_id == fresh.version_id)
+            };
+            if !self.items.keys().any(is_used) {
+                return fresh;
+            }
+            at = Timestamp::from_millis(at.millis() + 1);
+        }
+    }
+}
+
 /// A text that was sent, and what it says.
 struct Incoming {
     item: Item,

@@ -434,3 +434,19 @@ fn where_an_agent_is_reached_is_known_until_the_agent_has_gone() {
     };
     assert!(position("Agent:ALFA") < position("Subagent:ALFA-0"));
 }
+
+#[test]
+fn a_clock_that_was_set_back_brings_no_version_twice() {
+    let mut world = World::new();
+    let quick = r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#;
+    // Without a version of its own the workflow gets one of this moment; then the clock is set back to it.
+    world.change(&[add(quick)]).unwrap();
+    let used = controller::Fresh::at(world.now).version_id;
+    let fresh = world.state.fresh_at(world.now).version_id;
+    assert_ne!(fresh, used, "the next moment's");
+    let later = model::Timestamp::from_millis(world.now.millis() + 1000);
+    assert_eq!(
+        world.state.fresh_at(later).version_id,
+        controller::Fresh::at(later).version_id
+    );
+}
