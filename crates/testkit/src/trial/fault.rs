@@ -3,18 +3,20 @@
 //! Always: whoever is active at the time is meant, and everything is as before when `disturb` returns, except who is active. What
 //! was killed is started again, as a supervisor does; nothing else is done for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::installation::{Installation, MEMBERS, WATCH};
 use super::judge::nanos;
-use crate::world::Network;
+use crate::world::{Api, Network};
 
 /// Longer than anybody waits for somebody who is silent.
 const LONG: Duration = Duration::from_secs(2);
+/// So long a restarted member may take to follow.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(30);
 /// A supervisor takes its time.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -234,6 +236,8 @@ pub(super) async fn disturb(
             for member in [1 - active, active] {
                 installation.members[member].terminate().await?;
                 installation.members[member].start()?;
+                // Before it follows, the other one may still say that both were coupled.
+                follows(&installation.apis()[member]).await?;
                 installation
                     .await_coupled()
                     .await
@@ -251,4 +255,22 @@ pub(super) async fn disturb(
         }
     }
     Ok((at, cut))
+}
+
+/// Waits until a member that was started follows the active one, or is that itself.
+async fn follows(api: &Api) -> Result<()> {
+    let deadline = Instant::now() + FOLLOWS_WITHIN;
+    loop {
+        let report = api.get("/controller/api/cluster").await;
+        if let Ok(Ok(report)) = report
+            && (report["standing"] == "standby" || report["standing"] == "active")
+        {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "a restarted member does not follow"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
