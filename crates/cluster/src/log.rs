@@ -244,7 +244,7 @@ impl Log {
     }
 
     /// Everything up to `until_event_id` is confirmed by all who want it: whole segments up to there go, as far as
-    /// the newest snapshot covers them. Dropped, it is finished all the same.
+    /// a snapshot covers them of which everything is confirmed. Dropped, it is finished all the same.
     pub async fn release(&self, until_event_id: u64) {
         let log = self.clone();
         if let Err(error) = tokio::spawn(async move { log.let_go(until_event_id).await }).await {
@@ -269,7 +269,7 @@ impl Log {
         self.wait_for(|m| m.purged.is_some_and(|id| id.index >= index))
             .await;
         let journal = Arc::clone(&shared.journal);
-        let tidied = tokio::task::spawn_blocking(move || journal.remove_useless_snapshots()).await;
+        let tidied = tokio::task::spawn_blocking(move || journal.tidy_snapshots()).await;
         if let Err(error) = tidied {
             tracing::warn!(%error, "old snapshots were not removed; they do no harm");
         }

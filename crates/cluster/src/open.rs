@@ -242,7 +242,7 @@ async fn start(
         .validate()
         .map_err(|e| OpenError::Consensus(e.to_string()))?;
     let store = LogStore::new(Arc::clone(journal), machine.clone(), Arc::clone(peers));
-    Raft::new(
+    let raft = Raft::new(
         number,
         Arc::new(config),
         Network {
@@ -253,7 +253,9 @@ async fn start(
         machine.clone(),
     )
     .await
-    .map_err(|e| OpenError::Consensus(e.to_string()))
+    .map_err(|e| OpenError::Consensus(e.to_string()))?;
+    machine.is_started();
+    Ok(raft)
 }
 
 /// Elects this member and waits until an entry of its own term is committed: only then is it the active one.

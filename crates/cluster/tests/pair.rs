@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,7 +73,11 @@ fn role(log: &Log) -> Role {
 }
 
 async fn read_all(log: &Log, count: u64) -> Vec<u64> {
-    let mut reader = log.read_after(0).unwrap();
+    read_after(log, 0, count).await
+}
+
+async fn read_after(log: &Log, event_id: u64, count: u64) -> Vec<u64> {
+    let mut reader = log.read_after(event_id).unwrap();
     let mut ids = Vec::new();
     while (ids.len() as u64) < count {
         let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
@@ -259,6 +264,55 @@ async fn a_member_with_an_empty_disk_learns_from_a_snapshot_when_the_log_no_long
     let _ab = wire(&a, &b);
     a.append(batch(1002)).await.unwrap();
     until("it has caught up", || *b.committed().borrow() == 1002).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s27_a_reader_who_lags_finds_his_events_at_a_member_that_began_with_a_snapshot() {
+    let dirs: [_; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let a = member(dirs[0].path(), "Primary", Part::Data).await;
+    for id in 1..=1000 {
+        a.append(batch(id)).await.unwrap();
+        if [300, 600, 900].contains(&id) {
+            a.write_snapshot(id, move |out| writeln!(out, "{{\"state\":{id}}}"))
+                .await
+                .unwrap();
+        }
+    }
+    // The reader has confirmed less than the newest snapshots contain.
+    a.release(500).await;
+    let torn = a.torn_event_id();
+    assert!(
+        (1..=300).contains(&torn),
+        "the log goes on from 300: {torn}"
+    );
+
+    let b = member(dirs[1].path(), "Backup", Part::Data).await;
+    let ab = wire(&a, &b);
+    until("it is connected", || a.peers().len() == 1).await;
+    couple(&a, &[&b]).await;
+    until("it has the newest", || *b.committed().borrow() == 1000).await;
+    assert_eq!(b.opened().snapshot.map(|file| file.event_id()), Some(300));
+    let ids = read_after(&b, 500, 500).await;
+    assert_eq!(ids, (501..=1000).collect::<Vec<_>>());
+
+    // When he has caught up, the older snapshots go, also after a restart.
+    drop(ab);
+    a.shutdown().await;
+    let a = member(dirs[0].path(), "Primary", Part::Data).await;
+    let _ab = wire(&a, &b);
+    until("somebody is active", || {
+        [&a, &b].iter().any(|member| role(member) == Role::Active)
+    })
+    .await;
+    for member in [&a, &b] {
+        member.release(1000).await;
+    }
+    let torn = a.torn_event_id();
+    assert!(
+        (301..=900).contains(&torn),
+        "the log goes on from 900: {torn}"
+    );
+    assert_eq!(a.opened().snapshot.map(|file| file.event_id()), Some(900));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

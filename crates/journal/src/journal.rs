@@ -13,6 +13,7 @@ use crate::counters::Counts;
 use crate::directory::DirectoryLock;
 use crate::fault::{Fault, ReadError};
 use crate::hard_state::{HardState, Position, Vote};
+use crate::kept::OlderSnapshot;
 use crate::record::{BODY_BYTES_MAX, Record};
 use crate::ring::Ring;
 use crate::shared::Shared;
@@ -199,7 +200,7 @@ impl Journal {
             Some(file.clone()),
             done,
         );
-        self.remove_old_snapshots(&file);
+        self.remove_useless_snapshots(file.meta.index);
         Ok(file)
     }
 
@@ -218,7 +219,9 @@ impl Journal {
             inner.next_index = place.index + 1;
             inner.committed_next = place.index + 1;
             inner.committed_key = place.key;
-            inner.snapshot = snapshot.or(inner.snapshot.take());
+            if let Some(file) = snapshot {
+                inner.snapshots.push(file);
+            }
         }
         self.send(
             |done| Task::Restart {
@@ -263,10 +266,12 @@ impl Journal {
     }
 
     /// Last record up to which whole segments may go, when all events up to `until_key` are confirmed:
-    /// only what the newest snapshot covers, never the segment being written.
+    /// only what a snapshot covers of which all events are confirmed, too, never the segment being written. So whoever
+    /// begins with that snapshot ([`Self::snapshot_to_begin_with`]) has every event that is not confirmed.
     pub fn releasable(&self, until_key: u64) -> Option<u64> {
-        let inner = self.shared.inner();
-        let covered = inner.snapshot.as_ref()?.meta.index;
+        let mut inner = self.shared.inner();
+        inner.snapshots.release(until_key);
+        let covered = inner.snapshots.base()?.index;
         let closed = inner.segments.len().saturating_sub(1);
         let gone = inner.segments.iter().take(closed);
         let last = gone
@@ -277,7 +282,14 @@ impl Journal {
 
     /// The newest snapshot.
     pub fn snapshot(&self) -> Option<SnapshotFile> {
-        self.shared.inner().snapshot.clone()
+        self.shared.inner().snapshots.newest().cloned()
+    }
+
+    /// The snapshot for a member that the log begins too late for: no event after it is gone, none up to it is waited for.
+    pub fn snapshot_to_begin_with(&self) -> Option<OlderSnapshot> {
+        let inner = self.shared.inner();
+        let purged = inner.hard_state.purged.map_or(0, |p| p.index);
+        inner.snapshots.to_begin_with(purged)
     }
 
     /// Writes a snapshot of the state as of `event_id`, which must be the last event of a committed batch.
@@ -304,8 +316,8 @@ impl Journal {
         let (index, term) = self.place_of(event_id)?;
         let meta = SnapshotMeta::new(event_id, index, term, membership);
         let file = snapshot::write(&self.shared.disk, self.shared.dir(), meta, body)?;
-        self.shared.inner().snapshot = Some(file.clone());
-        self.remove_old_snapshots(&file);
+        self.shared.inner().snapshots.push(file.clone());
+        self.tidy_snapshots();
         Ok(file)
     }
 
@@ -328,34 +340,20 @@ impl Journal {
         Ok((index, term))
     }
 
-    /// The one before the newest stays as long as the log after it is complete.
-    fn remove_old_snapshots(&self, newest: &SnapshotFile) {
-        let purged_key = self.torn_event_id();
-        let Ok(files) = snapshot::list(self.shared.dir()) else {
-            return;
-        };
-        let old: Vec<_> = files
-            .into_iter()
-            .filter(|(event_id, _)| *event_id < newest.event_id())
-            .collect();
-        let keep = old
-            .last()
-            .filter(|(event_id, _)| *event_id >= purged_key)
-            .map(|(event_id, _)| *event_id);
-        for (event_id, path) in old {
-            if Some(event_id) != keep
-                && let Err(error) = self.shared.disk.remove(&path)
-            {
+    /// Removes the snapshots that are of no use any more, now that the records up to `purged` are gone.
+    fn remove_useless_snapshots(&self, purged: u64) {
+        let useless = self.shared.inner().snapshots.take_useless(purged);
+        for path in useless {
+            if let Err(error) = self.shared.disk.remove(&path) {
                 tracing::warn!(file = %path.display(), %error, "cannot remove an old snapshot; it does no harm");
             }
         }
     }
 
-    /// Removes snapshots that the log no longer continues.
-    pub fn remove_useless_snapshots(&self) {
-        if let Some(newest) = self.snapshot() {
-            self.remove_old_snapshots(&newest);
-        }
+    /// Removes snapshots that the log no longer continues, or that are older than what everybody has confirmed.
+    pub fn tidy_snapshots(&self) {
+        let purged = self.hard_state().purged.map_or(0, |p| p.index);
+        self.remove_useless_snapshots(purged);
     }
 
     /// Why the journal is poisoned, when it is.
@@ -371,7 +369,7 @@ impl Journal {
             bytes: inner.segments.iter().map(|s| s.bytes).sum(),
             torn_event_id: inner.torn_event_id(),
             last_event_id: inner.ring.last_key(),
-            snapshot_event_id: inner.snapshot.as_ref().map_or(0, SnapshotFile::event_id),
+            snapshot_event_id: inner.snapshots.newest().map_or(0, SnapshotFile::event_id),
             counts: self.shared.counters.counts(),
         }
     }

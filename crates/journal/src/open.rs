@@ -9,6 +9,7 @@ use crate::directory;
 use crate::fault::{Damage, Fault, OpenError};
 use crate::hard_state::{HardState, Position};
 use crate::journal::{Journal, Running};
+use crate::kept::Kept;
 use crate::marker::{self, Marker};
 use crate::recover::{self, Scan};
 use crate::ring::Ring;
@@ -85,6 +86,8 @@ impl Journal {
         remove_temporary_files(&*disk, &dir)?;
         let hard_state = hard_state_of(&*disk, &dir)?;
         let snapshot = newest_snapshot(&dir)?;
+        let snapshots = Kept::found(&dir, snapshot.clone())
+            .map_err(|e| Fault::new("list the directory", &dir, e))?;
         let covered = snapshot.as_ref().map(SnapshotFile::event_id);
         let scan = recover::scan(
             &dir,
@@ -110,7 +113,7 @@ impl Journal {
             hard_state: hard_state.clone(),
             last: last.or(hard_state.purged),
             membership: scan.membership,
-            snapshot: snapshot.clone(),
+            snapshot,
             torn_tail: scan.torn.as_ref().map(|t| (t.path.clone(), t.offset)),
         };
         let shared = Arc::new(Shared {
@@ -126,7 +129,7 @@ impl Journal {
                 committed_key: hard_state.purged.map_or(0, |p| p.key),
                 terms: scan.terms,
                 hard_state,
-                snapshot,
+                snapshots,
             }),
             fault: OnceLock::new(),
             on_fault: Box::new(on_fault),

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::counters::Counters;
 use crate::fault::Fault;
 use crate::hard_state::HardState;
+use crate::kept::Kept;
 use crate::open::Options;
 use crate::record::Record;
 use crate::ring::Ring;
 use crate::segment::Segment;
-use crate::snapshot::SnapshotFile;
 use crate::storage::Disk;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Inner {
     pub(crate) committed_key: u64,
     pub(crate) terms: Vec<(u64, u64)>,
     pub(crate) hard_state: HardState,
-    pub(crate) snapshot: Option<SnapshotFile>,
+    pub(crate) snapshots: Kept,
 }
 
 /// What the journal and its writer thread have in common.

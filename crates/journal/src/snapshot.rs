@@ -50,6 +50,23 @@ impl SnapshotMeta {
     }
 }
 
+impl SnapshotMeta {
+    /// Reads the header line of a file, and no more of it.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let mut line = Vec::new();
+        BufReader::new(File::open(path)?).read_until(b'\n', &mut line)?;
+        Self::of_line(&line).map_err(io::Error::other)
+    }
+
+    fn of_line(line: &[u8]) -> Result<Self, &'static str> {
+        match serde_json::from_slice::<Self>(line) {
+            Ok(meta) if meta.type_name == HEADER_TYPE && meta.version == VERSION => Ok(meta),
+            Ok(_) => Err("not a snapshot of a version known here"),
+            Err(_) => Err("the header line is not readable"),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct End {
@@ -143,10 +160,9 @@ impl SnapshotFile {
         // The closing line is known only when nothing follows, so each line is counted one line late.
         while reader.read_until(b'\n', &mut line).map_err(fault)? > 0 {
             if meta.is_none() {
-                match serde_json::from_slice::<SnapshotMeta>(&line) {
-                    Ok(m) if m.type_name == HEADER_TYPE && m.version == VERSION => meta = Some(m),
-                    Ok(_) => return damaged(0, "not a snapshot of a version known here"),
-                    Err(_) => return damaged(0, "the header line is not readable"),
+                match SnapshotMeta::of_line(&line) {
+                    Ok(found) => meta = Some(found),
+                    Err(what) => return damaged(0, what),
                 }
                 crc.update(&line);
             } else {

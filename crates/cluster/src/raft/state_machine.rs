@@ -2,10 +2,12 @@
 //! readers and answers the appenders; the node evolves its own state from the batches.
 
 use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, TryStreamExt as _};
-use journal::{Fault, Journal, Position};
+use journal::{Fault, Journal, Position, SnapshotMeta};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -31,6 +33,8 @@ pub(crate) struct StateMachine {
     /// Last applied term: `open` waits until it is its own.
     term: Arc<watch::Sender<u64>>,
     committed: Arc<watch::Sender<u64>>,
+    /// At its start openraft asks for the newest snapshot to know how far the log may be purged.
+    is_started: Arc<AtomicBool>,
 }
 
 impl StateMachine {
@@ -42,6 +46,7 @@ impl StateMachine {
             applied: Arc::new(Mutex::new(applied)),
             term: Arc::new(watch::Sender::new(0)),
             committed: Arc::new(watch::Sender::new(committed)),
+            is_started: Arc::default(),
         }
     }
 
@@ -74,17 +79,15 @@ impl StateMachine {
                 snapshot: None,
             }));
         }
-        let Some(file) = self.journal.snapshot() else {
-            return Ok(None);
-        };
-        let meta = SnapshotMetaOf::<Types> {
-            last_log_id: Some(log_id(file.meta.term, file.meta.index)),
-            last_membership: membership_of(None, file.meta.membership.as_ref())?,
-        };
-        Ok(Some(SnapshotOf::<Types, SnapshotBody> {
-            meta,
-            snapshot: Some(file.path),
-        }))
+        let newest = self.journal.snapshot();
+        newest
+            .map(|file| to_send(&file.meta, file.path))
+            .transpose()
+    }
+
+    /// From now on openraft asks for a snapshot in order to send it.
+    pub(crate) fn is_started(&self) {
+        self.is_started.store(true, Ordering::Release);
     }
 
     fn begin_at(&self, last: Option<LogId>, membership: StoredMembershipOf<Types>) {
@@ -181,8 +184,23 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<SnapshotOf<Types, SnapshotBody>>> {
-        self.current_snapshot()
+        if self.part == Part::Watch || !self.is_started.load(Ordering::Acquire) {
+            return self.current_snapshot();
+        }
+        // Not the newest: the other member must have the events that readers still wait for, too.
+        let base = self.journal.snapshot_to_begin_with();
+        base.map(|file| to_send(&file.meta, file.path)).transpose()
     }
+}
+
+fn to_send(meta: &SnapshotMeta, path: PathBuf) -> io::Result<SnapshotOf<Types, SnapshotBody>> {
+    Ok(SnapshotOf::<Types, SnapshotBody> {
+        meta: SnapshotMetaOf::<Types> {
+            last_log_id: Some(log_id(meta.term, meta.index)),
+            last_membership: membership_of(None, meta.membership.as_ref())?,
+        },
+        snapshot: Some(path),
+    })
 }
 
 impl RaftSnapshotBuilder<Types> for StateMachine {
