@@ -4,22 +4,24 @@
 //! noted as a finding and started again.
 
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 
 use crate::world::{Mode, World};
 
-/// The kinds, with how often each is drawn.
-const KINDS: [(&str, u32); 6] = [
-    ("kill", 60),
-    ("stop", 12),
-    ("cut", 10),
-    ("freeze", 6),
-    ("hold requests", 6),
-    ("hold answers", 6),
+/// The kinds, with how many cards of the deck each has. A run draws the deck again and again, so that each kind comes in a short run, too.
+const KINDS: [(&str, usize); 6] = [
+    ("kill", 10),
+    ("stop", 2),
+    ("cut", 2),
+    ("freeze", 1),
+    ("hold requests", 1),
+    ("hold answers", 1),
 ];
 
 enum Heal {
@@ -34,6 +36,8 @@ pub(crate) struct Faults {
     begin: Instant,
     heals: Vec<(Instant, Heal)>,
     next: Instant,
+    /// The kinds that are still to come, in a drawn order.
+    deck: Vec<&'static str>,
     pub(crate) counts: BTreeMap<&'static str, usize>,
     pub(crate) killed: BTreeMap<String, usize>,
     pub(crate) diary: Vec<String>,
@@ -48,6 +52,7 @@ impl Faults {
             begin: now,
             heals: Vec::new(),
             next: now + Duration::from_secs(2),
+            deck: Vec::new(),
             counts: KINDS.iter().map(|(kind, _)| (*kind, 0)).collect(),
             killed: BTreeMap::new(),
             diary: Vec::new(),
@@ -64,25 +69,33 @@ impl Faults {
             return Ok(());
         }
         self.next = now + self.millis(300..1600);
-        let mut draw = self
-            .rng
-            .random_range(0..KINDS.iter().map(|(_, weight)| weight).sum());
-        for (kind, weight) in KINDS {
-            if draw < weight {
-                return self.make(kind, world, now);
-            }
-            draw -= weight;
+        let kind = self.draw();
+        if !self.make(kind, world, now)? {
+            // It did not fit now; it comes at the end of this deck.
+            self.deck.insert(0, kind);
         }
         Ok(())
     }
 
-    fn make(&mut self, kind: &'static str, world: &mut World, now: Instant) -> Result<()> {
+    fn draw(&mut self) -> &'static str {
+        if self.deck.is_empty() {
+            let cards = KINDS
+                .iter()
+                .flat_map(|(kind, cards)| repeat_n(*kind, *cards));
+            self.deck = cards.collect();
+            self.deck.shuffle(&mut self.rng);
+        }
+        self.deck.pop().expect("a new deck has cards")
+    }
+
+    /// Makes a fault somewhere; false when this kind of fault is there already.
+    fn make(&mut self, kind: &'static str, world: &mut World, now: Instant) -> Result<bool> {
         if kind == "kill" || kind == "stop" {
             let names = world.node_names();
             let name = names[self.rng.random_range(0..names.len())].clone();
             let node = world.node(&name);
             if node.pid().is_none() || (kind == "stop" && node.is_stopped()) {
-                return Ok(());
+                return Ok(false);
             }
             if kind == "kill" {
                 node.kill()?;
@@ -99,7 +112,7 @@ impl Faults {
                 self.heals.push((at, Heal::Continue(name.clone())));
             }
             self.note(kind, &name);
-            return Ok(());
+            return Ok(true);
         }
         let mode = match kind {
             "cut" => Mode::Cut,
@@ -111,13 +124,13 @@ impl Faults {
         let name = names[self.rng.random_range(0..names.len())].clone();
         let proxy = &world.proxies()[&name];
         if proxy.mode() != Mode::Open {
-            return Ok(());
+            return Ok(false);
         }
         proxy.set(mode);
         let at = now + self.millis(100..12_000);
         self.heals.push((at, Heal::Open(name.clone())));
         self.note(kind, &name);
-        Ok(())
+        Ok(true)
     }
 
     fn heal_due(&mut self, world: &mut World, now: Instant) -> Result<()> {
