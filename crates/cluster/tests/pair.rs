@@ -7,7 +7,6 @@
 )]
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
