@@ -9,9 +9,9 @@ use agent::Work;
 use cluster::Log;
 use model::{EventId, SubagentId, SubagentItem};
 use net::{Client, ClientSettings, Credentials, Secret, TlsClient};
-use node::{Handle, Outside};
+use node::{Handle, LateHandle, Outside};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use subagent_node::{Linked, LocalLink, RemoteLink, Subagent, SubagentLink};
 use tokio::sync::mpsc::error::TrySendError;
@@ -75,7 +75,7 @@ pub(crate) struct Drivers {
     pub(crate) local: Subagent,
     pub(crate) dialling: Dialling,
     /// Known once the loop runs; the loop itself is what calls us.
-    pub(crate) handle: Arc<OnceLock<Handle<AgentMachine>>>,
+    pub(crate) handle: LateHandle<AgentMachine>,
     log: Log,
     driven: BTreeMap<SubagentId, Driven>,
 }
@@ -84,7 +84,7 @@ impl Drivers {
     pub(crate) fn new(
         local: Subagent,
         dialling: Dialling,
-        handle: Arc<OnceLock<Handle<AgentMachine>>>,
+        handle: LateHandle<AgentMachine>,
         log: Log,
     ) -> Drivers {
         Drivers {

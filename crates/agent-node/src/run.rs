@@ -17,21 +17,18 @@ use net::{
     TlsServer, TokenHash,
 };
 use node::members::{AGENT_MEMBERS_PATH, dial, join_if_begun};
-use node::{
-    ClusterSettings, End, Fault, Front, Handle, Limits, Node, Stopped, SystemClock, Trusted, pair,
-};
+use node::{Active, ClusterSettings, End, Fault, Front, Handle, Limits, Over, Stopped, Trusted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use subagent_node::{Gate, OpenError, Subagent, TokenFileError, token_of_file};
 use telemetry::Metrics;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tower_service::Service;
 
 /// How long processes that got a signal at the shutdown may take to end, and their ends to be written down.
@@ -85,7 +82,7 @@ pub enum RunError {
     #[error(transparent)]
     Token(#[from] TokenFileError),
     /// A task of the process has panicked.
-    #[error("the Agent's loop has ended badly: {0}")]
+    #[error("a task of the Agent has ended badly: {0}")]
     Panicked(#[from] tokio::task::JoinError),
 }
 
@@ -404,22 +401,19 @@ impl Director<'_> {
         front: &Front,
         ready: impl FnOnce(),
     ) -> Result<Life, RunError> {
-        let late_handle = Arc::new(OnceLock::new());
-        let drivers = Drivers::new(
-            self.local.clone(),
-            self.dialling.clone(),
-            late_handle.clone(),
-            log.clone(),
-        );
-        let clock = Arc::new(SystemClock);
-        let started = Node::lead(followed, log.clone(), clock, Limits::default(), drivers).await;
-        let (handle, mut task) = match started {
-            Ok(started) => started,
-            Err(fault) if fault.is_deposed() => return Ok(Life::Deposed),
-            Err(fault) => return Err(fault.into()),
+        let drivers = |late_handle| {
+            Drivers::new(
+                self.local.clone(),
+                self.dialling.clone(),
+                late_handle,
+                log.clone(),
+            )
         };
-        let _first = late_handle.set(handle.clone());
-        handle.nudge();
+        let began = Active::begin(followed, log, front, Limits::default(), drivers).await?;
+        let Some(mut active) = began else {
+            return Ok(Life::Deposed);
+        };
+        let handle = active.handle().clone();
         let (wishes_of_api, mut wishes) = mpsc::channel(1);
         let api = Api {
             name: self.settings.name.as_str().into(),
@@ -429,49 +423,29 @@ impl Director<'_> {
             wishes: wishes_of_api,
             metrics: self.metrics.clone(),
         };
-        front.open(router(api, &self.gate));
-        let keeping = pair::keep(handle.clone(), log.clone(), front.clone());
-        let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+        active.open(router(api, &self.gate));
         ready();
 
-        let wish = loop {
-            tokio::select! {
-            ended = &mut task => {
-                return match ended? {
-                    Ok(_) => Ok(Life::Exit(Exit::default())),
-                    Err(fault) if fault.is_deposed() => Ok(Life::Deposed),
-                    Err(fault) => Err(fault.into()),
-                };
-            }
-            () = pair::deposed(log.leadership()) => {
-                front.close();
-                task.abort();
-                // Nothing of this life may speak to a Subagent any more.
-                let _aborted = task.await;
-                return Ok(Life::Deposed);
-            }
-            wish = wishes.recv() => break wish,
-            () = self.stop.cancelled() => break None,
-            Some(asked) = self.asked() => {
-                if asked.step.part {
-                    asked.answer(part(&handle, log).await);
-                    continue;
+        let wish = async {
+            loop {
+                tokio::select! {
+                    wish = wishes.recv() => return wish,
+                    () = self.stop.cancelled() => return None,
+                    Some(asked) = self.asked() => {
+                        if let Some(told) = judged_by_active(asked, &handle, log).await {
+                            return Some(Wish::Reset(told));
+                        }
+                    }
                 }
-                let Ok(known) = handle.read(|machine| machine.state.meta().map(|meta| meta.agent_run_id.clone())).await else {
-                    continue;
-                };
-                if let Some(told) = asked.judged(known.as_ref()) {
-                    break Some(Wish::Reset(told));
-                }
-            }
             }
         };
-        let active = Active { handle, task, log };
-        match wish {
-            Some(Wish::Reset(forgotten)) => self.forget(active, forgotten).await,
-            Some(Wish::ShutDown(wish)) => self.shut_down(active, &wish).await,
+        match active.until(wish).await? {
+            Over::Wish(Some(Wish::Reset(forgotten))) => self.forget(active, log, forgotten).await,
+            Over::Wish(Some(Wish::ShutDown(wish))) => self.shut_down(active, &wish).await,
             // Without a wish it is the operating system that asks: jobs get SIGTERM.
-            None => self.shut_down(active, &ShutDownWish::default()).await,
+            Over::Wish(None) => self.shut_down(active, &ShutDownWish::default()).await,
+            Over::Ended => Ok(Life::Exit(Exit::default())),
+            Over::Deposed => Ok(Life::Deposed),
         }
     }
 
@@ -506,22 +480,21 @@ impl Director<'_> {
     /// Puts the log aside and ends all jobs.
     async fn forget(
         &self,
-        active: Active<'_>,
+        active: Active<AgentMachine>,
+        log: &Log,
         forgotten: oneshot::Sender<()>,
     ) -> Result<Life, RunError> {
-        let Active { handle, task, log } = active;
         tracing::info!("the Agent is being reset: its jobs are ended and its log is removed");
-        let machine = handle.read(AgentMachine::clone).await;
+        let machine = active.handle().read(AgentMachine::clone).await;
         let epoch = log.leadership().borrow().term;
         // From here on nothing is decided any more, so no job starts in place of one that is ended.
         let end = End {
             suppress_snapshot: true,
             ..End::default()
         };
-        let _already = handle.shut_down(end).await;
-        let ended = task.await?;
+        let stopped = active.stop(end).await;
         log.clone().shutdown().await;
-        ended?;
+        stopped?;
         forget(&self.settings.data).await?;
         if let Ok(machine) = machine {
             reset::end_all_jobs(&machine, epoch, &self.local, &self.dialling).await;
@@ -531,48 +504,20 @@ impl Director<'_> {
     }
 
     /// Ends in order. The other Director, if there is one, goes on at once, also with the ends of this one's jobs.
-    async fn shut_down(&self, active: Active<'_>, wish: &ShutDownWish) -> Result<Life, RunError> {
-        let Active {
-            handle,
-            mut task,
-            log,
-        } = active;
-        let exit = Exit {
-            restart: wish.restart,
-        };
+    async fn shut_down(
+        &self,
+        active: Active<AgentMachine>,
+        wish: &ShutDownWish,
+    ) -> Result<Life, RunError> {
         tracing::info!(restart = wish.restart, "the Agent is shutting down");
-        if pair::switch_over(&handle, log).await.is_ok() {
-            tracing::info!("the other Director has taken over");
-            task.abort();
-            let _aborted = task.await;
-            self.end_own_jobs(wish).await;
-            return Ok(Life::Exit(exit));
-        }
         let end = End {
             restart: wish.restart,
             suppress_snapshot: wish.suppress_snapshot,
         };
-        let ending = async {
-            self.end_own_jobs(wish).await;
-            // If the loop has ended by itself, its own result tells more.
-            let _already = handle.shut_down(end).await;
-            (&mut task).await??;
-            Ok::<(), RunError>(())
-        };
-        let is_left_alone = tokio::select! {
-            ended = ending => {
-                ended?;
-                false
-            }
-            () = pair::left_alone(log) => true,
-        };
-        if is_left_alone {
-            tracing::warn!(
-                "ending without the other Director: what was not acknowledged is not committed"
-            );
-            task.abort();
-        }
-        Ok(Life::Exit(exit))
+        active.end(end, self.end_own_jobs(wish)).await?;
+        Ok(Life::Exit(Exit {
+            restart: wish.restart,
+        }))
     }
 
     /// Ends the jobs of the own Subagent and lets whoever leads the Agent take over what they report.
@@ -599,6 +544,21 @@ impl Director<'_> {
     }
 }
 
+/// A step of a reset, where this Director is the active one: whom to tell if everything is to be forgotten, else it is done.
+async fn judged_by_active(
+    asked: Asked,
+    handle: &Handle<AgentMachine>,
+    log: &Log,
+) -> Option<oneshot::Sender<()>> {
+    if asked.step.part {
+        asked.answer(part(handle, log).await);
+        return None;
+    }
+    let life = |machine: &AgentMachine| machine.state.meta().map(|meta| meta.agent_run_id.clone());
+    let known = handle.read(life).await.ok()?;
+    asked.judged(known.as_ref())
+}
+
 /// The active Director goes on alone.
 async fn part(handle: &Handle<AgentMachine>, log: &Log) -> Result<(), Problem> {
     let gone = |_: Stopped| Problem::new("AgentIsShuttingDown", "this Director is shutting down");
@@ -613,13 +573,6 @@ async fn part(handle: &Handle<AgentMachine>, log: &Log) -> Result<(), Problem> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-/// The commit loop of an active Director.
-struct Active<'a> {
-    handle: Handle<AgentMachine>,
-    task: JoinHandle<Result<End, Fault>>,
-    log: &'a Log,
 }
 
 async fn forget(data: &Path) -> Result<(), RunError> {

@@ -10,9 +10,9 @@ use cluster::Log;
 use controller::{Coupling, Handover, Sending};
 use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, RunId, SubagentId};
 use net::{Client, ClientError, ClientSettings, Credentials, Secret, TlsClient};
-use node::{Handle, Outside};
+use node::{Handle, LateHandle, Outside};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -106,7 +106,7 @@ struct Slot {
 
 /// All drivers.
 pub(crate) struct Drivers {
-    handle: Arc<OnceLock<Handle<ControllerMachine>>>,
+    handle: LateHandle<ControllerMachine>,
     log: Log,
     dialling: Dialling,
     voting: Voting,
@@ -116,7 +116,7 @@ pub(crate) struct Drivers {
 impl Drivers {
     /// `handle` is set as soon as the loop runs.
     pub(crate) fn new(
-        handle: Arc<OnceLock<Handle<ControllerMachine>>>,
+        handle: LateHandle<ControllerMachine>,
         log: Log,
         dialling: Dialling,
         voting: Voting,

@@ -15,15 +15,13 @@ use net::{
     TokenHash,
 };
 use node::members::{CONTROLLER_MEMBERS_PATH, dial, join_if_begun};
-use node::pair::{self, deposed, left_alone};
-use node::{Clock as _, End, Fault, Front, Limits, Node, SystemClock, Trusted};
+use node::{Active, Clock as _, End, Fault, Front, Limits, Over, SystemClock, Trusted};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 /// A batch may be greater than the bodies that make it: events name more than orders do.
 const IN_FLIGHT_FACTOR: usize = 4;
@@ -67,15 +65,12 @@ pub enum RunError {
     /// A token.
     #[error(transparent)]
     Token(#[from] PrivateFileError),
-    /// A task of the process has panicked.
-    #[error("the Controller's loop has ended badly: {0}")]
-    Panicked(#[from] tokio::task::JoinError),
 }
 
 impl RunError {
     /// Whether the process is to be started again at once (exit code 98): the trouble may be gone then.
     pub fn is_fault(&self) -> bool {
-        matches!(self, RunError::Fault(_) | RunError::Panicked(_))
+        matches!(self, RunError::Fault(_))
     }
 }
 
@@ -265,29 +260,19 @@ impl Member {
         front: &Front,
         ready: impl FnOnce(),
     ) -> Result<Life, RunError> {
-        let late_handle = Arc::new(OnceLock::new());
         let voting = Voting {
             dir: self.settings.data.join("votes"),
             id: format!("{}/{}", self.id, self.settings.cluster.name).into(),
         };
-        let drivers = Drivers::new(
-            Arc::clone(&late_handle),
-            log.clone(),
-            self.dialling.clone(),
-            voting,
-        );
-        let clock = Arc::new(SystemClock);
-        let started = Node::lead(followed, log.clone(), clock, self.limits(), drivers).await;
-        let (handle, mut task) = match started {
-            Ok(started) => started,
-            Err(fault) if fault.is_deposed() => return Ok(Life::Deposed),
-            Err(fault) => return Err(fault.into()),
+        let drivers =
+            |late_handle| Drivers::new(late_handle, log.clone(), self.dialling.clone(), voting);
+        let began = Active::begin(followed, log, front, self.limits(), drivers).await?;
+        let Some(mut active) = began else {
+            return Ok(Life::Deposed);
         };
-        let _first = late_handle.set(handle.clone());
-        handle.nudge();
         let (shut_down, mut wishes) = mpsc::channel(1);
         let shared = Shared {
-            handle: handle.clone(),
+            handle: active.handle().clone(),
             log: log.clone(),
             users: Arc::clone(&self.users),
             started_at: SystemClock.now(),
@@ -299,54 +284,22 @@ impl Member {
             command: self.settings.command_size_max.as_usize(),
             stream: self.settings.stream_size_max.as_usize(),
         };
-        front.open(router(Api(Arc::new(shared)), limits));
-        let keeping = pair::keep(handle.clone(), log.clone(), front.clone());
-        let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+        active.open(router(Api(Arc::new(shared)), limits));
         ready();
 
-        let end = tokio::select! {
-            ended = &mut task => {
-                return match ended? {
-                    Ok(_) => Ok(Life::Ended(Exit::default())),
-                    Err(fault) if fault.is_deposed() => Ok(Life::Deposed),
-                    Err(fault) => Err(fault.into()),
-                };
+        let wish = async {
+            tokio::select! {
+                wish = wishes.recv() => wish.unwrap_or_default(),
+                () = self.stop.cancelled() => End::default(),
             }
-            () = deposed(log.leadership()) => {
-                front.close();
-                task.abort();
-                return Ok(Life::Deposed);
-            }
-            wish = wishes.recv() => wish.unwrap_or_default(),
-            () = self.stop.cancelled() => End::default(),
+        };
+        let end = match active.until(wish).await? {
+            Over::Wish(end) => end,
+            Over::Ended => return Ok(Life::Ended(Exit::default())),
+            Over::Deposed => return Ok(Life::Deposed),
         };
         tracing::info!(restart = end.restart, "the Controller is shutting down");
-        let ending = async {
-            // The other member goes on at once, instead of after a silence.
-            match pair::switch_over(&handle, log).await {
-                Ok(()) => tracing::info!("the other member has taken over"),
-                Err(problem) => {
-                    tracing::debug!(%problem, "no other member takes over");
-                    // If the loop has ended by itself, its own result tells more.
-                    let _already = handle.shut_down(end).await;
-                    (&mut task).await??;
-                }
-            }
-            Ok::<(), RunError>(())
-        };
-        let is_left_alone = tokio::select! {
-            ended = ending => {
-                ended?;
-                false
-            }
-            () = left_alone(log) => true,
-        };
-        if is_left_alone {
-            tracing::warn!(
-                "ending without the other members: what was not acknowledged is not committed"
-            );
-            task.abort();
-        }
+        active.end(end, async {}).await?;
         Ok(Life::Ended(Exit {
             restart: end.restart,
         }))

@@ -1,7 +1,8 @@
 //! How a node ends when it does not end in order.
 
-use crate::NotApplicable;
+use crate::{End, NotApplicable};
 use model::EventId;
+use tokio::task::JoinError;
 
 /// The node cannot go on. The process exits with 98 and is started again; the log says where it stood.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +35,17 @@ pub enum Fault {
         /// What is wrong.
         why: String,
     },
+    /// The commit loop has panicked.
+    #[error("the commit loop has ended badly: {0}")]
+    Panicked(#[from] JoinError),
 }
 
 impl Fault {
+    /// What has become of a commit loop.
+    pub(crate) fn of_loop(ended: Result<Result<End, Fault>, JoinError>) -> Result<End, Fault> {
+        ended?
+    }
+
     /// Whether another member is active now: this one is to follow it.
     pub fn is_deposed(&self) -> bool {
         matches!(

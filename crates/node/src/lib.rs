@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod active;
 mod clock;
 mod commit;
 pub mod events;
@@ -28,6 +29,7 @@ mod snapshots;
 mod standby;
 mod vote;
 
+pub use active::{Active, LateHandle, Over};
 pub use clock::{Clock, SystemClock};
 pub use commit::{Limits, Node};
 pub use facts::Facts;
