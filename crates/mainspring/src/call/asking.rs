@@ -146,6 +146,27 @@ fn add() -> ControllerCommand {
     ControllerCommand::AddOrder { order: order() }
 }
 
+/// What must not happen twice.
+fn resume() -> ControllerCommand {
+    ControllerCommand::ResumeOrders {
+        order_ids: vec![OrderId::new("A")],
+        as_succeeded: false,
+        restart_killed_job: false,
+    }
+}
+
+/// The standby at the first question, the active one from the second on.
+async fn follower() -> Member {
+    let told = |asked| Some(json!({"nodeId": "Backup", "mayAnswer": asked >= 1}));
+    member(told, Does::Answers).await
+}
+
+/// A member that was active at the first question and hangs since, and the one that follows it.
+async fn hung_and_followed() -> (Member, Member) {
+    let told = |asked| (asked == 0).then(|| json!({"nodeId": "Primary", "mayAnswer": true}));
+    (member(told, Does::Hangs).await, follower().await)
+}
+
 #[tokio::test]
 async fn the_active_one_of_several_is_asked_and_one_that_only_the_standby_knows_too() {
     let one = member(active("Primary"), Does::Answers).await;
@@ -178,39 +199,15 @@ async fn a_member_that_does_not_even_say_how_it_stands_costs_a_moment_only() {
 
 #[tokio::test]
 async fn s30_a_member_that_takes_a_request_and_hangs_is_left_as_soon_as_another_is_active() {
-    // First it is active, then it hangs and the other one has followed it.
-    let hung = member(
-        |asked| (asked == 0).then(|| json!({"nodeId": "Primary", "mayAnswer": true})),
-        Does::Hangs,
-    )
-    .await;
-    let other = member(
-        |asked| Some(json!({"nodeId": "Backup", "mayAnswer": asked >= 1})),
-        Does::Answers,
-    )
-    .await;
+    let (hung, other) = hung_and_followed().await;
     let asked = controller(&[&hung, &other]);
     let (_, is_repeated) = asked.command_maybe_twice(&add()).await.unwrap();
     assert!(is_repeated, "nobody knows what the first one has done");
     assert_eq!((hung.requests(), other.requests()), (1, 1));
 
-    let hung = member(
-        |asked| (asked == 0).then(|| json!({"nodeId": "Primary", "mayAnswer": true})),
-        Does::Hangs,
-    )
-    .await;
-    let other = member(
-        |asked| Some(json!({"nodeId": "Backup", "mayAnswer": asked >= 1})),
-        Does::Answers,
-    )
-    .await;
-    let command = ControllerCommand::ResumeOrders {
-        order_ids: vec![OrderId::new("A")],
-        as_succeeded: false,
-        restart_killed_job: false,
-    };
+    let (hung, other) = hung_and_followed().await;
     let told = controller(&[&hung, &other])
-        .command(&command)
+        .command(&resume())
         .await
         .unwrap_err();
     assert!(told.to_string().starts_with("nobody knows"), "{told:#}");
@@ -252,18 +249,9 @@ async fn what_a_standby_refuses_was_not_done_and_goes_to_another_member() {
         Does::Refuses,
     )
     .await;
-    let other = member(
-        |asked| Some(json!({"nodeId": "Backup", "mayAnswer": asked >= 1})),
-        Does::Answers,
-    )
-    .await;
-    let command = ControllerCommand::ResumeOrders {
-        order_ids: vec![OrderId::new("A")],
-        as_succeeded: false,
-        restart_killed_job: false,
-    };
+    let other = follower().await;
     let (_, is_repeated) = controller(&[&refusing, &other])
-        .command_maybe_twice(&command)
+        .command_maybe_twice(&resume())
         .await
         .unwrap();
     assert!(!is_repeated, "it cannot have been done before");

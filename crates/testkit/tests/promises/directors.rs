@@ -20,6 +20,13 @@ fn plan() -> Plan {
     }
 }
 
+/// Where both Directors have everything.
+async fn coupled() -> Result<World> {
+    let world = World::start(plan()).await?;
+    await_told(&world, "ClusterCoupled", 1).await?;
+    Ok(world)
+}
+
 /// How often the Controller has been told this of the pair.
 fn told(world: &World, kind: &str) -> usize {
     let events = world.history().all();
@@ -80,6 +87,21 @@ fn gated(world: &World, gate: &str) -> String {
     )
 }
 
+/// Two orders whose jobs have begun and end when `gate` is open: ELSEWHERE at the Subagent, OWN in the first Director's process.
+async fn begin_elsewhere_and_own(world: &World) -> Result<()> {
+    let jobs = [
+        ("ELSEWHERE", "elsewhere", "SUB-1"),
+        ("OWN", "own", "ALFA-0"),
+    ];
+    for (id, path, subagent) in jobs {
+        let job = job_at(AGENT, subagent, &gated(world, "gate"));
+        deploy(world, path, &[job]).await?;
+        add(world, id, path).await?;
+        world.await_stdout(id, "BEGUN", 1).await?;
+    }
+    Ok(())
+}
+
 /// What an Agent's log on the disk of this process says, up to its end.
 fn log_of(world: &World, process: &str) -> Result<Vec<String>> {
     let dir = world.node_ref(process)?.data.join("state");
@@ -110,35 +132,18 @@ async fn s132_both_logs_are_the_same(world: &World, one: &str, other: &str) -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn s1_s31_s129_to_s133_s138_everything_goes_on_when_the_active_director_is_killed()
 -> Result<()> {
-    let mut world = World::start(plan()).await?;
-    await_told(&world, "ClusterCoupled", 1).await?;
+    let mut world = coupled().await?;
     let (first, second) = active(&world).await?;
     ensure!(first == AGENT, "the Agent begins at its first Director");
-    let here = if first == AGENT { "ALFA-0" } else { "ALFA-1" };
     let retried = json!({"TYPE": "Try",
         "try": {"instructions": [job_at(AGENT, "SUB-1", &format!("test -e {}/fixed", world.tmp().display()))]},
         "catch": {"instructions": [{"TYPE": "Retry"}]}, "retryDelays": [1]});
-    deploy(
-        &world,
-        "elsewhere",
-        &[job_at(AGENT, "SUB-1", &gated(&world, "gate"))],
-    )
-    .await?;
-    deploy(
-        &world,
-        "own",
-        &[job_at(AGENT, here, &gated(&world, "gate"))],
-    )
-    .await?;
+    begin_elsewhere_and_own(&world).await?;
     deploy(&world, "retried", &[retried]).await?;
     deploy(&world, "any", &[job(AGENT, "echo RAN")]).await?;
-    add(&world, "ELSEWHERE", "elsewhere").await?;
-    add(&world, "OWN", "own").await?;
     add(&world, "RETRIED", "retried").await?;
     add_for(&world, "PLANNED", "any", now() + 3000).await?;
     world.await_event("PLANNED", "OrderAttached").await?;
-    world.await_stdout("ELSEWHERE", "BEGUN", 1).await?;
-    world.await_stdout("OWN", "BEGUN", 1).await?;
     world.await_event("RETRIED", "OrderRetrying").await?;
 
     world.node(&first).kill()?;
@@ -186,26 +191,10 @@ async fn s1_s31_s129_to_s133_s138_everything_goes_on_when_the_active_director_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s131_s142_a_director_that_hung_comes_back_as_the_one_that_follows() -> Result<()> {
-    let mut world = World::start(plan()).await?;
-    await_told(&world, "ClusterCoupled", 1).await?;
+    let mut world = coupled().await?;
     let (first, second) = active(&world).await?;
-    deploy(
-        &world,
-        "elsewhere",
-        &[job_at(AGENT, "SUB-1", &gated(&world, "gate"))],
-    )
-    .await?;
-    deploy(
-        &world,
-        "own",
-        &[job_at(AGENT, "ALFA-0", &gated(&world, "gate"))],
-    )
-    .await?;
+    begin_elsewhere_and_own(&world).await?;
     deploy(&world, "any", &[job_at(AGENT, "SUB-1", "echo RAN")]).await?;
-    add(&world, "ELSEWHERE", "elsewhere").await?;
-    add(&world, "OWN", "own").await?;
-    world.await_stdout("ELSEWHERE", "BEGUN", 1).await?;
-    world.await_stdout("OWN", "BEGUN", 1).await?;
     world.node(&first).stop()?;
     await_told(&world, "ClusterFailedOver", 1).await?;
     add(&world, "DURING", "any").await?;
@@ -231,8 +220,7 @@ async fn s131_s142_a_director_that_hung_comes_back_as_the_one_that_follows() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s138_a_director_that_is_shut_down_hands_over_first() -> Result<()> {
-    let mut world = World::start(plan()).await?;
-    await_told(&world, "ClusterCoupled", 1).await?;
+    let mut world = coupled().await?;
     let (first, second) = active(&world).await?;
     deploy(
         &world,
@@ -262,8 +250,7 @@ async fn s138_a_director_that_is_shut_down_hands_over_first() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn directors_follow_each_other_while_the_controller_is_away_if_a_watch_is_there() -> Result<()>
 {
-    let mut world = World::start(plan()).await?;
-    await_told(&world, "ClusterCoupled", 1).await?;
+    let mut world = coupled().await?;
     deploy(&world, "any", &[job_at(AGENT, "SUB-1", "echo RAN")]).await?;
     let mut watch = world.watch_agent(AGENT)?;
     let (first, second) = active(&world).await?;
@@ -289,8 +276,7 @@ async fn directors_follow_each_other_while_the_controller_is_away_if_a_watch_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s78_a_reset_of_the_agent_resets_both_directors_and_they_are_a_pair_again() -> Result<()> {
-    let mut world = World::start(plan()).await?;
-    await_told(&world, "ClusterCoupled", 1).await?;
+    let mut world = coupled().await?;
     deploy(&world, "gated", &[job(AGENT, &gated(&world, "never"))]).await?;
     deploy(&world, "any", &[job(AGENT, "echo RAN")]).await?;
     for (round, switches) in [(1, false), (2, true)] {
