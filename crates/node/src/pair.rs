@@ -7,6 +7,7 @@ use crate::front::Front;
 use crate::{Handle, Machine, Stopped};
 use cluster::{Leadership, Log, Part, PeerStatus, Role};
 use model::{ClusterEvent, ClusterSetting, ClusterState, NodeId, Problem};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -309,10 +310,29 @@ fn newest(peers: &[PeerStatus], is_meant: impl Fn(&PeerStatus) -> bool) -> Optio
     peers
         .iter()
         .filter(|peer| is_meant(peer))
-        .max_by_key(|peer| (peer.is_connected, std::cmp::Reverse(peer.silent_for)))
+        .max_by_key(|peer| (peer.is_connected, Reverse(peer.silent_for)))
 }
 
-/// Makes the passive member the active one; resolves when it is.
+/// Who is to take over by a command: of those that have everything, the one that has confirmed most of what is under way, so that it has
+/// the least left to learn; of equals the first by name.
+fn successor<'a>(
+    setting: &'a ClusterSetting,
+    peers: &'a [PeerStatus],
+) -> Option<(&'a NodeId, &'a PeerStatus)> {
+    let able = setting.passive_ids().filter_map(|id| {
+        let is_able = |peer: &PeerStatus| {
+            peer.hello.part == Part::Data
+                && peer.hello.name == id.as_str()
+                && peer.is_connected
+                && !peer.is_lost
+        };
+        Some((id, newest(peers, is_able)?))
+    });
+    // Of equals, the least is the first one.
+    able.min_by_key(|(_, peer)| Reverse(peer.acknowledged))
+}
+
+/// Makes a passive member the active one; resolves when it is.
 pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Problem> {
     let gone = |Stopped| Problem::new("ClusterNodeIsShuttingDown", "this member is shutting down");
     let state = handle
@@ -329,17 +349,7 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
         ));
     };
     let peers = log.peers();
-    // Of several, the first that has everything.
-    let passive = setting.passive_ids().find_map(|id| {
-        let is_able = |peer: &PeerStatus| {
-            peer.hello.part == Part::Data
-                && peer.hello.name == id.as_str()
-                && peer.is_connected
-                && !peer.is_lost
-        };
-        Some((id, newest(&peers, is_able)?))
-    });
-    let Some((activated_id, passive)) = passive else {
+    let Some((activated_id, passive)) = successor(setting, &peers) else {
         return Err(Problem::new(
             "ClusterSwitchOverButNotCoupled",
             "the other member is not connected",
@@ -440,5 +450,70 @@ pub async fn deposed(mut leadership: watch::Receiver<Leadership>) {
     let is_over = |now: &Leadership| matches!(now.role, Role::Standby | Role::Electing);
     if leadership.wait_for(is_over).await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::{Hello, Timing};
+
+    fn peer(name: &str, acknowledged: u64) -> PeerStatus {
+        PeerStatus {
+            hello: Hello {
+                cluster: "controller:Controller".to_owned(),
+                member: 7,
+                name: name.to_owned(),
+                part: Part::Data,
+                timing: Timing::default(),
+                members: Vec::new(),
+                url: None,
+            },
+            is_connected: true,
+            acknowledged: Some(acknowledged),
+            silent_for: Duration::ZERO,
+            is_lost: false,
+            is_slow: false,
+        }
+    }
+
+    fn chosen(peers: &[PeerStatus]) -> Option<String> {
+        let names = ["One", "Two", "Three", "Four", "Five"];
+        let setting = ClusterSetting {
+            id_to_uri: names
+                .map(|name| (name.into(), Arc::from("http://127.0.0.1:1")))
+                .into(),
+            active_id: "One".into(),
+            cluster_watch_id: None,
+        };
+        let successor = successor(&setting, peers)?;
+        Some(successor.0.to_string())
+    }
+
+    #[test]
+    fn a_switch_over_goes_to_the_one_that_has_confirmed_most_and_among_equals_to_the_first_by_name() {
+        let equals = [peer("Two", 9), peer("Three", 9), peer("Four", 8)];
+        assert_eq!(chosen(&equals).as_deref(), Some("Three"));
+        let ahead = [peer("Two", 10), peer("Three", 9), peer("Four", 10)];
+        assert_eq!(chosen(&ahead).as_deref(), Some("Four"));
+    }
+
+    #[test]
+    fn a_switch_over_never_goes_to_one_that_lacks_events_or_is_away() {
+        let lost = PeerStatus {
+            is_lost: true,
+            ..peer("Four", 99)
+        };
+        let away = PeerStatus {
+            is_connected: false,
+            ..peer("Three", 99)
+        };
+        let unheard = PeerStatus {
+            acknowledged: None,
+            ..peer("Five", 0)
+        };
+        let all = [lost.clone(), away.clone(), unheard, peer("Two", 5)];
+        assert_eq!(chosen(&all).as_deref(), Some("Two"));
+        assert_eq!(chosen(&[lost, away]), None);
     }
 }
