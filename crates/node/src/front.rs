@@ -165,6 +165,8 @@ impl Front {
                     "isWatch": peer.hello.part == Part::Watch,
                     "isConnected": peer.is_connected,
                     "isInSync": !peer.is_lost,
+                    // Only the active member waits for anybody.
+                    "isSlow": peer.is_slow && leadership.role == Role::Active,
                     "hasVote": voters.contains(&peer.hello.member),
                     "isLearning": learners.contains(&peer.hello.member),
                     "silentFor": peer.silent_for.as_secs_f64(),

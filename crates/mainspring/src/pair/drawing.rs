@@ -210,7 +210,12 @@ fn events_cell(other: Option<&Value>) -> Cell {
     let Some(other) = other.filter(belongs) else {
         return "-".into();
     };
+    let is_slow = other["isSlow"] == true && other["isConnected"] == true;
     match (other["isInSync"] == true, other["batchesBehind"].as_u64()) {
+        (false, Some(behind)) if is_slow => Cell::toned(
+            Tone::Bad,
+            format!("slow: {behind} batches behind, not waited for"),
+        ),
         (true, None | Some(0)) => Cell::toned(Tone::Good, "all"),
         (true, Some(behind)) => Cell::toned(Tone::Good, format!("all but {behind} under way")),
         (false, Some(behind)) if other["isConnected"] == true => {
@@ -289,6 +294,25 @@ mod tests {
         seen[0].answer = Err("cannot reach http://127.0.0.1:1: cannot connect".to_owned());
         let drawn = draw(&seen, Paint { is_on: false });
         assert!(drawn.contains("Primary  not reached"), "{drawn}");
+    }
+
+    #[test]
+    fn r12_a_member_that_is_too_slow_to_be_waited_for_is_shown_as_slow() {
+        let mut seen = pair();
+        let active = seen[1].answer.as_mut().expect("it has answered");
+        active["TYPE"] = json!("PassiveLost");
+        active["others"][0]["isInSync"] = json!(false);
+        active["others"][0]["isSlow"] = json!(true);
+        active["others"][0]["batchesBehind"] = json!(12);
+        let drawn = draw(&seen, Paint { is_on: false });
+        assert!(
+            drawn.contains("Primary  standby  7      slow: 12 batches behind, not waited for"),
+            "{drawn}"
+        );
+        assert_eq!(as_json(&seen)["others"][0]["isSlow"], true);
+        seen[1].answer.as_mut().expect("it has answered")["others"][0]["isConnected"] = json!(false);
+        let gone = draw(&seen, Paint { is_on: false });
+        assert!(!gone.contains("slow"), "who is away is not slow: {gone}");
     }
 
     #[test]
