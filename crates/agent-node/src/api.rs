@@ -10,7 +10,7 @@ use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, UserId};
 use net::{BodyLimit, Closing, JsonBody, PeerIdentity, Refusal, guard};
 use node::events::{EventQuery, event_stream};
 use node::members::AGENT_MEMBERS_PATH;
-use node::{Front, Handle, Stopped};
+use node::{Front, Handle, Kept, Stopped};
 use std::sync::Arc;
 use subagent_node::{Gate, Subagent};
 use telemetry::Metrics;
@@ -95,11 +95,8 @@ async fn cluster(State(front): State<Front>) -> Response {
     Json(front.report()).into_response()
 }
 
-fn is_going(_: Stopped) -> Response {
-    let message = "the Agent is shutting down; try again when it is back";
-    net::Problem::new("AgentIsShuttingDown", message)
-        .status(hyper::StatusCode::SERVICE_UNAVAILABLE)
-        .into_response()
+fn is_going(stopped: Stopped) -> Response {
+    stopped.refusal(Kept::Agent).into_response()
 }
 
 async fn overview(State(api): State<Api>) -> Response {
@@ -219,7 +216,7 @@ async fn reset(api: &Api, asked: Option<RunId>) -> Response {
     let _refused = api.wishes.try_send(Wish::Reset(forgotten));
     match answer.await {
         Ok(()) => Json(AgentAnswer::Accepted).into_response(),
-        Err(_gone) => is_going(Stopped),
+        Err(_gone) => is_going(Stopped::ShutDown),
     }
 }
 

@@ -17,7 +17,7 @@ use net::{
     TlsServer, TokenHash,
 };
 use node::members::{AGENT_MEMBERS_PATH, dial, join_if_begun};
-use node::{Active, ClusterSettings, End, Fault, Front, Handle, Limits, Over, Stopped, Trusted};
+use node::{Active, ClusterSettings, End, Fault, Front, Handle, Kept, Limits, Over, Trusted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -336,7 +336,7 @@ impl Director<'_> {
     /// One life: following, then active.
     async fn follow_and_lead(&self, log: &Log, ready: impl FnOnce()) -> Result<Life, RunError> {
         let name = self.settings.name.as_str();
-        let front = Front::new(log.clone(), "Agent", self.trusted.clone());
+        let front = Front::new(log.clone(), Kept::Agent, self.trusted.clone());
         self.current.set(api::front(&front, &self.gate));
         let mut dialled = JoinSet::new();
         for client in &self.others {
@@ -561,8 +561,7 @@ async fn judged_by_active(
 
 /// The active Director goes on alone.
 async fn part(handle: &Handle<AgentMachine>, log: &Log) -> Result<(), Problem> {
-    let gone = |_: Stopped| Problem::new("AgentIsShuttingDown", "this Director is shutting down");
-    handle.ask(Input::Parting).await.map_err(gone)?;
+    handle.ask(Input::Parting).await?;
     let begun = Instant::now();
     while log.members().0.len() > 1 {
         if begun.elapsed() > PARTING {

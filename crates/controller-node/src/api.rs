@@ -17,7 +17,6 @@ use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::{User, Users};
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -25,7 +24,7 @@ use cluster::Log;
 use model::ControllerAnswer;
 use net::{BodyLimit, Closing, Refusal, guard};
 use node::events::{EventQuery, event_stream};
-use node::{End, Handle, Stopped};
+use node::{End, Handle, Kept, Stopped};
 use std::sync::Arc;
 use telemetry::Metrics;
 use tokio::sync::mpsc;
@@ -92,12 +91,8 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
 }
 
 /// The loop takes nothing any more.
-fn stopped(_: Stopped) -> Refusal {
-    net::Problem::new(
-        "ControllerIsShuttingDown",
-        "the Controller is shutting down; try again when it is back",
-    )
-    .status(StatusCode::SERVICE_UNAVAILABLE)
+fn stopped(stopped: Stopped) -> Refusal {
+    stopped.refusal(Kept::Controller)
 }
 
 /// An answer, unless it is a refusal.

@@ -15,7 +15,7 @@ use net::{
     TokenHash,
 };
 use node::members::{CONTROLLER_MEMBERS_PATH, dial, join_if_begun};
-use node::{Active, Clock as _, End, Fault, Front, Limits, Over, SystemClock, Trusted};
+use node::{Active, Clock as _, End, Fault, Front, Kept, Limits, Over, SystemClock, Trusted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use telemetry::Metrics;
@@ -203,7 +203,7 @@ impl Member {
             roles: vec![net::Role::Controller],
             tokens: self.cluster_token.into_iter().collect(),
         };
-        let front = Front::new(log.clone(), "Controller", trusted);
+        let front = Front::new(log.clone(), Kept::Controller, trusted);
         let mut dialled = JoinSet::new();
         for client in &self.others {
             dialled.spawn(dial(log.clone(), client.clone(), CONTROLLER_MEMBERS_PATH));

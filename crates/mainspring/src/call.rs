@@ -273,9 +273,11 @@ fn is_undone(error: &ClientError) -> bool {
     }
 }
 
-/// A member that ends says so when it has taken a request and cannot tell any more what has become of it.
+/// A member that ends, or that another one follows, says so when it has taken a request and cannot tell any more what has become of it.
 fn is_ending(error: &ClientError) -> bool {
-    let ending = |problem: &net::Problem| problem.is("ControllerIsShuttingDown");
+    let ending = |problem: &net::Problem| {
+        problem.is("ControllerIsShuttingDown") || problem.is("ClusterNodeIsNoLongerActive")
+    };
     error.problem().is_some_and(ending)
 }
 

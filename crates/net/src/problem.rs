@@ -67,6 +67,7 @@ impl Problem {
         match self.code.as_deref() {
             Some(
                 "ClusterNodeIsNotActive"
+                | "ClusterNodeIsNoLongerActive"
                 | "ClusterNodeIsNotReady"
                 | "ClusterModuleShuttingDown"
                 | "BackupClusterNodeNotAppointed"

@@ -136,6 +136,7 @@ impl<M: Clustered> Active<M> {
 
     /// Nothing of this life may speak to anybody any more.
     async fn break_off(&mut self) {
+        self.handle.depose();
         self.task.abort();
         let _aborted = (&mut self.task).await;
     }

@@ -10,6 +10,7 @@ use cluster::{AppendError, Batch, Log, Opened};
 use futures::future::{BoxFuture, FutureExt as _};
 use model::{Event, EventId, JournalEvent};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -80,11 +81,13 @@ impl Node {
         let recovered = ready.recovered;
         let (sender, inbox) = mpsc::channel(limits.inbox);
         let nudge = Arc::new(Notify::new());
+        let is_deposed = Arc::new(AtomicBool::new(false));
         let (committed, watcher) = watch::channel(recovered.last);
         let handle = Handle {
             inbox: sender,
             nudge: Arc::clone(&nudge),
             committed: watcher,
+            is_deposed: Arc::clone(&is_deposed),
         };
         let snapshots = Snapshots::new(log.clone(), limits, &recovered);
         let mut commit_loop = CommitLoop {
@@ -96,6 +99,7 @@ impl Node {
             inbox,
             nudge,
             committed,
+            is_deposed,
             snapshots,
             fault: log.fault().boxed(),
             log,
@@ -124,6 +128,7 @@ struct CommitLoop<M: Machine, O> {
     inbox: mpsc::Receiver<Entry<M>>,
     nudge: Arc<Notify>,
     committed: watch::Sender<EventId>,
+    is_deposed: Arc<AtomicBool>,
     snapshots: Snapshots,
     released: EventId,
     end: Option<End>,
@@ -289,12 +294,18 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             let (last, count) = (facts.last_event_id(), facts.len());
             let lines = facts.into_lines();
             let bytes = lines.len();
-            self.log
-                .append(Batch {
-                    last_event_id: last.0,
-                    body: lines.into(),
-                })
-                .await?;
+            let batch = Batch {
+                last_event_id: last.0,
+                body: lines.into(),
+            };
+            if let Err(error) = self.log.append(batch).await {
+                let fault = Fault::Log(error);
+                // Before those who wait see that nobody answers.
+                if fault.is_deposed() {
+                    self.is_deposed.store(true, Ordering::Release);
+                }
+                return Err(fault);
+            }
             self.last = last;
             self.snapshots.grown(bytes, count);
             self.committed.send_replace(last);

@@ -1,8 +1,13 @@
 //! How a node ends when it does not end in order.
 
-use crate::{End, NotApplicable};
-use model::EventId;
+use crate::{End, Kept, NotApplicable};
+use axum::http::StatusCode;
+use model::{EventId, Problem};
+use net::Refusal;
 use tokio::task::JoinError;
+
+/// A request was under way when another member became the active one. Unlike `ClusterNodeIsNotActive` it may have been carried out.
+const NO_LONGER_ACTIVE: &str = "ClusterNodeIsNoLongerActive";
 
 /// The node cannot go on. The process exits with 98 and is started again; the log says where it stood.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +62,44 @@ impl Fault {
     }
 }
 
-/// The node has ended or is ending: nothing is taken any more, and whether what was asked last has been committed is unknown.
+/// Why a node takes nothing any more. Whether what was asked last has been committed is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the node is shutting down")]
-pub struct Stopped;
+pub enum Stopped {
+    /// It has ended or is ending.
+    #[error("the node is shutting down")]
+    ShutDown,
+    /// Another member is active now. What was under way may be in its log.
+    #[error(
+        "this member is no longer the active one, and whether this was carried out the active one knows"
+    )]
+    Deposed,
+}
+
+impl Stopped {
+    /// What those are told who have asked over HTTP. They may ask again: elsewhere, or when it is back.
+    pub fn refusal(self, what: Kept) -> Refusal {
+        let problem = match self {
+            Stopped::ShutDown => net::Problem::new(
+                format!("{what}IsShuttingDown"),
+                format!("the {what} is shutting down; try again when it is back"),
+            ),
+            Stopped::Deposed => net::Problem::new(
+                NO_LONGER_ACTIVE,
+                format!(
+                    "this member of the {what}'s cluster is no longer the active one, and whether this was carried out the active one knows; ask that"
+                ),
+            ),
+        };
+        problem.status(StatusCode::SERVICE_UNAVAILABLE)
+    }
+}
+
+impl From<Stopped> for Problem {
+    fn from(stopped: Stopped) -> Problem {
+        let code = match stopped {
+            Stopped::ShutDown => "ClusterNodeIsShuttingDown",
+            Stopped::Deposed => NO_LONGER_ACTIVE,
+        };
+        Problem::new(code, stopped.to_string())
+    }
+}

@@ -3,6 +3,7 @@
 //! Always: only the member that is active, and was heard by a majority just now, lets a request through to the node; every
 //! other one says who is active.
 
+use crate::Kept;
 use crate::clock::{Clock as _, SystemClock};
 use crate::members::{MEMBERS, Trusted};
 use axum::extract::{Request, State};
@@ -24,8 +25,7 @@ pub struct Front(Arc<Inner>);
 
 struct Inner {
     log: Log,
-    /// What it is that the members keep: `Controller`, `Agent`.
-    what: &'static str,
+    what: Kept,
     trusted: Trusted,
     /// The node, while this member is active.
     active: RwLock<Option<Router>>,
@@ -53,7 +53,7 @@ pub enum Standing {
 
 impl Front {
     /// Nobody is let through yet.
-    pub fn new(log: Log, what: &'static str, trusted: Trusted) -> Front {
+    pub fn new(log: Log, what: Kept, trusted: Trusted) -> Front {
         Front(Arc::new(Inner {
             log,
             what,

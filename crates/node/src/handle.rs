@@ -5,6 +5,7 @@
 use crate::{Machine, Stopped};
 use model::EventId;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How the loop has ended in order.
@@ -34,6 +35,8 @@ pub struct Handle<M: Machine> {
     pub(crate) inbox: mpsc::Sender<Entry<M>>,
     pub(crate) nudge: Arc<Notify>,
     pub(crate) committed: watch::Receiver<EventId>,
+    /// Another member is active: that is why nothing is taken any more.
+    pub(crate) is_deposed: Arc<AtomicBool>,
 }
 
 impl<M: Machine> Clone for Handle<M> {
@@ -42,6 +45,7 @@ impl<M: Machine> Clone for Handle<M> {
             inbox: self.inbox.clone(),
             nudge: Arc::clone(&self.nudge),
             committed: self.committed.clone(),
+            is_deposed: Arc::clone(&self.is_deposed),
         }
     }
 }
@@ -50,14 +54,14 @@ impl<M: Machine> Handle<M> {
     /// Has `input` judged; answers after what followed has been committed. Waits while the inbox is full.
     pub async fn ask(&self, input: M::Input) -> Result<M::Reply, Stopped> {
         let mut replies = self.ask_all(vec![input]).await?;
-        replies.pop().ok_or(Stopped)
+        replies.pop().ok_or_else(|| self.stopped())
     }
 
     /// The same for several inputs, one after another, in one commit.
     pub async fn ask_all(&self, inputs: Vec<M::Input>) -> Result<Vec<M::Reply>, Stopped> {
         let (replies, answer) = oneshot::channel();
         self.send(Entry::Inputs { inputs, replies }).await?;
-        answer.await.map_err(|_closed| Stopped)
+        answer.await.map_err(|_closed| self.stopped())
     }
 
     /// Looks at the committed state. The loop stands still meanwhile: for long work take a clone (`read(M::clone)`).
@@ -71,7 +75,7 @@ impl<M: Machine> Handle<M> {
             let _unheard = reply.send(look(machine));
         });
         self.send(Entry::Question(question)).await?;
-        answer.await.map_err(|_closed| Stopped)
+        answer.await.map_err(|_closed| self.stopped())
     }
 
     /// Lets [`crate::Outside::release`] look at the state again soon. Never waits; several nudges may become one.
@@ -83,7 +87,7 @@ impl<M: Machine> Handle<M> {
     pub async fn take_snapshot(&self) -> Result<Result<(), String>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(Entry::TakeSnapshot(reply)).await?;
-        answer.await.map_err(|_closed| Stopped)
+        answer.await.map_err(|_closed| self.stopped())
     }
 
     /// Ends the loop in order: what has been taken is committed, then a snapshot is written. Does not wait for the end.
@@ -97,6 +101,20 @@ impl<M: Machine> Handle<M> {
     }
 
     async fn send(&self, entry: Entry<M>) -> Result<(), Stopped> {
-        self.inbox.send(entry).await.map_err(|_closed| Stopped)
+        let sent = self.inbox.send(entry).await;
+        sent.map_err(|_closed| self.stopped())
+    }
+
+    /// Whoever waits is told from now on that another member is active.
+    pub(crate) fn depose(&self) {
+        self.is_deposed.store(true, Ordering::Release);
+    }
+
+    fn stopped(&self) -> Stopped {
+        if self.is_deposed.load(Ordering::Acquire) {
+            Stopped::Deposed
+        } else {
+            Stopped::ShutDown
+        }
     }
 }

@@ -48,7 +48,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
         match settle(&handle, &log, &state).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(Stopped) => return,
+            Err(_stopped) => return,
         }
         if is_alone {
             // Nobody is to be taken in before members are appointed: then an event tells.
@@ -334,11 +334,7 @@ fn successor<'a>(
 
 /// Makes a passive member the active one; resolves when it is.
 pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Problem> {
-    let gone = |Stopped| Problem::new("ClusterNodeIsShuttingDown", "this member is shutting down");
-    let state = handle
-        .read(|machine| machine.cluster().clone())
-        .await
-        .map_err(gone)?;
+    let state = handle.read(|machine| machine.cluster().clone()).await?;
     let ClusterState::Coupled { setting } = &state else {
         return Err(Problem::new(
             "ClusterSwitchOverButNotCoupled",
@@ -359,7 +355,7 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
         activated_id: activated_id.clone(),
     };
     let mut leadership = log.leadership();
-    handle.ask(M::seen(switched)).await.map_err(gone)?;
+    handle.ask(M::seen(switched)).await?;
     log.hand_over_to(passive.hello.member)
         .await
         .map_err(|error| Problem::plain(error.to_string()))?;
@@ -384,9 +380,8 @@ pub async fn remove<M: Clustered>(
     log: &Log,
     id: Option<&NodeId>,
 ) -> Result<(), Problem> {
-    let gone = |Stopped| Problem::new("ClusterNodeIsShuttingDown", "this member is shutting down");
     let read = || handle.read(|machine| machine.cluster().clone());
-    let state = read().await.map_err(gone)?;
+    let state = read().await?;
     let removed: Vec<NodeId> = match (state.setting(), id) {
         (Some(setting), Some(id)) if setting.active_id == *id => {
             return Err(Problem::new(
@@ -407,9 +402,9 @@ pub async fn remove<M: Clustered>(
     for id in removed {
         tracing::info!(member = %id, "a member is removed by command");
         let event = ClusterEvent::ClusterNodeRemoved { id };
-        handle.ask(M::seen(event)).await.map_err(gone)?;
+        handle.ask(M::seen(event)).await?;
     }
-    if read().await.map_err(gone)? != ClusterState::Empty {
+    if read().await? != ClusterState::Empty {
         return Ok(());
     }
     let mut peers = log.peers_changed();
@@ -491,7 +486,8 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_over_goes_to_the_one_that_has_confirmed_most_and_among_equals_to_the_first_by_name() {
+    fn a_switch_over_goes_to_the_one_that_has_confirmed_most_and_among_equals_to_the_first_by_name()
+    {
         let equals = [peer("Two", 9), peer("Three", 9), peer("Four", 8)];
         assert_eq!(chosen(&equals).as_deref(), Some("Three"));
         let ahead = [peer("Two", 10), peer("Three", 9), peer("Four", 10)];

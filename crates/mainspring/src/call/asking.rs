@@ -20,6 +20,8 @@ enum Does {
     Breaks,
     /// Says that it is not active.
     Refuses,
+    /// Takes the request and says that another one has followed it meanwhile.
+    IsDeposed,
 }
 
 /// A member that plays its part on the loopback.
@@ -80,10 +82,8 @@ async fn serve(
                 ),
                 Does::Hangs => std::future::pending().await,
                 Does::Breaks => return,
-                Does::Refuses => (
-                    "503 Service Unavailable",
-                    json!({"TYPE": "Problem", "code": NOT_ACTIVE, "message": "not active"}),
-                ),
+                Does::Refuses => refusal(NOT_ACTIVE),
+                Does::IsDeposed => refusal("ClusterNodeIsNoLongerActive"),
             }
         };
         let answer = answer.to_string();
@@ -95,6 +95,11 @@ async fn serve(
             return;
         }
     }
+}
+
+fn refusal(code: &str) -> (&'static str, Value) {
+    let problem = json!({"TYPE": "Problem", "code": code, "message": "not active"});
+    ("503 Service Unavailable", problem)
 }
 
 /// Reads one request and gives its head.
@@ -256,6 +261,28 @@ async fn what_a_standby_refuses_was_not_done_and_goes_to_another_member() {
         .unwrap();
     assert!(!is_repeated, "it cannot have been done before");
     assert_eq!((refusing.requests(), other.requests()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_was_under_way_at_a_member_that_was_followed_is_unknown_and_goes_on_at_the_follower() {
+    let was_active = |asked| Some(json!({"nodeId": "Primary", "mayAnswer": asked == 0}));
+    let deposed = member(was_active, Does::IsDeposed).await;
+    let other = follower().await;
+    let asked = controller(&[&deposed, &other]);
+    let (_, is_repeated) = asked.command_maybe_twice(&add()).await.unwrap();
+    assert!(is_repeated, "it may have been done before");
+    assert_eq!((deposed.requests(), other.requests()), (1, 1));
+
+    let deposed = member(was_active, Does::IsDeposed).await;
+    let other = follower().await;
+    let asked = controller(&[&deposed, &other]);
+    let told = asked.command(&resume()).await.unwrap_err();
+    assert!(told.to_string().starts_with("nobody knows"), "{told:#}");
+    assert_eq!(
+        other.requests(),
+        0,
+        "what must not happen twice is not asked twice"
+    );
 }
 
 #[tokio::test]

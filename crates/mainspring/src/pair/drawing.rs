@@ -310,7 +310,8 @@ mod tests {
             "{drawn}"
         );
         assert_eq!(as_json(&seen)["others"][0]["isSlow"], true);
-        seen[1].answer.as_mut().expect("it has answered")["others"][0]["isConnected"] = json!(false);
+        seen[1].answer.as_mut().expect("it has answered")["others"][0]["isConnected"] =
+            json!(false);
         let gone = draw(&seen, Paint { is_on: false });
         assert!(!gone.contains("slow"), "who is away is not slow: {gone}");
     }

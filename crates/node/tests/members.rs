@@ -1,0 +1,260 @@
+//! Members of one log with their commit loops: who leads, who follows, who was removed, and what those who ask are told of it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failing story ends with its place, and looks at a few events of many"
+)]
+
+use axum::Router;
+use cluster::{Log, Options, Part, Role};
+use model::{
+    ClusterEvent, ClusterSetting, ClusterState, ControllerEvent, Event, EventId, OrderEvent,
+    OrderId, Stamped, Timestamp,
+};
+use node::{
+    Active, Clustered, End, Facts, Front, Kept, Limits, Machine, NotApplicable, Over, Standing,
+    Stopped, Trusted,
+};
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Keeps how its cluster stands, and whatever else it is told.
+#[derive(Clone, Debug, Default)]
+struct Ledger {
+    cluster: ClusterState,
+    notes: usize,
+}
+
+enum Input {
+    Note,
+    Cluster(ClusterEvent),
+}
+
+impl Machine for Ledger {
+    type Input = Input;
+    type Reply = ();
+
+    fn take(&mut self, input: Input, facts: &mut Facts) -> Result<(), NotApplicable> {
+        let event = match input {
+            Input::Note => {
+                let chunk = "note".into();
+                Event::Order(OrderId::new("O"), OrderEvent::OrderStdoutWritten { chunk })
+            }
+            Input::Cluster(event) if self.cluster.after(&event).is_ok() => Event::Cluster(event),
+            Input::Cluster(_) => return Ok(()),
+        };
+        facts.record(self, event)
+    }
+
+    fn advance(&mut self, _facts: &mut Facts) -> Result<(), NotApplicable> {
+        Ok(())
+    }
+
+    fn evolve(&mut self, stamped: &Stamped) -> Result<(), NotApplicable> {
+        match &stamped.event {
+            Event::Cluster(event) => {
+                self.cluster = self.cluster.after(event).map_err(NotApplicable::new)?;
+            }
+            Event::Order(..) => self.notes += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn next_wakeup(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn started(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        let ready = ControllerEvent::ControllerReady { timezone: None };
+        facts.record(self, Event::Controller(ready))
+    }
+
+    fn closing(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        facts.record(self, Event::Controller(ControllerEvent::ControllerShutDown))
+    }
+
+    fn snapshot(&self) -> Box<dyn Iterator<Item = String> + '_> {
+        let line = serde_json::to_string(&(&self.cluster, self.notes)).unwrap();
+        Box::new(std::iter::once(line))
+    }
+
+    fn restore(&mut self, line: &str) -> Result<(), NotApplicable> {
+        let read = serde_json::from_str(line).map_err(NotApplicable::new)?;
+        (self.cluster, self.notes) = read;
+        Ok(())
+    }
+
+    fn released(&self) -> EventId {
+        EventId::BEFORE_FIRST
+    }
+}
+
+impl Clustered for Ledger {
+    fn cluster(&self) -> &ClusterState {
+        &self.cluster
+    }
+
+    fn seen(event: ClusterEvent) -> Input {
+        Input::Cluster(event)
+    }
+}
+
+async fn open(dir: &Path, name: &str, part: Part) -> Log {
+    let mut options = Options::new(dir, "controller:Controller");
+    options.segment_bytes = 64 << 10;
+    options.ring_bytes = 16 << 10;
+    name.clone_into(&mut options.name);
+    options.part = part;
+    options.joins = name != "Primary";
+    Log::open(options).await.unwrap().log
+}
+
+/// A connection between two members, cut when dropped.
+fn wire(a: &Log, b: &Log) -> JoinSet<()> {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (a, b) = (a.clone(), b.clone());
+    let mut both = JoinSet::new();
+    both.spawn(async move { drop(a.serve(near).await) });
+    both.spawn(async move { drop(b.serve(far).await) });
+    both
+}
+
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    for _ in 0..1000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("in vain waited for: {what}");
+}
+
+fn front(log: &Log) -> Front {
+    Front::new(log.clone(), Kept::Controller, Trusted::default())
+}
+
+/// A member that follows, for as long as nobody else does.
+fn follow(log: &Log) -> (Front, JoinHandle<()>) {
+    let (front, log) = (front(log), log.clone());
+    let told = front.clone();
+    let following = tokio::spawn(async move {
+        let tell = |machine: &Ledger| told.tell(machine.cluster());
+        let followed = node::follow(Ledger::default, &log, Limits::default(), tell).await;
+        drop(followed);
+    });
+    (front, following)
+}
+
+/// Primary leads, Backup follows, and the watch has the third vote.
+struct Pair {
+    dirs: [tempfile::TempDir; 3],
+    one: Log,
+    two: Log,
+    watch: Log,
+    active: Active<Ledger>,
+    standby: Front,
+    wires: [JoinSet<()>; 3],
+}
+
+async fn coupled() -> Pair {
+    let dirs: [_; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let one = open(dirs[0].path(), "Primary", Part::Data).await;
+    let front = front(&one);
+    let tell = |machine: &Ledger| front.tell(machine.cluster());
+    let followed = node::follow(Ledger::default, &one, Limits::default(), tell).await;
+    let outside = |_| ();
+    let limits = Limits::default();
+    let began = Active::begin(followed.unwrap(), &one, &front, limits, outside).await;
+    let mut active = began.unwrap().unwrap();
+    active.open(Router::new());
+
+    let two = open(dirs[1].path(), "Backup", Part::Data).await;
+    let (standby, _following) = follow(&two);
+    let watch = open(dirs[2].path(), "watch", Part::Watch).await;
+    let wires = [wire(&one, &two), wire(&one, &watch), wire(&two, &watch)];
+    let setting = ClusterSetting {
+        id_to_uri: ["Primary", "Backup"]
+            .map(|id| (id.into(), "http://127.0.0.1:1".into()))
+            .into(),
+        active_id: "Primary".into(),
+        cluster_watch_id: None,
+    };
+    let appointed = ClusterEvent::ClusterNodesAppointed { setting };
+    active
+        .handle()
+        .ask(Input::Cluster(appointed))
+        .await
+        .unwrap();
+    let handle = active.handle().clone();
+    until("the members are coupled", async || {
+        let is_coupled = |machine: &Ledger| matches!(machine.cluster, ClusterState::Coupled { .. });
+        handle.read(is_coupled).await.unwrap()
+    })
+    .await;
+    until("it follows", async || {
+        standby.standing() == Standing::Standby
+    })
+    .await;
+    Pair {
+        dirs,
+        one,
+        two,
+        watch,
+        active,
+        standby,
+        wires,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_under_way_at_a_member_that_is_followed_is_not_told_that_it_shuts_down() {
+    let Pair {
+        dirs: _dirs,
+        one,
+        two,
+        watch,
+        mut active,
+        wires: [one_two, one_watch, _two_watch],
+        ..
+    } = coupled().await;
+    let handle = active.handle().clone();
+    drop((one_two, one_watch));
+    let asking = handle.clone();
+    let asked = tokio::spawn(async move { asking.ask(Input::Note).await });
+    until("the other one is active", async || {
+        two.leadership().borrow().role == Role::Active
+    })
+    .await;
+    let _wires = [wire(&one, &two), wire(&one, &watch)];
+    let over = tokio::time::timeout(
+        Duration::from_secs(10),
+        active.until(std::future::pending::<()>()),
+    );
+    let over = over.await.unwrap().unwrap();
+    assert!(matches!(over, Over::Deposed), "{over:?}");
+    let told = asked.await.unwrap().unwrap_err();
+    assert_eq!(told, Stopped::Deposed);
+    let later = handle.ask(Input::Note).await;
+    assert_eq!(later, Err(Stopped::Deposed));
+
+    let refusal = told.refusal(Kept::Controller);
+    assert_eq!(refusal.status.as_u16(), 503);
+    assert!(
+        refusal.problem.is("ClusterNodeIsNoLongerActive"),
+        "{}",
+        refusal.problem
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_ends_in_order_says_so_to_whoever_asks_then() {
+    let pair = coupled().await;
+    let handle = pair.active.handle().clone();
+    pair.active.stop(End::default()).await.unwrap();
+    let told = handle.ask(Input::Note).await.unwrap_err();
+    let refusal = told.refusal(Kept::Agent);
+    assert!(refusal.problem.is("AgentIsShuttingDown"), "{told:?}");
+}
