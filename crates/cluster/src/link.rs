@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::poll_immediate;
 use openraft::alias::{SnapshotMetaOf, VoteOf};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::member::Hello;
@@ -27,6 +28,8 @@ const FRAME_BYTES_MAX: usize = 256 << 20;
 const FRAMES_WAITING: usize = 64;
 /// Frames are written together up to this size.
 const WRITE_BYTES: usize = 1 << 20;
+/// Frames are read together up to this size.
+const READ_BYTES: usize = 64 << 10;
 
 /// What one member asks the other.
 #[derive(Serialize, Deserialize)]
@@ -84,22 +87,24 @@ pub(crate) struct Link {
 
 impl Link {
     /// Asks; nothing when the connection breaks or the answer takes longer than `within`.
-    pub(crate) async fn ask(&self, ask: Ask, within: Duration) -> Option<Answer> {
+    pub(crate) async fn ask(self: Arc<Self>, ask: Ask, within: Duration) -> Option<Answer> {
+        let asked = async { self.put(ask).await?.answer().await };
+        tokio::time::timeout(within, asked).await.ok().flatten()
+    }
+
+    /// Puts a question; questions reach the other side in the order in which they were put. Nothing when the connection broke.
+    pub(crate) async fn put(self: Arc<Self>, ask: Ask) -> Option<Question> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting().insert(number, sender);
-        let asked = async {
-            self.frames
-                .send(frame_of(&Frame::Ask(number, ask)))
-                .await
-                .ok()?;
-            answer.await.ok()
+        let question = Question {
+            link: self,
+            number,
+            answer,
         };
-        let answered = tokio::time::timeout(within, asked).await.ok().flatten();
-        if answered.is_none() {
-            self.waiting().remove(&number);
-        }
-        answered
+        let frame = frame_of(&Frame::Ask(number, ask));
+        question.link.frames.send(frame).await.ok()?;
+        Some(question)
     }
 
     /// Tells anew who speaks. Nothing is lost when the connection is full or breaks: the next one begins with it.
@@ -109,6 +114,26 @@ impl Link {
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question that was put. Dropped, its answer is not waited for.
+pub(crate) struct Question {
+    link: Arc<Link>,
+    number: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Question {
+    /// The answer; nothing when the connection breaks before.
+    pub(crate) async fn answer(mut self) -> Option<Answer> {
+        (&mut self.answer).await.ok()
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.link.waiting().remove(&self.number);
     }
 }
 
@@ -137,7 +162,8 @@ pub(crate) async fn speak<A: Answering>(
     answering: Arc<A>,
     opened: impl FnOnce(&Hello, &Arc<Link>) + Send,
 ) -> (Option<Hello>, LinkEnd) {
-    let (mut reading, mut writing) = tokio::io::split(io);
+    let (reading, mut writing) = tokio::io::split(io);
+    let mut reading = BufReader::with_capacity(READ_BYTES, reading);
     // First of all: also one that is refused hears who has refused it.
     let greeting = frame_of(&Frame::Hello(me.clone()));
     let greeted = async {
@@ -190,11 +216,15 @@ pub(crate) async fn speak<A: Answering>(
                 }
                 Frame::Ask(number, ask) => {
                     let (answering, frames) = (Arc::clone(&answering), frames.clone());
-                    tokio::spawn(async move {
+                    let mut answered = Box::pin(async move {
                         let answer = answering.answer(from, ask).await;
                         // A broken connection needs no answer.
                         let _gone = frames.send(frame_of(&Frame::Answer(number, answer))).await;
                     });
+                    // Begun here, one after the other: entries reach consensus in the order in which they were sent.
+                    if poll_immediate(&mut answered).await.is_none() {
+                        tokio::spawn(answered);
+                    }
                 }
             }
         }
@@ -238,4 +268,81 @@ async fn read_frame(reading: &mut (impl AsyncRead + Unpin)) -> Result<Frame, Lin
     reading.read_exact(&mut bytes).await?;
     postcard::from_bytes(&bytes)
         .map_err(|error| LinkEnd::Refused(format!("a frame cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::{Part, Timing};
+    use tokio::sync::Semaphore;
+
+    /// Notes in which order questions come; answers when it is let.
+    struct Slow {
+        came: Mutex<Vec<u64>>,
+        may_answer: Semaphore,
+    }
+
+    impl Answering for Slow {
+        fn hello(&self, _: &Hello) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn renewed(&self, _: &Hello) {}
+
+        async fn answer(self: Arc<Self>, _: u64, ask: Ask) -> Answer {
+            if let Ask::Piece { offset, .. } = ask {
+                self.came.lock().unwrap().push(offset);
+            }
+            self.may_answer.acquire().await.unwrap().forget();
+            Answer::Done
+        }
+    }
+
+    fn hello(member: u64) -> Hello {
+        Hello {
+            cluster: "controller:Controller".to_owned(),
+            member,
+            name: format!("member {member}"),
+            part: Part::Data,
+            timing: Timing::default(),
+            members: Vec::new(),
+            url: None,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn questions_are_begun_in_their_order_while_none_is_answered_yet() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let slow = || {
+            Arc::new(Slow {
+                came: Mutex::default(),
+                may_answer: Semaphore::new(0),
+            })
+        };
+        let answering = slow();
+        let there = Arc::clone(&answering);
+        tokio::spawn(async move { speak(far, &hello(2), there, |_, _| ()).await });
+        let (opened, link) = oneshot::channel();
+        tokio::spawn(async move {
+            let here = slow();
+            speak(near, &hello(1), here, move |_, link| {
+                drop(opened.send(Arc::clone(link)));
+            })
+            .await
+        });
+        let link = link.await.expect("it is opened");
+        let mut questions = Vec::new();
+        for offset in 0..500 {
+            let bytes = Bytes::new();
+            questions.push(Arc::clone(&link).put(Ask::Piece { offset, bytes }).await);
+        }
+        answering.may_answer.add_permits(500);
+        for question in questions {
+            let answer = question.expect("it went out").answer().await;
+            assert!(matches!(answer, Some(Answer::Done)));
+        }
+        let came = answering.came.lock().unwrap().clone();
+        assert_eq!(came, (0..500).collect::<Vec<_>>());
+        assert!(link.waiting().is_empty());
+    }
 }

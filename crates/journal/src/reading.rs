@@ -13,6 +13,22 @@ use crate::walk::{Step, Walk};
 impl Journal {
     /// The records from `start` to before `end`, as far as they are in the log. May read from disk.
     pub fn read(&self, start: u64, end: u64) -> Result<Vec<Record>, ReadError> {
+        self.read_some(start, end, usize::MAX)
+    }
+
+    /// The first of these records, until they have `bytes_max` bytes or more.
+    pub fn read_some(
+        &self,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let mut bytes = 0;
+        let mut is_wanted = |record: &Record| {
+            let is_wanted = bytes < bytes_max;
+            bytes += record.body.len();
+            is_wanted
+        };
         let (segments, in_memory, disk_end) = {
             let inner = self.shared.inner();
             let ring_first = inner.ring.first_index().unwrap_or(inner.next_index);
@@ -37,12 +53,16 @@ impl Journal {
                 let Some(record) = step(&mut walk)? else {
                     break;
                 };
-                if record.index >= start {
-                    records.push(record);
+                if record.index < start {
+                    continue;
                 }
+                if !is_wanted(&record) {
+                    return Ok(records);
+                }
+                records.push(record);
             }
         }
-        records.extend(in_memory);
+        records.extend(in_memory.into_iter().take_while(is_wanted));
         Ok(records)
     }
 

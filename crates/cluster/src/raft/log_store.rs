@@ -19,6 +19,9 @@ use crate::peers::Peers;
 
 use super::{Entry, StateMachine, Types, entry_of, log_id, membership_to_text, record_of};
 
+/// So much goes to another member at once, and a record more.
+const SENT_BYTES: usize = 1 << 20;
+
 #[derive(Clone)]
 pub(crate) struct LogStore {
     journal: Arc<Journal>,
@@ -35,12 +38,15 @@ impl LogStore {
         }
     }
 
-    async fn entries(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+    async fn entries(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let journal = Arc::clone(&self.journal);
         let records = if journal.holds_in_memory(start) {
-            journal.read(start, end).map_err(io::Error::other)?
+            journal
+                .read_some(start, end, bytes_max)
+                .map_err(io::Error::other)?
         } else {
-            let read = tokio::task::spawn_blocking(move || journal.read(start, end));
+            let read =
+                tokio::task::spawn_blocking(move || journal.read_some(start, end, bytes_max));
             read.await
                 .map_err(io::Error::other)?
                 .map_err(io::Error::other)?
@@ -88,7 +94,12 @@ impl RaftLogReader<Types> for LogStore {
         if start >= end {
             return Ok(Vec::new());
         }
-        self.entries(start, end).await
+        self.entries(start, end, usize::MAX).await
+    }
+
+    /// What goes to another member at once: a heartbeat behind it must not come late, and a frame is bounded.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.entries(start, end, SENT_BYTES).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {

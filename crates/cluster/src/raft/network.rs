@@ -3,26 +3,32 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use journal::Journal;
 use openraft::alias::{SnapshotOf, VoteOf};
+use openraft::entry::RaftEntry;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, EmptyNode, EntryPayload, OptionalSend};
+use tokio::time::{Instant, timeout_at};
 
-use super::Types;
-use crate::link::{Answer, Ask};
+use super::{LogId, Types};
+use crate::link::{Answer, Ask, Question};
 use crate::member::Part;
 use crate::peers::Peers;
 
 /// A piece of a snapshot on its way.
 const PIECE_BYTES: usize = 512 << 10;
+/// So many requests are on their way to a member at once.
+const SENT_AHEAD: usize = 4;
 /// A disk may be slow; a silent member is noticed by the missing heartbeats.
 const APPEND_WITHIN: Duration = Duration::from_secs(2);
 const PIECE_WITHIN: Duration = Duration::from_secs(10);
@@ -45,14 +51,34 @@ impl RaftNetworkFactory<Types> for Network {
         Target {
             network: self.clone(),
             member,
+            answered_at: Arc::default(),
         }
     }
 }
 
 /// One other member.
+#[derive(Clone)]
 pub(crate) struct Target {
     network: Network,
     member: u64,
+    /// When it last confirmed entries.
+    answered_at: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Entries on their way.
+struct Sent {
+    previous: Option<LogId>,
+    last: Option<LogId>,
+    at: Instant,
+    until: Instant,
+    question: Question,
+}
+
+/// What openraft hears of each request.
+type Appended = Result<StreamAppendResult<Types>, RPCError<Types>>;
+
+fn index_of(id: LogId) -> u64 {
+    id.index
 }
 
 fn unreachable() -> Unreachable<Types> {
@@ -71,6 +97,88 @@ impl Target {
             Some(answer) => Ok(answer),
             None => Err(unreachable()),
         }
+    }
+
+    /// Sends entries; they are taken in the order in which they were sent.
+    async fn send(
+        &self,
+        mut request: AppendEntriesRequest<Types>,
+        within: Duration,
+    ) -> Result<Sent, Unreachable<Types>> {
+        let peers = &self.network.peers;
+        peers.leads(request.vote.leader_id.term);
+        let last = request.entries.last().map(RaftEntry::log_id);
+        if peers.part(self.member) == Part::Watch {
+            for entry in &mut request.entries {
+                if matches!(entry.payload, EntryPayload::Normal(_)) {
+                    entry.payload = EntryPayload::Blank;
+                }
+            }
+            if let Some(last) = last {
+                peers.may_go_to_watch(last.index).await;
+            }
+        }
+        let previous = request.prev_log_id;
+        let within = if last.is_none() {
+            within
+        } else {
+            APPEND_WITHIN
+        };
+        let link = peers.link(self.member).ok_or_else(unreachable)?;
+        let at = Instant::now();
+        let question = timeout_at(at + within, link.put(Ask::Append(request))).await;
+        Ok(Sent {
+            previous,
+            last,
+            at,
+            until: at + within,
+            question: question.ok().flatten().ok_or_else(unreachable)?,
+        })
+    }
+
+    /// Waits for the answer and notes what it tells.
+    async fn settle(&self, sent: Sent) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let answer = timeout_at(sent.until, sent.question.answer()).await;
+        let response = match answer.ok().flatten() {
+            Some(Answer::Append(response)) => response,
+            Some(Answer::Refused(reason)) => {
+                let refused = Unreachable::new(&AnyError::error(reason));
+                return Err(RPCError::Unreachable(refused));
+            }
+            Some(Answer::Vote(_) | Answer::Snapshot(_) | Answer::Done) | None => {
+                return Err(RPCError::Unreachable(unreachable()));
+            }
+        };
+        let peers = &self.network.peers;
+        let newest = self.network.journal.bounds().1.saturating_sub(1);
+        let (last, previous) = (sent.last.map(index_of), sent.previous.map(index_of));
+        match &response {
+            AppendEntriesResponse::Success => {
+                if last.is_some() {
+                    peers.answered(self.member, self.took(sent.at));
+                }
+                peers.acknowledged(self.member, last.or(previous), newest);
+            }
+            AppendEntriesResponse::PartialSuccess(id) => {
+                peers.acknowledged(self.member, id.map(index_of), newest);
+            }
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {
+                peers.heard(self.member);
+            }
+        }
+        Ok(response)
+    }
+
+    /// How long an answer took on its own, without the time in which the one before it was still awaited.
+    fn took(&self, sent_at: Instant) -> Duration {
+        let now = Instant::now();
+        let mut answered_at = self
+            .answered_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let begun = answered_at.map_or(sent_at, |answered_at| answered_at.max(sent_at));
+        *answered_at = Some(now);
+        now.saturating_duration_since(begun)
     }
 
     async fn send_file(&self, path: PathBuf) -> Result<(), Unreachable<Types>> {
@@ -109,53 +217,65 @@ impl RaftNetworkV2<Types> for Target {
 
     async fn append_entries(
         &mut self,
-        mut request: AppendEntriesRequest<Types>,
+        request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let peers = Arc::clone(&self.network.peers);
-        peers.leads(request.vote.leader_id.term);
-        let last = request
-            .entries
-            .last()
-            .map(openraft::entry::RaftEntry::index);
-        if peers.part(self.member) == Part::Watch {
-            for entry in &mut request.entries {
-                if matches!(entry.payload, EntryPayload::Normal(_)) {
-                    entry.payload = EntryPayload::Blank;
-                }
-            }
-            if let Some(last) = last {
-                peers.may_go_to_watch(last).await;
-            }
-        }
-        let previous = request.prev_log_id.map(|id| id.index);
-        let within = if last.is_none() {
-            option.hard_ttl()
+        let sent = self.send(request, option.hard_ttl()).await;
+        self.settle(sent.map_err(RPCError::Unreachable)?).await
+    }
+
+    /// Sends on before the answer is there: what is committed is told to the other member again and again, and new entries
+    /// must not wait for the answer to that.
+    fn stream_append<S>(
+        &mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'_, Result<BoxStream<'_, Appended>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        // The futures own what they need: openraft's bounds are too general for borrowed ones.
+        let this = self.clone();
+        let ahead = if this.network.peers.part(this.member) == Part::Watch {
+            1
         } else {
-            APPEND_WITHIN
+            SENT_AHEAD
         };
-        let asked_at = tokio::time::Instant::now();
-        let answer = self.ask(Ask::Append(request), within).await;
-        let answer = answer.map_err(RPCError::Unreachable)?;
-        let Answer::Append(response) = answer else {
-            return Err(RPCError::Unreachable(unreachable()));
-        };
-        let newest = self.network.journal.bounds().1.saturating_sub(1);
-        match &response {
-            AppendEntriesResponse::Success => {
-                if last.is_some() {
-                    peers.answered(self.member, asked_at.elapsed());
+        let mut has_entries = false;
+        let sender = self.clone();
+        let sent = input.then(move |request| {
+            has_entries |= !request.entries.is_empty();
+            // Behind entries, an answer waits for the other member's disk.
+            let within = if has_entries {
+                APPEND_WITHIN
+            } else {
+                option.hard_ttl()
+            };
+            let sender = sender.clone();
+            async move { sender.send(request, within).await }
+        });
+        let answers = sent.map(move |sent| {
+            let this = this.clone();
+            async move {
+                let sent = sent.map_err(RPCError::Unreachable)?;
+                let range = (sent.previous, sent.last);
+                Ok((range, this.settle(sent).await?))
+            }
+        });
+        let answers = answers.buffered(ahead);
+        let appended = stream::unfold(Some(Box::pin(answers)), |answers| async move {
+            let mut answers = answers?;
+            match answers.next().await? {
+                Ok(((previous, last), response)) => {
+                    let is_whole = response.is_success();
+                    let result = response.into_stream_result(previous, last.or(previous));
+                    // Whatever was sent behind it begins anew from there.
+                    Some((Ok(result), is_whole.then_some(answers)))
                 }
-                peers.acknowledged(self.member, last.or(previous), newest);
+                Err(error) => Some((Err(error), None)),
             }
-            AppendEntriesResponse::PartialSuccess(id) => {
-                peers.acknowledged(self.member, id.map(|id| id.index), newest);
-            }
-            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {
-                peers.heard(self.member);
-            }
-        }
-        Ok(response)
+        });
+        Box::pin(async move { Ok(appended.boxed()) })
     }
 
     async fn vote(
