@@ -277,6 +277,23 @@ impl Peers {
         }
     }
 
+    /// Lets a watch rest, until a data member is lost: then each commit needs the watch at once.
+    pub(crate) async fn let_watch_rest(&self) {
+        let mut changed = self.changed();
+        let rest = tokio::time::sleep(rules::watch_rest(&self.timing));
+        tokio::pin!(rest);
+        loop {
+            changed.mark_unchanged();
+            if !rules::may_leave_watch_alone(self.others_with_vote()) {
+                return;
+            }
+            tokio::select! {
+                () = &mut rest => return,
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
     fn lose_those_without(&self, index: u64) {
         for peer in self.known().values_mut() {
             if rules::is_waited_for_in_vain(&peer.other(), index) {

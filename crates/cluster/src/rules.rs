@@ -43,6 +43,21 @@ pub fn may_go_to_watch(
     !is_anyone_waited_for && is_on_disk_here
 }
 
+/// Whether the watch may be left without news for a [`watch_rest`]: while every other data member is waited for, no commit needs
+/// the watch. What it is told later it would have been told by a slower link later, too.
+pub fn may_leave_watch_alone(others: impl IntoIterator<Item = Other>) -> bool {
+    let mut data = others
+        .into_iter()
+        .filter(|other| other.part == Part::Data)
+        .peekable();
+    data.peek().is_some() && data.all(|other| !other.is_lost)
+}
+
+/// So long a watch rests between two pieces of news: its disk and its machine are spared, and so is the active member.
+pub fn watch_rest(timing: &Timing) -> Duration {
+    timing.heartbeat / 5
+}
+
 /// Whether a member is given up when the hold time for this entry is over.
 pub fn is_waited_for_in_vain(other: &Other, index: u64) -> bool {
     other.part == Part::Data && !other.has(index)
@@ -268,6 +283,19 @@ mod tests {
         assert!(
             may_go_to_watch(7, true, [behind, has_it]),
             "with three data members one of the others is enough"
+        );
+    }
+
+    #[test]
+    fn a_watch_rests_only_while_no_commit_needs_it() {
+        let standby = |is_lost| other(Part::Data, Some(7), is_lost);
+        let watch = other(Part::Watch, Some(3), true);
+        assert!(may_leave_watch_alone([standby(false), watch]));
+        assert!(!may_leave_watch_alone([standby(true), watch]));
+        assert!(!may_leave_watch_alone([standby(false), standby(true)]));
+        assert!(
+            !may_leave_watch_alone([watch]),
+            "active member and watch are the majority"
         );
     }
 

@@ -236,11 +236,8 @@ impl RaftNetworkV2<Types> for Target {
     {
         // The futures own what they need: openraft's bounds are too general for borrowed ones.
         let this = self.clone();
-        let ahead = if this.network.peers.part(this.member) == Part::Watch {
-            1
-        } else {
-            SENT_AHEAD
-        };
+        let is_watch = this.network.peers.part(this.member) == Part::Watch;
+        let ahead = if is_watch { 1 } else { SENT_AHEAD };
         let mut has_entries = false;
         let sender = self.clone();
         let sent = input.then(move |request| {
@@ -252,14 +249,18 @@ impl RaftNetworkV2<Types> for Target {
                 option.hard_ttl()
             };
             let sender = sender.clone();
-            async move { sender.send(request, within).await }
+            async move { (has_entries, sender.send(request, within).await) }
         });
-        let answers = sent.map(move |sent| {
+        let answers = sent.map(move |(has_entries, sent)| {
             let this = this.clone();
             async move {
                 let sent = sent.map_err(RPCError::Unreachable)?;
                 let range = (sent.previous, sent.last);
-                Ok((range, this.settle(sent).await?))
+                let response = this.settle(sent).await?;
+                if is_watch && has_entries {
+                    this.network.peers.let_watch_rest().await;
+                }
+                Ok((range, response))
             }
         });
         let answers = answers.buffered(ahead);
