@@ -6,15 +6,15 @@
 use crate::Kept;
 use crate::clock::{Clock as _, SystemClock};
 use crate::members::{MEMBERS, Trusted};
+use crate::standing::{Known, Removal, Standing, names};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use cluster::{Log, Part, Role};
-use model::{ClusterSetting, ClusterState, Timestamp};
+use cluster::{Log, Part, PeerStatus, Role};
+use model::{ClusterState, Timestamp};
 use net::{PeerIdentity, Problem, Refusal, upgrade};
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError, RwLock};
 use tower_service::Service as _;
@@ -30,25 +30,9 @@ struct Inner {
     /// The node, while this member is active.
     active: RwLock<Option<Router>>,
     /// How the cluster stood when this member last knew.
-    state: RwLock<ClusterState>,
+    known: RwLock<Known>,
     /// Since when the node is open.
     active_since: RwLock<Option<Timestamp>>,
-}
-
-/// What a member is to whoever looks from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Standing {
-    /// It answers.
-    Active,
-    /// It follows the active one.
-    Standby,
-    /// Its directory is empty, or it learns the log: it waits to be taken in.
-    Joining,
-    /// Nobody is known to be active, or this one is becoming so.
-    Starting,
-    /// The others go on without it. It never becomes active, until it is taken in again.
-    Removed,
 }
 
 impl Front {
@@ -59,7 +43,7 @@ impl Front {
             what,
             trusted,
             active: RwLock::default(),
-            state: RwLock::default(),
+            known: RwLock::default(),
             active_since: RwLock::default(),
         }))
     }
@@ -91,10 +75,8 @@ impl Front {
 
     /// How the cluster stands by now.
     pub fn tell(&self, state: &ClusterState) {
-        let mut known = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
-        if *known != *state {
-            known.clone_from(state);
-        }
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.tell(state, &self.0.log.me().name);
     }
 
     /// The members' language at `members_path`, and everything else for the node.
@@ -126,26 +108,62 @@ impl Front {
             return Standing::Active;
         }
         let status = log.status();
-        let state = self.state();
-        let me = log.me().name.as_str();
-        let is_appointed =
-            |setting: &ClusterSetting| setting.id_to_uri.keys().any(|id| id.as_str() == me);
         let (voters, learners) = log.members();
         match status.role {
-            _ if log.was_removed() => Standing::Removed,
+            _ if self.removal().is_some() => Standing::Removed,
             _ if learners.contains(&log.me().member) => Standing::Joining,
             Role::Standby | Role::Electing if voters.is_empty() => Standing::Joining,
-            Role::Standby if state.setting().is_some_and(is_appointed) => Standing::Standby,
+            Role::Standby if names(&self.state(), &log.me().name) => Standing::Standby,
             Role::Active | Role::Standby | Role::Electing | Role::Stopped => Standing::Starting,
         }
     }
 
+    /// What is to be done about a member that neither answers nor follows, in words.
+    fn advice(&self, standing: Standing) -> Option<String> {
+        let log = &self.0.log;
+        let (me, what) = (&log.me().name, self.0.what);
+        let taking_in = what.taking_in();
+        let (voters, learners) = log.members();
+        match (standing, self.removal()) {
+            (Standing::Removed, Some(Removal::Read)) => Some(format!(
+                "{me} was removed from this {what}'s cluster, by its own log, and no other member is there to confirm it: if another one is active, stop it, or take it in again by {taking_in}; if none is, start the others, and one that is still needed becomes active by itself"
+            )),
+            (Standing::Removed, _) => Some(format!(
+                "{me} was removed from this {what}'s cluster and never becomes active: stop it, or take it in again by {taking_in}"
+            )),
+            (Standing::Joining, _) if learners.is_empty() => Some(format!(
+                "{me} does not belong to this {what}'s cluster yet: it is taken in by {taking_in}"
+            )),
+            (Standing::Starting, _) if voters.len() > 1 && !log.peers().iter().any(is_there) => {
+                Some(format!(
+                    "{me} hears no other member of this {what}'s cluster: start the others; it goes on as soon as a majority is connected, or says that it was removed meanwhile"
+                ))
+            }
+            (Standing::Active | Standing::Standby | Standing::Joining | Standing::Starting, _) => {
+                None
+            }
+        }
+    }
+
+    fn removal(&self) -> Option<Removal> {
+        let log = &self.0.log;
+        if log.was_removed() {
+            return Some(Removal::Confirmed);
+        }
+        let known = self.0.known.read();
+        let is_let_go = known.unwrap_or_else(PoisonError::into_inner).is_let_go;
+        if !is_let_go || log.leadership().borrow().role == Role::Active {
+            return None;
+        }
+        let me = log.me().member;
+        let counts_me = |peer: &PeerStatus| is_there(peer) && peer.hello.members.contains(&me);
+        let is_counted = log.peers().iter().any(counts_me);
+        (!is_counted).then_some(Removal::Read)
+    }
+
     fn state(&self) -> ClusterState {
-        self.0
-            .state
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.state.clone()
     }
 
     /// How the cluster stands, as this member sees it.
@@ -180,7 +198,11 @@ impl Front {
         let since = self.0.active_since.read();
         let since = *since.unwrap_or_else(PoisonError::into_inner);
         let mut told = serde_json::to_value(state).unwrap_or_default();
-        told["standing"] = json!(self.standing());
+        let standing = self.standing();
+        told["standing"] = json!(standing);
+        if let Some(advice) = self.advice(standing) {
+            told["advice"] = json!(advice);
+        }
         told["activeSince"] = json!(since.filter(|_| leadership.role == Role::Active));
         told["nodeId"] = json!(log.me().name);
         told["isActive"] = json!(leadership.role == Role::Active);
@@ -197,7 +219,7 @@ impl Front {
 
 /// The process lives; whatever it is, it need not be started again.
 async fn health(State(front): State<Front>) -> Json<Value> {
-    Json(json!({"role": front.standing()}))
+    figure(&front, front.standing())
 }
 
 /// For whoever passes requests on: here they are answered, or not.
@@ -208,7 +230,15 @@ async fn health_active(State(front): State<Front>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(json!({"role": standing}))).into_response()
+    (status, figure(&front, standing)).into_response()
+}
+
+fn figure(front: &Front, standing: Standing) -> Json<Value> {
+    let mut told = json!({"role": standing});
+    if let Some(advice) = front.advice(standing) {
+        told["advice"] = json!(advice);
+    }
+    Json(told)
 }
 
 async fn pass_on(State(front): State<Front>, request: Request) -> Response {
@@ -234,14 +264,14 @@ fn not_active(front: &Front) -> Refusal {
         .setting()
         .filter(|setting| setting.active_id.as_str() != me)
         .and_then(|setting| setting.id_to_uri.get_key_value(&setting.active_id));
-    let message = match active {
-        _ if front.standing() == Standing::Removed => format!(
-            "{me} was removed from this {what}'s cluster; it never becomes active, until it is appointed again"
-        ),
-        Some((id, uri)) => format!(
+    let standing = front.standing();
+    let is_outside = matches!(standing, Standing::Removed | Standing::Joining);
+    let message = match (front.advice(standing).filter(|_| is_outside), active) {
+        (Some(advice), _) => advice,
+        (None, Some((id, uri))) => format!(
             "{me} is not the active member of this {what}'s cluster; {id} was last, at {uri}"
         ),
-        None => format!(
+        (None, None) => format!(
             "{me} is not the active member of this {what}'s cluster; try again, or ask another member"
         ),
     };
@@ -250,6 +280,11 @@ fn not_active(front: &Front) -> Refusal {
         problem = problem.with("activeUri", uri.to_string());
     }
     problem.status(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// Another member that keeps the events is connected.
+fn is_there(peer: &PeerStatus) -> bool {
+    peer.is_connected && peer.hello.part == Part::Data
 }
 
 /// What would happen if the active member failed now.

@@ -11,6 +11,16 @@ pub enum Kept {
     Agent,
 }
 
+impl Kept {
+    /// How a member is taken in, again or for the first time.
+    pub(crate) fn taking_in(self) -> &'static str {
+        match self {
+            Kept::Controller => "`mainspring cluster appoint` at the running Controller",
+            Kept::Agent => "deploying the AgentRef with both directors to the Controller",
+        }
+    }
+}
+
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

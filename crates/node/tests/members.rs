@@ -7,6 +7,8 @@
 )]
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
 use cluster::{Log, Options, Part, Role};
 use model::{
     ClusterEvent, ClusterSetting, ClusterState, ControllerEvent, Event, EventId, OrderEvent,
@@ -14,11 +16,13 @@ use model::{
 };
 use node::{
     Active, Clustered, End, Facts, Front, Kept, Limits, Machine, NotApplicable, Over, Standing,
-    Stopped, Trusted,
+    Stopped, Trusted, pair,
 };
+use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service as _;
 
 /// Keeps how its cluster stands, and whatever else it is told.
 #[derive(Clone, Debug, Default)]
@@ -114,12 +118,18 @@ async fn open(dir: &Path, name: &str, part: Part) -> Log {
 
 /// A connection between two members, cut when dropped.
 fn wire(a: &Log, b: &Log) -> JoinSet<()> {
-    let (near, far) = tokio::io::duplex(64 << 10);
-    let (a, b) = (a.clone(), b.clone());
-    let mut both = JoinSet::new();
-    both.spawn(async move { drop(a.serve(near).await) });
-    both.spawn(async move { drop(b.serve(far).await) });
-    both
+    let mut between = JoinSet::new();
+    let [near, far] = [a, b].map(|log| {
+        let (own, end) = tokio::io::duplex(64 << 10);
+        let log = log.clone();
+        tokio::spawn(async move { drop(log.serve(own).await) });
+        end
+    });
+    between.spawn(async move {
+        let (mut near, mut far) = (near, far);
+        drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+    });
+    between
 }
 
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
@@ -257,4 +267,122 @@ async fn a_member_that_ends_in_order_says_so_to_whoever_asks_then() {
     let told = handle.ask(Input::Note).await.unwrap_err();
     let refusal = told.refusal(Kept::Agent);
     assert!(refusal.problem.is("AgentIsShuttingDown"), "{told:?}");
+}
+
+/// What `path` answers: the status and the body.
+async fn get(front: &Front, path: &str) -> (u16, Value) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let answer = front.health().call(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+async fn nobody_is_there(log: &Log) {
+    until("nobody is there", async || {
+        log.peers().iter().all(|peer| !peer.is_connected)
+    })
+    .await;
+}
+
+/// It is this, and nothing else for longer than any election takes.
+async fn stays(front: &Front, standing: Standing) {
+    for _ in 0..50 {
+        assert_eq!(front.standing(), standing);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// It says that it was removed, and what to do.
+async fn says_that_it_was_removed(front: &Front) {
+    for (path, status) in [("/health", 200), ("/health/active", 503)] {
+        let told = get(front, path).await;
+        assert_eq!(told.0, status);
+        assert_eq!(told.1["role"], "removed", "{told:?}");
+        let advice = told.1["advice"].as_str().unwrap();
+        assert!(
+            advice.contains("Backup was removed") && advice.contains("stop it"),
+            "{advice}"
+        );
+    }
+    assert_eq!(front.report()["standing"], "removed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_member_says_so_also_when_nobody_is_there_any_more_and_after_a_restart_with_the_others()
+ {
+    let Pair {
+        dirs,
+        one,
+        two,
+        active,
+        standby,
+        wires,
+        ..
+    } = coupled().await;
+    pair::remove(active.handle(), &one, None).await.unwrap();
+    until("it says so", async || {
+        standby.standing() == Standing::Removed
+    })
+    .await;
+    says_that_it_was_removed(&standby).await;
+
+    drop(wires);
+    nobody_is_there(&two).await;
+    stays(&standby, Standing::Removed).await;
+    says_that_it_was_removed(&standby).await;
+
+    two.shutdown().await;
+    let two = open(dirs[1].path(), "Backup", Part::Data).await;
+    let (again, _following) = follow(&two);
+    // Which events are committed it hears from the others only.
+    let is_waiting = async || again.standing() == Standing::Starting;
+    until("it has opened its log", is_waiting).await;
+    let (_, told) = get(&again, "/health").await;
+    let advice = told["advice"].as_str().unwrap();
+    assert!(advice.contains("hears no other member"), "{advice}");
+    let _wire = wire(&one, &two);
+    until("it says so again", async || {
+        again.standing() == Standing::Removed
+    })
+    .await;
+    says_that_it_was_removed(&again).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_hears_nobody_is_not_taken_for_a_removed_one() {
+    let Pair {
+        dirs,
+        two,
+        standby,
+        wires,
+        ..
+    } = coupled().await;
+    drop(wires);
+    nobody_is_there(&two).await;
+    stays(&standby, Standing::Standby).await;
+    two.shutdown().await;
+    let two = open(dirs[1].path(), "Backup", Part::Data).await;
+    let (again, _following) = follow(&two);
+    let is_waiting = async || again.standing() == Standing::Starting;
+    until("it has opened its log", is_waiting).await;
+    stays(&again, Standing::Starting).await;
+    let (_, told) = get(&again, "/health").await;
+    assert!(
+        told["advice"]
+            .as_str()
+            .unwrap()
+            .contains("start the others")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_member_says_how_it_is_taken_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), "Backup", Part::Data).await;
+    let (joining, _following) = follow(&log);
+    let (_, told) = get(&joining, "/health").await;
+    assert_eq!(told["role"], "joining");
+    let advice = told["advice"].as_str().unwrap();
+    assert!(advice.contains("cluster appoint"), "{advice}");
 }

@@ -26,13 +26,20 @@ impl Seen {
     }
 }
 
-/// The answer of the active member, else of any.
+/// The answer of the active member, else of one that belongs to the cluster, else of any.
 fn best(seen: &[Seen]) -> Option<&Value> {
     let told = || seen.iter().filter_map(Seen::told);
+    let belongs = |told: &Value| !is_outside(told);
     told()
         .find(|told| told["mayAnswer"] == true)
-        .or_else(|| told().find(|told| told.get("setting").is_some()))
+        .or_else(|| told().find(|told| told.get("setting").is_some() && belongs(told)))
+        .or_else(|| told().find(|told| belongs(told)))
         .or_else(|| told().next())
+}
+
+/// It was removed, or is not taken in yet.
+fn is_outside(told: &Value) -> bool {
+    matches!(told["standing"].as_str(), Some("removed" | "joining"))
 }
 
 /// For programs: as the active member says, and what each one says of itself.
@@ -43,7 +50,7 @@ pub(super) fn as_json(seen: &[Seen]) -> Value {
         .map(|seen| match &seen.answer {
             Ok(answer) => json!({
                 "url": seen.url, "id": answer["nodeId"], "standing": answer["standing"], "epoch": answer["epoch"],
-                "committedEventId": answer["committedEventId"],
+                "committedEventId": answer["committedEventId"], "advice": answer["advice"],
             }),
             Err(error) => json!({"url": seen.url, "problem": error}),
         })
@@ -63,10 +70,17 @@ pub(super) fn draw(seen: &[Seen], paint: Paint) -> String {
         .find(|told| told["mayAnswer"] == true);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let state = text(&best["TYPE"]);
+    // What a member has read last that belongs to the cluster no more, or not yet, says nothing of it.
+    let is_outside = active.is_none() && is_outside(best);
+    let (tone, in_words) = if is_outside {
+        (Tone::Bad, "unknown: no member that belongs to it answers")
+    } else {
+        (tone_of(&state), in_words(&state))
+    };
     let mut drawn = format!(
         "{} {}\n",
         paint.put(Tone::Strong, "Cluster"),
-        paint.put(tone_of(&state), in_words(&state))
+        paint.put(tone, in_words)
     );
     drawn += &match active {
         Some(active) => {
@@ -84,6 +98,14 @@ pub(super) fn draw(seen: &[Seen], paint: Paint) -> String {
         None => format!("{}\n", paint.put(Tone::Bad, "nobody is active")),
     };
     drawn += &format!("\n{}", members(seen, best, active.is_some()).draw(paint));
+    for told in seen.iter().filter_map(Seen::told) {
+        if let Some(advice) = told["advice"].as_str() {
+            drawn += &format!("\n{}\n", paint.put(Tone::Bad, advice));
+        }
+    }
+    if is_outside {
+        return drawn;
+    }
     let what_if = match active {
         Some(active) => text(&active["ifTheActiveMemberFailed"]),
         None => {
@@ -314,6 +336,41 @@ mod tests {
             json!(false);
         let gone = draw(&seen, Paint { is_on: false });
         assert!(!gone.contains("slow"), "who is away is not slow: {gone}");
+    }
+
+    fn removed() -> Value {
+        json!({
+            "TYPE": "Empty", "nodeId": "Primary", "standing": "removed", "epoch": 7, "mayAnswer": false,
+            "others": [], "ifTheActiveMemberFailed": "ask the active member",
+            "advice": "Primary was removed from this Controller's cluster: stop it",
+        })
+    }
+
+    #[test]
+    fn a_removed_member_is_shown_as_such_with_what_to_do() {
+        let mut seen = pair();
+        seen[0].answer = Ok(removed());
+        let drawn = draw(&seen, Paint { is_on: false });
+        assert!(drawn.contains("Primary  removed"), "{drawn}");
+        assert!(
+            drawn.contains("\nPrimary was removed from this Controller's cluster: stop it\n"),
+            "{drawn}"
+        );
+        let told = as_json(&seen);
+        assert_eq!(told["members"][0]["advice"], removed()["advice"]);
+    }
+
+    #[test]
+    fn a_removed_member_alone_does_not_speak_for_the_cluster() {
+        let mut seen = pair();
+        seen.pop();
+        seen[0].answer = Ok(removed());
+        let drawn = draw(&seen, Paint { is_on: false });
+        assert!(drawn.contains("stop it"), "{drawn}");
+        assert!(
+            !drawn.contains("single Controller") && !drawn.contains("becomes active"),
+            "{drawn}"
+        );
     }
 
     #[test]
