@@ -173,6 +173,7 @@ impl AgentHost {
             && !self.is_releasing
             && let Some(committed) = self.node.pump(k)
         {
+            k.step();
             self.committed(k, committed);
         }
     }

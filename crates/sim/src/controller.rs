@@ -151,6 +151,7 @@ impl ControllerHost {
         while k.broken.is_none()
             && let Some(committed) = self.node.pump(k)
         {
+            k.step();
             self.committed(k, committed);
         }
     }

@@ -16,6 +16,7 @@ pub mod progress;
 pub mod reads_are_fresh;
 pub mod released_only_confirmed;
 pub mod replay_equals_live;
+pub mod time_goes_on;
 
 use std::fmt;
 

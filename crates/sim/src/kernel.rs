@@ -3,7 +3,7 @@
 //! Always: things that happen at the same moment happen in the order in which they were planned.
 
 use crate::fault::{Counts, Fault};
-use crate::invariants::Violation;
+use crate::invariants::{Violation, time_goes_on};
 use crate::moment::Moment;
 use crate::net::{ConnId, Held, Net, Packet, Toward};
 use crate::pair::{Message, Number};
@@ -253,6 +253,12 @@ pub struct Kernel {
     pub acted: BTreeMap<Cluster, Moment>,
     disks: BTreeMap<Place, DiskState>,
     unique: u64,
+    /// How many steps were taken.
+    pub steps: u64,
+    /// How many of them before the whole was looked at last.
+    steps_looked_at: u64,
+    /// The most steps between two looks.
+    pub steps_most: u64,
 }
 
 impl Kernel {
@@ -276,7 +282,22 @@ impl Kernel {
             acted: BTreeMap::new(),
             disks: BTreeMap::new(),
             unique: 0,
+            steps: 0,
+            steps_looked_at: 0,
+            steps_most: 0,
         }
+    }
+
+    /// Something is done. Too much of it without the time going on is a failure.
+    pub fn step(&mut self) {
+        self.steps += 1;
+        self.check(time_goes_on::check(self.steps - self.steps_looked_at));
+    }
+
+    /// The whole is looked at.
+    pub fn looks(&mut self) {
+        self.steps_most = self.steps_most.max(self.steps - self.steps_looked_at);
+        self.steps_looked_at = self.steps;
     }
 
     /// A number that was never given before.

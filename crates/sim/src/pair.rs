@@ -157,12 +157,20 @@ struct Peer {
     is_lost: bool,
 }
 
+/// The first entry that may not go to the watch yet.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    index: u64,
+    /// So long the other data members are waited for; after that it is the own disk alone, for as long as it takes.
+    until: Option<Duration>,
+}
+
 #[derive(Clone, Debug)]
 struct Leading {
     since: Duration,
     peers: BTreeMap<Number, Peer>,
     beat: Duration,
-    held: Option<(u64, Duration)>,
+    held: Option<Held>,
     handing_over: Option<Duration>,
 }
 
@@ -327,7 +335,7 @@ impl Member {
         match &self.stand {
             Stand::Leads(_) if self.kept.members().len() == 1 => None,
             Stand::Leads(leading) => {
-                let held = leading.held.map(|(_, since)| since + self.timing.hold);
+                let held = leading.held.and_then(|held| held.until);
                 let due = leading.beat + self.timing.heartbeat;
                 Some(held.map_or(due, |held| held.min(due)))
             }
@@ -408,11 +416,11 @@ impl Member {
                 if is_beat {
                     leading.beat = now;
                 }
-                if let Some((index, since)) = leading.held
-                    && now >= since + self.timing.hold
+                if let Some(held) = &mut leading.held
+                    && held.until.take_if(|until| now >= *until).is_some()
                 {
                     for peer in leading.peers.values_mut() {
-                        if rules::is_waited_for_in_vain(&peer.seen(), index) {
+                        if rules::is_waited_for_in_vain(&peer.seen(), held.index) {
                             peer.is_lost = true;
                         }
                     }
@@ -657,8 +665,11 @@ impl Member {
         let has_watch = leading.peers.values().any(|peer| peer.part == Part::Watch);
         leading.held = match leading.held {
             _ if !has_watch || allowed >= newest => None,
-            Some((index, since)) if index > allowed => Some((index, since)),
-            _ => Some((allowed + 1, now)),
+            Some(held) if held.index > allowed => Some(held),
+            _ => Some(Held {
+                index: allowed + 1,
+                until: Some(now + self.timing.hold),
+            }),
         };
         let mut to_watch = 0;
         for (number, peer) in &mut leading.peers {

@@ -30,6 +30,10 @@ pub struct Verdict {
     pub simulated: Duration,
     /// Which faults happened.
     pub counts: Counts,
+    /// How many steps its parts took.
+    pub steps: u64,
+    /// The most of them within half a minute.
+    pub steps_most: u64,
     /// How many events the logs had.
     pub events: u64,
     /// How many processes were started.
@@ -162,6 +166,8 @@ pub fn verdict(world: &World) -> Verdict {
         hash: world.k.trace.hash(),
         simulated: world.k.now.since(Moment::default()),
         counts: world.k.counts.clone(),
+        steps: world.k.steps,
+        steps_most: world.k.steps_most,
         events: world.history.events
             + world
                 .history

@@ -316,6 +316,7 @@ impl World {
         while self.k.broken.is_none()
             && let Some(happening) = self.k.next(end)
         {
+            self.k.step();
             self.happen(happening);
         }
     }
@@ -496,6 +497,7 @@ impl World {
             Happening::Fault(step) => self.fault_step(step),
             Happening::Client(step) => self.client.step(&mut self.k, step),
             Happening::Look => {
+                self.k.looks();
                 self.take_in();
                 self.look();
                 self.k.after(LOOK_PERIOD, Happening::Look);
