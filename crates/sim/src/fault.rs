@@ -162,6 +162,12 @@ impl Counts {
         self.0.get(&fault).copied().unwrap_or(0)
     }
 
+    /// Those of these faults that have never happened, for people.
+    pub fn missing<'a>(&self, of: impl IntoIterator<Item = &'a Fault>) -> Vec<String> {
+        let faults = of.into_iter().filter(|fault| self.of(**fault) == 0);
+        faults.map(ToString::to_string).collect()
+    }
+
     /// Adds another world's.
     pub fn add(&mut self, other: &Counts) {
         for (fault, count) in &other.0 {

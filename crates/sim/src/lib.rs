@@ -28,6 +28,7 @@ pub mod rng;
 pub mod seat;
 pub mod seeds;
 pub mod subagent;
+pub mod sweep;
 pub mod trace;
 pub mod workload;
 pub mod world;

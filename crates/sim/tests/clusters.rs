@@ -10,14 +10,16 @@ use serde_json::{Value, json};
 use sim::client::Refusal;
 use sim::net::ClientCall;
 use sim::pair::Rules;
+use sim::sweep::all_hold;
 use sim::workload::{Layout, simple};
-use sim::{Counts, Fault, Moment, Place, Setting, World, seeds};
+use sim::{Fault, Moment, Place, Setting, World, seeds};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOURS: f64 = 0.2;
 const SEEDS: u64 = 30;
+const THREADS: usize = 2;
 
 const PAIRS: Setting = Setting {
     layout: Layout {
@@ -288,39 +290,17 @@ fn s109_directors_change_while_no_controller_can_be_reached() {
     assert_eq!(story.ended("later"), Some("Finished"));
 }
 
-fn run(seeds: impl Iterator<Item = u64>) -> (Counts, Vec<String>) {
-    let mut counts = Counts::default();
-    let mut failures = Vec::new();
-    for seed in seeds {
-        let verdict = seeds::run_clusters(seed, HOURS, false);
-        counts.add(&verdict.counts);
-        failures.extend(
-            verdict
-                .failure
-                .map(|failure| format!("{failure} --clusters --hours {HOURS}")),
-        );
-    }
-    (counts, failures)
-}
-
 #[test]
 fn r1_worlds_of_pairs_keep_every_invariant_and_meet_every_fault() {
-    let other = std::thread::spawn(|| run((1..=SEEDS).step_by(2)));
-    let (mut counts, mut failures) = run((2..=SEEDS).step_by(2));
-    let (others, more) = other.join().expect("a world does not panic");
-    counts.add(&others);
-    failures.extend(more);
-    assert!(
-        failures.is_empty(),
-        "{} of {SEEDS} seeds fail, the first:\n{}",
-        failures.len(),
-        failures[0]
-    );
-    let missing: Vec<String> = Fault::OF_PAIRS
-        .iter()
-        .filter(|fault| counts.of(**fault) == 0)
-        .map(ToString::to_string)
-        .collect();
+    let world = |seed| {
+        let verdict = seeds::run_clusters(seed, HOURS, false);
+        let failure = verdict
+            .failure
+            .map(|failure| format!("{failure} --clusters --hours {HOURS}"));
+        (verdict.counts, failure)
+    };
+    let counts = all_hold(1..=SEEDS, THREADS, world).unwrap_or_else(|why| panic!("{why}"));
+    let missing = counts.missing(Fault::OF_PAIRS);
     assert!(
         missing.is_empty(),
         "R2: faults that never happened, so nothing was proved about them: {missing:?}"

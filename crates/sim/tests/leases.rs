@@ -9,11 +9,13 @@ use sim::net::ClientCall;
 use sim::pair::{self, Rules};
 use sim::process::Manners;
 use sim::rng::Rng;
+use sim::sweep::all_hold;
 use sim::workload::{Layout, simple};
 use sim::{Counts, Fault, Moment, Place, Setting, World, seeds};
 use std::time::Duration;
 
 const SEEDS: u64 = 48;
+const THREADS: usize = 2;
 const LEASE: Duration = Duration::from_secs(10);
 const ORDERS: u64 = 60;
 const AGENT: Place = Place::Agent(0);
@@ -136,30 +138,10 @@ fn lose_each_other(seed: u64) -> (Counts, Option<String>) {
     )
 }
 
-fn run(seeds: impl Iterator<Item = u64>) -> (Counts, Vec<String>) {
-    let mut counts = Counts::default();
-    let mut failures = Vec::new();
-    for seed in seeds {
-        let (more, failure) = lose_each_other(seed);
-        counts.add(&more);
-        failures.extend(failure);
-    }
-    (counts, failures)
-}
-
 #[test]
 fn s142_no_order_has_two_live_processes_whatever_is_cut_stands_still_or_shows_a_wrong_time() {
-    let other = std::thread::spawn(|| run((1..=SEEDS).step_by(2)));
-    let (mut counts, mut failures) = run((2..=SEEDS).step_by(2));
-    let (others, more) = other.join().expect("a world does not panic");
-    counts.add(&others);
-    failures.extend(more);
-    assert!(
-        failures.is_empty(),
-        "{} of {SEEDS} seeds fail, the first:\n{}",
-        failures.len(),
-        failures[0]
-    );
+    let counts = all_hold(1..=SEEDS, THREADS, lose_each_other);
+    let counts = counts.unwrap_or_else(|why| panic!("{why}"));
     for (fault, least) in [
         (Fault::LeaseEnd, 500),
         (Fault::GivenUp, 200),

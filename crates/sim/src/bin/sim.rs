@@ -1,4 +1,4 @@
-//! Runs worlds from seeds and tells what came of them. A failing seed is told with the command that repeats it.
+//! Runs worlds from seeds and tells what came of them, and how far it is. A failing seed is told with the command that repeats it.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
@@ -8,7 +8,10 @@
 #![expect(clippy::cast_precision_loss, reason = "a rate for people")]
 
 use clap::Parser;
+use sim::seeds::Verdict;
+use sim::sweep::{News, sweep};
 use sim::{Counts, Fault, seeds};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,104 +37,180 @@ struct Arguments {
     /// Print everything that happens.
     #[arg(long)]
     trace: bool,
+    /// So many seconds between two lines about how far it is.
+    #[arg(long, default_value_t = 60)]
+    progress: u64,
 }
 
-/// What came of many worlds.
-#[derive(Default)]
-struct Sum {
-    counts: Counts,
-    simulated: Duration,
-    events: u64,
-    processes: u64,
-    orders: usize,
-    failures: u64,
-}
+impl Arguments {
+    fn first(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
 
-impl Sum {
-    fn add(&mut self, other: &Sum) {
-        self.counts.add(&other.counts);
-        self.simulated += other.simulated;
-        self.events += other.events;
-        self.processes += other.processes;
-        self.orders += other.orders;
-        self.failures += other.failures;
+    fn world(&self, seed: u64) -> Verdict {
+        let world = if self.clusters {
+            seeds::run_clusters
+        } else {
+            seeds::run
+        };
+        world(seed, self.hours, self.trace)
+    }
+
+    /// What is to be added to `cargo xtask sim --seed N` to see a world of this run again.
+    fn again(&self) -> String {
+        let clusters = if self.clusters { " --clusters" } else { "" };
+        format!("--hours {}{clusters}", self.hours)
     }
 }
 
-fn run(arguments: &Arguments, seeds: impl Iterator<Item = u64>) -> Sum {
-    let mut sum = Sum::default();
-    let world = if arguments.clusters {
-        seeds::run_clusters
-    } else {
-        seeds::run
-    };
-    for seed in seeds {
-        let verdict = world(seed, arguments.hours, arguments.trace);
-        sum.counts.add(&verdict.counts);
-        sum.simulated += verdict.simulated;
-        sum.events += verdict.events;
-        sum.processes += verdict.processes;
-        sum.orders += verdict.orders;
+/// What came of many worlds.
+struct Sum {
+    begun: Instant,
+    counts: Counts,
+    simulated: Duration,
+    steps: u64,
+    steps_most: u64,
+    events: u64,
+    processes: u64,
+    orders: usize,
+    done: u64,
+    failures: u64,
+    /// The seeds whose worlds run, and since when.
+    running: BTreeMap<u64, Instant>,
+    /// The seed that took the most time, and how much.
+    slowest: Option<(Duration, u64)>,
+}
+
+impl Sum {
+    fn new() -> Sum {
+        Sum {
+            begun: Instant::now(),
+            counts: Counts::default(),
+            simulated: Duration::ZERO,
+            steps: 0,
+            steps_most: 0,
+            events: 0,
+            processes: 0,
+            orders: 0,
+            done: 0,
+            failures: 0,
+            running: BTreeMap::new(),
+            slowest: None,
+        }
+    }
+
+    fn ended(&mut self, arguments: &Arguments, seed: u64, verdict: Verdict) {
+        let took = self.running.remove(&seed).map(|since| since.elapsed());
+        self.slowest = self.slowest.max(took.map(|took| (took, seed)));
+        self.counts.add(&verdict.counts);
+        self.simulated += verdict.simulated;
+        self.steps += verdict.steps;
+        self.steps_most = self.steps_most.max(verdict.steps_most);
+        self.events += verdict.events;
+        self.processes += verdict.processes;
+        self.orders += verdict.orders;
+        self.done += 1;
         if let Some(failure) = verdict.failure {
-            sum.failures += 1;
-            let clusters = if arguments.clusters {
-                " --clusters"
-            } else {
-                ""
-            };
-            eprintln!("{failure} --hours {}{clusters}\n", arguments.hours);
+            self.failures += 1;
+            eprintln!("{failure} {}\n", arguments.again());
         }
         if arguments.seeds == 1 {
             println!("trace hash {:016x}", verdict.hash);
         }
     }
-    sum
+
+    fn hours(&self) -> f64 {
+        self.simulated.as_secs_f64() / 3600.0
+    }
+
+    /// How far it is, with the seed that takes longest, if it takes unusually long.
+    fn tell_progress(&self, arguments: &Arguments) {
+        let real = self.begun.elapsed();
+        eprintln!(
+            "{:>6.0} s: {} of {} seeds, {:.1} hours, {} faults, {} failing",
+            real.as_secs_f64(),
+            self.done,
+            arguments.seeds,
+            self.hours(),
+            self.counts.total(),
+            self.failures
+        );
+        let oldest = self.running.iter().min_by_key(|(_, since)| **since);
+        if let Some((seed, since)) = oldest
+            && since.elapsed() >= Duration::from_secs(arguments.progress)
+        {
+            eprintln!(
+                "          seed {seed} takes {:.0} s already: cargo xtask sim --seed {seed} {}",
+                since.elapsed().as_secs_f64(),
+                arguments.again()
+            );
+        }
+    }
+
+    fn tell(&self, arguments: &Arguments) {
+        let real = self.begun.elapsed().as_secs_f64();
+        println!(
+            "{:>12}  seeds, {} failing, {:.1} seeds/s",
+            arguments.seeds,
+            self.failures,
+            arguments.seeds as f64 / real
+        );
+        println!(
+            "{:>12.1}  simulated hours in {real:.1} s, {:.0} times real time",
+            self.hours(),
+            self.simulated.as_secs_f64() / real
+        );
+        println!(
+            "{:>12}  events, {} orders, {} processes",
+            self.events, self.orders, self.processes
+        );
+        println!(
+            "{:>12}  steps, {} within half a minute at most",
+            self.steps, self.steps_most
+        );
+        if let Some((took, seed)) = self.slowest {
+            println!(
+                "{:>12}  is the seed that took longest, {:.1} s",
+                seed,
+                took.as_secs_f64()
+            );
+        }
+        println!("{:>12}  faults", self.counts.total());
+        for fault in Fault::ALL {
+            println!("{:>12}  {fault}", self.counts.of(*fault));
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let first = arguments.seed.unwrap_or(1);
-    let begun = Instant::now();
-    let threads = arguments.threads.max(1);
-    let mut sum = Sum::default();
-    // Each world lives in one thread; which of them does not matter to it.
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = (0..threads)
-            .map(|thread| {
-                let seeds = (first..first + arguments.seeds)
-                    .skip(thread)
-                    .step_by(threads);
-                let arguments = &arguments;
-                scope.spawn(move || run(arguments, seeds))
-            })
-            .collect();
-        for part in parts {
-            match part.join() {
-                Ok(part) => sum.add(&part),
-                Err(panic) => std::panic::resume_unwind(panic),
+    let mut sum = Sum::new();
+    let Some(last) = (arguments.first() + arguments.seeds).checked_sub(1) else {
+        return ExitCode::SUCCESS;
+    };
+    let pause = Duration::from_secs(arguments.progress.max(1));
+    let mut told = Instant::now();
+    let world = |seed| arguments.world(seed);
+    sweep(
+        arguments.first()..=last,
+        arguments.threads,
+        pause,
+        world,
+        |news| {
+            match news {
+                News::Begun(seed) => {
+                    sum.running.insert(seed, Instant::now());
+                }
+                News::Ended(seed, verdict) => sum.ended(&arguments, seed, verdict),
+                News::Silence => {}
             }
-        }
-    });
-    let real = begun.elapsed().as_secs_f64();
-    println!(
-        "{:>12}  seeds, {} failing, {:.1} seeds/s",
-        arguments.seeds,
-        sum.failures,
-        arguments.seeds as f64 / real
+            if told.elapsed() >= pause {
+                told = Instant::now();
+                sum.tell_progress(&arguments);
+            }
+        },
     );
-    println!(
-        "{:>12.1}  simulated hours in {real:.1} s, {:.0} times real time",
-        sum.simulated.as_secs_f64() / 3600.0,
-        sum.simulated.as_secs_f64() / real
-    );
-    println!(
-        "{:>12}  events, {} orders, {} processes",
-        sum.events, sum.orders, sum.processes
-    );
-    println!("{:>12}  faults", sum.counts.total());
-    for fault in Fault::ALL {
-        println!("{:>12}  {fault}", sum.counts.of(*fault));
-    }
+    sum.tell(&arguments);
     if sum.failures == 0 {
         ExitCode::SUCCESS
     } else {
