@@ -125,8 +125,8 @@ impl Front {
         let taking_in = what.taking_in();
         let (voters, learners) = log.members();
         match (standing, self.removal()) {
-            (Standing::Removed, Some(Removal::Read)) => Some(format!(
-                "{me} was removed from this {what}'s cluster, by its own log, and no other member is there to confirm it: if another one is active, stop it, or take it in again by {taking_in}; if none is, start the others, and one that is still needed becomes active by itself"
+            (Standing::Removed, Some(Removal::Heard)) => Some(format!(
+                "{me} was removed from this {what}'s cluster, as it has heard last, and no other member is there to confirm it: if another one is active, stop it, or take it in again by {taking_in}; if none is, start the others, and one that is still needed becomes active by itself"
             )),
             (Standing::Removed, _) => Some(format!(
                 "{me} was removed from this {what}'s cluster and never becomes active: stop it, or take it in again by {taking_in}"
@@ -152,13 +152,20 @@ impl Front {
         }
         let known = self.0.known.read();
         let is_let_go = known.unwrap_or_else(PoisonError::into_inner).is_let_go;
-        if !is_let_go || log.leadership().borrow().role == Role::Active {
-            return None;
-        }
-        let me = log.me().member;
-        let counts_me = |peer: &PeerStatus| is_there(peer) && peer.hello.members.contains(&me);
-        let is_counted = log.peers().iter().any(counts_me);
-        (!is_counted).then_some(Removal::Read)
+        let (me, peers) = (log.me().member, log.peers());
+        let (voters, learners) = log.members();
+        let has_belonged = !voters.is_empty() && !learners.contains(&me);
+        // The last word of one that is away by now, too.
+        let leaves_out = |peer: &PeerStatus| {
+            let members = &peer.hello.members;
+            peer.hello.part == Part::Data && !members.is_empty() && !members.contains(&me)
+        };
+        let is_left_out = has_belonged && peers.iter().any(leaves_out);
+        let is_counted = peers
+            .iter()
+            .any(|peer| is_there(peer) && peer.hello.members.contains(&me));
+        let is_active = log.leadership().borrow().role == Role::Active;
+        ((is_let_go || is_left_out) && !is_counted && !is_active).then_some(Removal::Heard)
     }
 
     fn state(&self) -> ClusterState {

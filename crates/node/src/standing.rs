@@ -26,8 +26,8 @@ pub enum Standing {
 pub(crate) enum Removal {
     /// Another member, which is connected.
     Confirmed,
-    /// This member's own log, and nobody who is connected says otherwise.
-    Read,
+    /// This member's own log, or the last word of one that is away by now; nobody who is connected says otherwise.
+    Heard,
 }
 
 /// How the cluster stood when a member last knew.

@@ -341,12 +341,15 @@ async fn a_removed_member_says_so_also_when_nobody_is_there_any_more_and_after_a
     let (_, told) = get(&again, "/health").await;
     let advice = told["advice"].as_str().unwrap();
     assert!(advice.contains("hears no other member"), "{advice}");
-    let _wire = wire(&one, &two);
+    let wire = wire(&one, &two);
     until("it says so again", async || {
         again.standing() == Standing::Removed
     })
     .await;
     says_that_it_was_removed(&again).await;
+    drop(wire);
+    nobody_is_there(&two).await;
+    stays(&again, Standing::Removed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
