@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use crate::snapshot::{self, SnapshotFile, SnapshotMeta};
 
+/// So many wait beside the newest for readers to confirm their events. More would free the log a little sooner and take more room.
+const OLDER_MAX: usize = 8;
+
 /// A snapshot beside the newest; its body was not read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OlderSnapshot {
@@ -95,26 +98,34 @@ impl Kept {
         })
     }
 
-    /// Takes out those that help nobody any more; the caller removes their files. There stay: the base, or as long as it is not
-    /// known the oldest that the log goes on from; the next one, which becomes the base; the newest and the one before it.
+    /// Takes out those that help nobody any more; the caller removes their files. There stay the newest and the one before it, and those
+    /// from the base on, since each of them may become the base: of many, some that are far from each other.
     pub(crate) fn take_useless(&mut self, purged: u64) -> Vec<PathBuf> {
         let base = self.base().map_or(0, |meta| meta.event_id);
-        let mut useful: Vec<OlderSnapshot> = Vec::new();
-        let mut useless = Vec::new();
-        let last = self.older.len().saturating_sub(1);
-        for (place, file) in std::mem::take(&mut self.older).into_iter().enumerate() {
-            let is_gone = file.meta.index < purged;
-            let is_before_base = file.meta.event_id < base;
-            // The base and the next one.
-            let is_further = useful.len() >= 2;
-            if is_gone || ((is_before_base || is_further) && place != last) {
-                useless.push(file.path);
-            } else {
-                useful.push(file);
-            }
-        }
+        let last = self.older.last().map_or(0, |file| file.meta.event_id);
+        let is_useful = |file: &OlderSnapshot| {
+            let id = file.meta.event_id;
+            file.meta.index >= purged && (id >= base || id == last)
+        };
+        let (useful, useless): (Vec<_>, Vec<_>) = self.older.drain(..).partition(is_useful);
         self.older = useful;
+        let mut useless: Vec<_> = useless.into_iter().map(|file| file.path).collect();
+        while self.older.len() > OLDER_MAX
+            && let Some(least) = self.least_missed()
+        {
+            useless.push(self.older.remove(least).path);
+        }
         useless
+    }
+
+    /// The one whose neighbours are closest to each other.
+    fn least_missed(&self) -> Option<usize> {
+        let gap = |three: &[OlderSnapshot]| match three {
+            [before, _, after] => after.meta.event_id - before.meta.event_id,
+            _ => u64::MAX,
+        };
+        let gaps = self.older.windows(3).map(gap).enumerate();
+        gaps.min_by_key(|(_, gap)| *gap).map(|(at, _)| at + 1)
     }
 }
 
@@ -171,14 +182,30 @@ mod tests {
         kept.release(100);
         for newest in 2..50 {
             kept.push(snapshot(newest * 100));
-            // Seven snapshots behind.
-            kept.release((newest * 100).saturating_sub(700));
+            // Seven snapshots behind: each becomes the base in its turn.
+            kept.release((newest * 100).saturating_sub(700).max(100));
             let base = kept.base().map_or(0, |meta| meta.event_id);
             kept.take_useless(base / 10);
-            assert!(ids(&kept).len() <= 4, "{:?}", ids(&kept));
+            assert!(ids(&kept).len() <= OLDER_MAX + 1, "{:?}", ids(&kept));
             assert_eq!(begin(&kept, base / 10), Some(base));
         }
-        assert!(kept.base().is_some_and(|meta| meta.event_id >= 3000));
+        assert_eq!(kept.base().map(|meta| meta.event_id), Some(4200));
+    }
+
+    #[test]
+    fn of_many_snapshots_those_stay_that_are_far_from_each_other() {
+        let mut kept = kept(&[100]);
+        kept.release(100);
+        for newest in 2..1000 {
+            kept.push(snapshot(newest * 100));
+            kept.take_useless(10);
+        }
+        let ids = ids(&kept);
+        assert_eq!((ids.len(), ids.first()), (OLDER_MAX + 1, Some(&100)));
+        let widest = ids.windows(2).map(|two| two[1] - two[0]).max();
+        assert!(widest < Some(50_000), "{ids:?}");
+        kept.release(60_000);
+        assert!(kept.base().is_some_and(|meta| meta.event_id > 10_000));
     }
 
     #[test]

@@ -110,8 +110,18 @@ pub(crate) async fn release(case: &Case) -> Result<()> {
         .await?;
     let third = torn(&drive).await?;
     ensure!(
-        third > second && third <= ends[2],
-        "now until the last order: {third}"
+        third >= second && third <= ends[2],
+        "until the snapshot before the last order: {third}"
+    );
+    drive.settle().await?;
+    let newest = drive.world.history().last_event_id();
+    for user in ["A", "B"] {
+        ensure!(release(user, newest).await?.is_ok(), "{user} releases all");
+    }
+    let fourth = torn(&drive).await?;
+    ensure!(
+        fourth > third && fourth <= newest,
+        "until the last snapshot: {fourth}"
     );
     let backwards = release("B", ends[0]).await?.err();
     ensure!(backwards.is_some(), "not backwards");

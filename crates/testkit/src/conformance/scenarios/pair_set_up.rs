@@ -23,14 +23,11 @@ pub(crate) async fn appointed_late(case: &Case) -> Result<()> {
     deploy(&pair, case).await?;
     run(&pair, "alone").await?;
     let first = pair.journal(0)?.first().context("a journal")?.clone();
+    let accept = async |command| pair.api().await?.accept(&command).await;
+    accept(json!({"TYPE": "TakeSnapshot"})).await?;
     let last = events(&pair).await?;
     let last = last.last().context("there are events")?["eventId"].clone();
-    for command in [
-        json!({"TYPE": "ReleaseEvents", "untilEventId": last}),
-        json!({"TYPE": "TakeSnapshot"}),
-    ] {
-        pair.api().await?.accept(&command).await?;
-    }
+    accept(json!({"TYPE": "ReleaseEvents", "untilEventId": last})).await?;
     ensure!(
         pair.members[0].terminate().await?.success(),
         "it ends in order"
