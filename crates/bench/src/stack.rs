@@ -109,7 +109,7 @@ impl Stack {
             .into_iter()
             .chain(&mut subagent)
         {
-            part.wait_until_it_answers(Duration::from_secs(30))?;
+            part.wait_until_it_works(Duration::from_secs(30))?;
         }
         let admin = std::fs::read_to_string(controller.data.join("private/admin-token"))?
             .trim()

@@ -12,7 +12,7 @@ use super::chain::{STEPS, millis, through};
 use crate::arguments::Extent;
 use crate::figure::Bound::AtMost;
 use crate::figure::Figure;
-use crate::floor::Spawner;
+use crate::floor::{Mirror, Spawner};
 use crate::sample::{Sample, ratio, spread_of_ratio};
 use crate::stack::{Keeping, Placement, Stack, chain};
 
@@ -30,7 +30,7 @@ pub(crate) fn run(extent: &Extent) -> Result<Vec<Figure>> {
     let mut single = start(Keeping::Single)?;
     let mut pair = start(Keeping::Pair(Duration::ZERO))?;
     let mut figures = chains(extent, &mut single, &mut pair)?;
-    figures.push(commits(extent, &mut single, &mut pair)?);
+    figures.extend(commits(extent, &mut single, &mut pair)?);
     drop((single, pair));
     let mut apart = start(Keeping::Pair(ONE_WAY))?;
     figures.push(chain_apart(extent, &mut apart)?);
@@ -72,8 +72,10 @@ fn chains(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Vec<F
 }
 
 /// From a command that commits once to its answer, the request included.
-fn commits(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Figure> {
+fn commits(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Vec<Figure>> {
     let (mut alone, mut both) = (Sample::default(), Sample::default());
+    let (mut here, mut mirrored) = (Sample::default(), Sample::default());
+    let mut floor = Mirror::create(pair.dir.path())?;
     let mut revision = 0;
     for _ in 0..extent.of(50, 10) {
         for (stack, commits) in [(&mut *single, &mut alone), (&mut *pair, &mut both)] {
@@ -85,6 +87,14 @@ fn commits(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Figu
                 commits.push(millis(begin.elapsed()));
             }
         }
+        for _ in 0..IN_A_ROW {
+            let begin = Instant::now();
+            floor.append_here()?;
+            here.push(millis(begin.elapsed()));
+            let begin = Instant::now();
+            floor.append_on_both()?;
+            mirrored.push(millis(begin.elapsed()));
+        }
     }
     let figure = Figure::bound(
         "P4",
@@ -94,7 +104,19 @@ fn commits(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Figu
         AtMost(1.5),
         AtMost(3.0),
     );
-    Ok(figure.with(format!("{}, single {}", both.told("ms"), alone.told("ms"))))
+    let figure = figure.with(format!("{}, single {}", both.told("ms"), alone.told("ms")));
+    let floor = Figure::told(
+        "P4",
+        "a record written and flushed here and there by threads that do nothing else, to here only",
+        ratio(&mirrored, &here),
+        "×",
+    );
+    let floor = floor.with(format!(
+        "{}, here only {}",
+        mirrored.told("ms"),
+        here.told("ms")
+    ));
+    Ok(vec![figure, floor])
 }
 
 /// The members a millisecond from each other.

@@ -195,7 +195,7 @@ fn starts(stack: &mut Stack, extent: &Extent) -> Result<Vec<Figure>> {
     stack.controller.kill()?;
     let begin = Instant::now();
     stack.controller.start()?;
-    stack.controller.wait_until_it_answers(PATIENCE)?;
+    stack.controller.wait_until_it_works(PATIENCE)?;
     let replay = begin.elapsed();
     let events = recovered_events(stack).unwrap_or(log_floor.lines);
     let rate = count(events) / replay.as_secs_f64();
@@ -236,7 +236,7 @@ fn starts(stack: &mut Stack, extent: &Extent) -> Result<Vec<Figure>> {
     let (goal, half) = scaled(orders);
     let figure = Figure::bound("P9", &what, answered.job, "s", AtMost(goal), AtMost(half));
     figures.push(figure.with(format!(
-        "answers after {}; {floor_told}",
+        "works after {}; {floor_told}",
         number(answered.answers, "s")
     )));
 
@@ -244,7 +244,7 @@ fn starts(stack: &mut Stack, extent: &Extent) -> Result<Vec<Figure>> {
     let what =
         format!("Agent with {orders} waiting orders: SIGKILL, start, to the first new job start");
     let figure = Figure::bound("P9", &what, answered.job, "s", AtMost(goal), AtMost(half));
-    figures.push(figure.with(format!("answers after {}", number(answered.answers, "s"))));
+    figures.push(figure.with(format!("works after {}", number(answered.answers, "s"))));
 
     let after = sizes(stack)?;
     for (name, bytes) in after.iter().filter(|(name, _)| *name != "subagent") {
@@ -271,7 +271,7 @@ enum Restarted {
 }
 
 struct FirstStart {
-    /// Seconds until the part answers.
+    /// Seconds until the part does its work.
     answers: f64,
     /// Seconds until the next job has started.
     job: f64,
@@ -286,7 +286,7 @@ fn first_start(stack: &mut Stack, id: &str, restarted: Restarted) -> Result<Firs
     part.kill()?;
     let (begin, begin_millis) = (Instant::now(), now_millis()?);
     part.start()?;
-    part.wait_until_it_answers(PATIENCE)?;
+    part.wait_until_it_works(PATIENCE)?;
     let answers = begin.elapsed().as_secs_f64();
     if restarted == Restarted::Controller {
         stack.reconnect(PATIENCE)?;
@@ -310,7 +310,7 @@ fn first_start(stack: &mut Stack, id: &str, restarted: Restarted) -> Result<Firs
         .or_else(|| Some(event["eventId"].as_i64()? / 1000));
     let millis = at.context("an event without a time")? - begin_millis;
     let job = Duration::from_millis(u64::try_from(millis)?).as_secs_f64();
-    eprintln!("   {id}: answers after {answers:.2} s, starts a job after {job:.2} s");
+    eprintln!("   {id}: works after {answers:.2} s, starts a job after {job:.2} s");
     Ok(FirstStart { answers, job })
 }
 

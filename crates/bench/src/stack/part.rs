@@ -132,14 +132,29 @@ impl Part {
         Ok(())
     }
 
-    /// Waits until its health check is answered; how long that took from now.
-    pub(crate) fn wait_until_it_answers(&mut self, within: Duration) -> Result<Duration> {
+    /// Waits until it does its work: a Controller or Agent answers before that, and says that it reads its log.
+    pub(crate) fn wait_until_it_works(&mut self, within: Duration) -> Result<()> {
+        self.wait_for(
+            match self.command {
+                "controller" | "agent" => "/health/active",
+                _ => "/health",
+            },
+            within,
+        )
+    }
+
+    /// Waits until it answers, working or not.
+    pub(super) fn wait_until_it_answers(&mut self, within: Duration) -> Result<()> {
+        self.wait_for("/health", within)
+    }
+
+    fn wait_for(&mut self, path: &str, within: Duration) -> Result<()> {
         let begin = Instant::now();
         loop {
-            let answer = Connection::open(self.address, "")
-                .and_then(|mut connection| connection.get("/health"));
+            let answer =
+                Connection::open(self.address, "").and_then(|mut connection| connection.get(path));
             let Err(error) = answer else {
-                return Ok(begin.elapsed());
+                return Ok(());
             };
             let ended = self
                 .child
