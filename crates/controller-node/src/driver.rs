@@ -36,6 +36,9 @@ const RELEASE_PERIOD: Duration = Duration::from_secs(1);
 const RESET_PATH: &str = "/agent/api/cluster/reset";
 /// The longest pause between two attempts to find the active one of two Directors.
 const PAIR_PAUSE: Duration = Duration::from_millis(250);
+/// The same right after the active one was lost, for so long: the other one follows it within a moment, and its orders are waited for.
+const PAIR_PAUSE_AT_FIRST: (Duration, Duration) =
+    (Duration::from_millis(25), Duration::from_secs(2));
 /// When something that was refused is sent again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
@@ -101,10 +104,16 @@ fn problem_of(error: &ClientError) -> Problem {
 pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
     let begin = Instant::now();
     let mut backoff = Backoff::new();
+    let mut lost_at = None;
     loop {
         let to = target.borrow_and_update().clone();
+        let mut was_coupled = false;
+        let coupled = || {
+            was_coupled = true;
+            backoff.connected(begin.elapsed());
+        };
         let ending = tokio::select! {
-            ending = connect(&driver, &to, || backoff.connected(begin.elapsed())) => ending,
+            ending = connect(&driver, &to, coupled) => ending,
             changed = target.changed() => if changed.is_ok() { Ending::Moved } else { Ending::Stopped },
             () = another_leads(driver.leader.clone()) => Ending::Moved,
         };
@@ -132,10 +141,12 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
                 }
             }
         }
+        if was_coupled {
+            lost_at = Some(Instant::now());
+        }
         let mut pause = backoff.failed(begin.elapsed(), jitter());
         if to.uris.len() > 1 {
-            // One Director follows the other within a moment.
-            pause = pause.min(PAIR_PAUSE);
+            pause = pause.min(pair_pause(lost_at.map(|at| at.elapsed())));
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -146,6 +157,15 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
                 backoff = Backoff::new();
             }
         }
+    }
+}
+
+/// How long to wait at most until the Directors of a pair are asked again which one is active.
+fn pair_pause(lost_for: Option<Duration>) -> Duration {
+    let (pause, at_first) = PAIR_PAUSE_AT_FIRST;
+    match lost_for {
+        Some(lost_for) if lost_for < at_first => pause,
+        Some(_) | None => PAIR_PAUSE,
     }
 }
 
@@ -661,5 +681,18 @@ impl Request {
         };
         let _infallible = write!(self.json, "{before}{json}");
         self.sendings.push(sending);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_director_is_followed_at_once_and_a_pair_that_stays_away_is_not_asked_all_the_time() {
+        let millis = Duration::from_millis;
+        assert_eq!(pair_pause(Some(millis(300))), millis(25));
+        assert_eq!(pair_pause(Some(millis(60_000))), millis(250));
+        assert_eq!(pair_pause(None), millis(250));
     }
 }
