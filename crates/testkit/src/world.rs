@@ -30,6 +30,6 @@ pub use pair::{MEMBERS, Pair, PairPlan};
 pub use plan::{AgentPlan, Plan, second_director};
 pub use ports::free_port;
 pub use proxy::{Mode, Proxy};
-pub use stage::{World, make_private};
+pub use stage::{World, drawn_token, make_private};
 pub(crate) use wreckage::clear;
 pub use wreckage::{WORLD_VARIABLE, processes_of};

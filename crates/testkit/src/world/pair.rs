@@ -17,14 +17,13 @@ use super::client::Api;
 use super::node::{Node, Part};
 use super::ports::free_port;
 use super::proxy::Proxy;
-use super::stage::make_private;
+use super::stage::{drawn_token, make_private};
 use super::wreckage::{self, WORLD_VARIABLE};
 
 /// The names of the members.
 pub const MEMBERS: [&str; 2] = ["Primary", "Backup"];
 const AGENT: &str = "A";
 const WATCH: &str = "watch";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// So long a member may take for an order before the other one is asked: a hung one answers never.
 const TRY: Duration = Duration::from_millis(250);
@@ -53,6 +52,8 @@ pub struct Pair {
     apis: Vec<Api>,
     certificates: Option<PathBuf>,
     mark: String,
+    /// Of the administrator, at every member; and of the watch without TLS.
+    token: String,
     // The last field: removed after everything that uses it has ended.
     dir: tempfile::TempDir,
 }
@@ -94,8 +95,9 @@ impl Pair {
                 ],
             )?;
         }
+        let drawn = drawn_token();
         let token = dir.path().join("token");
-        std::fs::write(&token, TOKEN)?;
+        std::fs::write(&token, &drawn)?;
         make_private(&token)?;
         let token = token.display().to_string();
         let proof = |name: &str| match &certificates {
@@ -108,7 +110,7 @@ impl Pair {
             let private = node.data.join("private");
             std::fs::create_dir_all(&private)?;
             // One token for both, so that whoever asks needs not know which one is active.
-            std::fs::write(private.join("admin-token"), TOKEN)?;
+            std::fs::write(private.join("admin-token"), &drawn)?;
             make_private(&private.join("admin-token"))?;
             node.arguments = proof(name);
             let mut wanted = vec![format!("cluster.name={name}")];
@@ -155,6 +157,7 @@ impl Pair {
             apis: Vec::new(),
             certificates,
             mark,
+            token: drawn,
             dir,
         };
         for member in 0..MEMBERS.len() {
@@ -171,8 +174,8 @@ impl Pair {
     fn dial(&self, member: usize) -> Result<Api> {
         let url = self.members[member].url();
         match &self.certificates {
-            Some(folder) => Api::with_tls(&url, TOKEN, &folder.join("ca.pem")),
-            None => Api::with_token(&url, TOKEN),
+            Some(folder) => Api::with_tls(&url, &self.token, &folder.join("ca.pem")),
+            None => Api::with_token(&url, &self.token),
         }
     }
 
@@ -382,16 +385,14 @@ impl Pair {
 
     /// Adds an order at whichever member is active, again and again until one has acknowledged it.
     pub async fn add_order(&self, id: &str, workflow: &str) -> Result<()> {
-        let order = json!({"id": id, "workflowPath": workflow});
+        let command = json!({"TYPE": "AddOrder", "order": {"id": id, "workflowPath": workflow}});
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             for api in &self.apis {
-                let added = tokio::time::timeout(TRY, api.add_order(&order)).await;
-                match added {
-                    Ok(Ok(_)) => return Ok(()),
-                    // An earlier try has arrived, although nobody was told.
-                    Ok(Err(refused)) if refused.to_string().contains("409") => return Ok(()),
-                    Ok(Err(_)) | Err(_) => {}
+                // An earlier try may have arrived, although nobody was told: such an order is taken as well.
+                let added = tokio::time::timeout(TRY, api.command(&command)).await;
+                if let Ok(Ok(Ok(_))) = added {
+                    return Ok(());
                 }
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -412,7 +413,7 @@ impl Pair {
                 let seen = api.order(id).await.ok().flatten();
                 let state = seen.as_ref().map(|order| order["state"]["TYPE"].clone());
                 if state != Some(json!("Finished")) {
-                    open.push((id, state));
+                    open.push((id, seen));
                 }
             }
             if open.is_empty() {
@@ -436,16 +437,20 @@ impl Pair {
         }
         let watch = std::fs::read_to_string(self.dir.path().join("watch.log"));
         let _infallible = write!(text, "\n== watch\n{}", watch.unwrap_or_default());
+        // Also where somebody begins who reads a long output from its end.
+        let _infallible = write!(text, "\n== so: {what}");
         text
     }
 
-    /// All events of the active member, as lines.
+    /// All events of the active member, as lines. Who is active may change while it is asked.
     pub async fn all_events(&self) -> Result<Vec<Value>> {
-        self.api()
-            .await?
-            .all_events()
-            .await
-            .context("the event stream")
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.api().await?.all_events().await {
+                Err(_) if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
+                read => return read.context("the event stream"),
+            }
+        }
     }
 }
 

@@ -10,17 +10,19 @@ use anyhow::{Result, bail};
 
 const FIRST: u16 = 12_000;
 const LAST: u16 = 32_000;
+/// Between the first ports of two processes that were started one after the other.
+const FAR: u32 = 1_237;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A port that is free now and that this process gives out once only.
 pub fn free_port() -> Result<u16> {
     let span = LAST - FIRST;
-    // Tests of several processes start at different places.
-    let start = u16::try_from(std::process::id() % u32::from(span)).unwrap_or(0);
+    // Tests of several processes start far from each other: the port of a node that is down must not become somebody else's.
+    let start = std::process::id().wrapping_mul(FAR) % u32::from(span);
     for _ in 0..span {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = (u32::from(start) * 7 + u32::from(step)) % u32::from(span);
+        let offset = (start + u32::from(step)) % u32::from(span);
         let port = FIRST + u16::try_from(offset).unwrap_or(0);
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);

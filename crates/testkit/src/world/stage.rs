@@ -58,8 +58,7 @@ impl World {
         let mark = dir.path().display().to_string();
         std::fs::create_dir(dir.path().join("tmp"))?;
         let token = dir.path().join("token");
-        let word: u128 = rand::random();
-        std::fs::write(&token, format!("{word:032x}\n"))?;
+        std::fs::write(&token, format!("{}\n", drawn_token()))?;
         make_private(&token)?;
         let mut world = World {
             plan,
@@ -430,6 +429,11 @@ fn set(settings: &[String]) -> Vec<String> {
         .iter()
         .flat_map(|setting| ["--set".to_owned(), setting.clone()])
         .collect()
+}
+
+/// A token that no other world has: whoever asks at a port that has become another world's is refused.
+pub fn drawn_token() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// Makes a file its owner's alone.

@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use testkit::world::{Api, Node, Pair, Part, http, mainspring, make_private};
+use testkit::world::{Api, Node, Pair, Part, drawn_token, http, mainspring, make_private};
 
-const TOKEN: &str = "fedcba9876543210fedcba9876543210";
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -297,6 +296,8 @@ struct Cluster {
     members: Vec<Node>,
     watch: Option<Child>,
     token: PathBuf,
+    /// What is in it.
+    drawn: String,
     dir: tempfile::TempDir,
 }
 
@@ -307,7 +308,8 @@ impl Cluster {
             .prefix("testkit-members-")
             .tempdir()?;
         let token = dir.path().join("token");
-        std::fs::write(&token, TOKEN)?;
+        let drawn = drawn_token();
+        std::fs::write(&token, &drawn)?;
         make_private(&token)?;
         let mark = dir.path().display().to_string();
         let mut members: Vec<Node> = Vec::new();
@@ -315,7 +317,7 @@ impl Cluster {
             let mut node = Node::new(Part::Controller, name, dir.path(), &mark)?;
             let private = node.data.join("private");
             std::fs::create_dir_all(&private)?;
-            std::fs::write(private.join("admin-token"), TOKEN)?;
+            std::fs::write(private.join("admin-token"), &drawn)?;
             make_private(&private.join("admin-token"))?;
             let mut settings = vec![
                 format!("cluster.name={name}"),
@@ -337,6 +339,7 @@ impl Cluster {
             members,
             watch: None,
             token,
+            drawn,
             dir,
         };
         cluster.active().await?;
@@ -390,9 +393,13 @@ impl Cluster {
         self.cli(&arguments)
     }
 
+    fn api(&self, member: usize) -> Result<Api> {
+        Api::with_token(&self.members[member].url(), &self.drawn)
+    }
+
     /// How the cluster stands, as a member tells it.
     async fn state(&self, member: usize) -> Option<Value> {
-        let api = Api::with_token(&self.members[member].url(), TOKEN).ok()?;
+        let api = self.api(member).ok()?;
         let asked = tokio::time::timeout(
             Duration::from_millis(500),
             api.get("/controller/api/cluster"),
@@ -521,7 +528,7 @@ async fn a_pair_goes_back_to_a_single_controller_and_who_was_removed_says_so_and
     cluster
         .await_that(1, "it says that it was removed", is_removed)
         .await?;
-    let refused = Api::with_token(&cluster.members[1].url(), TOKEN)?;
+    let refused = cluster.api(1)?;
     let refused = refused
         .get("/controller/api/order")
         .await?
@@ -690,9 +697,7 @@ async fn a_member_that_has_moved_is_found_at_its_new_address() -> Result<()> {
         .await_that(0, "the new address is learnt", is_known)
         .await?;
     cluster.await_coupled().await?;
-    let events = Api::with_token(&cluster.members[0].url(), TOKEN)?
-        .all_events()
-        .await?;
+    let events = cluster.api(0)?.all_events().await?;
     ensure!(
         events
             .iter()

@@ -69,7 +69,7 @@ pub(crate) async fn a_shutdown_with_kill(case: &Case) -> Result<()> {
             "{seen}: {told}"
         );
         ensure!(
-            !told.contains("Killed SIGKILL") || seen.to_string().contains("137"),
+            !told.contains("Killed SIGKILL") || seen.to_string().contains("\"returnCode\":137"),
             "{seen}: {told}"
         );
     }

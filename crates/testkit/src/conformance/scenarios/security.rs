@@ -36,7 +36,9 @@ pub(crate) async fn a_wrong_token(case: &Case) -> Result<()> {
         .wait_for(Duration::from_secs(15), |events| {
             events
                 .iter()
-                .find(|seen| seen.kind == "AgentCouplingFailed" && seen.to_string().contains("401"))
+                .find(|seen| {
+                    seen.kind == "AgentCouplingFailed" && seen.to_string().contains("(401)")
+                })
                 .cloned()
         })
         .await;
