@@ -3,7 +3,6 @@
 //! Always: only a directory without a log asks, and only for a short time: the first member of a new cluster begins without the
 //! others being there. Never here: dialling; the caller brings connections that are trusted already.
 
-use std::path::Path;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -19,23 +18,6 @@ use crate::rules;
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether something was ever written here.
-fn has_begun(dir: &Path) -> std::io::Result<bool> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        if name == "member" || name.ends_with(".segment") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Asks the others who they are, if this directory is empty and was told to begin alone. If one of them has this log already, this
 /// member joins instead: a second log of the same name must not come into being. `dial` gives a connection, or nothing.
 pub async fn join_if_begun<D, S, F>(options: &mut Options, others: &[D], dial: impl Fn(&D) -> F)
@@ -43,7 +25,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Option<S>>,
 {
-    if options.joins || others.is_empty() || has_begun(&options.dir).unwrap_or(true) {
+    if options.joins
+        || others.is_empty()
+        || journal::inspect::has_begun(&options.dir).unwrap_or(true)
+    {
         return;
     }
     let me = Hello {

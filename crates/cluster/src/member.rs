@@ -1,7 +1,8 @@
 //! Who takes part in a cluster, and with which times.
 //!
 //! Always: a member's number is drawn once for its directory and never again, so that a member with an empty disk is another
-//! member: it cannot vote a second time in the name of the one it replaces.
+//! member: it cannot vote a second time in the name of the one it replaces. No two clusters have a member of the same number, not
+//! even when both have the same name: what is dialled by mistake is never taken for a member.
 
 use std::fmt;
 use std::path::Path;
@@ -9,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// The number of a log that began alone.
-pub(crate) const FIRST: u64 = 1;
+/// The number of a log that began alone before numbers were drawn for such ones, too.
+const UNDRAWN: u64 = 1;
 const MEMBER_FILE: &str = "member";
 
 /// What a member keeps.
@@ -83,8 +84,8 @@ impl Default for Timing {
     }
 }
 
-/// The number of the member whose directory this is; drawn and remembered if it has none.
-pub(crate) fn number_of(dir: &Path, joins: bool) -> std::io::Result<u64> {
+/// The number of the member whose directory this is; drawn and remembered if it has none and no log.
+pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     use std::io::Write as _;
     let path = dir.join(MEMBER_FILE);
     match std::fs::read_to_string(&path) {
@@ -96,11 +97,11 @@ pub(crate) fn number_of(dir: &Path, joins: bool) -> std::io::Result<u64> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    if !joins {
-        return Ok(FIRST);
+    if has_log {
+        return Ok(UNDRAWN);
     }
     std::fs::create_dir_all(dir)?;
-    // Two members of one cluster are not made in the same microsecond.
+    // Two members that ever meet are not made in the same microsecond.
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(std::io::Error::other)?;

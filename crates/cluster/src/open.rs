@@ -91,8 +91,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
 
     let newest = newest_membership(&recovered)?;
     let is_new = newest.log_id().is_none();
-    // Who has a log already has his number, too: the first one needs no file for it.
-    let number = number_of(&options.dir, options.joins && is_new)
+    let number = number_of(&options.dir, !is_new)
         .map_err(|e| OpenError::Consensus(format!("the member's number: {e}")))?;
     let me = Hello {
         cluster: options.identity.clone(),

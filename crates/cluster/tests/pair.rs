@@ -350,11 +350,12 @@ async fn a_member_that_was_active_under_several_terms_comes_back_from_its_disk_a
 async fn the_member_that_began_alone_may_be_told_later_that_it_joins() {
     let pair = pair().await;
     drop((pair.ab, pair.aw));
+    let number = pair.a.me().member;
     pair.a.shutdown().await;
     let mut joining = options(pair.dirs[0].path(), "Primary", Part::Data);
     joining.joins = true;
     let a = Log::open(joining).await.unwrap().log;
-    assert_eq!(a.me().member, 1);
+    assert_eq!(a.me().member, number, "its directory is the same");
     let _wires = (wire(&a, &pair.b), wire(&a, &pair.watch));
     until("one of them is active", || {
         role(&a) == Role::Active || role(&pair.b) == Role::Active
@@ -424,6 +425,7 @@ async fn an_empty_directory_that_was_not_told_to_join_does_so_when_the_others_ha
         bw: _bw,
     } = pair().await;
     drop((ab, aw));
+    let before = a.me().member;
     a.shutdown().await;
     until("the other is active", || role(&b) == Role::Active).await;
 
@@ -441,7 +443,7 @@ async fn an_empty_directory_that_was_not_told_to_join_does_so_when_the_others_ha
     assert_eq!(b.peers().len(), 2, "whoever only asks is no member");
 
     let a = Log::open(wiped).await.unwrap().log;
-    assert_ne!(a.me().member, 1, "it is another member for the votes");
+    assert_ne!(a.me().member, before, "it is another member for the votes");
     let _wires = (wire(&a, &b), wire(&a, &watch));
     b.let_learn(a.me().member).await.unwrap();
     until("it has everything", || *a.committed().borrow() == 50).await;
@@ -486,4 +488,31 @@ async fn members_with_other_times_are_refused_in_words_and_a_watch_follows_the_m
     let watch = member(dirs[2].path(), "watch", Part::Watch).await;
     let _wires = (wire(&a, &watch), wire(&b, &watch));
     until("both are connected", || watch.peers().len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_reach_a_cluster_of_the_same_name_by_mistake_leave_it_and_theirs_as_they_are()
+{
+    let ours = pair().await;
+    let theirs_dir = tempfile::tempdir().unwrap();
+    let theirs = member(theirs_dir.path(), "Primary", Part::Data).await;
+    for id in 1..=3 {
+        theirs.append(batch(1_000 + id)).await.unwrap();
+    }
+    // Our Primary is gone, and at its address is another Controller of that name.
+    drop((ours.ab, ours.aw));
+    ours.a.shutdown().await;
+    let _wires = (wire(&ours.b, &theirs), wire(&ours.watch, &theirs));
+    until("the Backup follows", || role(&ours.b) == Role::Active).await;
+    until("both are met", || theirs.peers().len() == 2).await;
+    for id in 1..=100 {
+        ours.b.append(batch(50 + id)).await.unwrap();
+        theirs.append(batch(1_003 + id)).await.unwrap();
+    }
+    assert_eq!(role(&theirs), Role::Active);
+    assert_eq!(
+        read_all(&theirs, 103).await,
+        (1_001..=1_103).collect::<Vec<_>>()
+    );
+    assert_eq!(read_all(&ours.b, 150).await, (1..=150).collect::<Vec<_>>());
 }

@@ -194,6 +194,25 @@ pub fn verify(dir: &Path) -> Result<Report, Fault> {
     Ok(report)
 }
 
+/// Whether a record or a snapshot was ever written whole: whoever opens the directory before begins a log.
+pub fn has_begun(dir: &Path) -> std::io::Result<bool> {
+    let listed = match segment::list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        listed => listed?,
+    };
+    if !snapshot::list(dir)?.is_empty() {
+        return Ok(true);
+    }
+    // Only the first file of all can be without a record.
+    let [(first_index, path)] = &listed[..] else {
+        return Ok(!listed.is_empty());
+    };
+    let file = recover::to_look(path)?;
+    let length = file.metadata()?.len();
+    let mut walk = Walk::new(path.clone(), file.into(), 0, length, *first_index);
+    Ok(*first_index > 0 || matches!(walk.step()?, Step::Record { .. }))
+}
+
 /// Tells what there is. Needs a log without damage: otherwise the damage is the answer.
 pub fn info(dir: &Path) -> Result<Info, OpenError> {
     let (state, scan) = look(dir)?;
