@@ -1,7 +1,7 @@
 //! One connection between two members: questions and answers in frames, in both directions.
 //!
 //! Always: a frame is a length and a message; a question is answered once or never; when the connection breaks all who wait hear
-//! so at once. Never here: who dialled, and whether the other side may speak; both are settled before.
+//! so at once; one on which nothing comes any more is given up, since both sides say now and then that they live. Never here: who dialled, and whether the other side may speak; both are settled before.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +18,11 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::member::Hello;
 use crate::raft::Types;
+use crate::rules;
 
 /// A frame may hold a batch of the greatest size and what is around it.
 const FRAME_BYTES_MAX: usize = 256 << 20;
@@ -65,6 +67,8 @@ enum Frame {
     Hello(Hello),
     Ask(u64, Ask),
     Answer(u64, Answer),
+    /// There was nothing to say for a while.
+    Alive,
 }
 
 /// Answers what the other side asks.
@@ -89,7 +93,7 @@ impl Link {
     /// Asks; nothing when the connection breaks or the answer takes longer than `within`.
     pub(crate) async fn ask(self: Arc<Self>, ask: Ask, within: Duration) -> Option<Answer> {
         let asked = async { self.put(ask).await?.answer().await };
-        tokio::time::timeout(within, asked).await.ok().flatten()
+        timeout(within, asked).await.ok().flatten()
     }
 
     /// Puts a question; questions reach the other side in the order in which they were put. Nothing when the connection broke.
@@ -150,6 +154,11 @@ pub enum LinkEnd {
     /// It broke, or the other side closed it.
     #[error("the connection between the members broke: {0}")]
     Broken(#[from] std::io::Error),
+    /// Nothing comes any more.
+    #[error(
+        "nothing has come from the other member for {0:?}: it hangs, or the network between loses everything"
+    )]
+    Silent(Duration),
     /// The other side is not what it should be.
     #[error("{0}")]
     Refused(String),
@@ -174,9 +183,15 @@ pub(crate) async fn speak<A: Answering>(
         return (None, LinkEnd::Broken(broken));
     }
     let (frames, mut to_write) = mpsc::channel::<Vec<u8>>(FRAMES_WAITING);
+    let pace = rules::sign_of_life(&me.timing);
     let writer = async move {
         let mut bytes = Vec::new();
-        while let Some(frame) = to_write.recv().await {
+        loop {
+            let frame = match timeout(pace, to_write.recv()).await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok::<(), std::io::Error>(()),
+                Err(_quiet) => frame_of(&Frame::Alive),
+            };
             bytes.extend_from_slice(&frame);
             while bytes.len() < WRITE_BYTES
                 && let Ok(frame) = to_write.try_recv()
@@ -187,7 +202,6 @@ pub(crate) async fn speak<A: Answering>(
             writing.flush().await?;
             bytes.clear();
         }
-        Ok::<(), std::io::Error>(())
     };
     let link = Arc::new(Link {
         frames: frames.clone(),
@@ -196,19 +210,21 @@ pub(crate) async fn speak<A: Answering>(
     });
     let mut other = None;
     let reader = async {
-        let Frame::Hello(hello) = read_frame(&mut reading).await? else {
+        let within = rules::link_silence(&me.timing, &me.timing);
+        let Frame::Hello(hello) = read_frame(&mut reading, within).await? else {
             return Err(LinkEnd::Refused(
                 "the other side did not say who it is".to_owned(),
             ));
         };
         answering.hello(&hello).map_err(LinkEnd::Refused)?;
         let from = hello.member;
+        let within = rules::link_silence(&me.timing, &hello.timing);
         opened(&hello, &link);
         other = Some(hello);
         loop {
-            match read_frame(&mut reading).await? {
+            match read_frame(&mut reading, within).await? {
                 Frame::Hello(hello) if hello.member == from => answering.renewed(&hello),
-                Frame::Hello(_) => {}
+                Frame::Hello(_) | Frame::Alive => {}
                 Frame::Answer(number, answer) => {
                     let waiting = link.waiting().remove(&number);
                     // Whoever asked may have given up.
@@ -247,17 +263,22 @@ pub(crate) async fn ask_who(
 ) -> Result<Hello, LinkEnd> {
     io.write_all(&frame_of(&Frame::Hello(me.clone()))).await?;
     io.flush().await?;
-    match read_frame(&mut io).await? {
+    let within = rules::link_silence(&me.timing, &me.timing);
+    match read_frame(&mut io, within).await? {
         Frame::Hello(hello) => Ok(hello),
-        Frame::Ask(..) | Frame::Answer(..) => Err(LinkEnd::Refused(
+        Frame::Ask(..) | Frame::Answer(..) | Frame::Alive => Err(LinkEnd::Refused(
             "the other side did not say who it is".to_owned(),
         )),
     }
 }
 
-async fn read_frame(reading: &mut (impl AsyncRead + Unpin)) -> Result<Frame, LinkEnd> {
+/// The next frame. What is long may take its time, as long as something comes `within` the time again and again.
+async fn read_frame(
+    reading: &mut (impl AsyncRead + Unpin),
+    within: Duration,
+) -> Result<Frame, LinkEnd> {
     let mut length = [0; 4];
-    reading.read_exact(&mut length).await?;
+    read_all(reading, &mut length, within).await?;
     let length = u32::from_le_bytes(length) as usize;
     if length > FRAME_BYTES_MAX {
         return Err(LinkEnd::Refused(format!(
@@ -265,9 +286,23 @@ async fn read_frame(reading: &mut (impl AsyncRead + Unpin)) -> Result<Frame, Lin
         )));
     }
     let mut bytes = vec![0; length];
-    reading.read_exact(&mut bytes).await?;
+    read_all(reading, &mut bytes, within).await?;
     postcard::from_bytes(&bytes)
         .map_err(|error| LinkEnd::Refused(format!("a frame cannot be read: {error}")))
+}
+
+async fn read_all(
+    reading: &mut (impl AsyncRead + Unpin),
+    mut bytes: &mut [u8],
+    within: Duration,
+) -> Result<(), LinkEnd> {
+    while !bytes.is_empty() {
+        let read = timeout(within, reading.read_buf(&mut bytes)).await;
+        if read.map_err(|_elapsed| LinkEnd::Silent(within))?? == 0 {
+            return Err(LinkEnd::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -313,19 +348,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn questions_are_begun_in_their_order_while_none_is_answered_yet() {
         let (near, far) = tokio::io::duplex(1 << 16);
-        let slow = || {
-            Arc::new(Slow {
-                came: Mutex::default(),
-                may_answer: Semaphore::new(0),
-            })
-        };
-        let answering = slow();
+        let answering = nobody();
         let there = Arc::clone(&answering);
         tokio::spawn(async move { speak(far, &hello(2), there, |_, _| ()).await });
         let (opened, link) = oneshot::channel();
         tokio::spawn(async move {
-            let here = slow();
-            speak(near, &hello(1), here, move |_, link| {
+            speak(near, &hello(1), nobody(), move |_, link| {
                 drop(opened.send(Arc::clone(link)));
             })
             .await
@@ -344,5 +372,74 @@ mod tests {
         let came = answering.came.lock().unwrap().clone();
         assert_eq!(came, (0..500).collect::<Vec<_>>());
         assert!(link.waiting().is_empty());
+    }
+
+    fn nobody() -> Arc<Slow> {
+        Arc::new(Slow {
+            came: Mutex::default(),
+            may_answer: Semaphore::new(0),
+        })
+    }
+
+    fn hello_with(member: u64, silence_max: Duration) -> Hello {
+        let mut hello = hello(member);
+        hello.timing.silence_max = silence_max;
+        hello
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_comes_any_more_is_given_up() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let me = hello_with(1, Duration::from_millis(20));
+        let greeting = frame_of(&Frame::Hello(hello_with(2, me.timing.silence_max)));
+        far.write_all(&greeting).await.unwrap();
+        let (other, end) = speak(near, &me, nobody(), |_, _| ()).await;
+        assert_eq!(other.unwrap().member, 2);
+        assert!(matches!(end, LinkEnd::Silent(_)), "{end}");
+        drop(far);
+    }
+
+    #[tokio::test]
+    async fn a_member_that_has_nothing_to_say_says_that_it_lives() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let me = hello_with(1, Duration::from_millis(20));
+        let listening = async {
+            let within = Duration::from_mins(1);
+            let greeting = read_frame(&mut far, within).await.unwrap();
+            assert!(matches!(greeting, Frame::Hello(_)));
+            let greeting = frame_of(&Frame::Hello(hello_with(2, within)));
+            far.write_all(&greeting).await.unwrap();
+            for _ in 0..3 {
+                let quiet = read_frame(&mut far, within).await.unwrap();
+                assert!(matches!(quiet, Frame::Alive));
+            }
+        };
+        tokio::select! {
+            () = listening => {}
+            (_, end) = speak(near, &me, nobody(), |_, _| ()) => panic!("{end}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_frame_may_come_slowly() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let me = hello_with(1, Duration::from_millis(500));
+        let within = rules::link_silence(&me.timing, &me.timing);
+        let bytes = Bytes::from(vec![7; 40_000]);
+        let long = frame_of(&Frame::Ask(1, Ask::Piece { offset: 3, bytes }));
+        let trickling = async {
+            far.write_all(&frame_of(&Frame::Hello(hello(2)))).await?;
+            for piece in long.chunks(10_000) {
+                tokio::time::sleep(within * 2 / 5).await;
+                far.write_all(piece).await?;
+            }
+            Ok::<(), std::io::Error>(())
+        };
+        let here = nobody();
+        let speaking = speak(near, &me, Arc::clone(&here), |_, _| ());
+        let (trickled, (_, end)) = futures::future::join(trickling, speaking).await;
+        trickled.unwrap();
+        assert_eq!(*here.came.lock().unwrap(), [3]);
+        assert!(matches!(end, LinkEnd::Silent(_)), "only then: {end}");
     }
 }

@@ -58,6 +58,17 @@ pub fn watch_rest(timing: &Timing) -> Duration {
     timing.heartbeat / 5
 }
 
+/// After so long without a word to say a member says that it lives.
+pub fn sign_of_life(timing: &Timing) -> Duration {
+    timing.silence_max
+}
+
+/// A connection on which nothing has come for so long leads nowhere, though nobody has closed it. TCP alone would take it up again
+/// seconds after a cut link is whole, by when its third vote may be needed: a new connection is there sooner.
+pub fn link_silence(own: &Timing, other: &Timing) -> Duration {
+    own.silence_max.max(other.silence_max) * 4
+}
+
 /// Whether a member is given up when the hold time for this entry is over.
 pub fn is_waited_for_in_vain(other: &Other, index: u64) -> bool {
     other.part == Part::Data && !other.has(index)

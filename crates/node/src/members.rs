@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The language of the members among themselves.
 pub const MEMBERS: &str = "mainspring-members";
@@ -23,6 +23,14 @@ pub const CONTROLLER_MEMBERS_PATH: &str = "/controller/api/cluster/member";
 pub const AGENT_MEMBERS_PATH: &str = "/agent/api/cluster/member";
 /// The longest pause between two attempts to dial a member: one that is back is needed at once.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// So long the attempts may take, in turn. What was lost on its way is sent anew by TCP after a second and later, by a new attempt at
+/// once; a member that is far away or busy is reached by the long one.
+const PATIENCE: [Duration; 4] = [
+    Duration::from_millis(500),
+    Duration::from_millis(500),
+    Duration::from_millis(500),
+    Duration::from_secs(5),
+];
 
 /// This node as a member of a cluster.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -111,15 +119,22 @@ pub async fn join_if_begun(options: &mut Options, others: &[Client], path: &'sta
 pub async fn dial(log: Log, client: Client, path: &'static str) {
     let begun = Instant::now();
     let mut backoff = Backoff::new();
+    let mut tries = 0;
     loop {
-        match client.upgrade(path, MEMBERS).await {
-            Ok(stream) => {
+        let within = PATIENCE[tries % PATIENCE.len()];
+        tries += 1;
+        match timeout(within, client.upgrade(path, MEMBERS)).await {
+            Ok(Ok(stream)) => {
                 backoff.connected(begun.elapsed());
+                tries = 0;
                 let end = log.serve(stream).await;
                 tracing::debug!(peer = client.peer(), %end, "the connection to a member has ended");
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::debug!(peer = client.peer(), %error, "a member cannot be reached");
+            }
+            Err(_elapsed) => {
+                tracing::debug!(peer = client.peer(), ?within, "a member does not answer");
             }
         }
         let pause = backoff.failed(begun.elapsed(), rand::random::<f64>());
