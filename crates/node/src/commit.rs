@@ -3,6 +3,7 @@
 //! Always: the state is the committed one whenever somebody looks at it; one batch is in flight, and what comes meanwhile gathers
 //! in the inbox and becomes the next batch (group commit). Never here: branches on what an input means.
 
+use crate::alarm::Alarm;
 use crate::handle::{Entry, Question};
 use crate::snapshots::{Snapshots, Taken};
 use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// The clock may be set while the loop sleeps, so it looks at it at least this often.
+/// Without an [`Alarm`], the clock may be set while the loop sleeps and nobody tells, so it looks at it at least this often.
 const SLEEP_MAX: Duration = Duration::from_mins(1);
 /// A timer that is due and makes nothing happen must not keep the processor busy.
 const IDLE_TIMER_PAUSE: Duration = Duration::from_millis(20);
@@ -90,10 +91,14 @@ impl Node {
             is_deposed: Arc::clone(&is_deposed),
         };
         let snapshots = Snapshots::new(log.clone(), limits, &recovered);
+        let alarm = Alarm::new().inspect_err(|error| {
+            tracing::warn!(%error, "the system gives no alarm: what is due starts some milliseconds late");
+        });
         let mut commit_loop = CommitLoop {
             machine: recovered.machine,
             last: recovered.last,
             clock,
+            alarm: alarm.ok(),
             limits,
             outside,
             inbox,
@@ -118,11 +123,19 @@ impl Node {
     }
 }
 
+async fn rings(alarm: Option<&Alarm>) {
+    match alarm {
+        Some(alarm) => alarm.rings().await,
+        None => std::future::pending().await,
+    }
+}
+
 struct CommitLoop<M: Machine, O> {
     machine: M,
     last: EventId,
     log: Log,
     clock: Arc<dyn Clock>,
+    alarm: Option<Alarm>,
     limits: Limits,
     outside: O,
     inbox: mpsc::Receiver<Entry<M>>,
@@ -188,11 +201,19 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
 
     async fn gather(&mut self, idle_timer: bool) -> Wake<M> {
         let pause = self.pause(idle_timer);
+        if let Some(alarm) = &mut self.alarm
+            && let Err(error) = alarm.set(self.machine.next_wakeup())
+        {
+            tracing::warn!(%error, "the alarm cannot be set: what is due starts some milliseconds late");
+            self.alarm = None;
+        }
         tokio::select! {
             entry = self.inbox.recv() => Wake::Entry(entry),
             () = self.nudge.notified() => Wake::Nudged,
             taken = self.snapshots.taken() => Wake::Snapshot(taken),
             reason = &mut self.fault => Wake::Fault(reason),
+            // Mostly the first of the two: the sleep is late, but there when the alarm is not.
+            () = rings(self.alarm.as_ref()) => Wake::Nudged,
             () = tokio::time::sleep(pause) => Wake::Timer,
         }
     }

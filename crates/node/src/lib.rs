@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 mod active;
+mod alarm;
 mod clock;
 mod commit;
 pub mod events;
