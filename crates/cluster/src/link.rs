@@ -77,6 +77,8 @@ pub(crate) trait Answering: Send + Sync + 'static {
     fn hello(&self, hello: &Hello) -> Result<(), String>;
     /// The other side, which was taken in before, tells it anew: its log has other members now.
     fn renewed(&self, hello: &Hello);
+    /// The other side has nothing to say, but lives.
+    fn lives(&self, from: u64);
     fn answer(self: Arc<Self>, from: u64, ask: Ask) -> impl Future<Output = Answer> + Send;
 }
 
@@ -224,7 +226,8 @@ pub(crate) async fn speak<A: Answering>(
         loop {
             match read_frame(&mut reading, within).await? {
                 Frame::Hello(hello) if hello.member == from => answering.renewed(&hello),
-                Frame::Hello(_) | Frame::Alive => {}
+                Frame::Hello(_) => {}
+                Frame::Alive => answering.lives(from),
                 Frame::Answer(number, answer) => {
                     let waiting = link.waiting().remove(&number);
                     // Whoever asked may have given up.
@@ -323,6 +326,8 @@ mod tests {
         }
 
         fn renewed(&self, _: &Hello) {}
+
+        fn lives(&self, _: u64) {}
 
         async fn answer(self: Arc<Self>, _: u64, ask: Ask) -> Answer {
             if let Ask::Piece { offset, .. } = ask {

@@ -128,6 +128,10 @@ impl Answering for Responder {
         self.peers.renewed(hello);
     }
 
+    fn lives(&self, from: u64) {
+        self.peers.heard(from);
+    }
+
     async fn answer(self: Arc<Self>, from: u64, ask: Ask) -> Answer {
         let Some(raft) = self.raft.get() else {
             return Answer::Refused("this member is still starting".to_owned());

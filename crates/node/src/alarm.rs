@@ -28,6 +28,10 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
+    #[expect(
+        deprecated,
+        reason = "deprecated for types whose descriptor may change; an owned one keeps it, and the other call is unsafe"
+    )]
     pub(crate) fn new() -> io::Result<Alarm> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Realtime, flags)?;

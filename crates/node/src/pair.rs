@@ -92,13 +92,6 @@ async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Resul
     handle.ask(M::seen(event)).await.map(drop)
 }
 
-/// A member whose connection stands but that has not answered a heartbeat for so long is away, also while nothing is to be written.
-const SILENT: Duration = Duration::from_secs(5);
-
-fn is_there(peer: &PeerStatus) -> bool {
-    peer.is_connected && peer.silent_for < SILENT
-}
-
 /// What is seen of one passive member.
 struct Passive<'a> {
     id: &'a NodeId,
@@ -110,7 +103,7 @@ impl Passive<'_> {
     /// It has everything and a vote.
     fn is_coupled(&self, voters: &BTreeSet<u64>) -> bool {
         self.peer.is_some_and(|peer| {
-            is_there(peer) && !peer.is_lost && voters.contains(&peer.hello.member)
+            peer.is_connected && !peer.is_lost && voters.contains(&peer.hello.member)
         })
     }
 }
@@ -170,7 +163,7 @@ async fn couple<M: Clustered>(
 ) -> Result<bool, Stopped> {
     let passive_peers: Option<Vec<&PeerStatus>> = passive
         .iter()
-        .map(|passive| passive.peer.filter(|peer| is_there(peer)))
+        .map(|passive| passive.peer.filter(|peer| peer.is_connected))
         .collect();
     let Some(passive_peers) = passive_peers else {
         return Ok(false);

@@ -170,6 +170,11 @@ struct Pair {
 }
 
 async fn coupled() -> Pair {
+    coupled_after(Duration::ZERO).await
+}
+
+/// The same; the members are connected for so long before they are appointed.
+async fn coupled_after(pause: Duration) -> Pair {
     let dirs: [_; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
     let one = open(dirs[0].path(), "Primary", Part::Data).await;
     let front = front(&one);
@@ -185,6 +190,7 @@ async fn coupled() -> Pair {
     let (standby, _following) = follow(&two);
     let watch = open(dirs[2].path(), "watch", Part::Watch).await;
     let wires = [wire(&one, &two), wire(&one, &watch), wire(&two, &watch)];
+    tokio::time::sleep(pause).await;
     let setting = ClusterSetting {
         id_to_uri: ["Primary", "Backup"]
             .map(|id| (id.into(), "http://127.0.0.1:1".into()))
@@ -217,6 +223,14 @@ async fn coupled() -> Pair {
         standby,
         wires,
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_have_waited_for_their_appointment_for_long_are_taken_in() {
+    let pair = coupled_after(Duration::from_secs(6)).await;
+    let waited = pair.one.peers();
+    assert!(waited.iter().all(|peer| peer.is_connected), "{waited:?}");
+    assert_eq!(pair.one.members().0.len(), 3, "all have a vote");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
