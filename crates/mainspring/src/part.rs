@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use telemetry::{LogFormat, LogTarget, Logging};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Access, PartArgs};
@@ -75,7 +76,7 @@ impl Flags {
 /// Sets up the log and runs a part until it ends or is told to.
 fn run<F>(part: &PartArgs, body: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<Exit>
 where
-    F: Future<Output = anyhow::Result<Exit>>,
+    F: Future<Output = anyhow::Result<Exit>> + Send + 'static,
 {
     let logging = Logging {
         format: LogFormat::from_str(&part.log_format).map_err(Misuse)?,
@@ -99,15 +100,16 @@ where
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
-        let mut body = Box::pin(body(stop.clone()));
+        // Among its own tasks: a thread that only waits here would have to be woken for each piece of work, and wake others.
+        let mut body = tokio::spawn(body(stop.clone()));
         let name = tokio::select! {
-            exit = &mut body => return exit,
+            exit = &mut body => return ended(exit),
             name = either(&mut terminate, &mut interrupt) => name,
         };
         tracing::info!(signal = name, "ending in order; the same signal again ends at once");
         stop.cancel();
         tokio::select! {
-            exit = &mut body => exit,
+            exit = &mut body => ended(exit),
             name = either(&mut terminate, &mut interrupt) => {
                 tracing::warn!(signal = name, "ending at once; the next start repairs what was left in the middle");
                 Ok(Exit::Failed)
@@ -117,6 +119,14 @@ where
     // Threads that wait for a disk or a process must not hold up an end that has been told.
     runtime.shutdown_background();
     exit
+}
+
+fn ended(body: Result<anyhow::Result<Exit>, JoinError>) -> anyhow::Result<Exit> {
+    match body.map_err(JoinError::try_into_panic) {
+        Ok(exit) => exit,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(cancelled)) => Err(cancelled.into()),
+    }
 }
 
 /// Half of the processors, at most four: the jobs need the others, and threads that wake each other for little work cost more

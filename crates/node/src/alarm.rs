@@ -81,7 +81,7 @@ impl Alarm {
                 Err(_not_yet) => {}
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
