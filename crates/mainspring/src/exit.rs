@@ -142,7 +142,7 @@ fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
             }
             Some(ClientError::Refused { status, .. }) if status.as_u16() == 401 => {
                 return Some(
-                    "show a token: --token-file FILE, MAINSPRING_TOKEN, or --data DIR of the Controller",
+                    "show a token: --token-file FILE, MAINSPRING_TOKEN, or --data DIR of the Controller instead of --controller",
                 );
             }
             _ => {}
