@@ -211,6 +211,7 @@ impl Driver {
             .read(move |machine| machine.state.subagents().get(&of).map(|s| s.observed))
             .await?;
         let observed = observed.unwrap_or_default();
+        self.still_active()?;
         watch.sends();
         let attempts = self.link.couple(&self.me, &taken, observed).await?;
         let mut events = self.link.events(&run_id, observed).await?;
@@ -313,6 +314,7 @@ impl Driver {
         let Some(force) = self.is_to_be_reset().await? else {
             return Ok(());
         };
+        self.still_active()?;
         tracing::info!(subagent = %self.id, force, "the Subagent is told to end its jobs and to begin anew");
         self.link.shut_down(Some("SIGKILL".into()), true).await?;
         if force {
@@ -325,6 +327,10 @@ impl Driver {
     async fn enforce_reset(&self) -> Result<(), Stopped> {
         let is_wanted = *self.slot.reset.borrow() == Some(true);
         if !is_wanted || self.is_local() || self.is_to_be_reset().await? != Some(true) {
+            return Ok(());
+        }
+        if self.still_active().is_err() {
+            // The other Director has it by now.
             return Ok(());
         }
         let telling = self.link.shut_down(Some("SIGKILL".into()), true);
@@ -352,7 +358,8 @@ impl Driver {
         self.handle.read(wish).await
     }
 
-    /// A Director that was stopped may wake up here while the other one is active: it must not keep a lease alive nor start anything.
+    /// A Director that was stopped may wake up here while the other one is active: it must not keep a lease alive, nor
+    /// start or end anything.
     fn still_active(&self) -> Result<(), Broken> {
         if self.log.may_answer() {
             return Ok(());

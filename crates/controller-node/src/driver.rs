@@ -261,6 +261,7 @@ async fn reset(driver: &Driver, target: &Target, kind: Reset) -> Result<(), Endi
     };
     // Without a life it is nobody's and has nothing.
     if agent_run_id.is_some() {
+        still_active(&driver.log)?;
         ask(&client, &AgentCommand::Reset { agent_run_id }).await?;
     }
     note_reset(driver, target).await
@@ -272,11 +273,13 @@ async fn reset_pair(driver: &Driver, target: &Target, kind: Reset) -> Result<(),
     let agent_run_id = target.life.as_ref().filter(|_| kind == Reset::Known);
     let part = json!({ "agentRunId": agent_run_id, "part": true });
     if let Ok(active) = active_of(&driver.dialling, target).await {
+        still_active(&driver.log)?;
         granted(active.post_json(RESET_PATH, &part).await?).map_err(Ending::Failed)?;
     }
     for uri in target.uris.iter().rev() {
         let client = driver.dialling.client(&target.path, uri, None)?;
         let forget = json!({ "agentRunId": agent_run_id });
+        still_active(&driver.log)?;
         let answer: Result<AgentAnswer, ClientError> = client.post_json(RESET_PATH, &forget).await;
         match answer {
             Ok(answer) => drop(granted(answer).map_err(Ending::Failed)?),
@@ -300,7 +303,8 @@ async fn note_reset(driver: &Driver, target: &Target) -> Result<(), Ending> {
     }
 }
 
-/// A member that was stopped may wake up here while another one is active: it must not take the Agent back.
+/// A member that was stopped may wake up here while another one is active: it must not take the Agent back,
+/// nor make it forget anything.
 fn still_active(log: &Log) -> Result<(), Ending> {
     if log.may_answer() {
         return Ok(());
@@ -346,6 +350,7 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
         controller_run_id,
         epoch: driver.log.leadership().borrow().term,
     };
+    still_active(&driver.log)?;
     let AgentAnswer::Coupled {
         order_ids,
         coupling,
