@@ -59,7 +59,11 @@ impl Alarm {
             it_value: value,
         };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        timerfd_settime(self.timer.get_ref(), flags, &when)?;
+        match timerfd_settime(self.timer.get_ref(), flags, &when) {
+            // It says that the clock was set before, and is set all the same (timerfd_create(2)).
+            Ok(_) | Err(Errno::CANCELED) => {}
+            Err(other) => return Err(other.into()),
+        }
         self.at = at;
         Ok(())
     }

@@ -53,6 +53,8 @@ pub async fn follow<M: Machine>(
                     let events = usize::try_from(recovered.tail_events - before).unwrap_or(usize::MAX);
                     snapshots.grown(bytes, events);
                     snapshots.begin_if_due(&recovered.machine, recovered.last);
+                    // What lies in memory comes without a wait: consensus on the same thread must not stand still for it.
+                    tokio::task::yield_now().await;
                 }
                 taken = snapshots.taken() => {
                     if taken.is_ok() {
