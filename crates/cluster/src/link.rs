@@ -75,9 +75,9 @@ enum Frame {
 pub(crate) trait Answering: Send + Sync + 'static {
     /// Takes the other side in, or says why not.
     fn hello(&self, hello: &Hello) -> Result<(), String>;
-    /// The other side, which was taken in before, tells it anew: its log has other members now.
-    fn renewed(&self, hello: &Hello);
-    /// The other side has nothing to say, but lives.
+    /// The other side, which was taken in before, tells it anew: its log has other members now. Or says why it may speak no more.
+    fn renewed(&self, hello: &Hello) -> Result<(), String>;
+    /// The other side has asked something, or has nothing to say but lives.
     fn lives(&self, from: u64);
     fn answer(self: Arc<Self>, from: u64, ask: Ask) -> impl Future<Output = Answer> + Send;
 }
@@ -225,7 +225,9 @@ pub(crate) async fn speak<A: Answering>(
         other = Some(hello);
         loop {
             match read_frame(&mut reading, within).await? {
-                Frame::Hello(hello) if hello.member == from => answering.renewed(&hello),
+                Frame::Hello(hello) if hello.member == from => {
+                    answering.renewed(&hello).map_err(LinkEnd::Refused)?;
+                }
                 Frame::Hello(_) => {}
                 Frame::Alive => answering.lives(from),
                 Frame::Answer(number, answer) => {
@@ -234,6 +236,7 @@ pub(crate) async fn speak<A: Answering>(
                     let _unheard = waiting.map(|waiting| waiting.send(answer));
                 }
                 Frame::Ask(number, ask) => {
+                    answering.lives(from);
                     let (answering, frames) = (Arc::clone(&answering), frames.clone());
                     let mut answered = Box::pin(async move {
                         let answer = answering.answer(from, ask).await;
@@ -325,7 +328,9 @@ mod tests {
             Ok(())
         }
 
-        fn renewed(&self, _: &Hello) {}
+        fn renewed(&self, _: &Hello) -> Result<(), String> {
+            Ok(())
+        }
 
         fn lives(&self, _: u64) {}
 

@@ -114,3 +114,8 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     std::fs::File::open(dir)?.sync_all()?;
     Ok(number)
 }
+
+/// Whether the directory says which member it belongs to.
+pub(crate) fn has_number(dir: &Path) -> bool {
+    dir.join(MEMBER_FILE).exists()
+}

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::append::Batch;
 use crate::log::{Log, Parts};
-use crate::member::{Hello, Part, number_of};
+use crate::member::{Hello, Part, has_number, number_of};
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::raft::{Applied, LogStore, Network, Raft, StateMachine, Types, log_id, membership_of};
@@ -34,6 +34,16 @@ pub enum OpenError {
         members: Vec<u64>,
         /// Who asked.
         node_id: u64,
+    },
+    /// Nobody knows which of the members this was.
+    #[error(
+        "the log in {dir} is of a cluster with the members {members:?}, but the file `member` is missing, which says which of them this is: restore it; if there is one member only, write its number into that file"
+    )]
+    NoNumber {
+        /// The directory.
+        dir: String,
+        /// Who belongs to it.
+        members: Vec<u64>,
     },
     /// Consensus gave up.
     #[error("the log cannot be led: {0}")]
@@ -200,8 +210,12 @@ fn check_membership(
     if members.is_empty() || members.contains(&number) {
         return Ok(());
     }
+    let dir = options.dir.display().to_string();
+    if !has_number(&options.dir) {
+        return Err(OpenError::NoNumber { dir, members });
+    }
     Err(OpenError::NotAMember {
-        dir: options.dir.display().to_string(),
+        dir,
         members,
         node_id: number,
     })

@@ -151,13 +151,15 @@ impl Peers {
         let before = known.get(&hello.member);
         let acknowledged = before.and_then(|peer| peer.acknowledged);
         let pace = before.map_or_else(Pace::default, |peer| peer.pace);
+        // Two members that dial each other have two connections: with the second one nothing is lost.
+        let is_lost = before.is_none_or(|peer| peer.is_lost || peer.link.is_none());
         let peer = Peer {
             hello: hello.clone(),
             link: Some(Arc::clone(link)),
             acknowledged,
             heard_at: Instant::now(),
             // Until it has caught up it is not waited for.
-            is_lost: true,
+            is_lost,
             pace,
         };
         known.insert(hello.member, peer);
@@ -243,6 +245,14 @@ impl Peers {
         if index.is_some() || was_lost == has_caught_up {
             self.tell();
         }
+    }
+
+    /// Entries for the member were not confirmed in time, though there may be a connection: its disk or its consensus hangs.
+    pub(crate) fn lose(&self, member: u64) {
+        if let Some(peer) = self.known().get_mut(&member) {
+            peer.is_lost = true;
+        }
+        self.tell();
     }
 
     pub(crate) fn heard(&self, member: u64) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use openraft::alias::SnapshotOf;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::AppendEntriesResponse;
 use tokio::time::{Instant, sleep};
 
@@ -56,6 +57,16 @@ impl Responder {
     pub(crate) fn serve(&self, raft: Raft) {
         // There is one consensus per log.
         let _only_once = self.raft.set(raft);
+    }
+
+    /// Who belongs to the log by now.
+    fn members(&self) -> Vec<u64> {
+        self.raft.get().map_or_else(Vec::new, |raft| {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let nodes = metrics.membership_config.membership().nodes();
+            nodes.map(|(member, _)| *member).collect()
+        })
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -108,7 +119,11 @@ impl Responder {
 
 impl Answering for Responder {
     fn hello(&self, hello: &Hello) -> Result<(), String> {
-        if let Err(disagreement) = rules::agree(&self.me, hello) {
+        let me = Hello {
+            members: self.members(),
+            ..self.me.clone()
+        };
+        if let Err(disagreement) = rules::agree(&me, hello) {
             let told = disagreement.to_string();
             let mut heard = self.heard();
             // It tries again and again; once is enough.
@@ -124,8 +139,10 @@ impl Answering for Responder {
         Ok(())
     }
 
-    fn renewed(&self, hello: &Hello) {
+    fn renewed(&self, hello: &Hello) -> Result<(), String> {
+        self.hello(hello)?;
         self.peers.renewed(hello);
+        Ok(())
     }
 
     fn lives(&self, from: u64) {

@@ -179,9 +179,19 @@ pub enum Disagreement {
         /// Who wants to speak.
         other: String,
     },
+    /// Another log of the same name.
+    #[error(
+        "{other} keeps another log than {me}, though both logs have the same name: no member belongs to both. Either its address is wrong, or it began a log alone, or all members of its log have been replaced meanwhile; correct the address, or give it an empty directory and let it join"
+    )]
+    OtherLog {
+        /// Who hears.
+        me: String,
+        /// Who wants to speak.
+        other: String,
+    },
     /// One directory is a copy of the other.
     #[error(
-        "{other} has the number of {me}: either one directory is a copy of the other, or both began a log alone; give one of them an empty directory and let it join"
+        "{other} has the number of {me}: one directory is a copy of the other; give one of them an empty directory and let it join"
     )]
     SameNumber {
         /// Who hears.
@@ -225,6 +235,10 @@ pub fn agree(me: &Hello, other: &Hello) -> Result<(), Disagreement> {
         let (me, other) = named();
         return Err(Disagreement::SameNumber { me, other });
     }
+    if !may_be_one_log(&me.members, &other.members) {
+        let (me, other) = named();
+        return Err(Disagreement::OtherLog { me, other });
+    }
     if me.part == Part::Data && other.part == Part::Data && mine != theirs {
         let (me, other) = named();
         return Err(Disagreement::OtherTiming {
@@ -234,6 +248,12 @@ pub fn agree(me: &Hello, other: &Hello) -> Result<(), Disagreement> {
         });
     }
     Ok(())
+}
+
+/// Whether these members, as two sides know them, can be those of one log at two times. Numbers are drawn, so one in common is proof
+/// enough; who belongs to no log yet belongs to any. Two logs must never meet: consensus would splice one into the other.
+fn may_be_one_log(mine: &[u64], theirs: &[u64]) -> bool {
+    mine.is_empty() || theirs.is_empty() || mine.iter().any(|member| theirs.contains(member))
 }
 
 /// The patience of a member that has also heard of these times: that of the most patient one.
@@ -454,6 +474,27 @@ mod tests {
             agree(&me, &asking),
             Err(Disagreement::OnlyAsked { .. })
         ));
+    }
+
+    #[test]
+    fn two_logs_of_one_name_are_told_apart_by_their_members() {
+        let with = |member, members: &[u64]| {
+            let mut hello = hello(member, Part::Data);
+            hello.members = members.to_vec();
+            hello
+        };
+        let me = with(11, &[11, 12, 13]);
+        let foreign = with(21, &[21]);
+        let told = agree(&me, &foreign).map_err(|e| e.to_string());
+        assert!(
+            matches!(&told, Err(text) if text.contains("another log") && text.contains("empty directory")),
+            "{told:?}"
+        );
+        let waiting = with(22, &[]);
+        assert_eq!(agree(&me, &waiting), Ok(()));
+        assert_eq!(agree(&waiting, &foreign), Ok(()));
+        let one_that_was_away_for_long = with(14, &[14, 13, 10]);
+        assert_eq!(agree(&me, &one_that_was_away_for_long), Ok(()));
     }
 
     #[test]

@@ -345,3 +345,16 @@ async fn p12_an_idle_log_does_not_sync() {
     assert_eq!(log.status().counts, before, "P12: no flush when idle");
     log.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_directory_without_its_members_number_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Log::open(options(dir.path())).await.unwrap();
+    opened.log.shutdown().await;
+    std::fs::remove_file(dir.path().join("member")).unwrap();
+    let refused = Log::open(options(dir.path())).await.map(drop);
+    assert!(
+        matches!(&refused, Err(error @ OpenError::NoNumber { .. }) if error.to_string().contains("`member` is missing")),
+        "{refused:?}"
+    );
+}

@@ -146,6 +146,9 @@ impl Target {
                 return Err(RPCError::Unreachable(refused));
             }
             Some(Answer::Vote(_) | Answer::Snapshot(_) | Answer::Done) | None => {
+                if sent.last.is_some() {
+                    self.network.peers.lose(self.member);
+                }
                 return Err(RPCError::Unreachable(unreachable()));
             }
         };
