@@ -154,10 +154,15 @@ impl World {
             0..6 => (controller, Place::Agent(agent)),
             6..9 if !remote.is_empty() => {
                 let index = *self.k.rng.pick(&remote);
-                (
-                    Place::Agent(self.subagents[index].agent),
-                    Place::Subagent(index),
-                )
+                let layout = self.setting.layout;
+                // The Directors of an Agent are as far apart as there are Agents.
+                let member = if layout.directors > 1 {
+                    self.k.rng.index(layout.directors)
+                } else {
+                    0
+                };
+                let director = self.subagents[index].agent + layout.agents * member;
+                (Place::Agent(director), Place::Subagent(index))
             }
             _ => (Place::Client, controller),
         };
