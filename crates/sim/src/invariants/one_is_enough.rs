@@ -47,7 +47,6 @@ fn survivors(world: &World, cluster: usize, patience: Duration) -> Option<String
                     .members()
                     .get(&other.disk.kept.number)
                     .is_some_and(|seat| seat.votes)
-                && other.disk.kept.part == Part::Watch
                 && world.has_been_joined(data.place, other.place, patience)
         };
         if let Some(other) = well.iter().find(reaches) {
