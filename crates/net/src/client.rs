@@ -262,6 +262,7 @@ impl Client {
             body: inner.in_time(open).await?,
             decoder: LineDecoder::new(inner.answer_limit),
             patience,
+            waited: Duration::ZERO,
             peer: inner.peer.clone(),
             path: path_and_query.to_owned(),
         })

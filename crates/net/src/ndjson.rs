@@ -200,6 +200,8 @@ pub struct NdjsonStream {
     pub(crate) decoder: LineDecoder,
     /// How long nothing, not even a heartbeat, may come.
     pub(crate) patience: Duration,
+    /// For how long somebody has waited since the last sign of life, over all waits that were dropped meanwhile.
+    pub(crate) waited: Duration,
     pub(crate) peer: Arc<str>,
     pub(crate) path: String,
 }
@@ -240,12 +242,20 @@ impl NdjsonStream {
 
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
-            let Ok(frame) = timeout(self.patience, self.body.frame()).await else {
+            let left = self.patience.saturating_sub(self.waited);
+            let waiting = Waiting {
+                begun: Instant::now(),
+                waited: &mut self.waited,
+            };
+            let frame = timeout(left, self.body.frame()).await;
+            drop(waiting);
+            let Ok(frame) = frame else {
                 return Err(ClientError::unreachable(
                     &self.peer,
                     Outage::Silent(self.patience),
                 ));
             };
+            self.waited = Duration::ZERO;
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(ClientError::lost(&self.peer, &error)),
@@ -271,6 +281,18 @@ impl NdjsonStream {
             path: self.path.clone(),
             what,
         }
+    }
+}
+
+/// Counts a wait, also one that is dropped. The time between two waits is no silence: a reader that is busy elsewhere hears nothing.
+struct Waiting<'a> {
+    begun: Instant,
+    waited: &'a mut Duration,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.waited += self.begun.elapsed();
     }
 }
 

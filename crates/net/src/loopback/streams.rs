@@ -65,6 +65,37 @@ async fn s33_a_stream_without_line_or_heartbeat_counts_as_lost() {
 }
 
 #[tokio::test]
+async fn s33_a_silent_stream_counts_as_lost_also_for_a_reader_who_looks_elsewhere_in_between() {
+    let server = Running::plain().await;
+    let mut stream = server.client().get_stream("/dead", 200 * MS).await.unwrap();
+    let begun = Instant::now();
+    let error = loop {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "S33: waits that are dropped count, too"
+        );
+        if let Ok(heard) = timeout(20 * MS, stream.next_line()).await {
+            break heard.unwrap_err();
+        }
+    };
+    assert!(begun.elapsed() >= 200 * MS, "{:?}", begun.elapsed());
+    assert!(error.is_transient(), "{error:?}");
+    drop(stream);
+
+    // Heartbeats begin the silence anew, also those that come between two waits.
+    let mut stream = server
+        .client()
+        .get_stream("/silence", 200 * MS)
+        .await
+        .unwrap();
+    for _ in 0..30 {
+        assert!(timeout(20 * MS, stream.next_line()).await.is_err());
+    }
+    drop(stream);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_inside_a_line_is_broken() {
     let server = Running::plain().await;
     let mut stream = server
