@@ -6,7 +6,6 @@
 use crate::disk::event_id_of;
 use crate::fault::Fault;
 use crate::history::History;
-use crate::invariants::reads_are_fresh;
 use crate::kernel::{DriverStep, Kernel};
 use crate::ledger::Ledger;
 use crate::line::Line;
@@ -372,9 +371,8 @@ impl AgentHost {
 
     /// A Director that was stopped may wake up here while another one is active: it must not take the Subagent back.
     fn is_still_active(&mut self, k: &mut Kernel, index: usize) -> bool {
-        let may_act = self.node.may_act(k);
+        let may_act = self.node.may_send(k);
         if !may_act {
-            k.counts.count(Fault::Inactive);
             self.fail(k, index, inactive());
         }
         may_act
@@ -664,8 +662,8 @@ impl AgentHost {
         else {
             return;
         };
-        if driver.stage == Stage::TellingLife && !self.node.may_act(k) {
-            k.counts.count(Fault::Inactive);
+        // As in the real driver: it may have been deposed while the dedication was under way.
+        if driver.stage == Stage::TellingLife && !self.node.may_send(k) {
             return self.fail(k, index, inactive());
         }
         match driver.stage {
@@ -707,7 +705,7 @@ impl AgentHost {
                 let known = std::mem::take(&mut driver.known);
                 let given_up = machine.state.given_up(&driver.id, &known);
                 driver.stage = Stage::Serving;
-                if !given_up.is_empty() && self.node.may_act(k) {
+                if !given_up.is_empty() && self.node.may_send(k) {
                     let batch = Batch::ends(given_up, driver.confirmed);
                     send(k, self.node.place, driver, batch);
                 }
@@ -812,11 +810,9 @@ impl AgentHost {
             driver.confirm_now = false;
             return;
         }
-        if !self.node.may_act(k) {
-            k.counts.count(Fault::Inactive);
+        if !self.node.may_send(k) {
             return self.fail(k, index, inactive());
         }
-        k.check(reads_are_fresh::check(k, self.agent + 1, &self.node));
         let mut batch = gather(
             &mut || driver.slot.pop_front(),
             driver.confirmed,

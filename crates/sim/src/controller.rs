@@ -280,9 +280,8 @@ impl ControllerHost {
 
     /// A member that was stopped may wake up here while another one is active: it must not take the Agent back.
     fn is_still_active(&mut self, k: &mut Kernel, index: usize) -> bool {
-        let may_act = self.node.may_act(k);
+        let may_act = self.node.may_send(k);
         if !may_act {
-            k.counts.count(Fault::Inactive);
             self.fail(k, index, inactive());
         }
         may_act
@@ -331,6 +330,7 @@ impl ControllerHost {
     }
 
     fn couple(&mut self, k: &mut Kernel, index: usize) {
+        // As in the real driver: it may have been deposed while the dedication was under way.
         if !self.is_still_active(k, index) {
             return;
         }
@@ -687,11 +687,9 @@ impl ControllerHost {
         if batch.is_empty() {
             return;
         }
-        if !self.node.may_act(k) {
-            k.counts.count(Fault::Inactive);
+        if !self.node.may_send(k) {
             return self.fail(k, index, inactive());
         }
-        k.check(reads_are_fresh::check(k, 0, &self.node));
         let Some(driver) = self.drivers.get_mut(&index) else {
             return;
         };

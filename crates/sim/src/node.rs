@@ -4,7 +4,7 @@
 //! start reads snapshot and log, and who is not active follows. Never here: what an input means, and who becomes active.
 
 use crate::fault::Fault;
-use crate::invariants::Violation;
+use crate::invariants::{Violation, reads_are_fresh};
 use crate::kept::{Kept, Snapshot, What};
 use crate::kernel::{Happening, Kernel, NodeStep};
 use crate::ledger::Ledger;
@@ -174,6 +174,17 @@ impl<M: Machine> Node<M> {
     pub fn may_act(&self, k: &Kernel) -> bool {
         let member = self.seat.member.as_ref();
         self.running.is_some() && member.is_some_and(|member| member.may_act(k.steady(self.place)))
+    }
+
+    /// Whether it may send something to where it has effect. Who may has to know everything that was ever committed.
+    pub fn may_send(&self, k: &mut Kernel) -> bool {
+        let may_act = self.may_act(k);
+        if may_act {
+            k.check(reads_are_fresh::check(k, self.seat.cluster, self));
+        } else {
+            k.counts.count(Fault::Inactive);
+        }
+        may_act
     }
 
     /// The term in which it is active; the number by which Agents and Subagents tell a later member from an earlier one.
