@@ -1,6 +1,7 @@
 //! The kinds of faults that a world knows, and how often each has happened.
 //!
-//! Always: a fault is counted where it takes effect, so that one that is disabled shows as zero.
+//! Always: a fault of a process, a word, a write or a clock is counted where it takes effect, so that one that is disabled shows as
+//! zero; cuts, crashes of everything and rolling restarts are counted when they begin.
 
 use std::collections::BTreeMap;
 use std::fmt;

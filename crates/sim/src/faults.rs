@@ -111,18 +111,8 @@ impl World {
                     self.cut(b, a, span);
                 }
             }
-            62..74 => {
-                self.k.counts.count(Fault::SlowDisk);
-                let until = self.k.now.plus(span);
-                self.k.disk_mut(logger).slow_until = until;
-            }
-            74..82 => {
-                self.k.counts.count(Fault::FullDisk);
-                self.k
-                    .note(format_args!("the disk of {logger} is full for {span:?}"));
-                let until = self.k.now.plus(span);
-                self.k.disk_mut(logger).full_until = until;
-            }
+            62..74 => self.k.slow_disk(logger, span),
+            74..82 => self.k.fill_disk(logger, span),
             82..86 => {
                 self.fail_next_sync(logger);
             }
@@ -138,7 +128,10 @@ impl World {
                 } else {
                     -by
                 };
-                self.jump(logger, by);
+                // A watch has no clock that anybody looks at.
+                if self.clock(logger).is_some() {
+                    self.jump(logger, by);
+                }
             }
         }
     }
@@ -290,16 +283,8 @@ impl World {
                 self.k.counts.count(Fault::RollingRestart);
                 self.roll(cluster, 0);
             }
-            84..89 => {
-                self.k.counts.count(Fault::SlowDisk);
-                self.k.disk_mut(anyone).slow_until = self.k.now.plus(span);
-            }
-            89..93 => {
-                self.k.counts.count(Fault::FullDisk);
-                self.k
-                    .note(format_args!("the disk of {anyone} is full for {span:?}"));
-                self.k.disk_mut(anyone).full_until = self.k.now.plus(span);
-            }
+            84..89 => self.k.slow_disk(anyone, span),
+            89..93 => self.k.fill_disk(anyone, span),
             93..96 => self.fail_next_sync(anyone),
             _ => {
                 let ahead = self.clock(member).map_or(0, |clock| clock.ahead);

@@ -220,6 +220,10 @@ pub struct DiskState {
     pub slow_until: Moment,
     /// Nothing can be written until then.
     pub full_until: Moment,
+    /// A write has met the slow disk.
+    pub is_slow_met: bool,
+    /// A write has met the full disk.
+    pub is_full_met: bool,
 }
 
 /// What all parts share.
@@ -314,6 +318,39 @@ impl Kernel {
     /// The same, to be changed.
     pub fn disk_mut(&mut self, place: Place) -> &mut DiskState {
         self.disks.entry(place).or_default()
+    }
+
+    /// The disk of a place is slow for so long. It is counted with the first write that meets it.
+    pub fn slow_disk(&mut self, place: Place, span: Duration) {
+        let until = self.now.plus(span);
+        let disk = self.disk_mut(place);
+        disk.slow_until = until;
+        disk.is_slow_met = false;
+    }
+
+    /// The disk of a place is full for so long. It is counted with the first write that meets it.
+    pub fn fill_disk(&mut self, place: Place, span: Duration) {
+        self.note(format_args!("the disk of {place} is full for {span:?}"));
+        let until = self.now.plus(span);
+        let disk = self.disk_mut(place);
+        disk.full_until = until;
+        disk.is_full_met = false;
+    }
+
+    /// Something is written at a place: whether its disk is slow, and whether it is full.
+    pub fn meets_disk(&mut self, place: Place) -> (bool, bool) {
+        let now = self.now;
+        let disk = self.disk_mut(place);
+        let (is_slow, is_full) = (disk.slow_until > now, disk.full_until > now);
+        let is_slow_new = is_slow && !std::mem::replace(&mut disk.is_slow_met, is_slow);
+        let is_full_new = is_full && !std::mem::replace(&mut disk.is_full_met, is_full);
+        if is_slow_new {
+            self.counts.count(Fault::SlowDisk);
+        }
+        if is_full_new {
+            self.counts.count(Fault::FullDisk);
+        }
+        (is_slow, is_full)
     }
 
     /// All disks are well.

@@ -148,9 +148,8 @@ impl SeatHost {
             && let Some((made, index, ops)) = member.take_ops()
         {
             let number = self.disk.begin(made, index, ops);
-            let is_slow = k.disk(place).slow_until > k.now;
+            let (is_slow, is_full) = k.meets_disk(place);
             let latency = k.rng.span(50, 5_000) * if is_slow { 100 } else { 1 };
-            let is_full = k.disk(place).full_until > k.now;
             let what = if is_full {
                 SeatStep::Failed
             } else {
