@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::arguments::Access;
-use crate::exit::{Exit, Misuse};
+use crate::exit::{Exit, Misuse, Unknown};
 
 pub(crate) use answers::{AgentSeen, ItemSeen, JournalSeen, OrderQuery, OrderSeen, SubagentSeen};
 pub(crate) use following::{Followed, Following};
@@ -54,6 +54,8 @@ pub(crate) struct Controller {
 enum Repeat {
     Safely,
     Never,
+    /// Never, and that another member becomes active is what was asked for: no reason to give the answer up.
+    Handover,
 }
 
 /// How often a request goes to another member before it is given up.
@@ -119,6 +121,11 @@ impl Controller {
     /// Finds the active member, and learns of the others.
     pub(crate) async fn meet(&self) -> Result<(), ClientError> {
         self.members.active().await.map(drop)
+    }
+
+    /// Learns of the other members by one look, without waiting until somebody is active.
+    pub(crate) async fn look(&self) -> Result<(), ClientError> {
+        self.members.look_once().await
     }
 
     /// Every member that is known, to be asked one by one.
@@ -196,9 +203,15 @@ impl Controller {
         let mut moves = 0;
         loop {
             let seat = self.members.active().await?;
+            let succeeded = async {
+                match repeat {
+                    Repeat::Handover => std::future::pending().await,
+                    Repeat::Safely | Repeat::Never => self.members.succeeded(&seat).await,
+                }
+            };
             let answer = tokio::select! {
                 answer = request(seat.client.clone()) => answer,
-                hangs = self.members.succeeded(&seat) => Err(hangs),
+                hangs = succeeded => Err(hangs),
             };
             let error = match answer {
                 Ok(answer) => return Ok((answer, may_be_done)),
@@ -230,6 +243,7 @@ fn repeat_of(command: &model::ControllerCommand) -> Repeat {
     use model::ControllerCommand as C;
     let is_kept = |order: &model::FreshOrder| !order.delete_when_terminated;
     let is_safe = match command {
+        C::ClusterSwitchOver { agent_path: None } => return Repeat::Handover,
         // An order that is forgotten as soon as it has ended could be added a second time after its end.
         C::AddOrder { order } => is_kept(order),
         C::AddOrders { orders } => orders.iter().all(is_kept),
@@ -287,9 +301,7 @@ fn told_as_unknown(error: ClientError) -> anyhow::Error {
         matches!(error, ClientError::Unreachable { .. }) && !is_undone(&error) || is_ending(&error);
     let error = anyhow::Error::from(error);
     if is_unknown {
-        return error.context(
-            "nobody knows whether this was carried out, and it is not repeated by itself; look before you give it again",
-        );
+        return error.context(Unknown);
     }
     error
 }

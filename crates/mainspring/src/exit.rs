@@ -18,7 +18,8 @@ Exit codes of the parts (standalone, controller, agent, subagent):
 
 Exit codes of the commands:
    0  done                           2  wrong usage
-   1  refused or failed              3  the Controller cannot be reached
+   1  refused or failed              3  the Controller cannot be reached, or
+                                        nobody knows whether it was done
    4  with --wait or --until-ended: an order has not ended well, or not in time;
       subagent drain --timeout: not idle in time
 
@@ -60,6 +61,13 @@ pub(crate) struct Misuse(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct Drawn(pub(crate) String);
 
+/// The answer to a request that must not be carried out twice is lost.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "nobody knows whether this was carried out, and it is not repeated by itself; look before you give it again"
+)]
+pub(crate) struct Unknown;
+
 /// What a part could not survive; the code tells the service manager what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("emergency: {0:#}")]
@@ -77,6 +85,10 @@ pub(crate) fn tell(error: &anyhow::Error, screen: &Screen) -> Exit {
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
+    // Whatever the last word of the one that was asked.
+    if error.is::<Unknown>() {
+        return Exit::Unreachable;
+    }
     for cause in error.chain() {
         if cause.is::<Misuse>() || cause.is::<settings::SettingsError>() {
             return Exit::Usage;
@@ -128,14 +140,27 @@ fn problem_of(error: &anyhow::Error) -> Option<serde_json::Value> {
     serde_json::to_value(error.downcast_ref::<ClientError>()?.problem()?).ok()
 }
 
+/// The default, or what a data directory tells of a Controller that ran here.
+fn is_on_this_machine(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, host)| host);
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|here| {
+        host.strip_prefix(here)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    })
+}
+
 fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
     for cause in error.chain() {
         match cause.downcast_ref::<ClientError>() {
             Some(ClientError::Unreachable {
+                peer,
                 outage: Outage::Connect(_),
-                ..
             }) => {
-                return Some("is the Controller running? Start one with: mainspring standalone");
+                return Some(if is_on_this_machine(peer) {
+                    "is the Controller running? Start one with: mainspring standalone"
+                } else {
+                    "is the Controller running there, and is this its address?"
+                });
             }
             Some(ClientError::Misused { what, .. }) if what.contains("CA's certificate") => {
                 return Some("tell it with --ca FILE, such as certs/ca.pem");
@@ -199,6 +224,45 @@ mod tests {
             exit_of(&anyhow::Error::new(Emergency(anyhow::anyhow!("log")))),
             Exit::Emergency
         );
+    }
+
+    fn refused(code: &'static str) -> ClientError {
+        let problem = net::Problem::new(code, "not active any more");
+        ClientError::Refused {
+            peer: "http://127.0.0.1:1".into(),
+            path: "/controller/api/command".to_owned(),
+            status: problem.default_status(),
+            problem,
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_of_ends_with_3_whoever_said_so() {
+        let deposed = || anyhow::Error::new(refused("ClusterNodeIsNoLongerActive"));
+        assert_eq!(exit_of(&deposed()), Exit::Failed, "a plain refusal");
+        assert_eq!(exit_of(&deposed().context(Unknown)), Exit::Unreachable);
+        let told = deposed().context(Unknown).context("after 500 orders");
+        assert_eq!(exit_of(&told), Exit::Unreachable);
+    }
+
+    #[test]
+    fn only_who_looked_for_a_controller_on_this_machine_is_told_to_start_one() {
+        let away = |url: &str| {
+            hint_of(&anyhow::Error::new(ClientError::Unreachable {
+                peer: url.into(),
+                outage: Outage::Connect(io::ErrorKind::ConnectionRefused.into()),
+            }))
+        };
+        for here in ["http://127.0.0.1:4444", "https://localhost"] {
+            assert!(away(here).unwrap().contains("mainspring standalone"));
+        }
+        for there in [
+            "https://one.example.com:4444",
+            "http://localhost.example.com",
+        ] {
+            let hint = away(there).unwrap();
+            assert!(!hint.contains("standalone"), "{hint}");
+        }
     }
 
     #[test]

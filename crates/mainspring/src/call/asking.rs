@@ -18,6 +18,8 @@ enum Does {
     Hangs,
     /// Takes the request and breaks the connection.
     Breaks,
+    /// Answers after another member has become active, and been seen to be.
+    AnswersLate,
     /// Says that it is not active.
     Refuses,
     /// Takes the request and says that another one has followed it meanwhile.
@@ -80,6 +82,10 @@ async fn serve(
                     "200 OK",
                     json!({"TYPE": "AddOrder.Response", "ignoredBecauseDuplicate": true}),
                 ),
+                Does::AnswersLate => {
+                    tokio::time::sleep(Duration::from_millis(1200)).await;
+                    ("200 OK", json!({"TYPE": "Accepted"}))
+                }
                 Does::Hangs => std::future::pending().await,
                 Does::Breaks => return,
                 Does::Refuses => refusal(NOT_ACTIVE),
@@ -283,6 +289,37 @@ async fn what_was_under_way_at_a_member_that_was_followed_is_unknown_and_goes_on
         0,
         "what must not happen twice is not asked twice"
     );
+}
+
+#[tokio::test]
+async fn s30_a_switch_over_is_not_given_up_because_the_other_member_is_active_as_was_asked_for() {
+    let told = |asked| Some(json!({"nodeId": "Primary", "mayAnswer": asked == 0}));
+    let leaving = member(told, Does::AnswersLate).await;
+    let other = follower().await;
+    let command = ControllerCommand::ClusterSwitchOver { agent_path: None };
+    let asked = controller(&[&leaving, &other]);
+    asked.command(&command).await.unwrap();
+    assert_eq!((leaving.requests(), other.requests()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_look_at_members_of_whom_nobody_is_active_waits_for_nobody() {
+    let one = member(standby("Primary", &[]), Does::Refuses).await;
+    let two = member(standby("Backup", &[("Primary", &one.url)]), Does::Refuses).await;
+    let asked = controller(&[&two]);
+    let begun = Instant::now();
+    asked.look().await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    let known: Vec<String> = asked
+        .members()
+        .iter()
+        .map(|member| member.peer().to_owned())
+        .collect();
+    assert_eq!(known, [two.url, one.url]);
 }
 
 #[tokio::test]

@@ -204,6 +204,14 @@ impl Members {
         None
     }
 
+    /// Learns from whoever answers which members there are; an error if nobody does.
+    pub(super) async fn look_once(&self) -> Result<(), ClientError> {
+        match self.look().await {
+            Look::Active(_) | Look::Waiting(_) => Ok(()),
+            Look::Silent(error) => Err(error),
+        }
+    }
+
     /// Asks all members at once, and those that they know of.
     async fn look(&self) -> Look {
         let mut asked = JoinSet::new();
