@@ -7,6 +7,7 @@ mod list;
 mod log;
 mod show;
 mod summary;
+mod waited;
 mod watch;
 
 use crate::arguments::{Access, OrderCommand};

@@ -65,6 +65,13 @@ impl<'a> Following<'a> {
         Ok(following)
     }
 
+    /// A bounded reading goes on behind its end, for as long as it takes.
+    pub(crate) fn go_on(&mut self) {
+        self.end = None;
+        // From now on the Controller chooses.
+        self.stream = None;
+    }
+
     /// The next event as its line; nothing at the end of a bounded reading.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<model::Stamped>> {
         let mut backoff = Backoff::new();

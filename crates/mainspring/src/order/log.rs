@@ -28,6 +28,8 @@ pub(crate) async fn run(
         screen.pass(&log)?;
         return Ok(Exit::Done);
     }
+    // Asked for first: an order that ends after this is told by an event or by its state.
+    let newest = controller.last_event_id().await?;
     // A typing error must not wait for ever.
     let is_ended = End::of_order(&controller.order(&args.id).await?.order).is_some();
     let is_bounded = is_ended || !args.follow;
@@ -56,7 +58,10 @@ pub(crate) async fn run(
                 screen.pass(screen.paint.put(Tone::Waiting, chunk).as_bytes())?;
             }
             event => {
-                if id.as_str() == args.id && !is_bounded && End::of_event(event).is_some() {
+                // What ended it before was no end, since it goes on.
+                let is_new = stamped.event_id.0 > newest;
+                if id.as_str() == args.id && !is_bounded && is_new && End::of_event(event).is_some()
+                {
                     break;
                 }
             }

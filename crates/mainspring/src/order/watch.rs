@@ -1,11 +1,9 @@
 //! `order watch`: orders live, as lines for people or as events for programs.
 
-use std::collections::BTreeSet;
-
 use model::Event;
 
-use super::end::End;
 use super::summary::Summary;
+use super::waited::Waited;
 use crate::arguments::WatchArgs;
 use crate::call::{Controller, Followed, Following};
 use crate::exit::Exit;
@@ -19,46 +17,50 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let mut teller = Teller::new(controller, screen.paint);
     teller.make_room_for(&args.ids);
-    let mut open: BTreeSet<String> = args.ids.iter().cloned().collect();
-    let mut exit = Exit::Done;
     let mut summary = Summary::default();
     let from_oldest = args.after == Some(0) || (args.after.is_none() && !args.ids.is_empty());
-    let mut is_told_by_state = BTreeSet::new();
+    let mut waited = Waited::since(controller.last_event_id().await?);
     for id in &args.ids {
-        let seen = match controller.order(id).await {
-            Ok(seen) => seen,
+        match controller.order(id).await {
+            Ok(seen) => {
+                if !from_oldest {
+                    teller.meet(&seen.order);
+                }
+                waited.add(id, Some(&seen.order));
+            }
             // Deleted orders are still told of by the events.
             Err(error) if from_oldest && is_unknown(&error) => {
                 screen.warn(&format!(
                     "there is no order {id} any more; showing what is still known of it"
                 ));
-                continue;
+                waited.add(id, None);
             }
             Err(error) => return Err(error),
-        };
-        if !from_oldest {
-            teller.meet(&seen.order);
-            if let Some(end) = End::of_order(&seen.order) {
-                is_told_by_state.insert(id.clone());
-                exit = if end == End::Well {
-                    exit
-                } else {
-                    Exit::OrderFailed
-                };
-            }
         }
     }
-    open.retain(|id| !is_told_by_state.contains(id));
+    // The past is told to its end before anybody knows whether it is the end of the orders.
+    let mut has_past = args.until_ended && from_oldest;
+    if !from_oldest {
+        waited.catch_up();
+    }
     let followed = Followed {
         after: args.after,
         from_oldest,
         types: Some("OrderEvent".to_owned()),
-        is_bounded: false,
+        is_bounded: has_past,
     };
     let mut following = Following::open(controller, screen, followed).await?;
-    while !(args.until_ended && open.is_empty()) {
+    while !(args.until_ended && waited.is_over()) {
         let Some(stamped) = following.next().await? else {
-            break;
+            if !has_past {
+                break;
+            }
+            has_past = false;
+            if let [first, ..] = waited.catch_up().as_slice() {
+                anyhow::bail!("there is no order {first}, and no event that is kept tells of one");
+            }
+            following.go_on();
+            continue;
         };
         let Event::Order(id, event) = &stamped.event else {
             continue;
@@ -77,17 +79,16 @@ pub(crate) async fn run(
         } else if let Some(lines) = teller.tell(&stamped).await {
             screen.say(&lines)?;
         }
-        if let Some(end) = End::of_event(event)
-            && open.remove(id.as_str())
-            && end != End::Well
-        {
-            exit = Exit::OrderFailed;
-        }
+        waited.take(stamped.event_id.0, id.as_str(), event);
     }
     if args.summary && !screen.json {
         screen.say(&format!("\n{}", summary.draw(screen.paint)))?;
     }
-    Ok(if args.until_ended { exit } else { Exit::Done })
+    Ok(if args.until_ended && waited.has_failed() {
+        Exit::OrderFailed
+    } else {
+        Exit::Done
+    })
 }
 
 fn is_unknown(error: &anyhow::Error) -> bool {
