@@ -18,7 +18,7 @@ use crate::arguments::{Access, AppointArgs, ClusterCommand};
 use crate::call::{CLUSTER, Controller};
 use crate::exit::Exit;
 use crate::screen::Screen;
-use drawing::Seen;
+use drawing::{NoAnswer, Seen};
 
 /// So long a member may take to say how it stands.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -102,7 +102,10 @@ async fn remove(
     let active = known["nodeId"].as_str().unwrap_or("the active member");
     let text = match name {
         Some(name) if known["TYPE"] != "Empty" => {
-            format!("{name} is removed; the others are coupled anew (mainspring cluster status)")
+            format!(
+                "{name} will be removed: it keeps its vote until the others, and a watch if their number is even, are connected; \
+                 stop it when mainspring cluster status says removed"
+            )
         }
         _ => format!(
             "{active} at {} is the whole Controller now; stop the other members and the watch",
@@ -113,14 +116,15 @@ async fn remove(
 }
 
 async fn status(controller: &Controller, screen: &Screen) -> anyhow::Result<Exit> {
-    let met = controller.meet().await;
+    // While nobody is active this is what people want to look at, without waiting for it to pass.
+    let met = controller.look().await;
     let mut asked = JoinSet::new();
     for (n, client) in controller.members().into_iter().enumerate() {
         asked.spawn(async move {
             let answer = timeout(ANSWER_WITHIN, client.get_json::<Value>(CLUSTER)).await;
             let answer = match answer {
-                Ok(answer) => answer.map_err(|error| error.to_string()),
-                Err(_elapsed) => Err(format!("no answer within {ANSWER_WITHIN:?}: it hangs")),
+                Ok(answer) => answer.map_err(|error| NoAnswer::of(&error)),
+                Err(_elapsed) => Err(NoAnswer::hangs(ANSWER_WITHIN)),
             };
             let url = client.peer().to_owned();
             (n, Seen { url, answer })

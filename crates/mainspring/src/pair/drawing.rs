@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::Timestamp;
+use net::ClientError;
 use serde_json::{Value, json};
 
 use crate::moment;
@@ -17,7 +18,42 @@ use crate::table::{Cell, Table};
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) url: String,
-    pub(super) answer: Result<Value, String>,
+    pub(super) answer: Result<Value, NoAnswer>,
+}
+
+/// Why a member has told nothing of itself.
+#[derive(Clone, Debug)]
+pub(super) struct NoAnswer {
+    /// In the place of its role.
+    in_short: &'static str,
+    reason: String,
+}
+
+impl NoAnswer {
+    /// Its connection stands, and nothing comes.
+    pub(super) fn hangs(within: Duration) -> NoAnswer {
+        NoAnswer {
+            in_short: "hangs",
+            reason: format!("no answer within {within:?}: it hangs"),
+        }
+    }
+
+    pub(super) fn of(error: &ClientError) -> NoAnswer {
+        let in_short = match error {
+            ClientError::Unreachable { .. } => "not reached",
+            ClientError::Untrusted { .. } => "not trusted",
+            ClientError::Refused { status, .. } if matches!(status.as_u16(), 401 | 403) => {
+                "refuses"
+            }
+            ClientError::Refused { .. }
+            | ClientError::Broken { .. }
+            | ClientError::Misused { .. } => "no answer",
+        };
+        NoAnswer {
+            in_short,
+            reason: error.to_string(),
+        }
+    }
 }
 
 impl Seen {
@@ -37,6 +73,11 @@ fn best(seen: &[Seen]) -> Option<&Value> {
         .or_else(|| told().next())
 }
 
+fn active_of(seen: &[Seen]) -> Option<&Value> {
+    let mut told = seen.iter().filter_map(Seen::told);
+    told.find(|told| told["mayAnswer"] == true)
+}
+
 /// It was removed, or is not taken in yet.
 fn is_outside(told: &Value) -> bool {
     matches!(told["standing"].as_str(), Some("removed" | "joining"))
@@ -52,9 +93,12 @@ pub(super) fn as_json(seen: &[Seen]) -> Value {
                 "url": seen.url, "id": answer["nodeId"], "standing": answer["standing"], "epoch": answer["epoch"],
                 "committedEventId": answer["committedEventId"], "advice": answer["advice"],
             }),
-            Err(error) => json!({"url": seen.url, "problem": error}),
+            Err(silence) => json!({"url": seen.url, "problem": silence.reason}),
         })
         .collect();
+    // TYPE and the rest are what a member has read last, should nobody be active.
+    let active = active_of(seen).map(|told| &told["nodeId"]);
+    told["activeMember"] = json!(active);
     told["members"] = json!(members);
     told
 }
@@ -64,23 +108,29 @@ pub(super) fn draw(seen: &[Seen], paint: Paint) -> String {
     let Some(best) = best(seen) else {
         return "no member answers\n".to_owned();
     };
-    let active = seen
-        .iter()
-        .filter_map(Seen::told)
-        .find(|told| told["mayAnswer"] == true);
+    let active = active_of(seen);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let state = text(&best["TYPE"]);
     // What a member has read last that belongs to the cluster no more, or not yet, says nothing of it.
     let is_outside = active.is_none() && is_outside(best);
     let (tone, in_words) = if is_outside {
-        (Tone::Bad, "unknown: no member that belongs to it answers")
+        (
+            Tone::Bad,
+            "unknown: no member that belongs to it answers".to_owned(),
+        )
+    } else if active.is_none() {
+        let reader = text(&best["nodeId"]);
+        (
+            Tone::Waiting,
+            format!("nobody is active; {reader} has read last: {state}"),
+        )
     } else {
-        (tone_of(&state), in_words(&state))
+        (tone_of(&state), in_words(&state).to_owned())
     };
     let mut drawn = format!(
         "{} {}\n",
         paint.put(Tone::Strong, "Cluster"),
-        paint.put(tone, in_words)
+        paint.put(tone, &in_words)
     );
     drawn += &match active {
         Some(active) => {
@@ -95,9 +145,26 @@ pub(super) fn draw(seen: &[Seen], paint: Paint) -> String {
                 active["epoch"]
             )
         }
-        None => format!("{}\n", paint.put(Tone::Bad, "nobody is active")),
+        None if is_outside => format!("{}\n", paint.put(Tone::Bad, "nobody is active")),
+        // The first line says so.
+        None => String::new(),
     };
     drawn += &format!("\n{}", members(seen, best, active.is_some()).draw(paint));
+    let silent: Vec<String> = seen
+        .iter()
+        .filter_map(|seen| {
+            let reason = &seen.answer.as_ref().err()?.reason;
+            // Most reasons name the member themselves.
+            Some(if reason.contains(&seen.url) {
+                reason.clone()
+            } else {
+                format!("{}: {reason}", seen.url)
+            })
+        })
+        .collect();
+    if !silent.is_empty() {
+        drawn += &format!("\n{}\n", paint.put(Tone::Bad, &silent.join("\n")));
+    }
     for told in seen.iter().filter_map(Seen::told) {
         if let Some(advice) = told["advice"].as_str() {
             drawn += &format!("\n{}\n", paint.put(Tone::Bad, advice));
@@ -178,8 +245,8 @@ fn members(seen: &[Seen], best: &Value, is_active_known: bool) -> Table {
             .and_then(|seen| seen.answer.as_ref().err());
         let role = match (told, silence) {
             (Some((_, told)), _) => role_cell(told["standing"].as_str().unwrap_or("-")),
-            (None, Some(error)) if error.ends_with("hangs") => Cell::toned(Tone::Bad, "hangs"),
-            (None, _) => Cell::toned(Tone::Bad, "not reached"),
+            (None, Some(silence)) => Cell::toned(Tone::Bad, silence.in_short),
+            (None, None) => Cell::toned(Tone::Bad, "not reached"),
         };
         let epoch = told.map_or_else(|| "-".to_owned(), |(_, told)| told["epoch"].to_string());
         let (events, heard) = if is_best && is_active_known {
@@ -310,12 +377,69 @@ mod tests {
     #[test]
     fn a_member_that_hangs_or_is_gone_is_named_as_such() {
         let mut seen = pair();
-        seen[0].answer = Err("no answer within 1s: it hangs".to_owned());
+        seen[0].answer = Err(NoAnswer::hangs(Duration::from_secs(1)));
         let drawn = draw(&seen, Paint { is_on: false });
         assert!(drawn.contains("Primary  hangs"), "{drawn}");
-        seen[0].answer = Err("cannot reach http://127.0.0.1:1: cannot connect".to_owned());
+        assert!(
+            drawn.contains("\nhttp://127.0.0.1:1: no answer within 1s: it hangs\n"),
+            "{drawn}"
+        );
+        seen[0].answer = Err(NoAnswer::of(&ClientError::Unreachable {
+            peer: "http://127.0.0.1:1".into(),
+            outage: net::Outage::Connect(std::io::ErrorKind::ConnectionRefused.into()),
+        }));
         let drawn = draw(&seen, Paint { is_on: false });
         assert!(drawn.contains("Primary  not reached"), "{drawn}");
+        assert!(
+            drawn.contains("\ncannot reach http://127.0.0.1:1: cannot connect: "),
+            "{drawn}"
+        );
+    }
+
+    #[test]
+    fn a_member_that_answers_with_a_refusal_is_not_called_unreached_and_its_reason_is_shown() {
+        let mut seen = pair();
+        let mut told = |error: &ClientError| {
+            seen[0].answer = Err(NoAnswer::of(error));
+            draw(&seen, Paint { is_on: false })
+        };
+        let drawn = told(&ClientError::Refused {
+            peer: "http://127.0.0.1:1".into(),
+            path: "/controller/api/cluster".to_owned(),
+            status: net::Problem::new("X", "").default_status(),
+            problem: net::Problem::new("X", "it is upset"),
+        });
+        assert!(drawn.contains("Primary  no answer"), "{drawn}");
+        assert!(drawn.contains("it is upset"), "{drawn}");
+        let drawn = told(&ClientError::Untrusted {
+            peer: "http://127.0.0.1:1".into(),
+            what: "its certificate has expired".to_owned(),
+        });
+        assert!(drawn.contains("Primary  not trusted"), "{drawn}");
+        assert!(
+            drawn.contains("\ncannot trust http://127.0.0.1:1: its certificate has expired\n"),
+            "{drawn}"
+        );
+    }
+
+    #[test]
+    fn where_nobody_is_active_the_last_state_that_was_read_is_not_shown_as_the_present_one() {
+        let mut seen = pair();
+        seen[1].answer = Err(NoAnswer::hangs(Duration::from_secs(1)));
+        let drawn = draw(&seen, Paint { is_on: true });
+        let head = Paint { is_on: true }.put(
+            Tone::Waiting,
+            "nobody is active; Primary has read last: Coupled",
+        );
+        assert!(drawn.lines().next().unwrap().ends_with(&head), "{drawn}");
+        assert!(
+            drawn.contains("nobody is active") && !drawn.contains("every member has every event"),
+            "{drawn}"
+        );
+        let told = as_json(&seen);
+        assert_eq!(told["TYPE"], "Coupled");
+        assert_eq!(told["activeMember"], Value::Null);
+        assert_eq!(as_json(&pair())["activeMember"], "Backup");
     }
 
     #[test]
