@@ -11,6 +11,9 @@ use crate::exit::{Exit, Misuse};
 use crate::screen::{Screen, Tone};
 use crate::table::Table;
 
+/// The journal's directory within the data directory of a part.
+const JOURNAL: &str = "state";
+
 pub(crate) fn run(command: JournalCommand, screen: &Screen) -> anyhow::Result<Exit> {
     match command {
         JournalCommand::Cat { dir, after } => {
@@ -26,17 +29,41 @@ pub(crate) fn run(command: JournalCommand, screen: &Screen) -> anyhow::Result<Ex
 
 /// A missing or wrong directory would look like an empty journal.
 fn journal_dir(dir: &Path) -> anyhow::Result<&Path> {
-    let mut entries =
-        std::fs::read_dir(dir).with_context(|| format!("cannot look into {}", dir.display()))?;
-    if entries.next().is_none() || dir.join("state").is_dir() {
-        let hint = format!(
-            "{} is no journal; did you mean {}?",
-            dir.display(),
-            dir.join("state").display()
-        );
-        return Err(Misuse(hint).into());
+    let cannot_look = || format!("cannot look into {}", dir.display());
+    let mut is_journal = false;
+    for entry in std::fs::read_dir(dir).with_context(cannot_look)? {
+        let entry = entry.with_context(cannot_look)?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        is_journal |= is_file && is_of_a_journal(Path::new(&entry.file_name()));
     }
-    Ok(dir)
+    if is_journal {
+        return Ok(dir);
+    }
+    let name = dir.display();
+    let part = [dir.to_owned(), dir.join("controller"), dir.join("agent")];
+    let meant = part
+        .iter()
+        .map(|part| part.join(JOURNAL))
+        .find(|meant| meant.is_dir());
+    Err(Misuse(match meant {
+        Some(meant) => format!("{name} is no journal; did you mean {}?", meant.display()),
+        None => format!(
+            "{name} is no journal: it has neither segments nor a snapshot nor the state of the votes; \
+             a journal is the directory {JOURNAL} in the data directory of a Controller, an Agent or a watch"
+        ),
+    })
+    .into())
+}
+
+/// A segment, a snapshot or the state of the votes: one of them is there from the first start on.
+fn is_of_a_journal(file: &Path) -> bool {
+    let begins = |with: &str| file.to_string_lossy().starts_with(with);
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some("segment") => begins("log-"),
+        Some("jsonl") => begins("snapshot-"),
+        Some(_) => false,
+        None => file == Path::new("state"),
+    }
 }
 
 fn verify(dir: &Path, screen: &Screen) -> anyhow::Result<Exit> {
@@ -141,4 +168,35 @@ fn info(dir: &Path, screen: &Screen) -> anyhow::Result<Exit> {
     }
     screen.say(&format!("{text}\n{}", files.draw(screen.paint)))?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_without_a_journal_is_not_called_whole() {
+        let data = tempfile::TempDir::new().unwrap();
+        fs::write(data.path().join("notes.txt"), "nothing").unwrap();
+        let told = journal_dir(data.path()).unwrap_err();
+        assert!(told.is::<Misuse>(), "{told:#}");
+        let told = told.to_string();
+        assert!(
+            told.contains(&data.path().display().to_string()) && told.contains("is no journal"),
+            "{told}"
+        );
+
+        let journal = data.path().join("controller/state");
+        fs::create_dir_all(&journal).unwrap();
+        let told = journal_dir(data.path()).unwrap_err().to_string();
+        assert!(told.ends_with("controller/state?"), "{told}");
+        assert!(journal_dir(&journal).is_err(), "it is empty");
+        for file in ["state", "snapshot-1.jsonl", "log-0.segment"] {
+            fs::write(journal.join(file), "").unwrap();
+            assert!(journal_dir(&journal).is_ok(), "{file}");
+            fs::remove_file(journal.join(file)).unwrap();
+        }
+    }
 }
