@@ -14,13 +14,16 @@ use model::{
 
 use super::end::End;
 use crate::arguments::AddArgs;
-use crate::call::{Controller, Followed, Following};
+use crate::call::{Controller, Followed, Following, OrderQuery};
 use crate::exit::{Exit, Misuse};
 use crate::moment;
 use crate::screen::{Screen, Tone};
 
 /// So many orders are sent at once: an answer comes within a moment, and progress shows.
 const ORDERS_PER_COMMAND: usize = 500;
+
+/// With so many duplicates or more, how many there are is not asked for: the answer would hold all of them.
+const DUPLICATES_TOLD_MAX: usize = 1000;
 
 /// The events that end an order.
 const ENDS: &str = "OrderFinished,OrderCancelled,OrderFailed,OrderStopped,OrderBroken,OrderDeleted";
@@ -42,29 +45,32 @@ pub(crate) async fn run(
         None
     };
     let ids: Vec<OrderId> = orders.iter().map(|order| order.id.clone()).collect();
-    let duplicate = send(orders, controller, screen).await?;
-    if duplicate {
-        screen.warn(&format!(
-            "there is an order {} already; nothing was added",
-            ids[0]
-        ));
+    let duplicates = send(orders, controller, screen).await?;
+    if let Some(warning) = duplicates
+        .as_ref()
+        .and_then(|some| warning(some, ids.len()))
+    {
+        screen.warn(&warning);
     }
     let Some(following) = following else {
         if screen.json {
-            screen.say_json(
-                &serde_json::json!({"orderIds": ids, "ignoredBecauseDuplicate": duplicate}),
-            )?;
-        } else if !duplicate {
-            let told: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
-            screen.say(&told.join("\n"))?;
-            if ids.len() > told.len() {
-                screen.remark(&format!("and {} more", ids.len() - told.len()));
-            }
-            screen.remark(&format!(
-                "follow it with: mainspring order watch {}",
-                quoted(&ids[0])
-            ));
+            screen.say_json(&as_json(&ids, duplicates.as_ref()))?;
+            return Ok(Exit::Done);
         }
+        let is_added = |id: &&OrderId| duplicates.as_ref().is_none_or(|some| !some.contains(*id));
+        let added: Vec<&OrderId> = ids.iter().filter(is_added).collect();
+        let Some(first) = added.first() else {
+            return Ok(Exit::Done);
+        };
+        let told: Vec<String> = added.iter().take(20).map(ToString::to_string).collect();
+        screen.say(&told.join("\n"))?;
+        if added.len() > told.len() {
+            screen.remark(&format!("and {} more", added.len() - told.len()));
+        }
+        screen.remark(&format!(
+            "follow it with: mainspring order watch {}",
+            quoted(first)
+        ));
         return Ok(Exit::Done);
     };
     wait(
@@ -75,6 +81,31 @@ pub(crate) async fn run(
         screen,
     )
     .await
+}
+
+/// What people are to know of ids that were there already.
+fn warning(duplicates: &BTreeSet<OrderId>, count: usize) -> Option<String> {
+    let first = duplicates.first()?;
+    Some(if duplicates.len() < count {
+        format!(
+            "{} of the {count} orders are there already and were not added; the first is {first}",
+            duplicates.len()
+        )
+    } else if count == 1 {
+        format!("there is an order {first} already; nothing was added")
+    } else {
+        format!("all {count} orders are there already; nothing was added")
+    })
+}
+
+/// For programs; null is what nobody knows.
+fn as_json(ids: &[OrderId], duplicates: Option<&BTreeSet<OrderId>>) -> serde_json::Value {
+    let is_duplicate = duplicates.map(|some| !some.is_empty());
+    let mut told = serde_json::json!({"orderIds": ids, "ignoredBecauseDuplicate": is_duplicate});
+    if ids.len() > 1 {
+        told["duplicateOrderIds"] = serde_json::json!(duplicates);
+    }
+    told
 }
 
 fn orders(args: &AddArgs, now: Timestamp) -> Result<Vec<FreshOrder>, Misuse> {
@@ -146,11 +177,12 @@ fn default_id(workflow: &str, now: Timestamp) -> String {
     )
 }
 
+/// Adds them, and gives the ids that were there already, if that is known.
 async fn send(
     orders: Vec<FreshOrder>,
     controller: &Controller,
     screen: &Screen,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Option<BTreeSet<OrderId>>> {
     if let [order] = orders.as_slice() {
         let command = ControllerCommand::AddOrder {
             order: order.clone(),
@@ -162,8 +194,13 @@ async fn send(
                 ignored_because_duplicate: true
             }
         );
-        return Ok(is_duplicate && !(is_repeated && is_ours(order, controller).await));
+        let is_foreign = is_duplicate && !(is_repeated && is_ours(order, controller).await);
+        return Ok(Some(
+            is_foreign.then(|| order.id.clone()).into_iter().collect(),
+        ));
     }
+    // The answer to many does not tell.
+    let duplicates = already_there(&orders, controller).await;
     let bar = screen.progress(orders.len() as u64, "adding orders");
     for (n, some) in orders.chunks(ORDERS_PER_COMMAND).enumerate() {
         let command = ControllerCommand::AddOrders {
@@ -176,7 +213,30 @@ async fn send(
         bar.inc(some.len() as u64);
     }
     bar.finish_and_clear();
-    Ok(false)
+    Ok(duplicates)
+}
+
+/// Which of several orders exist, by one question for all ids that begin alike; nothing if that does not tell.
+async fn already_there(
+    orders: &[FreshOrder],
+    controller: &Controller,
+) -> Option<BTreeSet<OrderId>> {
+    let first = orders.first()?.id.as_str();
+    let limit = (orders.len() + 1).min(DUPLICATES_TOLD_MAX);
+    let query = OrderQuery {
+        prefix: Some(first.strip_suffix('1')?.to_owned()),
+        limit: Some(limit),
+        ..OrderQuery::default()
+    };
+    let seen = controller.orders(&query).await.ok()?;
+    // There may be more that were not told.
+    if seen.len() >= limit {
+        return None;
+    }
+    let seen: BTreeSet<OrderId> = seen.into_iter().map(|order| order.id).collect();
+    let is_seen = |id: &&OrderId| seen.contains(*id);
+    let ids = orders.iter().map(|order| &order.id);
+    Some(ids.filter(is_seen).cloned().collect())
 }
 
 /// Whether an order that is there already is the one that was meant to be added: then an earlier attempt has done it, whose answer was lost.
@@ -392,5 +452,24 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn what_is_not_known_of_duplicates_is_not_claimed() {
+        let ids = ["A-1", "A-2"].map(OrderId::new);
+        let some = BTreeSet::from([OrderId::new("A-2")]);
+        let told = as_json(&ids, Some(&some));
+        assert_eq!(told["ignoredBecauseDuplicate"], true);
+        assert_eq!(told["duplicateOrderIds"], serde_json::json!(["A-2"]));
+        assert_eq!(
+            as_json(&ids, None)["ignoredBecauseDuplicate"],
+            serde_json::Value::Null
+        );
+        assert_eq!(
+            as_json(&ids[..1], Some(&BTreeSet::new())),
+            serde_json::json!({"orderIds": ["A-1"], "ignoredBecauseDuplicate": false})
+        );
+        assert_eq!(warning(&BTreeSet::new(), 2), None);
+        assert!(warning(&some, 2).unwrap().starts_with("1 of the 2 orders"));
     }
 }
