@@ -152,6 +152,11 @@ impl Fault {
     ];
 }
 
+/// So many hours of faults in worlds of pairs are enough for every kind that only pairs meet.
+const HOURS_OF_PAIRS: f64 = 25.0;
+/// So many are enough for every other kind; a process that dies with its Subagent is rare.
+const HOURS_OF_ALL: f64 = 200.0;
+
 impl Counts {
     /// One more.
     pub fn count(&mut self, fault: Fault) {
@@ -167,6 +172,18 @@ impl Counts {
     pub fn missing<'a>(&self, of: impl IntoIterator<Item = &'a Fault>) -> Vec<String> {
         let faults = of.into_iter().filter(|fault| self.of(**fault) == 0);
         faults.map(ToString::to_string).collect()
+    }
+
+    /// Those that should have happened in so many hours of faults and never have, for people; nothing of a run that is too short to say.
+    pub fn missing_after(&self, hours: f64, has_pairs: bool) -> Vec<String> {
+        let is_due = |fault: &&Fault| {
+            if Fault::OF_PAIRS.contains(fault) {
+                has_pairs && hours >= HOURS_OF_PAIRS
+            } else {
+                hours >= HOURS_OF_ALL
+            }
+        };
+        self.missing(Fault::ALL.iter().filter(is_due))
     }
 
     /// Adds another world's.
