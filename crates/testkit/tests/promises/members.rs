@@ -275,9 +275,28 @@ async fn s29_whoever_reads_events_goes_on_at_the_other_member_without_gap_or_rep
         read.len(),
         expected.len()
     );
+    let mut watched = watching.ids();
+    watched.truncate(of_orders.len());
+    let told = |ids: &[u64]| -> Vec<String> {
+        let is_told = |event: &&Value| number(event).is_some_and(|id| ids.contains(&id));
+        all.iter()
+            .filter(is_told)
+            .map(ToString::to_string)
+            .collect()
+    };
+    let of_one = |ids: &[u64], others: &[u64]| -> Vec<u64> {
+        ids.iter()
+            .copied()
+            .filter(|id| !others.contains(id))
+            .collect()
+    };
     ensure!(
-        watching.ids() == of_orders,
-        "S29: the events of orders, each once"
+        watched == of_orders,
+        "S29: the events of orders, each once: {} of {}; missing {:?}; besides {:?}",
+        watched.len(),
+        of_orders.len(),
+        told(&of_one(&of_orders, &watched)),
+        of_one(&watched, &of_orders)
     );
     let mut written = String::new();
     for n in 1..=60 {
