@@ -222,6 +222,16 @@ async fn s29_whoever_reads_events_goes_on_at_the_other_member_without_gap_or_rep
     let follow = ["order", "log", "talk", "--follow"];
     let log = Reading::start(&told, &token, dir.path().join("log"), &follow)?;
 
+    // From then on they know both members.
+    let until = Instant::now() + PATIENCE;
+    while [&reading, &watching, &log]
+        .iter()
+        .any(|reader| reader.text().is_empty())
+        && Instant::now() < until
+    {
+        tokio::time::sleep(PAUSE).await;
+    }
+
     let mut ids = vec!["talk".to_owned()];
     for round in ["before", "killed", "switched", "hung"] {
         for number in 0..5 {
