@@ -37,7 +37,7 @@ pub(crate) async fn a_wrong_token(case: &Case) -> Result<()> {
             events
                 .iter()
                 .find(|seen| {
-                    seen.kind == "AgentCouplingFailed" && seen.to_string().contains("(401)")
+                    seen.kind == "AgentCouplingFailed" && seen.to_string().contains("HTTP 401")
                 })
                 .cloned()
         })
