@@ -517,3 +517,33 @@ async fn members_that_reach_a_cluster_of_the_same_name_by_mistake_leave_it_and_t
     );
     assert_eq!(read_all(&ours.b, 150).await, (1..=150).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_directory_that_joins_still_does_so_when_it_is_opened_again_before_it_was_taken_in()
+ {
+    let Pair {
+        dirs: _dirs, a, b, ..
+    } = pair().await;
+    let empty = tempfile::tempdir().unwrap();
+    let ask = async || {
+        let mut wiped = options(empty.path(), "Primary", Part::Data);
+        cluster::join_if_begun(&mut wiped, &[&a, &b], |other: &&Log| {
+            let (near, far) = tokio::io::duplex(64 << 10);
+            let other = (*other).clone();
+            tokio::spawn(async move { drop(other.serve(far).await) });
+            std::future::ready(Some(near))
+        })
+        .await;
+        wiped
+    };
+    let first = ask().await;
+    assert!(first.joins);
+    let log = Log::open(first).await.unwrap().log;
+    let number = log.me().member;
+    log.shutdown().await;
+    let again = ask().await;
+    assert!(again.joins, "a second log of this name must not begin");
+    let log = Log::open(again).await.unwrap().log;
+    assert_eq!(log.me().member, number, "it is the same member");
+    assert_ne!(role(&log), Role::Active);
+}
