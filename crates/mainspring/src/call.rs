@@ -135,13 +135,15 @@ impl Controller {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let request = |client: Client| async move { client.get_json(path).await };
-        Ok(self.call(Repeat::Safely, request).await?.0)
+        let called = self.call(Repeat::Safely, request).await;
+        Ok(called.map_err(|failed| failed.error)?.0)
     }
 
     /// The bytes of an answer.
     async fn get_bytes(&self, path: &str) -> Result<bytes::Bytes, ClientError> {
         let request = |client: Client| async move { client.get_bytes(path).await };
-        Ok(self.call(Repeat::Safely, request).await?.0)
+        let called = self.call(Repeat::Safely, request).await;
+        Ok(called.map_err(|failed| failed.error)?.0)
     }
 
     /// Sends a command. A refusal comes as an error, whichever way it was told.
@@ -198,11 +200,15 @@ impl Controller {
         &self,
         repeat: Repeat,
         request: impl Fn(Client) -> Answer,
-    ) -> Result<(T, bool), ClientError> {
+    ) -> Result<(T, bool), Failed> {
         let mut may_be_done = false;
         let mut moves = 0;
         loop {
-            let seat = self.members.active().await?;
+            let seat = self
+                .members
+                .active()
+                .await
+                .map_err(|error| Failed { error, may_be_done })?;
             let succeeded = async {
                 match repeat {
                     Repeat::Handover => std::future::pending().await,
@@ -218,12 +224,13 @@ impl Controller {
                 Err(error) => error,
             };
             let is_undone = is_undone(&error);
-            let is_lost = matches!(error, ClientError::Unreachable { .. }) || is_ending(&error);
+            let is_lost = !is_undone
+                && (matches!(error, ClientError::Unreachable { .. }) || is_ending(&error));
+            may_be_done |= is_lost;
             moves += 1;
             if !(is_undone || is_lost && repeat == Repeat::Safely) || moves > MOVES_MAX {
-                return Err(error);
+                return Err(Failed { error, may_be_done });
             }
-            may_be_done |= !is_undone;
             if !matches!(
                 error,
                 ClientError::Unreachable {
@@ -295,12 +302,17 @@ fn is_ending(error: &ClientError) -> bool {
     error.problem().is_some_and(ending)
 }
 
+/// A request that nobody has answered for good.
+struct Failed {
+    error: ClientError,
+    /// It was given to a member whose answer is lost.
+    may_be_done: bool,
+}
+
 /// Says so where nobody knows what has become of a request.
-fn told_as_unknown(error: ClientError) -> anyhow::Error {
-    let is_unknown =
-        matches!(error, ClientError::Unreachable { .. }) && !is_undone(&error) || is_ending(&error);
-    let error = anyhow::Error::from(error);
-    if is_unknown {
+fn told_as_unknown(failed: Failed) -> anyhow::Error {
+    let error = anyhow::Error::from(failed.error);
+    if failed.may_be_done {
         return error.context(Unknown);
     }
     error
@@ -392,6 +404,25 @@ mod tests {
         );
         let own = find(Some(&dir.path().join("controller"))).unwrap().unwrap();
         assert_eq!(own.url, "http://127.0.0.1:5555");
+    }
+
+    #[test]
+    fn that_nobody_is_there_any_more_does_not_hide_that_a_lost_answer_may_have_been_a_yes() {
+        let nobody = || {
+            let problem = net::Problem::new(NOT_ACTIVE, "nobody is active");
+            ClientError::Refused {
+                peer: "http://127.0.0.1:1".into(),
+                path: "/controller/api/command".to_owned(),
+                status: problem.default_status(),
+                problem,
+            }
+        };
+        let told = |may_be_done| {
+            let error = nobody();
+            told_as_unknown(Failed { error, may_be_done })
+        };
+        assert!(told(true).is::<Unknown>());
+        assert!(!told(false).is::<Unknown>());
     }
 
     #[test]

@@ -61,10 +61,10 @@ pub(crate) struct Misuse(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct Drawn(pub(crate) String);
 
-/// The answer to a request that must not be carried out twice is lost.
+/// The answer to a request is lost, and it is not given again, or nobody is there to give it to.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "nobody knows whether this was carried out, and it is not repeated by itself; look before you give it again"
+    "nobody knows whether this was carried out, and it is not repeated by itself any more; look before you give it again"
 )]
 pub(crate) struct Unknown;
 

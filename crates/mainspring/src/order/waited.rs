@@ -82,7 +82,9 @@ impl Waited {
         let mut unheard_of = Vec::new();
         let has_failed = &mut self.has_failed;
         self.open.retain(|id, known| match known {
-            Known::Open | Known::Remembered(None) => true,
+            Known::Open => true,
+            // It is gone, and no end of its own was told: one that joined its parent.
+            Known::Remembered(None) => false,
             Known::Ended(end) | Known::Remembered(Some(end)) => {
                 *has_failed |= *end != End::Well;
                 false
@@ -158,6 +160,16 @@ mod tests {
         waited.take(5, "A", &failed());
         waited.take(7, "A", &finished());
         waited.take(8, "A", &event(r#"{"TYPE":"OrderDeleted"}"#));
+        assert_eq!(waited.catch_up(), [] as [&str; 0]);
+        assert!(waited.is_over() && !waited.has_failed());
+    }
+
+    #[test]
+    fn a_branch_that_has_joined_its_parent_is_waited_for_no_more() {
+        let mut waited = Waited::since(10);
+        waited.add("A|x", None);
+        waited.take(5, "A|x", &event(r#"{"TYPE":"OrderStarted"}"#));
+        assert!(!waited.is_over(), "what it did is told first");
         assert_eq!(waited.catch_up(), [] as [&str; 0]);
         assert!(waited.is_over() && !waited.has_failed());
     }
