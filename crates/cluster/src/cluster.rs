@@ -18,7 +18,7 @@ use crate::link::{LinkEnd, speak};
 use crate::log::Log;
 use crate::member::{Hello, Part};
 use crate::peers::PeerStatus;
-use crate::raft::Types;
+use crate::raft::{Types, members_of};
 use crate::rules::{self, Claim};
 use crate::status::Role;
 
@@ -189,13 +189,7 @@ impl Log {
 
     /// The members that have a vote, and those that only learn.
     pub fn members(&self) -> (BTreeSet<u64>, BTreeSet<u64>) {
-        let metrics = self.shared().raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        (
-            membership.voter_ids().collect(),
-            membership.learner_ids().collect(),
-        )
+        members_of(&self.shared().raft)
     }
 
     /// Lets a member learn the log; it has no vote yet.

@@ -5,10 +5,12 @@ mod log_store;
 mod network;
 mod state_machine;
 
+use std::collections::BTreeSet;
 use std::io;
 
 use journal::{Kind, Position, Record};
 use openraft::alias::{EntryOf, LogIdOf, StoredMembershipOf};
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::entry::RaftEntry as _;
 use openraft::{EntryPayload, Membership};
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,17 @@ pub(crate) fn membership_to_text(membership: &StoredMembershipOf<Types>) -> Stri
         members: membership.membership().clone(),
     };
     serde_json::to_string(&placed).expect("numbers and lists always serialise")
+}
+
+/// Who belongs to the log by now: those with a vote, and those that only learn it.
+pub(crate) fn members_of(raft: &Raft) -> (BTreeSet<u64>, BTreeSet<u64>) {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = metrics.membership_config.membership();
+    (
+        membership.voter_ids().collect(),
+        membership.learner_ids().collect(),
+    )
 }
 
 /// The membership in force: the log's newest, else the one remembered when the log's beginning was purged.

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use openraft::alias::SnapshotOf;
-use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::AppendEntriesResponse;
 use tokio::time::{Instant, sleep};
 
 use crate::link::{Answer, Answering, Ask};
 use crate::member::Hello;
 use crate::peers::Peers;
-use crate::raft::{Raft, SnapshotBody, Types};
+use crate::raft::{Raft, SnapshotBody, Types, members_of};
 use crate::rules::{self, Ballot, Disagreement, Voting};
 
 pub(crate) struct Responder {
@@ -61,12 +60,8 @@ impl Responder {
 
     /// Who belongs to the log by now.
     fn members(&self) -> Vec<u64> {
-        self.raft.get().map_or_else(Vec::new, |raft| {
-            let metrics = raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let nodes = metrics.membership_config.membership().nodes();
-            nodes.map(|(member, _)| *member).collect()
-        })
+        let (voters, learners) = self.raft.get().map(members_of).unwrap_or_default();
+        voters.union(&learners).copied().collect()
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
