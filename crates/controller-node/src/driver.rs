@@ -36,9 +36,10 @@ const RELEASE_PERIOD: Duration = Duration::from_secs(1);
 const RESET_PATH: &str = "/agent/api/cluster/reset";
 /// The longest pause between two attempts to find the active one of two Directors.
 const PAIR_PAUSE: Duration = Duration::from_millis(250);
-/// The same right after the active one was lost, for so long: the other one follows it within a moment, and its orders are waited for.
-const PAIR_PAUSE_AT_FIRST: (Duration, Duration) =
-    (Duration::from_millis(25), Duration::from_secs(2));
+/// The same right after the active one was lost: the other one follows it within a moment, and its orders are waited for.
+const PAIR_PAUSE_AT_FIRST: Duration = Duration::from_millis(25);
+/// So long this is “right after”.
+const AT_FIRST: Duration = Duration::from_secs(2);
 /// When something that was refused is sent again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
@@ -162,9 +163,8 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
 
 /// How long to wait at most until the Directors of a pair are asked again which one is active.
 fn pair_pause(lost_for: Option<Duration>) -> Duration {
-    let (pause, at_first) = PAIR_PAUSE_AT_FIRST;
     match lost_for {
-        Some(lost_for) if lost_for < at_first => pause,
+        Some(lost_for) if lost_for < AT_FIRST => PAIR_PAUSE_AT_FIRST,
         Some(_) | None => PAIR_PAUSE,
     }
 }
