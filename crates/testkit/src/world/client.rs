@@ -10,6 +10,9 @@ use bytes::Bytes;
 use net::{Client, ClientError, ClientSettings, Credentials, NDJSON, Secret, TlsClient, TlsFiles};
 use serde_json::{Value, json};
 
+/// Events asked for at once.
+const PAGE: usize = 20_000;
+
 /// A no, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -154,11 +157,22 @@ impl Api {
         lines(&bytes)
     }
 
-    /// All events from the oldest one on, read in one go.
+    /// All events from the oldest one on; a day's load does not fit into one answer.
     pub async fn all_events(&self) -> Result<Vec<Value>> {
-        let path = "/controller/api/event?after=0&timeout=0";
-        let bytes = self.client.get_bytes(path).await?;
-        lines(&bytes)
+        let mut events: Vec<Value> = Vec::new();
+        loop {
+            let after = events
+                .last()
+                .map_or(Some(0), |last| last["eventId"].as_u64());
+            let after = after.context("an event without an id")?;
+            let path = format!("/controller/api/event?after={after}&timeout=0&limit={PAGE}");
+            let page = lines(&self.client.get_bytes(&path).await?)?;
+            let is_last = page.len() < PAGE;
+            events.extend(page);
+            if is_last {
+                return Ok(events);
+            }
+        }
     }
 }
 
