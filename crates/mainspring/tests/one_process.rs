@@ -85,8 +85,9 @@ impl Part {
             clippy::disallowed_methods,
             reason = "a signal as an operator sends it"
         )]
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.0.id().to_string()])
+        // The shell's own `kill`: a bare Debian has no program of that name.
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -s {name} {}", self.0.id())])
             .status()
             .unwrap();
         assert!(sent.success());
