@@ -12,6 +12,7 @@ pub(crate) struct Counters {
     syncs: AtomicU64,
     sync_micros: AtomicU64,
     sync_micros_max: AtomicU64,
+    sync_micros_last: AtomicU64,
 }
 
 impl Counters {
@@ -25,6 +26,13 @@ impl Counters {
         self.syncs.fetch_add(1, Relaxed);
         self.sync_micros.fetch_add(micros, Relaxed);
         self.sync_micros_max.fetch_max(micros, Relaxed);
+        self.sync_micros_last.store(micros, Relaxed);
+    }
+
+    /// How long the newest flush took, when there was one.
+    pub(crate) fn last_sync(&self) -> Option<Duration> {
+        let is_known = self.syncs.load(Relaxed) > 0;
+        is_known.then(|| Duration::from_micros(self.sync_micros_last.load(Relaxed)))
     }
 
     pub(crate) fn counts(&self) -> Counts {

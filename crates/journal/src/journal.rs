@@ -5,20 +5,28 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::counters::Counts;
 use crate::directory::DirectoryLock;
 use crate::fault::{Fault, ReadError};
 use crate::hard_state::{HardState, Position, Vote};
 use crate::kept::OlderSnapshot;
+use crate::pen::Pen;
 use crate::record::{BODY_BYTES_MAX, Record};
 use crate::ring::Ring;
 use crate::shared::Shared;
 use crate::snapshot::{self, SnapshotError, SnapshotFile, SnapshotMeta};
 use crate::writer::{Done, Task};
+
+/// A caller writes no more than this on a thread of its own ([`Journal::append_here`]).
+const HERE_BYTES_MAX: u64 = 64 << 10;
+/// A caller waits for no disk whose newest flush took longer.
+const QUICK_SYNC: Duration = Duration::from_millis(1);
 
 /// Where a journal stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +55,9 @@ pub(crate) struct Running {
 pub struct Journal {
     pub(crate) shared: Arc<Shared>,
     pub(crate) tasks: SyncSender<Task>,
+    pub(crate) pen: Arc<Mutex<Pen>>,
+    /// What waits for [`Journal::write_deferred`].
+    pub(crate) deferred: Mutex<Vec<Task>>,
     pub(crate) running: Mutex<Option<Running>>,
 }
 
@@ -58,29 +69,95 @@ impl Journal {
         records: Vec<Record>,
         done: impl FnOnce(Result<(), Fault>) + Send + 'static,
     ) {
-        {
-            let mut inner = self.shared.inner();
-            for record in &records {
-                assert_eq!(
-                    record.index, inner.next_index,
-                    "records follow each other without a gap"
-                );
-                assert!(
-                    record.body.len() <= BODY_BYTES_MAX,
-                    "the caller bounds a body"
-                );
-                if inner
-                    .terms
-                    .last()
-                    .is_none_or(|(term, _)| *term < record.term)
-                {
-                    inner.terms.push((record.term, record.index));
-                }
-                inner.next_index += 1;
-                inner.ring.push(record.clone());
-            }
-        }
+        self.take_in(&records);
         self.send(|done| Task::Append { records, done }, Box::new(done));
+    }
+
+    /// The same, but the caller waits for the disk, and `done` hears before this returns, if that is sooner than to wake the writer and
+    /// be woken by it: when the records are few, nothing else waits to be written and the newest flush was quick.
+    pub fn append_here(
+        &self,
+        records: Vec<Record>,
+        done: impl FnOnce(Result<(), Fault>) + Send + 'static,
+    ) {
+        self.write_deferred();
+        let Some(mut pen) = self.pen_for(&records) else {
+            self.append(records, done);
+            return;
+        };
+        self.take_in(&records);
+        let told = pen.write_group(&records);
+        if let Err(fault) = &told {
+            self.shared.poison(fault);
+        }
+        drop(pen);
+        done(told);
+    }
+
+    /// The same, but the disk is left alone until [`Self::write_deferred`], or until anything goes to the disk behind these records:
+    /// the caller has something more urgent to do first, as to send them to others.
+    pub fn append_deferred(
+        &self,
+        records: Vec<Record>,
+        done: impl FnOnce(Result<(), Fault>) + Send + 'static,
+    ) {
+        self.take_in(&records);
+        let done = Box::new(done);
+        self.deferred().push(Task::Append { records, done });
+    }
+
+    /// Gives to the disk what was deferred.
+    pub fn write_deferred(&self) {
+        let mut deferred = self.deferred();
+        // Under the lock, so that whoever comes next comes behind them.
+        for task in deferred.drain(..) {
+            self.hand_over(task);
+        }
+    }
+
+    fn deferred(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pen, when it is free and these records are written in a moment.
+    fn pen_for(&self, records: &[Record]) -> Option<MutexGuard<'_, Pen>> {
+        let bytes: u64 = records.iter().map(Record::disk_bytes).sum();
+        let is_quick = |took: Duration| took < QUICK_SYNC;
+        let is_little = bytes <= HERE_BYTES_MAX
+            && self.shared.active_bytes() + bytes <= self.shared.options.segment_bytes;
+        if !is_little || !self.shared.counters.last_sync().is_some_and(is_quick) {
+            return None;
+        }
+        let pen = self.pen.try_lock().ok()?;
+        let is_next = self.shared.queued.load(Ordering::Acquire) == 0;
+        (is_next && self.shared.fault().is_none() && self.running().is_some()).then_some(pen)
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_in(&self, records: &[Record]) {
+        let mut inner = self.shared.inner();
+        for record in records {
+            assert_eq!(
+                record.index, inner.next_index,
+                "records follow each other without a gap"
+            );
+            assert!(
+                record.body.len() <= BODY_BYTES_MAX,
+                "the caller bounds a body"
+            );
+            if inner
+                .terms
+                .last()
+                .is_none_or(|(term, _)| *term < record.term)
+            {
+                inner.terms.push((record.term, record.index));
+            }
+            inner.next_index += 1;
+            inner.ring.push(record.clone());
+        }
     }
 
     /// Makes a vote durable.
@@ -141,11 +218,18 @@ impl Journal {
     }
 
     fn send(&self, task: impl FnOnce(Done) -> Task, done: Done) {
+        self.write_deferred();
+        self.hand_over(task(done));
+    }
+
+    fn hand_over(&self, task: Task) {
         if let Some(fault) = self.shared.fault() {
-            done(Err(fault));
+            task.refuse(&fault);
             return;
         }
-        if let Err(refused) = self.tasks.send(task(done)) {
+        self.shared.queued.fetch_add(1, Ordering::AcqRel);
+        if let Err(refused) = self.tasks.send(task) {
+            self.shared.finished(1);
             // Only a panicked writer lets go of its end.
             let fault = Fault::new(
                 "append to",
@@ -253,6 +337,11 @@ impl Journal {
     /// Each term with its first index, oldest first.
     pub fn terms(&self) -> Vec<(u64, u64)> {
         self.shared.inner().terms.clone()
+    }
+
+    /// The newest vote given.
+    pub fn vote(&self) -> Option<Vote> {
+        self.shared.inner().hard_state.vote
     }
 
     /// Vote, and where the log begins.
@@ -376,17 +465,16 @@ impl Journal {
 
     /// Finishes what is queued, ends the writer thread, gives the directory free. Reading goes on as long as wanted.
     pub fn stop(&self) {
-        let running = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let running = self.running().take();
         let Some(Running { thread, lock }) = running else {
             return;
         };
+        self.write_deferred();
         // A writer that is gone already needs no telling; a panicked one has told through the hook.
         drop(self.tasks.send(Task::Stop));
         drop(thread.join());
+        // Somebody may still be writing on a thread of their own.
+        drop(self.pen.lock());
         drop(lock);
     }
 }

@@ -1,4 +1,4 @@
-//! The journal of one node: segments of records on disk, snapshots beside them, one thread that writes.
+//! The journal of one node: segments of records on disk, snapshots beside them, one that writes at a time.
 //!
 //! Always: what a callback has confirmed is on the disk; damage is named and never served; a failed write or
 //! sync poisons the journal and is never repeated as if nothing had been lost.
@@ -16,6 +16,7 @@ mod journal;
 mod kept;
 mod marker;
 mod open;
+mod pen;
 mod reading;
 mod record;
 mod recover;

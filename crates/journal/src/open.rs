@@ -1,6 +1,7 @@
 //! Opens a journal: takes the directory, reads what is there, mends a torn tail, starts the writer.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -11,6 +12,7 @@ use crate::hard_state::{HardState, Position};
 use crate::journal::{Journal, Running};
 use crate::kept::Kept;
 use crate::marker::{self, Marker};
+use crate::pen::{self, Pen};
 use crate::recover::{self, Scan};
 use crate::ring::Ring;
 use crate::seal;
@@ -18,7 +20,7 @@ use crate::segment;
 use crate::shared::{Inner, Shared};
 use crate::snapshot::{self, SnapshotFile};
 use crate::storage::{Disk, RealDisk};
-use crate::writer::{self, Writer};
+use crate::writer::Writer;
 
 /// Bound of the writer's queue. Bytes are bounded by the sender.
 const TASKS_MAX: usize = 4096;
@@ -131,6 +133,7 @@ impl Journal {
                 hard_state,
                 snapshots,
             }),
+            queued: AtomicUsize::new(0),
             fault: OnceLock::new(),
             on_fault: Box::new(on_fault),
         });
@@ -138,17 +141,21 @@ impl Journal {
             tracing::warn!(file = %torn.path.display(), offset = torn.offset, what = torn.what,
                 "cut back a torn tail: its records were never confirmed");
             let segment = shared.last_segment().expect("a torn tail has its segment");
-            writer::cut(&shared, &segment, torn.offset)?;
+            pen::cut(&shared, &segment, torn.offset)?;
         }
         prepare_active(&shared)?;
         let marker_path = dir.join(marker::MARKER_FILE);
         let marker = Marker::open(&dir).map_err(|e| Fault::new("open", &marker_path, e))?;
         let (tasks, receiver) = sync_channel(TASKS_MAX);
+        let pen = Arc::new(Mutex::new(Pen {
+            shared: Arc::clone(&shared),
+            marker,
+            buffer: Vec::new(),
+        }));
         let writer = Writer {
             shared: Arc::clone(&shared),
             tasks: receiver,
-            marker,
-            buffer: Vec::new(),
+            pen: Arc::clone(&pen),
         };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
@@ -158,6 +165,8 @@ impl Journal {
             Self {
                 shared,
                 tasks,
+                pen,
+                deferred: Mutex::default(),
                 running: Mutex::new(Some(Running { thread, lock })),
             },
             recovered,
@@ -228,7 +237,7 @@ fn check_begin(
 fn prepare_active(shared: &Shared) -> Result<(), OpenError> {
     let Some(segment) = shared.last_segment() else {
         let next_index = shared.inner().next_index;
-        let segment = writer::begin_segment(shared, next_index)?;
+        let segment = pen::begin_segment(shared, next_index)?;
         shared.push_segment(segment);
         return Ok(());
     };

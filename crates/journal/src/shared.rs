@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::counters::Counters;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) counters: Counters,
     pub(crate) inner: Mutex<Inner>,
+    /// Tasks that the writer's thread was given and has not finished.
+    pub(crate) queued: AtomicUsize,
     pub(crate) fault: OnceLock<Fault>,
     pub(crate) on_fault: Box<dyn Fn(&Fault) + Send + Sync>,
 }
@@ -58,6 +61,10 @@ impl Shared {
         if self.fault.set(fault.clone()).is_ok() {
             (self.on_fault)(fault);
         }
+    }
+
+    pub(crate) fn finished(&self, tasks: usize) {
+        self.queued.fetch_sub(tasks, Ordering::Release);
     }
 
     pub(crate) fn active(&self) -> (PathBuf, Arc<File>, u64) {

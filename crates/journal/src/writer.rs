@@ -1,30 +1,22 @@
-//! The one thread that changes the log.
+//! The thread that changes the log, in the order of its queue.
 //!
-//! Always: one order for everything (appends, votes, truncations, purges); a group is what lay in the queue, written
-//! with one write and made durable with one sync, then its callbacks run. After a failed write or sync nothing is
-//! written any more: what is on disk is unknown, and only a restart finds out.
+//! Always: one order for everything (appends, votes, truncations, purges); a group is what lay in the queue, then its callbacks run.
+//! After a fault every task is refused.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fault::Fault;
 use crate::hard_state::{HardState, Position};
-use crate::marker::Marker;
+use crate::pen::Pen;
 use crate::record::Record;
-use crate::seal;
-use crate::segment::{self, Segment};
 use crate::shared::Shared;
-use crate::storage::write_all_at;
-use crate::walk::Step;
 
 /// What a task's sender hears, on the writer's thread: it should only pass the word on.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Fault>) + Send>;
 
 /// A group takes no further record once it has this many bytes.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// Memory the writer keeps from group to group.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 pub(crate) enum Task {
     Append {
@@ -69,75 +61,71 @@ impl Task {
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) tasks: Receiver<Task>,
-    pub(crate) marker: Marker,
-    pub(crate) buffer: Vec<u8>,
+    pub(crate) pen: Arc<Mutex<Pen>>,
 }
 
 impl Writer {
-    pub(crate) fn run(mut self) {
-        let mut next = self.tasks.recv().ok();
-        while let Some(task) = next.take() {
+    pub(crate) fn run(self) {
+        let mut following = None;
+        while let Some(task) = following.take().or_else(|| self.tasks.recv().ok()) {
             if let Some(fault) = self.shared.fault() {
-                match task {
-                    Task::Stop => return,
-                    Task::Append { .. }
-                    | Task::Remember { .. }
-                    | Task::Truncate { .. }
-                    | Task::Purge { .. }
-                    | Task::Restart { .. } => {
-                        task.refuse(&fault);
-                    }
+                if matches!(task, Task::Stop) {
+                    return;
                 }
-                next = self.tasks.recv().ok();
+                task.refuse(&fault);
+                self.shared.finished(1);
                 continue;
             }
-            next = match task {
-                Task::Append { records, done } => {
-                    let following = self.append(records, done);
-                    following.or_else(|| self.tasks.recv().ok())
-                }
+            match task {
+                Task::Append { records, done } => following = self.append(records, done),
                 Task::Remember { change, done } => {
-                    let told = self.remember(change);
-                    self.settle(done, told);
-                    self.tasks.recv().ok()
+                    let told = self.pen().remember(change);
+                    self.settle(vec![done], &told);
                 }
                 Task::Truncate { from_index, done } => {
-                    let told = self.truncate(from_index);
-                    self.settle(done, told);
-                    self.tasks.recv().ok()
+                    let told = self.pen().truncate(from_index);
+                    self.settle(vec![done], &told);
                 }
                 Task::Purge {
                     upto,
                     membership,
                     done,
                 } => {
-                    let told = self.purge(upto, membership);
-                    self.settle(done, told);
-                    self.tasks.recv().ok()
+                    let told = self.pen().purge(upto, membership);
+                    self.settle(vec![done], &told);
                 }
                 Task::Restart {
                     place,
                     membership,
                     done,
                 } => {
-                    let told = self.restart(place, membership);
-                    self.settle(done, told);
-                    self.tasks.recv().ok()
+                    let told = self.pen().restart(place, membership);
+                    self.settle(vec![done], &told);
                 }
                 Task::Stop => return,
-            };
+            }
         }
     }
 
-    fn settle(&self, done: Done, told: Result<(), Fault>) {
-        if let Err(fault) = &told {
+    fn pen(&self) -> MutexGuard<'_, Pen> {
+        // Whoever panicked with it has ended the process, or poisoned the journal.
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, waiting: Vec<Done>, told: &Result<(), Fault>) {
+        if let Err(fault) = told {
             self.shared.poison(fault);
         }
-        done(told);
+        let count = waiting.len();
+        for done in waiting {
+            done(told.clone());
+        }
+        // Behind the callbacks: until then nobody else writes, so that they come in the order of the log.
+        self.shared.finished(count);
     }
 
     /// Appends a group; returns a task that was met while gathering it and is not part of it.
-    fn append(&mut self, first: Vec<Record>, done: Done) -> Option<Task> {
+    fn append(&self, first: Vec<Record>, done: Done) -> Option<Task> {
         let mut following = None;
         let mut bytes: usize = first.iter().map(|r| r.body.len()).sum();
         let mut group = first;
@@ -156,222 +144,8 @@ impl Writer {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        let told = self.write_group(&group);
-        if let Err(fault) = &told {
-            self.shared.poison(fault);
-        }
-        for done in waiting {
-            done(told.clone());
-        }
+        let told = self.pen().write_group(&group);
+        self.settle(waiting, &told);
         following
     }
-
-    fn write_group(&mut self, group: &[Record]) -> Result<(), Fault> {
-        let Some(last) = group.last() else {
-            return Ok(());
-        };
-        let mut rest = group;
-        while !rest.is_empty() {
-            let room = self
-                .shared
-                .options
-                .segment_bytes
-                .saturating_sub(self.shared.active_bytes());
-            let fits = fitting(rest, room, self.shared.active_bytes() == 0);
-            if fits == 0 {
-                self.roll(rest[0].index)?;
-                continue;
-            }
-            self.write(&rest[..fits])?;
-            rest = &rest[fits..];
-        }
-        let path = self.shared.dir().join(crate::marker::MARKER_FILE);
-        self.marker
-            .set(&*self.shared.disk, last.index + 1)
-            .map_err(|e| Fault::new("write", &path, e))
-    }
-
-    /// One write, one sync.
-    fn write(&mut self, records: &[Record]) -> Result<(), Fault> {
-        self.buffer.clear();
-        for (back, record) in (0u32..).zip(records) {
-            record.encode(back, &mut self.buffer);
-        }
-        let (path, file, offset) = self.shared.active();
-        let disk = &*self.shared.disk;
-        write_all_at(disk, &file, &self.buffer, offset)
-            .map_err(|e| Fault::new("append to", &path, e))?;
-        let started = Instant::now();
-        disk.sync(&file).map_err(|e| Fault::new("sync", &path, e))?;
-        self.shared.counters.on_synced(started.elapsed());
-        self.shared
-            .counters
-            .on_appended(records.len() as u64, self.buffer.len() as u64);
-        self.shared.on_synced(records);
-        // A large group should not keep its memory while the node is idle.
-        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
-            self.buffer = Vec::new();
-        }
-        Ok(())
-    }
-
-    /// Closes the active segment at its last record and begins the next one.
-    fn roll(&mut self, first_index: u64) -> Result<(), Fault> {
-        let (path, file, offset) = self.shared.active();
-        let disk = &*self.shared.disk;
-        disk.set_len(&file, offset)
-            .map_err(|e| Fault::new("trim", &path, e))?;
-        disk.sync(&file).map_err(|e| Fault::new("sync", &path, e))?;
-        if let Some(closed) = self.shared.last_segment() {
-            seal::write(disk, &closed);
-        }
-        let segment = begin_segment(&self.shared, first_index)?;
-        self.shared.push_segment(segment);
-        Ok(())
-    }
-
-    fn remember(&self, change: Box<dyn FnOnce(&mut HardState) + Send>) -> Result<(), Fault> {
-        let mut state = self.shared.hard_state();
-        change(&mut state);
-        state.write(&*self.shared.disk, self.shared.dir())?;
-        self.shared.set_hard_state(state);
-        Ok(())
-    }
-
-    /// Takes back uncommitted records: whole segments from the end, then the rest of one.
-    fn truncate(&self, from_index: u64) -> Result<(), Fault> {
-        let disk = &*self.shared.disk;
-        let dir = self.shared.dir();
-        self.marker
-            .lower(disk, from_index)
-            .map_err(|e| Fault::new("write", &dir.join(crate::marker::MARKER_FILE), e))?;
-        while let Some(path) = self.shared.pop_segment_from(from_index) {
-            seal::remove(disk, &path);
-            disk.remove(&path)
-                .map_err(|e| Fault::new("remove", &path, e))?;
-            disk.sync_directory(dir)
-                .map_err(|e| Fault::new("sync the directory", dir, e))?;
-        }
-        let Some(segment) = self.shared.last_segment() else {
-            return Ok(());
-        };
-        // It is going to be written to again: its seal must be gone before.
-        seal::remove(disk, &segment.path);
-        disk.sync_directory(dir)
-            .map_err(|e| Fault::new("sync the directory", dir, e))?;
-        let mut walk = segment.walk_from_index(from_index);
-        let mut key_upto = self.shared.key_before(walk.next_index);
-        while walk.next_index < from_index {
-            let step = walk
-                .step()
-                .map_err(|e| Fault::new("read", &segment.path, e))?;
-            match step {
-                Step::Record { record, .. } => key_upto = key_upto.max(record.key),
-                Step::End => break,
-                Step::Zeros | Step::Bad(_) => {
-                    let error = std::io::Error::other(format!("damaged at byte {}", walk.offset));
-                    return Err(Fault::new("truncate", &segment.path, error));
-                }
-            }
-        }
-        cut(&self.shared, &segment, walk.offset)?;
-        self.shared.truncated(from_index, walk.offset, key_upto);
-        Ok(())
-    }
-
-    /// Begins anew behind a place that a snapshot covers. First the memory of where the log begins, then the files: a crash in
-    /// between leaves segments that end before that place, and the next opening removes them.
-    fn restart(&mut self, place: Position, membership: Option<String>) -> Result<(), Fault> {
-        let dir = self.shared.dir().to_owned();
-        let disk = Arc::clone(&self.shared.disk);
-        self.marker
-            .lower(&*disk, 0)
-            .map_err(|e| Fault::new("write", &dir.join(crate::marker::MARKER_FILE), e))?;
-        let mut state = self.shared.hard_state();
-        state.purged = Some(place);
-        state.membership = membership.or(state.membership);
-        state.write(&*disk, &dir)?;
-        self.shared.set_hard_state(state);
-        for path in self.shared.take_segments() {
-            seal::remove(&*disk, &path);
-            disk.remove(&path)
-                .map_err(|e| Fault::new("remove", &path, e))?;
-        }
-        disk.sync_directory(&dir)
-            .map_err(|e| Fault::new("sync the directory", &dir, e))?;
-        let segment = begin_segment(&self.shared, place.index + 1)?;
-        self.shared.push_segment(segment);
-        Ok(())
-    }
-
-    /// Lets whole segments go. First the memory that they are gone, then the files.
-    fn purge(&self, upto: Position, membership: Option<String>) -> Result<(), Fault> {
-        let mut state = self.shared.hard_state();
-        if state.purged.is_some_and(|p| p.index >= upto.index) {
-            return Ok(());
-        }
-        state.purged = Some(upto);
-        state.membership = membership.or(state.membership);
-        state.write(&*self.shared.disk, self.shared.dir())?;
-        self.shared.set_hard_state(state);
-        let paths = self.shared.purge_segments(upto.index);
-        for path in &paths {
-            seal::remove(&*self.shared.disk, path);
-            self.shared
-                .disk
-                .remove(path)
-                .map_err(|e| Fault::new("remove", path, e))?;
-        }
-        if paths.is_empty() {
-            return Ok(());
-        }
-        let dir = self.shared.dir();
-        self.shared
-            .disk
-            .sync_directory(dir)
-            .map_err(|e| Fault::new("sync the directory", dir, e))
-    }
-}
-
-/// How many records fit into `room`; at least one when the segment is empty, however large it is.
-fn fitting(records: &[Record], mut room: u64, is_empty: bool) -> usize {
-    let mut count = 0;
-    for record in records {
-        let bytes = record.disk_bytes();
-        if bytes > room && !(is_empty && count == 0) {
-            break;
-        }
-        room = room.saturating_sub(bytes);
-        count += 1;
-    }
-    count
-}
-
-/// Makes a segment file with its space reserved.
-pub(crate) fn begin_segment(shared: &Shared, first_index: u64) -> Result<Segment, Fault> {
-    let dir = shared.dir();
-    let disk = &*shared.disk;
-    let path = dir.join(segment::name_of(first_index));
-    let file = disk
-        .create(&path)
-        .map_err(|e| Fault::new("create", &path, e))?;
-    disk.allocate(&file, shared.options.segment_bytes)
-        .map_err(|e| Fault::new("reserve space for", &path, e))?;
-    disk.sync(&file).map_err(|e| Fault::new("sync", &path, e))?;
-    disk.sync_directory(dir)
-        .map_err(|e| Fault::new("sync the directory", dir, e))?;
-    let key_before = shared.key_before(first_index);
-    Ok(Segment::new(path, file, first_index, key_before))
-}
-
-/// Cuts a segment file back and reserves its space anew, so that zeros follow the last record:
-/// a record taken back must not be found behind a new one of the same length.
-pub(crate) fn cut(shared: &Shared, segment: &Segment, offset: u64) -> Result<(), Fault> {
-    let disk = &*shared.disk;
-    disk.set_len(&segment.file, offset)
-        .map_err(|e| Fault::new("cut", &segment.path, e))?;
-    disk.allocate(&segment.file, shared.options.segment_bytes)
-        .map_err(|e| Fault::new("reserve space for", &segment.path, e))?;
-    disk.sync(&segment.file)
-        .map_err(|e| Fault::new("sync", &segment.path, e))
 }

@@ -2,15 +2,20 @@
 
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use journal::{Journal, Kind, Options, Record, inspect};
+use journal::{Fault, Journal, Kind, Options, Record, inspect};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Deed {
     /// Append a group of records with bodies of this size, not waiting for earlier ones.
-    Append { records: u64, bytes: usize },
+    Append {
+        records: u64,
+        bytes: usize,
+        way: Way,
+    },
     /// Wait for all callbacks, commit everything.
     Commit,
     /// Take back what is not committed.
@@ -25,9 +30,20 @@ enum Deed {
     Crash { torn_bytes: usize },
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    ByTheWriter,
+    Here,
+    Deferred,
+}
+
+fn way() -> impl Strategy<Value = Way> {
+    prop_oneof![Just(Way::ByTheWriter), Just(Way::Here), Just(Way::Deferred)]
+}
+
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
-        6 => (1u64..4, 0usize..700).prop_map(|(records, bytes)| Deed::Append { records, bytes }),
+        6 => (1u64..4, 0usize..700, way()).prop_map(|(records, bytes, way)| Deed::Append { records, bytes, way }),
         3 => Just(Deed::Commit),
         1 => Just(Deed::TakeBack),
         1 => Just(Deed::Snapshot),
@@ -46,6 +62,8 @@ struct World {
     key: u64,
     term: u64,
     waiting: Vec<std::sync::mpsc::Receiver<bool>>,
+    /// How far the log was confirmed, in the order in which it was.
+    order: Arc<Mutex<Vec<usize>>>,
 }
 
 impl World {
@@ -65,6 +83,7 @@ impl World {
             key: 0,
             term: 1,
             waiting: Vec::new(),
+            order: Arc::default(),
         };
         world.start();
         world
@@ -93,14 +112,21 @@ impl World {
     }
 
     fn wait(&mut self) {
+        self.journal().write_deferred();
         for receiver in self.waiting.drain(..) {
             assert!(receiver.recv().expect("each callback is called"));
         }
+        let order = std::mem::take(&mut *self.order.lock().expect("nothing panics inside"));
+        assert!(order.is_sorted(), "confirmed in the order of the log");
     }
 
     fn act(&mut self, deed: &Deed) {
         match deed {
-            Deed::Append { records, bytes } => {
+            Deed::Append {
+                records,
+                bytes,
+                way,
+            } => {
                 let mut group = Vec::new();
                 for _ in 0..*records {
                     self.key += 7;
@@ -121,9 +147,16 @@ impl World {
                     group.push(record);
                 }
                 let (sender, receiver) = sync_channel(1);
-                self.journal().append(group, move |told| {
+                let (order, upto) = (Arc::clone(&self.order), self.records.len());
+                let told = move |told: Result<(), Fault>| {
+                    order.lock().expect("nothing panics inside").push(upto);
                     sender.send(told.is_ok()).expect("the test waits");
-                });
+                };
+                match way {
+                    Way::ByTheWriter => self.journal().append(group, told),
+                    Way::Here => self.journal().append_here(group, told),
+                    Way::Deferred => self.journal().append_deferred(group, told),
+                }
                 self.waiting.push(receiver);
             }
             Deed::Commit => {
