@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::link::Link;
 use crate::member::{Hello, Part, Timing};
@@ -71,6 +71,8 @@ pub(crate) struct Peers {
     changed: watch::Sender<u64>,
     /// Index after the last entry on this member's own disk.
     on_disk: watch::Sender<u64>,
+    /// Index after the last entry of this member's log.
+    appended: watch::Sender<u64>,
 }
 
 impl Peers {
@@ -84,6 +86,7 @@ impl Peers {
             term: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             on_disk: watch::Sender::new(on_disk),
+            appended: watch::Sender::new(on_disk),
         }
     }
 
@@ -123,10 +126,31 @@ impl Peers {
             .send_if_modified(|known| std::mem::replace(known, (*known).max(next_index)) < *known);
     }
 
+    /// The log has grown up to before this index.
+    pub(crate) fn appended(&self, next_index: u64) {
+        self.appended.send_replace(next_index);
+    }
+
+    /// Waits a moment before a member that was sent everything up to `upto` is told that this is committed: what is appended meanwhile
+    /// takes the news along.
+    pub(crate) async fn commit_may_rest(&self, upto: u64) {
+        let mut appended = self.appended.subscribe();
+        let grown = appended.wait_for(|next_index| *next_index != upto + 1);
+        // However it ends, the time for the news has come.
+        drop(timeout(rules::commit_rest(&self.timing), grown).await);
+    }
+
     /// The entries from this index on are taken back.
     pub(crate) fn taken_back(&self, from_index: u64) {
         self.on_disk
             .send_modify(|known| *known = (*known).min(from_index));
+    }
+
+    /// Whether another data member is connected, which is sent what this one appends as the active one.
+    pub(crate) fn has_other_data(&self) -> bool {
+        let known = self.known();
+        let mut connected = known.values().filter(|peer| peer.link.is_some());
+        connected.any(|peer| peer.hello.part == Part::Data)
     }
 
     pub(crate) fn me(&self) -> &Hello {

@@ -58,6 +58,12 @@ pub fn watch_rest(timing: &Timing) -> Duration {
     timing.heartbeat / 5
 }
 
+/// So long the news that entries are committed may wait for the next entries: the standby needs it for nothing that is urgent, and a
+/// message of its own after each commit would meet the next command.
+pub fn commit_rest(timing: &Timing) -> Duration {
+    timing.heartbeat / 10
+}
+
 /// After so long without a word to say a member says that it lives.
 pub fn sign_of_life(timing: &Timing) -> Duration {
     timing.silence_max

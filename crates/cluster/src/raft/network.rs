@@ -243,7 +243,20 @@ impl RaftNetworkV2<Types> for Target {
         let ahead = if is_watch { 1 } else { SENT_AHEAD };
         let mut has_entries = false;
         let sender = self.clone();
-        let sent = input.then(move |request| {
+        let peers = Arc::clone(&self.network.peers);
+        let unhurried = stream::unfold((input, None), move |(mut input, sent_upto)| {
+            let peers = Arc::clone(&peers);
+            async move {
+                // A watch rests for longer, when it has answered.
+                if let (false, Some(upto)) = (is_watch, sent_upto) {
+                    peers.commit_may_rest(upto).await;
+                }
+                let request: AppendEntriesRequest<Types> = input.next().await?;
+                let upto = request.entries.last().map(RaftEntry::log_id);
+                Some((request, (input, upto.map(index_of))))
+            }
+        });
+        let sent = unhurried.then(move |request| {
             has_entries |= !request.entries.is_empty();
             // Behind entries, an answer waits for the other member's disk.
             let within = if has_entries {
