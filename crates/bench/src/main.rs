@@ -12,6 +12,7 @@
 mod arguments;
 mod figure;
 mod floor;
+mod halves;
 mod host;
 mod measure;
 mod procfs;

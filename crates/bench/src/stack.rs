@@ -20,6 +20,8 @@ pub(crate) use items::{AGENT, CLOCK, JOB_SLOTS, chain, clock, one_slot};
 pub(crate) use part::Part;
 use slow_link::SlowLink;
 
+use crate::halves::{self, Halves};
+
 /// Where jobs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
@@ -40,8 +42,8 @@ pub(crate) enum Keeping {
 
 /// The other member and the watch.
 struct Others {
-    _standby: Part,
-    _watch: Part,
+    standby: Part,
+    watch: Part,
     _link: Option<SlowLink>,
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct Stack {
     pub(crate) agent: Part,
     pub(crate) subagent: Option<Part>,
     pub(crate) follower: Follower,
-    _others: Option<Others>,
+    others: Option<Others>,
     api: Connection,
     admin: String,
     node_token: String,
@@ -134,7 +136,7 @@ impl Stack {
             agent,
             subagent,
             follower,
-            _others: others,
+            others,
             api,
             admin,
             node_token,
@@ -227,6 +229,20 @@ impl Stack {
             .into_iter()
             .chain(&self.subagent)
             .collect()
+    }
+
+    /// Puts the other member and the watch into the other half of the machine, and everything else into this one.
+    pub(crate) fn put_apart(&self, halves: &Halves) -> Result<()> {
+        for part in self.parts() {
+            for process in part.processes()? {
+                halves::put(process, &halves.here)?;
+            }
+        }
+        let others = self.others.iter();
+        for part in others.flat_map(|others| [&others.standby, &others.watch]) {
+            halves::put(part.pid()?, &halves.there)?;
+        }
+        Ok(())
     }
 
     /// A new connection to the Controller, after its restart.
@@ -324,8 +340,8 @@ fn pair(
     )?;
     await_cluster(api, "TYPE", &json!("Coupled"))?;
     Ok(Others {
-        _standby: standby,
-        _watch: watch,
+        standby,
+        watch,
         _link: link,
     })
 }

@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::{Context as _, Result};
 
+use crate::halves::{Halves, put_this_thread};
+
 /// About what a small command writes.
 const RECORD: [u8; 500] = [b'r'; 500];
 /// Written over and over, so that a flush has nothing but the record to flush.
@@ -46,8 +48,8 @@ impl Flusher {
 }
 
 impl Mirror {
-    /// In this directory.
-    pub(crate) fn create(dir: &Path) -> Result<Mirror> {
+    /// In this directory; the other end in the other half of the machine, if it is divided.
+    pub(crate) fn create(dir: &Path, halves: Option<&Halves>) -> Result<Mirror> {
         let mut here = Flusher::create(&dir.join("here"))?;
         let mut there = Flusher::create(&dir.join("there"))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -55,7 +57,11 @@ impl Mirror {
         let (other, _) = listener.accept()?;
         other.set_nodelay(true)?;
         answering.set_nodelay(true)?;
+        let there_only = halves.map(|halves| halves.there);
         std::thread::spawn(move || {
+            if there_only.is_some_and(|half| put_this_thread(&half).is_err()) {
+                return;
+            }
             let mut record = RECORD;
             while answering.read_exact(&mut record).is_ok() {
                 // Whoever waits for the answer sees the end of the connection.

@@ -13,6 +13,7 @@ use crate::arguments::Extent;
 use crate::figure::Bound::AtMost;
 use crate::figure::Figure;
 use crate::floor::{Mirror, Spawner};
+use crate::halves::Halves;
 use crate::sample::{Sample, ratio, spread_of_ratio};
 use crate::stack::{Keeping, Placement, Stack, chain};
 
@@ -30,7 +31,14 @@ pub(crate) fn run(extent: &Extent) -> Result<Vec<Figure>> {
     let mut single = start(Keeping::Single)?;
     let mut pair = start(Keeping::Pair(Duration::ZERO))?;
     let mut figures = chains(extent, &mut single, &mut pair)?;
-    figures.extend(commits(extent, &mut single, &mut pair)?);
+    figures.extend(commits(extent, &mut single, &mut pair, None)?);
+    if let Some(halves) = Halves::of_this_machine()? {
+        halves.begin()?;
+        single.put_apart(&halves)?;
+        pair.put_apart(&halves)?;
+        figures.extend(commits(extent, &mut single, &mut pair, Some(&halves))?);
+        halves.end()?;
+    }
     drop((single, pair));
     let mut apart = start(Keeping::Pair(ONE_WAY))?;
     figures.push(chain_apart(extent, &mut apart)?);
@@ -72,10 +80,15 @@ fn chains(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Vec<F
 }
 
 /// From a command that commits once to its answer, the request included.
-fn commits(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Vec<Figure>> {
+fn commits(
+    extent: &Extent,
+    single: &mut Stack,
+    pair: &mut Stack,
+    halves: Option<&Halves>,
+) -> Result<Vec<Figure>> {
     let (mut alone, mut both) = (Sample::default(), Sample::default());
     let (mut here, mut mirrored) = (Sample::default(), Sample::default());
-    let mut floor = Mirror::create(pair.dir.path())?;
+    let mut floor = Mirror::create(pair.dir.path(), halves)?;
     let mut revision = 0;
     for _ in 0..extent.of(50, 10) {
         for (stack, commits) in [(&mut *single, &mut alone), (&mut *pair, &mut both)] {
@@ -96,21 +109,27 @@ fn commits(extent: &Extent, single: &mut Stack, pair: &mut Stack) -> Result<Vec<
             mirrored.push(millis(begin.elapsed()));
         }
     }
+    let (commit, floor_commit) = if halves.is_some() {
+        (
+            "a command that commits once with a standby in sync, to a single Controller; each member has half of the processors",
+            "a record written and flushed here and there by threads that do nothing else, each with half of the processors, to here only",
+        )
+    } else {
+        (
+            "a command that commits once with a standby in sync, to a single Controller; where the kernel puts them",
+            "a record written and flushed here and there by threads that do nothing else, to here only",
+        )
+    };
     let figure = Figure::bound(
         "P4",
-        "a command that commits once with a standby in sync, to a single Controller",
+        commit,
         ratio(&both, &alone),
         "×",
         AtMost(1.5),
         AtMost(3.0),
     );
     let figure = figure.with(format!("{}, single {}", both.told("ms"), alone.told("ms")));
-    let floor = Figure::told(
-        "P4",
-        "a record written and flushed here and there by threads that do nothing else, to here only",
-        ratio(&mirrored, &here),
-        "×",
-    );
+    let floor = Figure::told("P4", floor_commit, ratio(&mirrored, &here), "×");
     let floor = floor.with(format!(
         "{}, here only {}",
         mirrored.told("ms"),
