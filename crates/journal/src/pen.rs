@@ -123,7 +123,7 @@ impl Pen {
         disk.sync_directory(dir)
             .map_err(|e| Fault::new("sync the directory", dir, e))?;
         let mut walk = segment.walk_from_index(from_index);
-        let mut key_upto = self.shared.key_before(walk.next_index);
+        let mut key_upto = segment.key_before_walk(from_index);
         while walk.next_index < from_index {
             let step = walk
                 .step()

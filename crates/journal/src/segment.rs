@@ -168,6 +168,12 @@ impl Segment {
         self.walk_from(at)
     }
 
+    /// Last `EventId` before that walk.
+    pub(crate) fn key_before_walk(&self, index: u64) -> u64 {
+        let marks = self.marks.iter().take_while(|mark| mark.index <= index);
+        marks.last().map_or(self.key_before, |mark| mark.key_before)
+    }
+
     /// A walk that meets the first record with an event after `key` soon.
     pub(crate) fn walk_from_key(&self, key: u64) -> Walk {
         let at = self.marks.partition_point(|m| m.key_before <= key);

@@ -26,6 +26,8 @@ enum Deed {
     Release,
     /// Stop in order, then start.
     Restart,
+    /// The same for a member of several: what is not yet committed, another one will tell.
+    BeginAnew,
     /// A crash in the middle of a write: the first bytes of a record that was never confirmed are there.
     Crash { torn_bytes: usize },
 }
@@ -43,18 +45,20 @@ fn way() -> impl Strategy<Value = Way> {
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
-        6 => (1u64..4, 0usize..700, way()).prop_map(|(records, bytes, way)| Deed::Append { records, bytes, way }),
+        6 => (1u64..4, prop_oneof![3 => 0usize..700, 1 => 20_000usize..40_000], way()).prop_map(|(records, bytes, way)| Deed::Append { records, bytes, way }),
         3 => Just(Deed::Commit),
         1 => Just(Deed::TakeBack),
         1 => Just(Deed::Snapshot),
         1 => Just(Deed::Release),
         1 => Just(Deed::Restart),
+        1 => Just(Deed::BeginAnew),
         1 => (1usize..300).prop_map(|torn_bytes| Deed::Crash { torn_bytes }),
     ]
 }
 
 struct World {
     dir: tempfile::TempDir,
+    segment_bytes: u64,
     journal: Option<Journal>,
     /// What must be there: all records ever appended and not taken back.
     records: Vec<Record>,
@@ -67,7 +71,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(segment_bytes: u64) -> Self {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() {
             tempfile::tempdir_in(memory)
@@ -77,6 +81,7 @@ impl World {
         let dir = dir.expect("a temporary directory");
         let mut world = Self {
             dir,
+            segment_bytes,
             journal: None,
             records: Vec::new(),
             committed: 0,
@@ -85,7 +90,7 @@ impl World {
             waiting: Vec::new(),
             order: Arc::default(),
         };
-        world.start();
+        world.start(false);
         world
     }
 
@@ -93,9 +98,9 @@ impl World {
         self.journal.as_ref().expect("started")
     }
 
-    fn start(&mut self) {
+    fn start(&mut self, among_others: bool) {
         let mut options = Options::new(self.dir.path(), "controller:Controller");
-        options.segment_bytes = 3 << 10;
+        options.segment_bytes = self.segment_bytes;
         options.ring_bytes = 1 << 10;
         let (journal, recovered) =
             Journal::open(options, |fault| panic!("{fault}")).expect("the journal opens");
@@ -104,8 +109,14 @@ impl World {
             self.records.len() as u64
         );
         assert_eq!(recovered.last.map_or(0, |p| p.key), self.key);
-        journal.commit(self.records.len() as u64);
-        self.committed = self.records.len();
+        if among_others {
+            for record in &self.records[..self.committed] {
+                journal.commit_record(record.index, record.key);
+            }
+        } else {
+            journal.commit(self.records.len() as u64);
+            self.committed = self.records.len();
+        }
         self.term += 1;
         self.journal = Some(journal);
         self.check();
@@ -175,6 +186,8 @@ impl World {
                 self.records.truncate(self.committed);
                 self.key = self.records.last().map_or(0, |r| r.key);
             }
+            // Before the first commit there is no state.
+            Deed::Snapshot if self.committed == 0 => {}
             Deed::Snapshot => {
                 let key = self.journal().committed_key();
                 self.journal()
@@ -190,16 +203,16 @@ impl World {
                     assert!(receiver.recv().expect("each callback is called"));
                 }
             }
-            Deed::Restart => {
+            Deed::Restart | Deed::BeginAnew => {
                 self.wait();
                 self.journal = None;
-                self.start();
+                self.start(matches!(deed, Deed::BeginAnew));
             }
             Deed::Crash { torn_bytes } => {
                 self.wait();
                 self.journal = None;
                 self.tear(*torn_bytes);
-                self.start();
+                self.start(false);
             }
         }
     }
@@ -254,9 +267,10 @@ proptest! {
 
     #[test]
     fn s53_s56_any_interleaving_of_appends_crashes_and_releases_keeps_what_was_confirmed(
-        deeds in prop::collection::vec(deed(), 1..40)
+        segment_bytes in prop_oneof![Just(3 << 10), Just(400 << 10)],
+        deeds in prop::collection::vec(deed(), 1..40),
     ) {
-        let mut world = World::new();
+        let mut world = World::new(segment_bytes);
         for deed in &deeds {
             world.act(deed);
             world.check();
