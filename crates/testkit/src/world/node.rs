@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use net::{Client, ClientSettings, TlsClient};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::binary::mainspring;
@@ -244,11 +246,32 @@ impl Node {
         Ok(())
     }
 
-    /// SIGSTOP: it hangs until it is continued.
+    /// SIGSTOP, and waits until it stands still: it hangs until it is continued.
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::SIGSTOP)?;
         self.is_stopped = true;
-        Ok(())
+        self.wait_stopped()
+    }
+
+    /// One thread takes the signal when it gets a processor, tens of milliseconds later on a busy machine: until then the others still answer.
+    fn wait_stopped(&self) -> Result<()> {
+        let Some(pid) = self.pid() else {
+            bail!("{} does not run", self.name);
+        };
+        // The kernel tells it of the last thread. Its end is left to those who wait for that.
+        let stopped_or_ended = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        loop {
+            match waitid(Id::Pid(Pid::from_raw(pid)), stopped_or_ended) {
+                Err(Errno::EINTR) => {}
+                waited => {
+                    let waited = waited.with_context(|| format!("{} is not ours", self.name))?;
+                    if matches!(waited, WaitStatus::Stopped(..)) {
+                        return Ok(());
+                    }
+                    bail!("{} has ended instead of being stopped", self.name);
+                }
+            }
+        }
     }
 
     /// SIGCONT.

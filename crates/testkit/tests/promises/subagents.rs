@@ -205,6 +205,27 @@ async fn s136_a_silent_subagent_is_noticed_and_taken_again_when_it_is_heard() ->
     Ok(())
 }
 
+/// What every test that stops a process relies on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_has_been_stopped_answers_nothing_any_more() -> Result<()> {
+    let mut world = World::start(agent_with(&["SUB-1"])).await?;
+    world.await_event("SUB-1", "SubagentCoupled").await?;
+    for round in 0..100 {
+        let node = world.node("SUB-1");
+        node.stop()?;
+        let tasks = format!("/proc/{}/task", node.pid().unwrap());
+        for task in std::fs::read_dir(tasks)? {
+            let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+            let state = stat.rsplit(") ").next().unwrap();
+            ensure!(state.starts_with('T'), "round {round}: {stat}");
+        }
+        node.cont()?;
+        // It is to be busy when the next one comes.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s6_jobs_are_children_of_agents_and_subagents_and_never_of_the_controller() -> Result<()> {
     let mut plan = agent_with(&["SUB-1"]);
