@@ -39,6 +39,7 @@ where
         timing: options.timing,
         url: None,
         members: Vec::new(),
+        members_since: None,
     };
     let asked = others.iter().map(|other| {
         let (me, dial) = (&me, &dial);

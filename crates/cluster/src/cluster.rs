@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use crate::leadership::{HandOver, Leadership};
 use crate::link::{LinkEnd, speak};
 use crate::log::Log;
-use crate::member::{Hello, Part};
+use crate::member::Hello;
 use crate::peers::PeerStatus;
-use crate::raft::{Types, members_of};
+use crate::raft::{Types, introduction, members_of};
 use crate::rules::{self, Claim};
 use crate::status::Role;
 
@@ -92,28 +92,19 @@ impl Log {
 
     /// Who this member is and who belongs to its log by now.
     fn introduction(&self) -> Hello {
-        let (voters, learners) = self.members();
-        Hello {
-            members: voters.into_iter().chain(learners).collect(),
-            ..self.me().clone()
-        }
+        introduction(&self.shared().raft, self.me())
     }
 
-    /// Whether this member has belonged to the cluster and another one says that it does no more. It has no vote that counts then.
+    /// Whether this member has belonged to the cluster and another one knows that it does no more. It has no vote that counts then.
     pub fn was_removed(&self) -> bool {
-        let (voters, learners) = self.members();
-        let has_belonged = !voters.is_empty() || !learners.is_empty();
-        let me = self.me().member;
-        let is_without_me = |peer: &PeerStatus| {
-            let members = &peer.hello.members;
-            peer.is_connected
-                && peer.hello.part == Part::Data
-                && !members.is_empty()
-                && !members.contains(&me)
-        };
-        has_belonged
-            && self.leadership().borrow().role != Role::Active
-            && self.peers().iter().any(is_without_me)
+        let tells = |peer: &PeerStatus| peer.is_connected && self.is_left_out_by(peer);
+        self.leadership().borrow().role != Role::Active && self.peers().iter().any(tells)
+    }
+
+    /// Whether, by the last word of another member, this one belongs to the cluster no more. The word of one that has not heard yet
+    /// that this one was taken in does not count.
+    pub fn is_left_out_by(&self, peer: &PeerStatus) -> bool {
+        rules::has_removed(&peer.hello, &self.introduction())
     }
 
     /// The newest entry of the log on this member's disk: what the others have confirmed is counted up to it.
@@ -196,7 +187,6 @@ impl Log {
     pub async fn let_learn(&self, member: u64) -> Result<(), MembershipError> {
         let raft = &self.shared().raft;
         raft.add_learner(member, EmptyNode {}, false).await?;
-        self.shared().peers.tell_all(&self.introduction());
         Ok(())
     }
 
@@ -209,8 +199,6 @@ impl Log {
                 self.shared().peers.forget(peer.hello.member);
             }
         }
-        // Who belongs to it no more learns so by this: the log does not reach him any more.
-        self.shared().peers.tell_all(&self.introduction());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::peers::Peers;
-use crate::raft::{Raft, StateMachine};
+use crate::raft::{Raft, StateMachine, introduction};
 use crate::rules;
 use crate::status::Role;
 
@@ -82,6 +82,7 @@ pub(crate) fn follow(
     tokio::spawn(async move {
         let mut metrics = raft.server_metrics();
         let mut term = machine.term();
+        let mut members_since = None;
         loop {
             let voters = {
                 let metrics = raft.metrics();
@@ -89,6 +90,11 @@ pub(crate) fn follow(
                 metrics.membership_config.membership().voter_ids().collect()
             };
             peers.have_votes(voters);
+            // Also who belongs to it no more learns so by this: the log does not reach him any more.
+            let me = introduction(&raft, peers.me());
+            if std::mem::replace(&mut members_since, me.members_since) != me.members_since {
+                peers.tell_all(&me);
+            }
             let handing_over = *hand_over.borrow_and_update();
             let now = leadership_of(&raft, &machine, handing_over);
             let given_up = async {

@@ -351,6 +351,7 @@ mod tests {
             part: Part::Data,
             timing: Timing::default(),
             members: Vec::new(),
+            members_since: None,
             url: None,
         }
     }

@@ -41,6 +41,8 @@ pub struct Hello {
     pub timing: Timing,
     /// Who belongs to the cluster as its log has it; nobody while it waits to be taken in.
     pub members: Vec<u64>,
+    /// Since which entry of the log: its term and its place. Of two that disagree, the later one knows.
+    pub members_since: Option<(u64, u64)>,
     /// Where it is reached, if it says so.
     pub url: Option<String>,
 }

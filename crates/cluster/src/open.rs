@@ -110,6 +110,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         part: options.part,
         timing: options.timing,
         members: Vec::new(),
+        members_since: None,
         url: options.url.clone(),
     };
     check_membership(&newest, number, &options)?;

@@ -20,6 +20,7 @@ pub(crate) use network::{Network, SnapshotBody};
 pub(crate) use state_machine::{Applied, StateMachine};
 
 use crate::append::Batch;
+use crate::member::Hello;
 
 openraft::declare_raft_types!(
     /// Batches of events under raft's standard leader election.
@@ -61,6 +62,19 @@ pub(crate) fn members_of(raft: &Raft) -> (BTreeSet<u64>, BTreeSet<u64>) {
         membership.voter_ids().collect(),
         membership.learner_ids().collect(),
     )
+}
+
+/// Who this member is, and who belongs to its log by now.
+pub(crate) fn introduction(raft: &Raft, me: &Hello) -> Hello {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let config = &metrics.membership_config;
+    let since = config.log_id().as_ref();
+    Hello {
+        members: config.membership().nodes().map(|(id, _)| *id).collect(),
+        members_since: since.map(|id| (id.leader_id.term, id.index)),
+        ..me.clone()
+    }
 }
 
 /// The membership in force: the log's newest, else the one remembered when the log's beginning was purged.

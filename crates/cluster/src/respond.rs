@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::link::{Answer, Answering, Ask};
 use crate::member::Hello;
 use crate::peers::Peers;
-use crate::raft::{Raft, SnapshotBody, Types, members_of};
+use crate::raft::{Raft, SnapshotBody, Types, introduction};
 use crate::rules::{self, Ballot, Disagreement, Voting};
 
 pub(crate) struct Responder {
@@ -58,10 +58,11 @@ impl Responder {
         let _only_once = self.raft.set(raft);
     }
 
-    /// Who belongs to the log by now.
-    fn members(&self) -> Vec<u64> {
-        let (voters, learners) = self.raft.get().map(members_of).unwrap_or_default();
-        voters.union(&learners).copied().collect()
+    fn introduction(&self) -> Hello {
+        let me = &self.me;
+        self.raft
+            .get()
+            .map_or_else(|| me.clone(), |raft| introduction(raft, me))
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -114,10 +115,7 @@ impl Responder {
 
 impl Answering for Responder {
     fn hello(&self, hello: &Hello) -> Result<(), String> {
-        let me = Hello {
-            members: self.members(),
-            ..self.me.clone()
-        };
+        let me = self.introduction();
         if let Err(disagreement) = rules::agree(&me, hello) {
             let told = disagreement.to_string();
             let mut heard = self.heard();

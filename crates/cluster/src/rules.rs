@@ -262,6 +262,16 @@ fn may_be_one_log(mine: &[u64], theirs: &[u64]) -> bool {
     mine.is_empty() || theirs.is_empty() || mine.iter().any(|member| theirs.contains(member))
 }
 
+/// Whether `other` knows that the cluster goes on without this member, which has belonged to it. One that has not heard yet that
+/// this one was taken in does not know.
+pub fn has_removed(other: &Hello, me: &Hello) -> bool {
+    other.part == Part::Data
+        && !me.members.is_empty()
+        && other.members_since >= me.members_since
+        && !other.members.is_empty()
+        && !other.members.contains(&me.member)
+}
+
 /// The patience of a member that has also heard of these times: that of the most patient one.
 pub fn patience_with(patience_before: Duration, other: &Hello) -> Duration {
     patience_before.max(patience(&other.timing))
@@ -297,6 +307,7 @@ mod tests {
             part,
             timing: Timing::default(),
             members: Vec::new(),
+            members_since: None,
             url: None,
         }
     }

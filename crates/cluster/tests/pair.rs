@@ -547,3 +547,36 @@ async fn an_empty_directory_that_joins_still_does_so_when_it_is_opened_again_bef
     assert_eq!(log.me().member, number, "it is the same member");
     assert_ne!(role(&log), Role::Active);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_just_taken_in_does_not_believe_a_member_that_has_not_heard_of_it_yet() {
+    let pair = pair().await;
+    let dir = tempfile::tempdir().unwrap();
+    let third = member(dir.path(), "Third", Part::Data).await;
+    let (_at, _bt) = (wire(&pair.a, &third), wire(&pair.b, &third));
+    until("both are connected", || third.peers().len() == 2).await;
+    // The Backup knows of the members before, and of no other until it hears the active one again.
+    drop(pair.ab);
+    pair.a.let_learn(third.me().member).await.unwrap();
+    let is_taken_in = || third.members().1.contains(&third.me().member);
+    until("it has heard that it is taken in", is_taken_in).await;
+    assert!(!third.was_removed(), "by one that knows less");
+
+    let _ab = wire(&pair.a, &pair.b);
+    let told = || {
+        let peers = third.peers().into_iter();
+        let mut backup = peers.filter(|peer| peer.hello.name == "Backup");
+        let members = backup.next().unwrap().hello.members;
+        members.contains(&third.me().member)
+    };
+    until("the Backup says so, too", told).await;
+    assert!(!third.was_removed());
+
+    let [a, b, watch] = [&pair.a, &pair.b, &pair.watch].map(|log| log.me().member);
+    let with_it = [a, b, watch, third.me().member];
+    pair.a.set_voters(with_it.into()).await.unwrap();
+    assert!(!third.was_removed());
+    pair.a.set_voters([a, b, watch].into()).await.unwrap();
+    until("it hears of its removal", || third.was_removed()).await;
+    assert!(!pair.b.was_removed() && !pair.watch.was_removed());
+}

@@ -156,10 +156,7 @@ impl Front {
         let (voters, learners) = log.members();
         let has_belonged = !voters.is_empty() && !learners.contains(&me);
         // The last word of one that is away by now, too.
-        let leaves_out = |peer: &PeerStatus| {
-            let members = &peer.hello.members;
-            peer.hello.part == Part::Data && !members.is_empty() && !members.contains(&me)
-        };
+        let leaves_out = |peer: &PeerStatus| log.is_left_out_by(peer);
         let is_left_out = has_belonged && peers.iter().any(leaves_out);
         let is_counted = peers
             .iter()
