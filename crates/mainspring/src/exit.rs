@@ -70,7 +70,7 @@ pub(crate) struct Unknown;
 
 /// What a part could not survive; the code tells the service manager what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("emergency: {0:#}")]
+#[error("emergency: {}", with_causes(.0))]
 pub(crate) struct Emergency(pub(crate) anyhow::Error);
 
 /// Says what went wrong, once, and which code follows from it.
@@ -224,6 +224,16 @@ mod tests {
             exit_of(&anyhow::Error::new(Emergency(anyhow::anyhow!("log")))),
             Exit::Emergency
         );
+    }
+
+    #[test]
+    fn an_emergency_says_what_has_happened_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the log failed: {0}")]
+        struct Fault(#[from] io::Error);
+        let fault = Fault(io::Error::other("cannot sync log-0"));
+        let told = with_causes(&Emergency(fault.into()).into());
+        assert_eq!(told.matches("cannot sync").count(), 1, "{told}");
     }
 
     fn refused(code: &'static str) -> ClientError {

@@ -4,7 +4,7 @@ use controller_node::WatchSettings;
 
 use super::{Flags, announce, run};
 use crate::arguments::{Access, WatchPartArgs};
-use crate::exit::Exit;
+use crate::exit::{Emergency, Exit};
 
 pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exit> {
     let mut flags = Flags::of(&args.part, access);
@@ -21,7 +21,10 @@ pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exi
                 tracing::warn!(%error, "the start could not be announced");
             }
         };
-        controller_node::watch(settings, stop, ready).await?;
-        Ok(Exit::Done)
+        match controller_node::watch(settings, stop, ready).await {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) if error.is_fault() => Err(Emergency(error.into()).into()),
+            Err(error) => Err(error.into()),
+        }
     })
 }
