@@ -136,13 +136,14 @@ fn worker_threads() -> usize {
     (processors / 2).clamp(1, 4)
 }
 
-/// The consensus library talks about its inner life, and of every heartbeat that misses a member that is away; who wants that names it.
+/// The consensus library talks about its inner life, and of every heartbeat that misses a member that is away; and who still asks
+/// it while it is being stopped hears that from us. Who wants that names it.
 fn log_filter(wanted: Option<&str>) -> String {
     let wanted = wanted.unwrap_or("info");
-    if wanted.contains("openraft") || matches!(wanted, "off" | "error") {
+    if wanted.contains("openraft") || wanted == "off" {
         return wanted.to_owned();
     }
-    format!("{wanted},openraft=error")
+    format!("{wanted},openraft=error,openraft::raft::raft_inner=off")
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
