@@ -23,6 +23,7 @@ mod reader;
 mod respond;
 pub mod rules;
 mod status;
+mod stuck;
 
 pub use append::{AppendError, Batch};
 pub use begin::join_if_begun;

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use journal::{Journal, SnapshotError, SnapshotFile};
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -22,6 +23,7 @@ use crate::raft::{Raft, StateMachine, membership_to_text};
 use crate::reader::{Reader, Torn};
 use crate::respond::Responder;
 use crate::status::Status;
+use crate::stuck;
 
 /// Bytes are counted in pieces of this size, so that the semaphore's 32-bit permits suffice.
 const PERMIT_BYTES: usize = 1 << 10;
@@ -83,6 +85,7 @@ impl Log {
             responder,
         } = parts;
         let newest = journal.standing().last_event_id;
+        stuck::tell(&journal, options.dir.clone());
         let hand_over = watch::Sender::new(None);
         let shared = Shared {
             released: AtomicU64::new(journal.torn_event_id()),
@@ -314,6 +317,11 @@ impl Log {
             counts: standing.counts,
             fault: self.shared.fault.borrow().clone(),
         }
+    }
+
+    /// For how long a write has not come back from this member's disk, when that is longer than a disk may take.
+    pub fn disk_is_stuck(&self) -> Option<Duration> {
+        stuck::stuck_for(&self.shared.journal)
     }
 
     /// Resolves with the reason when the log has stopped by itself: the journal is poisoned, or consensus gave up.

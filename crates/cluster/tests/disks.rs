@@ -1,4 +1,4 @@
-//! A disk that fails, is full or is slow, on the active member, the standby and the watch in turn.
+//! A disk that fails, is full, is slow or never returns, on the active member, the standby and the watch in turn.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ struct Trouble {
     allocate: AtomicI32,
     /// Milliseconds that a sync takes longer.
     slow: AtomicU64,
+    /// No sync comes back.
+    hangs: AtomicBool,
 }
 
 fn refused(switch: &AtomicI32) -> io::Result<()> {
@@ -46,6 +48,9 @@ impl Disk for Trouble {
         let slow = self.slow.load(Ordering::SeqCst);
         if slow > 0 {
             std::thread::sleep(Duration::from_millis(slow));
+        }
+        while self.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
         }
         refused(&self.sync)?;
         RealDisk.sync(file)
@@ -477,4 +482,28 @@ async fn r12_a_slow_disk_of_the_watch_is_not_noticed_while_the_pair_is_coupled()
     let took = latency(&pair.active.log, &mut 21, Duration::from_secs(3)).await;
     assert!(took < Duration::from_millis(2 * SLOW), "{took:?}");
     assert!(!pair.active.sees(&pair.standby).is_lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_of_the_active_member_that_never_returns_is_told_and_what_was_acknowledged_lies_on_it_later()
+ {
+    let pair = pair().await;
+    let disk = Arc::clone(&pair.active.disk);
+    disk.hangs.store(true, Ordering::SeqCst);
+    let log = &pair.active.log;
+    let mut next = 21;
+    let took = latency(log, &mut next, Duration::from_secs(1)).await;
+    assert!(took < Duration::from_millis(2 * SLOW), "{took:?}");
+    assert_eq!(log.disk_is_stuck(), None, "it may be slow");
+    until("it is told", || log.disk_is_stuck().is_some()).await;
+    assert_eq!(pair.standby.log.disk_is_stuck(), None);
+    latency(log, &mut next, Duration::from_millis(100)).await;
+    assert!(log.may_answer() && !pair.active.sees(&pair.standby).is_lost);
+
+    disk.hangs.store(false, Ordering::SeqCst);
+    until("it is over", || log.disk_is_stuck().is_none()).await;
+    let back = pair.active.start_again().await;
+    let _wires = (wire(&back, &pair.standby), wire(&back, &pair.watch));
+    let count = usize::try_from(next - 1).unwrap();
+    assert_eq!(ids(&back.log, count).await, (1..next).collect::<Vec<_>>());
 }

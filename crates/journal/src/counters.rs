@@ -1,12 +1,15 @@
 //! What the writer has done since the start, for status pages and tests.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
+    begun: Instant,
+    /// When the change under way began, microseconds after `begun`; 0: there is none.
+    writing_since: AtomicU64,
     appends: AtomicU64,
     bytes: AtomicU64,
     syncs: AtomicU64,
@@ -15,7 +18,38 @@ pub(crate) struct Counters {
     sync_micros_last: AtomicU64,
 }
 
+/// The files are being changed as long as this is kept.
+pub(crate) struct Writing<'a>(&'a Counters);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writing_since.store(0, Relaxed);
+    }
+}
+
 impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            writing_since: AtomicU64::new(0),
+            appends: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            sync_micros: AtomicU64::new(0),
+            sync_micros_max: AtomicU64::new(0),
+            sync_micros_last: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn writing(&self) -> Writing<'_> {
+        self.writing_since.store(self.now().max(1), Relaxed);
+        Writing(self)
+    }
+
     pub(crate) fn on_appended(&self, records: u64, bytes: u64) {
         self.appends.fetch_add(records, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
@@ -36,12 +70,17 @@ impl Counters {
     }
 
     pub(crate) fn counts(&self) -> Counts {
+        let since = self.writing_since.load(Relaxed);
         Counts {
             appends: self.appends.load(Relaxed),
             appended_bytes: self.bytes.load(Relaxed),
             syncs: self.syncs.load(Relaxed),
             sync_micros: self.sync_micros.load(Relaxed),
             sync_micros_max: self.sync_micros_max.load(Relaxed),
+            writing_micros: match since {
+                0 => 0,
+                since => self.now().saturating_sub(since),
+            },
         }
     }
 }
@@ -60,4 +99,6 @@ pub struct Counts {
     pub sync_micros: u64,
     /// The longest flush, microseconds.
     pub sync_micros_max: u64,
+    /// For how long the disk has been at the change under way, microseconds; 0 when nothing is written.
+    pub writing_micros: u64,
 }

@@ -86,7 +86,9 @@ impl Journal {
             return;
         };
         self.take_in(&records);
+        let writing = self.shared.counters.writing();
         let told = pen.write_group(&records);
+        drop(writing);
         if let Err(fault) = &told {
             self.shared.poison(fault);
         }

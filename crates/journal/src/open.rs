@@ -121,7 +121,7 @@ impl Journal {
         let shared = Arc::new(Shared {
             options,
             disk,
-            counters: Counters::default(),
+            counters: Counters::new(),
             inner: Mutex::new(Inner {
                 segments: scan.segments,
                 ring: Ring::new(scan.last_key),

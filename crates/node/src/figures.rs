@@ -31,4 +31,9 @@ pub fn journal_figures(page: &mut Page, status: &Status) {
         &[],
         Duration::from_micros(counts.sync_micros).as_secs_f64(),
     );
+    page.put(
+        names::JOURNAL_WRITING_SECONDS,
+        &[],
+        Duration::from_micros(counts.writing_micros).as_secs_f64(),
+    );
 }

@@ -122,6 +122,12 @@ impl Front {
     fn advice(&self, standing: Standing) -> Option<String> {
         let log = &self.0.log;
         let (me, what) = (&log.me().name, self.0.what);
+        if let Some(stuck) = log.disk_is_stuck() {
+            return Some(format!(
+                "a write of {me} has not come back from its disk for {} s: look at the disk and what is between",
+                stuck.as_secs()
+            ));
+        }
         let taking_in = what.taking_in();
         let (voters, learners) = log.members();
         match (standing, self.removal()) {

@@ -37,6 +37,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
     }
     let mut peers = log.peers_changed();
     let mut committed = handle.committed();
+    let mut is_stuck = false;
     loop {
         peers.borrow_and_update();
         committed.borrow_and_update();
@@ -50,6 +51,24 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
             Ok(false) => {}
             Err(_stopped) => return,
         }
+        let stuck = log.disk_is_stuck();
+        if let Some(stuck) = stuck
+            && matches!(state, ClusterState::Coupled { .. })
+        {
+            // Without a standby that can, it is tried again and again, silently.
+            if !is_stuck {
+                tracing::warn!(
+                    ?stuck,
+                    "the disk does not come back from a write: another member is to be active"
+                );
+            }
+            if let Err(problem) = switch_over(&handle, &log).await
+                && !is_stuck
+            {
+                tracing::warn!(%problem, "no other member takes over");
+            }
+        }
+        is_stuck = stuck.is_some();
         if is_alone {
             // Nobody is to be taken in before members are appointed: then an event tells.
             if committed.changed().await.is_err() {

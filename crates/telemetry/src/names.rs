@@ -46,6 +46,7 @@ metrics_of_the_house! {
     JOURNAL_SEGMENTS = "mainspring_journal_segments" Gauge Count "Journal segments on disk.";
     JOURNAL_APPENDED_BYTES = "mainspring_journal_appended_bytes_total" Counter Bytes "Bytes written.";
     JOURNAL_SYNC_SECONDS_TOTAL = "mainspring_journal_sync_seconds_total" Counter Seconds "Time spent in flushes to disk.";
+    JOURNAL_WRITING_SECONDS = "mainspring_journal_writing_seconds" Gauge Seconds "For how long the disk has been at the write under way, 0 when there is none.";
     JOURNAL_EVENTS = "mainspring_journal_events_total" Counter Count "Events written.";
     JOURNAL_APPENDS = "mainspring_journal_appends_total" Counter Count "Batches of events written.";
     JOURNAL_SYNCS = "mainspring_journal_syncs_total" Counter Count "Flushes to disk.";
