@@ -17,6 +17,7 @@ mod plan;
 mod ports;
 mod proxy;
 mod stage;
+mod volume;
 mod wreckage;
 
 pub use binary::mainspring;
@@ -31,5 +32,6 @@ pub use plan::{AgentPlan, Plan, second_director};
 pub use ports::free_port;
 pub use proxy::{Mode, Proxy};
 pub use stage::{World, drawn_token, make_private};
+pub use volume::{Trouble, Volume};
 pub(crate) use wreckage::clear;
 pub use wreckage::{WORLD_VARIABLE, processes_of};

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -37,6 +37,8 @@ pub struct PairPlan {
     pub is_link_proxied: bool,
     /// Everybody speaks TLS and is known by a certificate; there is no token besides the user's.
     pub is_tls: bool,
+    /// Whose directory is not beside the others, and where: a member's, the Agent's, the watch's.
+    pub homes: BTreeMap<String, PathBuf>,
 }
 
 /// All of it.
@@ -81,6 +83,9 @@ impl Pair {
     /// Starts the Agent and the Primary, which is a Controller of its own: the Backup and the watch wait to be started.
     pub async fn start_alone(plan: PairPlan) -> Result<Pair> {
         let dir = tempfile::Builder::new().prefix("testkit-pair-").tempdir()?;
+        for (name, home) in &plan.homes {
+            std::os::unix::fs::symlink(home, dir.path().join(name))?;
+        }
         let mark = dir.path().display().to_string();
         let certificates = plan.is_tls.then(|| dir.path().join("certificates"));
         if let Some(folder) = &certificates {
@@ -254,6 +259,12 @@ impl Pair {
         Ok(())
     }
 
+    /// How the watch has ended, if it has.
+    pub fn watch_end(&mut self) -> Result<Option<ExitStatus>> {
+        let watch = self.watches.get_mut(WATCH).context("there is no watch")?;
+        Ok(watch.try_wait()?)
+    }
+
     /// The events on a member's disk, as lines, whether it is active or not.
     pub fn journal(&self, member: usize) -> Result<Vec<String>> {
         let output = Command::new(mainspring()?)
@@ -385,7 +396,13 @@ impl Pair {
 
     /// Adds an order at whichever member is active, again and again until one has acknowledged it.
     pub async fn add_order(&self, id: &str, workflow: &str) -> Result<()> {
-        let command = json!({"TYPE": "AddOrder", "order": {"id": id, "workflowPath": workflow}});
+        self.add_order_with(id, workflow, &json!({})).await
+    }
+
+    /// The same with arguments.
+    pub async fn add_order_with(&self, id: &str, workflow: &str, arguments: &Value) -> Result<()> {
+        let order = json!({"id": id, "workflowPath": workflow, "arguments": arguments});
+        let command = json!({"TYPE": "AddOrder", "order": order});
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             for api in &self.apis {

@@ -12,6 +12,7 @@ mod defects;
 mod dialling;
 mod directors;
 mod disk;
+mod disks;
 mod examples;
 mod leases;
 mod members;
