@@ -122,8 +122,7 @@ impl Pen {
         seal::remove(disk, &segment.path);
         disk.sync_directory(dir)
             .map_err(|e| Fault::new("sync the directory", dir, e))?;
-        let mut walk = segment.walk_from_index(from_index);
-        let mut key_upto = segment.key_before_walk(from_index);
+        let (mut walk, mut key_upto) = segment.walk_with_key(from_index);
         while walk.next_index < from_index {
             let step = walk
                 .step()

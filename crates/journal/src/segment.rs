@@ -164,38 +164,47 @@ impl Segment {
 
     /// A walk that meets the record with `index` soon.
     pub(crate) fn walk_from_index(&self, index: u64) -> Walk {
-        let at = self.marks.partition_point(|m| m.index <= index);
-        self.walk_from(at)
+        self.walk_from(self.last_mark(|mark| mark.index <= index))
     }
 
-    /// Last `EventId` before that walk.
-    pub(crate) fn key_before_walk(&self, index: u64) -> u64 {
-        let marks = self.marks.iter().take_while(|mark| mark.index <= index);
-        marks.last().map_or(self.key_before, |mark| mark.key_before)
+    /// The same, with the last `EventId` before the first record that it meets.
+    pub(crate) fn walk_with_key(&self, index: u64) -> (Walk, u64) {
+        let mark = self.last_mark(|mark| mark.index <= index);
+        (self.walk_from(mark), mark.key_before)
     }
 
     /// A walk that meets the first record with an event after `key` soon.
     pub(crate) fn walk_from_key(&self, key: u64) -> Walk {
-        let at = self.marks.partition_point(|m| m.key_before <= key);
-        self.walk_from(at)
-    }
-
-    fn walk_from(&self, marks_before: usize) -> Walk {
-        let (offset, index) = marks_before
-            .checked_sub(1)
-            .and_then(|at| self.marks.get(at))
-            .map_or((0, self.first_index), |m| (m.offset, m.index));
-        Walk::new(
-            self.path.clone(),
-            Arc::clone(&self.file),
-            offset,
-            self.bytes,
-            index,
-        )
+        self.walk_from(self.last_mark(|mark| mark.key_before <= key))
     }
 
     /// A walk over all whole records.
     pub(crate) fn walk(&self) -> Walk {
-        self.walk_from(0)
+        self.walk_from(self.beginning())
+    }
+
+    /// The last of the marks up to which something holds; the beginning if it holds for none.
+    fn last_mark(&self, holds: impl Fn(&Mark) -> bool) -> Mark {
+        let marks = self.marks.partition_point(holds);
+        let last = marks.checked_sub(1).and_then(|at| self.marks.get(at));
+        last.copied().unwrap_or_else(|| self.beginning())
+    }
+
+    fn beginning(&self) -> Mark {
+        Mark {
+            index: self.first_index,
+            key_before: self.key_before,
+            offset: 0,
+        }
+    }
+
+    fn walk_from(&self, mark: Mark) -> Walk {
+        Walk::new(
+            self.path.clone(),
+            Arc::clone(&self.file),
+            mark.offset,
+            self.bytes,
+            mark.index,
+        )
     }
 }
