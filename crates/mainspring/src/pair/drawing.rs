@@ -249,10 +249,11 @@ fn members(seen: &[Seen], best: &Value, is_active_known: bool) -> Table {
             (None, None) => Cell::toned(Tone::Bad, "not reached"),
         };
         let epoch = told.map_or_else(|| "-".to_owned(), |(_, told)| told["epoch"].to_string());
-        let (events, heard) = if is_best && is_active_known {
-            (Cell::toned(Tone::Good, "all"), "-".to_owned())
-        } else {
-            (events_cell(other), heard(other))
+        let (events, heard) = match (is_active_known, is_best) {
+            (true, true) => (Cell::toned(Tone::Good, "all"), "-".to_owned()),
+            (true, false) => (events_cell(other), heard(other)),
+            // Only the active member hears who has what.
+            (false, _) => ("-".into(), heard(other)),
         };
         let at = url.unwrap_or("-").to_owned();
         table.row([
@@ -426,6 +427,18 @@ mod tests {
     fn where_nobody_is_active_the_last_state_that_was_read_is_not_shown_as_the_present_one() {
         let mut seen = pair();
         seen[1].answer = Err(NoAnswer::hangs(Duration::from_secs(1)));
+        let standby = seen[0].answer.as_mut().expect("it has answered");
+        standby["setting"] =
+            json!({"idToUri": {"Primary": "http://127.0.0.1:1", "Backup": "http://127.0.0.1:2"}});
+        standby["others"] = json!([
+            {"id": "Backup", "isWatch": false, "isConnected": false, "isInSync": false, "hasVote": true},
+        ]);
+        let row = "\nBackup   hangs    -      -       ";
+        let plain = draw(&seen, Paint { is_on: false });
+        assert!(
+            plain.contains(row),
+            "it cannot know what that one lacks: {plain}"
+        );
         let drawn = draw(&seen, Paint { is_on: true });
         let head = Paint { is_on: true }.put(
             Tone::Waiting,
