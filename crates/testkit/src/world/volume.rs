@@ -16,6 +16,8 @@ const PREFIX: &str = "testkit-volume-";
 /// The memory behind the image takes all of it; when something else uses it up, the disk cannot write any more.
 const MEMORY: &str = "64m";
 const IMAGE_BYTES: u64 = 48 << 20;
+/// The bytes of a block, and of each write to the image.
+const PAGE: &str = "4096";
 const THROTTLE: &str = "/sys/fs/cgroup/blkio/blkio.throttle";
 
 /// What may be wrong with a disk.
@@ -60,7 +62,7 @@ impl Volume {
             &[&volume.memory()],
         )?;
         File::create(volume.image())?.set_len(IMAGE_BYTES)?;
-        run("mkfs.ext4", &["-q"], &[&volume.image()])?;
+        run("mkfs.ext4", &["-q", "-b", PAGE], &[&volume.image()])?;
         volume.mount()?;
         ensure!(
             throttle("write_iops_device").exists(),
@@ -117,7 +119,10 @@ impl Volume {
     }
 
     fn mount(&self) -> Result<()> {
-        run("mount", &["-o", "loop"], &[&self.image(), &self.path()])
+        run("mount", &["-o", "loop"], &[&self.image(), &self.path()])?;
+        // The kernel takes a write into an image that fails in its middle for one that was done. A page fails as a whole.
+        let pages = device_of(&self.path())?.join("queue/max_sectors_kb");
+        std::fs::write(&pages, "4").with_context(|| format!("{} takes nothing", pages.display()))
     }
 
     fn limit(&self, what: &str, per_second: u32) -> Result<()> {
@@ -152,11 +157,20 @@ fn throttle(what: &str) -> PathBuf {
 
 /// Limits the device of a mounted directory, for everybody. 0: no limit.
 fn limit(mounted: &Path, what: &str, per_second: u32) -> Result<()> {
+    let path = throttle(what);
+    std::fs::write(&path, format!("{} {per_second}\n", number_of(mounted)?))
+        .with_context(|| format!("{} takes no limit", path.display()))
+}
+
+/// The number of the device of a mounted directory, as the kernel writes it.
+fn number_of(mounted: &Path) -> Result<String> {
     let device = std::fs::metadata(mounted)?.dev();
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
-    let path = throttle(what);
-    std::fs::write(&path, format!("{major}:{minor} {per_second}\n"))
-        .with_context(|| format!("{} takes no limit", path.display()))
+    Ok(format!("{major}:{minor}"))
+}
+
+fn device_of(mounted: &Path) -> Result<PathBuf> {
+    Ok(Path::new("/sys/dev/block").join(number_of(mounted)?))
 }
 
 /// As far as it is there.
