@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use cluster::{Log, Part, PeerStatus, Role};
-use model::{ClusterState, Timestamp};
+use model::{ClusterSetting, ClusterState, Timestamp};
 use net::{PeerIdentity, Problem, Refusal, upgrade};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -113,9 +113,19 @@ impl Front {
             _ if self.removal().is_some() => Standing::Removed,
             _ if learners.contains(&log.me().member) => Standing::Joining,
             Role::Standby | Role::Electing if voters.is_empty() => Standing::Joining,
-            Role::Standby if names(&self.state(), &log.me().name) => Standing::Standby,
+            Role::Standby if self.hears_the_active() && names(&self.state(), &log.me().name) => {
+                Standing::Standby
+            }
             Role::Active | Role::Standby | Role::Electing | Role::Stopped => Standing::Starting,
         }
+    }
+
+    /// Consensus holds on to the last active member, also when it is gone.
+    fn hears_the_active(&self) -> bool {
+        let log = &self.0.log;
+        let active = log.leadership().borrow().active;
+        let mut peers = log.peers().into_iter();
+        peers.any(|peer| peer.is_connected && active == Some(peer.hello.member))
     }
 
     /// What is to be done about a member that neither answers nor follows, in words.
@@ -222,7 +232,7 @@ impl Front {
         told["lastEventId"] = json!(status.last_event_id);
         told["committedEventId"] = json!(status.committed_event_id);
         told["others"] = json!(others);
-        told["ifTheActiveMemberFailed"] = json!(what_if(log));
+        told["ifTheActiveMemberFailed"] = json!(what_if(log, &self.state()));
         told
     }
 }
@@ -298,7 +308,7 @@ fn is_there(peer: &PeerStatus) -> bool {
 }
 
 /// What would happen if the active member failed now.
-fn what_if(log: &Log) -> String {
+fn what_if(log: &Log, state: &ClusterState) -> String {
     if log.leadership().borrow().role != Role::Active {
         return "ask the active member".to_owned();
     }
@@ -316,14 +326,25 @@ fn what_if(log: &Log) -> String {
         .filter(|peer| peer.hello.part == Part::Data && !peer.is_lost)
         .map(|peer| peer.hello.name.as_str())
         .collect();
-    let is_majority = left().count() * 2 > voters.len();
-    let has_watch = left().any(|peer| peer.hello.part == Part::Watch);
-    match able.as_slice() {
-        [] => "nobody follows: no other member has every event".to_owned(),
-        [_] if !is_majority && !has_watch => "nobody follows: the watch is missing".to_owned(),
-        _ if !is_majority => "nobody follows: too many members are missing".to_owned(),
-        able => format!("{} follows", able.join(" or ")),
+    if able.is_empty() {
+        return "nobody follows: no other member has every event".to_owned();
     }
+    if left().count() * 2 > voters.len() {
+        return format!("{} follows", able.join(" or "));
+    }
+    if state.setting().is_some_and(ClusterSetting::needs_watch) {
+        return "nobody follows: the watch is missing".to_owned();
+    }
+    let away = peers
+        .iter()
+        .filter(|peer| !peer.is_connected && voters.contains(&peer.hello.member));
+    let away: Vec<&str> = away.map(|peer| peer.hello.name.as_str()).collect();
+    let without = if away.is_empty() {
+        "those that were not seen yet".to_owned()
+    } else {
+        away.join(" and ")
+    };
+    format!("nobody follows: without {without} no majority would be left")
 }
 
 /// Another member, or the watch, wants to speak.

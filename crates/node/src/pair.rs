@@ -108,7 +108,34 @@ async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Resul
             activated_id: me,
         }
     };
-    handle.ask(M::seen(event)).await.map(drop)
+    note(handle, event).await
+}
+
+/// Writes into the log of events, and into that for operators, how the cluster stands from now on.
+async fn note<M: Clustered>(handle: &Handle<M>, event: ClusterEvent) -> Result<(), Stopped> {
+    handle.ask(M::seen(event.clone())).await?;
+    match event {
+        ClusterEvent::ClusterPassiveLost { id } => {
+            tracing::warn!(member = %id, "a member is lost: it is not waited for, and nobody becomes active who lacks events");
+        }
+        ClusterEvent::ClusterFailedOver {
+            failed_active_id, ..
+        } => tracing::warn!(failed = %failed_active_id, "this member has followed the active one"),
+        ClusterEvent::ClusterCoupled { .. } => {
+            tracing::info!("the members are coupled: all have every event");
+        }
+        ClusterEvent::ClusterSwitchedOver { activated_id } => {
+            tracing::info!(member = %activated_id, "the active part is handed over");
+        }
+        ClusterEvent::ClusterNodesAppointed { .. }
+        | ClusterEvent::ClusterCouplingPrepared { .. }
+        | ClusterEvent::ClusterActiveNodeShutDown
+        | ClusterEvent::ClusterActiveNodeRestarted
+        | ClusterEvent::ClusterWatchRegistered { .. }
+        | ClusterEvent::ClusterSettingUpdated { .. }
+        | ClusterEvent::ClusterNodeRemoved { .. } => {}
+    }
+    Ok(())
 }
 
 /// What is seen of one passive member.
@@ -155,15 +182,13 @@ async fn settle<M: Clustered>(
     }
     if let Some(lost) = passive.iter().find(|passive| !passive.is_coupled(&voters)) {
         let id = lost.id.clone();
-        handle
-            .ask(M::seen(ClusterEvent::ClusterPassiveLost { id }))
-            .await?;
+        note(handle, ClusterEvent::ClusterPassiveLost { id }).await?;
         return Ok(true);
     }
     if matches!(state, ClusterState::PreparedToBeCoupled { .. }) {
         let active_id = setting.active_id.clone();
         let coupled = ClusterEvent::ClusterCoupled { active_id };
-        handle.ask(M::seen(coupled)).await?;
+        note(handle, coupled).await?;
         return Ok(true);
     }
     if setting.needs_watch() {
@@ -202,11 +227,14 @@ async fn couple<M: Clustered>(
     let (voters, learners) = log.members();
     for member in &wanted {
         if !voters.contains(member) && !learners.contains(member) {
+            let hello = peers.iter().map(|peer| &peer.hello);
+            let name = hello.clone().find(|hello| hello.member == *member);
+            let name = name.map_or_else(String::new, ToString::to_string);
             if let Err(error) = log.let_learn(*member).await {
-                tracing::warn!(member, %error, "a member cannot be taken in yet");
+                tracing::warn!(member = name, %error, "a member cannot be taken in yet");
                 return Ok(false);
             }
-            tracing::info!(member, "a member learns the log");
+            tracing::info!(member = name, "a member learns the log");
             return Ok(true);
         }
     }
@@ -221,12 +249,12 @@ async fn couple<M: Clustered>(
             let registered = ClusterEvent::ClusterWatchRegistered {
                 cluster_watch_id: watch_id,
             };
-            handle.ask(M::seen(registered)).await?;
+            note(handle, registered).await?;
         }
     }
     let active_id = setting.active_id.clone();
     let prepared = ClusterEvent::ClusterCouplingPrepared { active_id };
-    handle.ask(M::seen(prepared)).await?;
+    note(handle, prepared).await?;
     if voters != wanted
         && let Err(error) = log.set_voters(wanted).await
     {
@@ -255,7 +283,7 @@ async fn note_addresses<M: Clustered>(
                 passive_uri: url.into(),
                 id: Some(id.clone()),
             };
-            handle.ask(M::seen(updated)).await?;
+            note(handle, updated).await?;
             return Ok(true);
         }
     }
@@ -313,7 +341,7 @@ async fn change_watch<M: Clustered>(
     tracing::info!(watch = %watch.hello, "the third vote is another watch's");
     let cluster_watch_id = watch.hello.name.as_str().into();
     let registered = ClusterEvent::ClusterWatchRegistered { cluster_watch_id };
-    handle.ask(M::seen(registered)).await?;
+    note(handle, registered).await?;
     Ok(true)
 }
 
@@ -367,7 +395,7 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
         activated_id: activated_id.clone(),
     };
     let mut leadership = log.leadership();
-    handle.ask(M::seen(switched)).await?;
+    note(handle, switched).await?;
     log.hand_over_to(passive.hello.member)
         .await
         .map_err(|error| Problem::plain(error.to_string()))?;
@@ -414,7 +442,7 @@ pub async fn remove<M: Clustered>(
     for id in removed {
         tracing::info!(member = %id, "a member is removed by command");
         let event = ClusterEvent::ClusterNodeRemoved { id };
-        handle.ask(M::seen(event)).await?;
+        note(handle, event).await?;
     }
     if read().await? != ClusterState::Empty {
         return Ok(());

@@ -367,7 +367,7 @@ async fn a_removed_member_says_so_also_when_nobody_is_there_any_more_and_after_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_standby_that_hears_nobody_is_not_taken_for_a_removed_one() {
+async fn a_standby_that_hears_nobody_says_so_and_is_not_taken_for_a_removed_one() {
     let Pair {
         dirs,
         two,
@@ -377,20 +377,21 @@ async fn a_standby_that_hears_nobody_is_not_taken_for_a_removed_one() {
     } = coupled().await;
     drop(wires);
     nobody_is_there(&two).await;
-    stays(&standby, Standing::Standby).await;
+    stays(&standby, Standing::Starting).await;
+    says_to_start_the_others(&standby).await;
     two.shutdown().await;
     let two = open(dirs[1].path(), "Backup", Part::Data).await;
     let (again, _following) = follow(&two);
     let is_waiting = async || again.standing() == Standing::Starting;
     until("it has opened its log", is_waiting).await;
     stays(&again, Standing::Starting).await;
-    let (_, told) = get(&again, "/health").await;
-    assert!(
-        told["advice"]
-            .as_str()
-            .unwrap()
-            .contains("start the others")
-    );
+    says_to_start_the_others(&again).await;
+}
+
+async fn says_to_start_the_others(front: &Front) {
+    let (_, told) = get(front, "/health").await;
+    let advice = told["advice"].as_str().unwrap();
+    assert!(advice.contains("start the others"), "{advice}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
