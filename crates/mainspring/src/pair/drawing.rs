@@ -198,7 +198,7 @@ fn in_words(state: &str) -> &str {
         "NodesAppointed" => "NodesAppointed: the members are not yet coupled",
         "PreparedToBeCoupled" => "PreparedToBeCoupled: the members are being coupled",
         "Coupled" => "Coupled: every member has every event",
-        "PassiveLost" => "PassiveLost: the active member goes on without another one",
+        "PassiveLost" => "PassiveLost: the active member goes on without one that is lost",
         "SwitchedOver" => "SwitchedOver: not yet coupled again",
         "FailedOver" => "FailedOver: not yet coupled again",
         other => other,
