@@ -78,7 +78,7 @@ pub(crate) fn arguments(
         if arguments.contains_key(name) || expression.is_constant() {
             continue;
         }
-        match scope.computed(name, expression) {
+        match scope.computed(name, expression).and_then(Value::kept) {
             Ok(value) => {
                 if let Some(value_type) = &parameter.value_type {
                     faults.extend(type_fault(name, &value, value_type));

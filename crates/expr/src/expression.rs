@@ -96,6 +96,11 @@ impl Expr {
         eval::text_of(&self.eval(scope)?).cloned()
     }
 
+    /// A value that can be written down (see [`Value::kept`]).
+    pub fn eval_kept(&self, scope: &dyn Scope) -> Result<Value, EvalError> {
+        self.eval(scope)?.kept()
+    }
+
     /// The value as text, whatever has a text (see [`Value::to_text`]).
     pub fn eval_text(&self, scope: &dyn Scope) -> Result<Arc<str>, EvalError> {
         self.eval(scope)?.to_text()

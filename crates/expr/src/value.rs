@@ -58,6 +58,24 @@ impl Value {
         matches!(self, Value::Missing)
     }
 
+    /// The value as one that can be written down, for an event. A function, also one in a list or an object, lives only as long as
+    /// the expression is computed: it is an error here.
+    pub fn kept(self) -> Result<Value, EvalError> {
+        if self.holds_function() {
+            return Err(EvalError::new("A Function cannot be kept as a value"));
+        }
+        Ok(self)
+    }
+
+    fn holds_function(&self) -> bool {
+        match self {
+            Value::Function(_) => true,
+            Value::List(elements) => elements.iter().any(Value::holds_function),
+            Value::Object(fields) => fields.values().any(Value::holds_function),
+            Value::Missing | Value::Boolean(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+
     /// The truth, if it is a Boolean.
     pub fn as_bool(&self) -> Option<bool> {
         if let Value::Boolean(truth) = self {

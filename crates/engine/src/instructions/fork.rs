@@ -194,7 +194,7 @@ fn results(here: &Here<'_>, children: &[ForkChild]) -> Result<NamedValues, Strin
         };
         for (name, value) in &branch.block.result {
             let value = value
-                .eval(&child.scope())
+                .eval_kept(&child.scope())
                 .map_err(|error| error.message().to_owned())?;
             if results.insert(name.clone(), value).is_some() {
                 return Err(format!(

@@ -9,7 +9,7 @@ pub(crate) fn next(what: &Expr, here: &Here<'_>) -> Doing {
     if !here.started {
         return Doing::NeedsStart;
     }
-    match what.eval(&here.scope()) {
+    match what.eval_kept(&here.scope()) {
         Ok(value) => {
             let to = ahead::settled(here, here.position.next());
             Doing::Happens(vec![

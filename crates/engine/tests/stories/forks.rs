@@ -34,7 +34,17 @@ fn branches_give_named_results_to_the_join_wi_10() {
             "",
         ),
     );
-    let mut world = World::new(&["ALFA", "BRAVO"], &[&good, &bad]);
+    let function = workflow(
+        "fork-function",
+        &fork(
+            &[
+                "{id: x, workflow: {instructions: [], result: {F: 'x => $x + 1', L: '[() => 1]'}}}"
+                    .to_owned(),
+            ],
+            "",
+        ),
+    );
+    let mut world = World::new(&["ALFA", "BRAVO"], &[&good, &bad, &function]);
     world.script("FR|bow", "0/fork+bow:0", [with_values(&[("draft", "11")])]);
     world.script(
         "FR|stern",
@@ -43,6 +53,7 @@ fn branches_give_named_results_to_the_join_wi_10() {
     );
     world.add(r#"{"id":"FR","workflowPath":"fork-result"}"#);
     world.add(r#"{"id":"FB","workflowPath":"fork-bad"}"#);
+    world.add(r#"{"id":"FF","workflowPath":"fork-function"}"#);
     world.told(
         "FR",
         "OrderAdded
@@ -70,6 +81,14 @@ fn branches_give_named_results_to_the_join_wi_10() {
         OrderStarted
         OrderForked x
         OrderJoined Failed(No such named value: NOWHERE)
+        OrderFailed 0",
+    );
+    world.told(
+        "FF",
+        "OrderAdded
+        OrderStarted
+        OrderForked x
+        OrderJoined Failed(A Function cannot be kept as a value)
         OrderFailed 0",
     );
     assert!(

@@ -338,3 +338,28 @@ fn a_job_sees_its_words_and_lazy_defaults_op_06() {
     let history = &world.order("J").historic_outcomes;
     assert_eq!(history.len(), 2, "the named job ran twice");
 }
+
+#[test]
+fn a_default_that_is_a_function_is_used_and_never_kept() {
+    let prepared = |default: &str| {
+        let parameters =
+            format!("orderPreparation:\n  parameters:\n    f: {{default: {default}}}\n");
+        let say = workflow("w", "- {TYPE: Say, what: '$f(1)'}\n");
+        World::new(&[], &[&format!("{say}{parameters}")])
+    };
+    let mut world = prepared("\"x => $x + 1\"");
+    world.add(r#"{"id":"C","workflowPath":"w"}"#);
+    assert!(
+        world.story("C").contains("OrderSaid 2"),
+        "{}",
+        world.story("C")
+    );
+
+    // What must be computed for each order would have to be kept with it.
+    let mut world = prepared("\"x => $x ++ orderId\"");
+    let (_, told) = refused(&mut world, "{}");
+    assert_eq!(
+        told,
+        "Order argument 'f': A Function cannot be kept as a value"
+    );
+}

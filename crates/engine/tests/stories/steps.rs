@@ -333,3 +333,18 @@ fn the_clock_may_be_set_back_while_an_order_waits() {
     world.sleep(5000);
     assert_eq!(world.state("C"), "Finished");
 }
+
+#[test]
+fn a_function_is_no_value_that_can_be_written_down() {
+    for what in ["() => 1", "[x => $x]", "{f: x => $x}"] {
+        let mut world = World::with(&[], &format!("- {{TYPE: Say, what: '{what}'}}\n"));
+        world.start("S");
+        world.told(
+            "S",
+            "OrderAdded
+            OrderStarted
+            OrderOutcomeAdded Disrupted(Other(A Function cannot be kept as a value))
+            OrderFailed 0",
+        );
+    }
+}
