@@ -10,6 +10,7 @@ use model::{
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,15 +218,21 @@ impl Files<'_> {
             return Err(EvalError::new(message));
         }
         let mut written = self.written.borrow_mut();
-        let order: String = self
-            .attempt
-            .order_id
-            .as_str()
+        let id = self.attempt.order_id.as_str();
+        let readable: String = id
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .take(60)
+            .take(40)
             .collect();
-        let unique = format!("{order}-{}-{}", self.attempt.number, written.len());
+        // What is readable of two ids may be the same.
+        let mut whole = DefaultHasher::new();
+        id.hash(&mut whole);
+        let unique = format!(
+            "{readable}-{:016x}-{}-{}",
+            whole.finish(),
+            self.attempt.number,
+            written.len()
+        );
         let path = self.dir.join(pattern.replacen('*', &unique, 1));
         let text = Value::String(path.to_string_lossy().as_ref().into());
         written.push((path, content.to_owned()));

@@ -10,7 +10,7 @@ use model::{
     AgentPath, Attempt, ControllerId, EventId, ItemKey, Job, Order, Outcome, PlatformInfo, RunId,
     Seconds, SignedText, SubagentAnswer, SubagentCommand, SubagentEvent, WorkflowId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -427,6 +427,15 @@ fn planned(
     arguments: &str,
     resources: &[&str],
 ) -> Result<subagent::JobPlan, model::Problem> {
+    planned_for("A", job_json, arguments, resources)
+}
+
+fn planned_for(
+    id: &str,
+    job_json: &str,
+    arguments: &str,
+    resources: &[&str],
+) -> Result<subagent::JobPlan, model::Problem> {
     let (workflow, _) = job(job_json);
     let mut job_resources = BTreeMap::new();
     for text in resources {
@@ -448,8 +457,12 @@ fn planned(
         job_resources: &job_resources,
         grace_default: Duration::from_secs(15),
     };
+    let attempt = model::Attempt {
+        order_id: id.into(),
+        ..attempt(1)
+    };
     plan(
-        &attempt(1),
+        &attempt,
         &order(arguments),
         &workflow,
         &ControllerId::new("C"),
@@ -510,6 +523,19 @@ fn to_file_names_a_file_of_its_own_for_each_use() {
     assert_eq!(plan.env["F"].as_deref(), plan.files[0].0.to_str());
     assert_ne!(plan.files[0].0, plan.files[1].0);
     assert!(plan.files[0].0.starts_with("/tmp/values"));
+    // Also of others that run at the same time, whatever their ids have in common.
+    let long = "x".repeat(80);
+    let mut taken = BTreeSet::new();
+    for id in [
+        "T-1".to_owned(),
+        "T_1".to_owned(),
+        "T|1".to_owned(),
+        format!("{long}|a"),
+        format!("{long}|b"),
+    ] {
+        let plan = planned_for(&id, json, "{}", &[]).unwrap();
+        assert!(taken.insert(plan.files[0].0.clone()), "{id}: {taken:?}");
+    }
     let escaping = json.replace("list-*.txt", "../*.txt");
     assert!(planned(&escaping, "{}", &[]).is_err());
 }
