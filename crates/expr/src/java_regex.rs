@@ -63,8 +63,20 @@ impl JavaRegex {
         self.0.captures(text)
     }
 
+    /// One after the other. An empty one may begin where the one before ends, which the engine's own search leaves out.
     pub(crate) fn find_all<'t>(&self, text: &'t str) -> impl Iterator<Item = Captures<'t>> {
-        self.0.captures_iter(text)
+        let mut from = Some(0);
+        std::iter::from_fn(move || {
+            let captures = self.0.captures_at(text, from?)?;
+            let found = captures.get_match();
+            from = if found.is_empty() {
+                let next = text[found.end()..].chars().next();
+                next.map(|c| found.end() + c.len_utf8())
+            } else {
+                Some(found.end())
+            };
+            Some(captures)
+        })
     }
 }
 
@@ -96,6 +108,7 @@ fn translate(pattern: &str) -> Result<String, EvalError> {
     let mut out = String::new();
     let mut class_depth = 0_usize;
     let mut after_quantifier = false;
+    let has_dot_all = sets_dot_all(pattern);
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
         let was_after_quantifier = std::mem::take(&mut after_quantifier);
@@ -110,8 +123,18 @@ fn translate(pattern: &str) -> Result<String, EvalError> {
                 .chars()
                 .next()
                 .ok_or_else(|| invalid(pattern, "it ends with a backslash"))?;
-            translate_escape(escaped, &mut out).map_err(|problem| invalid(pattern, problem))?;
             rest = &rest[1 + escaped.len_utf8()..];
+            if matches!(escaped, 'p' | 'P' | 'x')
+                && let Some(named) = rest.strip_prefix('{')
+            {
+                let (name, behind) = named
+                    .split_once('}')
+                    .ok_or_else(|| invalid(pattern, "a } is missing"))?;
+                out.push_str(&translate_named(escaped, name));
+                rest = behind;
+            } else {
+                translate_escape(escaped, &mut out).map_err(|problem| invalid(pattern, problem))?;
+            }
             continue;
         }
         match c {
@@ -137,6 +160,11 @@ fn translate(pattern: &str) -> Result<String, EvalError> {
             '*' | '+' | '?' | '}' if class_depth == 0 => {
                 after_quantifier = !out.ends_with('(') && !was_after_quantifier;
             }
+            '.' if class_depth == 0 && !has_dot_all => {
+                out.push_str(r"[^\n\r\u0085\u2028\u2029]");
+                rest = &rest[1..];
+                continue;
+            }
             // Set operators of the engine that Java does not have.
             '~' | '-' if class_depth > 0 && out.ends_with(c) && !out.ends_with("\\-") => {
                 out.push('\\');
@@ -147,6 +175,34 @@ fn translate(pattern: &str) -> Result<String, EvalError> {
         rest = &rest[c.len_utf8()..];
     }
     Ok(out)
+}
+
+/// Whether a group of flags asks for a dot that means any character: then each one is taken for such a dot.
+fn sets_dot_all(pattern: &str) -> bool {
+    let mut groups = pattern
+        .match_indices("(?")
+        .map(|(at, _)| &pattern[at + 2..]);
+    groups.any(|group| {
+        let flags = group.split(|c: char| !c.is_ascii_lowercase()).next();
+        flags.is_some_and(|flags| flags.contains('s'))
+    })
+}
+
+/// `\p{name}`, `\P{name}` and `\x{name}`. Java's classes of POSIX mean ASCII, where the engine's of the same name mean Unicode.
+fn translate_named(escaped: char, name: &str) -> String {
+    let ascii = match name {
+        "Lower" | "Upper" | "Alpha" | "Digit" | "Alnum" | "Punct" | "Graph" | "Print" | "Blank"
+        | "Cntrl" | "XDigit" | "Space" | "ASCII" => name.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    match (escaped, name) {
+        ('p', _) if !ascii.is_empty() => format!("[[:{ascii}:]]"),
+        ('P', _) if !ascii.is_empty() => format!("[[:^{ascii}:]]"),
+        ('p' | 'P', "javaLowerCase") => format!(r"\{escaped}{{Lowercase}}"),
+        ('p' | 'P', "javaUpperCase") => format!(r"\{escaped}{{Uppercase}}"),
+        ('p' | 'P', "javaAlphabetic") => format!(r"\{escaped}{{Alphabetic}}"),
+        _ => format!(r"\{escaped}{{{name}}}"),
+    }
 }
 
 fn translate_escape(escaped: char, out: &mut String) -> Result<(), &'static str> {
@@ -289,6 +345,54 @@ mod tests {
         assert!(matches("[a~~b]", "~"));
         assert!(matches(r"a+?b*?c??", "abc"));
         assert!(matches(r"(?i)HELLO", "hello"));
+    }
+
+    #[test]
+    fn classes_with_names_are_quantified_like_all_others_and_ascii_where_java_means_ascii() {
+        for pattern in [
+            r"\p{L}+",
+            r"\p{L}{3}",
+            r"\p{Alpha}+",
+            r"\p{Alnum}*",
+            r"[\p{L}\d]++?",
+        ] {
+            if !pattern.contains("++") {
+                assert!(matches(pattern, "abc"), "{pattern}");
+            }
+        }
+        assert!(matches(r"\x{61}+\x62\u0063", "aabc"));
+        assert!(matches(r"\p{Punct}+", "$#+"));
+        assert!(matches(r"[\p{Upper}\p{Digit}]+\P{Lower}", "A1-"));
+        assert!(matches(r"\p{javaLowerCase}\p{IsAlphabetic}", "äö"));
+        assert!(!matches(r"\p{Alpha}", "ä"));
+        assert!(JavaRegex::compile_whole(r"\p{L}++").is_err());
+        assert!(JavaRegex::compile_whole(r"\p{L").is_err());
+    }
+
+    #[test]
+    fn a_dot_is_no_line_terminator_unless_it_is_asked_for() {
+        for end in ["\n", "\r", "\u{85}", "\u{2028}"] {
+            let text = format!("a{end}b");
+            assert!(!matches("a.b", &text), "{end:?}");
+            assert!(matches("(?s)a.b", &text), "{end:?}");
+            assert!(matches("(?is:a.B)", &text), "{end:?}");
+            assert!(matches("a[.\\s\u{85}\u{2028}]b", &text), "{end:?}");
+        }
+        assert!(!matches("[.]", "x"));
+    }
+
+    #[test]
+    fn an_empty_match_may_follow_another_one_as_in_java() {
+        let found = |pattern, text| {
+            let regex = JavaRegex::compile(pattern).unwrap();
+            let places = regex
+                .find_all(text)
+                .map(|captures| captures.get_match().range());
+            places.collect::<Vec<_>>()
+        };
+        assert_eq!(found("a*", "baaac"), [0..0, 1..4, 4..4, 5..5]);
+        assert_eq!(found("", "äö"), [0..0, 2..2, 4..4]);
+        assert_eq!(found("a|$", "aba"), [0..1, 2..3, 3..3]);
     }
 
     #[test]
