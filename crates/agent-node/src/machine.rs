@@ -116,16 +116,9 @@ impl AgentMachine {
     /// An Agent that belongs to nobody yet. `run_id` becomes the identity of its log when it is dedicated.
     pub fn new(run_id: RunId) -> AgentMachine {
         let timezone = local_zone();
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((
-                name.into_string().ok()?.into(),
-                value.into_string().ok()?.into(),
-            ))
-        };
-        let environment = std::env::vars_os().filter_map(text).collect();
         AgentMachine::in_surroundings(
             run_id,
-            environment,
+            node::environment(),
             timezone,
             subagent_node::platform_info(),
         )
@@ -134,12 +127,12 @@ impl AgentMachine {
     /// The same in a process with this environment, in this zone, on this machine.
     pub fn in_surroundings(
         run_id: RunId,
-        environment: BTreeMap<Arc<str>, Arc<str>>,
+        environment: Arc<BTreeMap<Arc<str>, Arc<str>>>,
         timezone: Arc<str>,
         platform: PlatformInfo,
     ) -> AgentMachine {
         AgentMachine {
-            state: State::new(Arc::new(environment)),
+            state: State::new(environment),
             run_id,
             platform,
             timezone,

@@ -186,7 +186,8 @@ impl Member {
             .iter()
             .map(|user| UserId::from(user.as_str()))
             .collect();
-        ControllerMachine::new(controller::State::new(self.id.clone(), release_users))
+        let state = controller::State::new(self.id.clone(), release_users);
+        ControllerMachine::new(state.in_environment(node::environment()))
     }
 
     /// From the opening of the log to its end: following, then active.

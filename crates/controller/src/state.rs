@@ -13,7 +13,7 @@ use model::{
     AgentPath, ClusterState, ControllerId, EventId, Item, ItemKey, OrderId, Problem, SubagentId,
     Timestamp, UserId, VersionId, WorkflowId, WorkflowPath,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// An item with what belongs to it.
@@ -98,6 +98,13 @@ impl State {
             outbox: Outbox::default(),
             unsettled: OrdSet::new(),
         }
+    }
+
+    /// The same in a process with this environment, which expressions may ask for.
+    #[must_use]
+    pub fn in_environment(mut self, environment: Arc<BTreeMap<Arc<str>, Arc<str>>>) -> State {
+        self.engine.set_environment(environment);
+        self
     }
 
     /// Whose state it is.

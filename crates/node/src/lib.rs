@@ -30,6 +30,7 @@ mod recovery;
 mod snapshots;
 mod standby;
 mod standing;
+mod surroundings;
 mod vote;
 
 pub use active::{Active, LateHandle, Over};
@@ -46,4 +47,5 @@ pub use members::{ClusterSettings, Trusted};
 pub use pair::Clustered;
 pub use standby::{Ready, follow};
 pub use standing::Standing;
+pub use surroundings::environment;
 pub use vote::Vote;

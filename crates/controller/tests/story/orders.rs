@@ -456,3 +456,20 @@ fn an_order_that_its_agent_has_already_is_sent_again_only_after_it_has_been_back
         "coupled before, the Agent had it in an earlier visit"
     );
 }
+
+#[test]
+fn expressions_at_the_controller_read_its_own_environment() {
+    let mut world = World::new();
+    world.deploy(&[r#"{"TYPE":"Workflow","path":"zone","instructions":[
+        {"TYPE":"If","predicate":"env('ZONE') == 'north' && (env('NOWHERE') ? 'none') == 'none'",
+         "then":{"instructions":[]},"else":{"instructions":[{"TYPE":"Fail"}]}}]}"#]);
+    world.run();
+    world.add("Z", "zone");
+    world.run();
+    assert_eq!(
+        world.story("Z").last(),
+        Some(&"OrderFinished"),
+        "{:?}",
+        world.story("Z")
+    );
+}

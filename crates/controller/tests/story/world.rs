@@ -9,6 +9,7 @@ use model::{
     Problem, RunId, Stamped, SubagentStateEvent, Timestamp, UserId, VersionId, WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) struct World {
@@ -33,6 +34,12 @@ pub(crate) struct Agent {
     pub(crate) has_no_subagent: bool,
 }
 
+/// A Controller without anything, in a process whose environment has `ZONE`.
+fn empty(releasers: &BTreeSet<UserId>) -> State {
+    let environment = BTreeMap::from([("ZONE".into(), "north".into())]);
+    State::new(ControllerId::from("C"), releasers.clone()).in_environment(Arc::new(environment))
+}
+
 impl World {
     pub(crate) fn new() -> World {
         World::with_releasers(&[])
@@ -41,7 +48,7 @@ impl World {
     pub(crate) fn with_releasers(users: &[&str]) -> World {
         let releasers: BTreeSet<UserId> = users.iter().map(|user| UserId::from(*user)).collect();
         World {
-            state: State::new(ControllerId::from("C"), releasers.clone()),
+            state: empty(&releasers),
             now: Timestamp::from_millis(1_800_000_000_000),
             last: EventId::BEFORE_FIRST,
             events: Vec::new(),
@@ -176,7 +183,7 @@ impl World {
     /// The same while something was not finished: it goes on.
     pub(crate) fn restart_in_the_middle(&mut self) {
         let lines: Vec<String> = self.state.snapshot().collect();
-        let mut restored = State::new(ControllerId::from("C"), self.releasers.clone());
+        let mut restored = empty(&self.releasers);
         for line in &lines {
             restored.restore(line).unwrap();
         }
@@ -194,7 +201,7 @@ impl World {
 
     /// As if the log had been replayed from its beginning.
     pub(crate) fn replay(&mut self) {
-        let mut replayed = State::new(ControllerId::from("C"), self.releasers.clone());
+        let mut replayed = empty(&self.releasers);
         for stamped in &self.events {
             let line = stamped.to_json();
             replayed
