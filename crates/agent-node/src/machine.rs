@@ -402,7 +402,7 @@ mod tests {
         };
         let run_id = RunId::new("agent-life");
         let mut machine =
-            AgentMachine::in_surroundings(run_id.clone(), BTreeMap::new(), "UTC".into(), platform);
+            AgentMachine::in_surroundings(run_id.clone(), Arc::default(), "UTC".into(), platform);
         let mut facts = Facts::new(Timestamp::from_millis(1_000_000), EventId::BEFORE_FIRST);
         let dedicate = AgentCommand::DedicateAgentDirector {
             agent_path: AgentPath::new("ALFA"),

@@ -1,20 +1,39 @@
 //! Orders that stand ready at a job, in line for a process.
 //!
-//! Always: per job the order of priority, then of arrival; an order is in one line at most; a job's and the Agent's limits
-//! count what runs. Finding the next one to start costs by what can start, not by what waits.
+//! Always: per job the order of priority, then of arrival, among those that can start: an order that nobody can take lets others
+//! by that wish another Subagent. An order is in one line at most; a job's and the Agent's limits count what runs. Finding the next
+//! one to start costs by what can start, not by what waits.
 
 use engine::JobKey;
 use expr::Number;
-use model::OrderId;
+use model::{OrderId, SubagentId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 type Rank = (Reverse<Number>, u64, OrderId);
 
+/// Where an order's job is to run: orders that wish the same wait for the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wish {
+    /// On the Subagent, or one of the Subagent Cluster, with this name; on any, if there is none.
+    Named(Option<Arc<str>>),
+    /// On the one that the order is tied to.
+    Tied(SubagentId),
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Wish::Named(None)
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Queue {
+    /// Worth a try.
     waiting: BTreeSet<Rank>,
+    /// Behind an order, or at its place, that was tried in vain and wishes the same. Of each such lane one is tried at a time.
+    lanes: BTreeMap<Wish, BTreeSet<Rank>>,
     running: u32,
     limit: u32,
 }
@@ -23,6 +42,44 @@ impl Queue {
     fn can_start(&self) -> bool {
         !self.waiting.is_empty() && self.running < self.limit
     }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.lanes.is_empty() && self.running == 0
+    }
+
+    /// The first of a lane is worth a try.
+    fn promote(&mut self, wish: &Wish) {
+        if let Some(lane) = self.lanes.get_mut(wish) {
+            self.waiting.extend(lane.pop_first());
+            if lane.is_empty() {
+                self.lanes.remove(wish);
+            }
+        }
+    }
+
+    /// Takes an order out, wherever it stands. Answers whether it was there.
+    fn remove(&mut self, rank: &Rank, wish: Option<&Wish>) -> bool {
+        let Some(wish) = wish else {
+            return self.waiting.remove(rank);
+        };
+        let was_tried_next = self.waiting.remove(rank);
+        let lane = self.lanes.get_mut(wish);
+        let was_first = lane.as_ref().is_some_and(|lane| lane.first() == Some(rank));
+        let was_there = was_tried_next || lane.is_some_and(|lane| lane.remove(rank));
+        if was_tried_next || was_first {
+            self.promote(wish);
+        }
+        was_there
+    }
+}
+
+/// Where an order stands.
+#[derive(Clone, Debug)]
+struct Place {
+    key: Arc<JobKey>,
+    rank: Rank,
+    /// What it wishes, as soon as it was tried in vain.
+    wish: Option<Wish>,
 }
 
 /// All lines of an Agent.
@@ -32,9 +89,9 @@ pub(crate) struct Queues {
     /// Lines in which the first one could start, as far as its job's limit goes, and which have not been tried since
     /// something changed.
     startable: BTreeSet<Arc<JobKey>>,
-    /// Lines that could not be served: no Subagent was free to take the job.
+    /// Lines with orders that could not be served: no Subagent was free to take them.
     stuck: BTreeSet<Arc<JobKey>>,
-    places: BTreeMap<OrderId, (Arc<JobKey>, Rank)>,
+    places: BTreeMap<OrderId, Place>,
     running: BTreeMap<OrderId, Arc<JobKey>>,
     arrivals: u64,
     waiting: usize,
@@ -54,7 +111,7 @@ impl Queues {
         if self
             .places
             .get(order_id)
-            .is_some_and(|(there, _)| **there == *key)
+            .is_some_and(|place| *place.key == *key)
         {
             return;
         }
@@ -69,18 +126,29 @@ impl Queues {
         if queue.can_start() {
             self.startable.insert(key.clone());
         }
-        self.places.insert(order_id.clone(), (key, rank));
+        let place = Place {
+            key,
+            rank,
+            wish: None,
+        };
+        self.places.insert(order_id.clone(), place);
     }
 
     /// Takes the order out of its line.
     pub(crate) fn leave(&mut self, order_id: &OrderId) {
-        let Some((key, rank)) = self.places.remove(order_id) else {
+        let Some(Place { key, rank, wish }) = self.places.remove(order_id) else {
             return;
         };
-        if let Some(queue) = self.lines.get_mut(&key)
-            && queue.waiting.remove(&rank)
-        {
-            self.waiting -= 1;
+        if let Some(queue) = self.lines.get_mut(&key) {
+            if queue.remove(&rank, wish.as_ref()) {
+                self.waiting -= 1;
+            }
+            // Whoever stood behind it has its chance.
+            if queue.can_start() {
+                self.startable.insert(key.clone());
+            } else {
+                self.startable.remove(&key);
+            }
         }
         self.forget_if_idle(&key);
     }
@@ -114,24 +182,47 @@ impl Queues {
         self.forget_if_idle(&key);
     }
 
-    /// A line to serve next, and who stands first in it.
-    pub(crate) fn next(&self) -> Option<(Arc<JobKey>, OrderId)> {
+    /// Who is served next, as the first of its line.
+    pub(crate) fn next(&self) -> Option<OrderId> {
         self.startable.iter().find_map(|key| {
             let (_, _, order_id) = self.lines.get(key)?.waiting.first()?;
-            Some((key.clone(), order_id.clone()))
+            Some(order_id.clone())
         })
     }
 
-    /// The line cannot be served until [`Queues::unstick`].
-    pub(crate) fn stick(&mut self, key: &Arc<JobKey>) {
-        self.startable.remove(key);
-        self.stuck.insert(key.clone());
+    /// Nobody can take the order, nor others that wish the same, until [`Queues::unstick`].
+    pub(crate) fn stick(&mut self, order_id: &OrderId, wish: Wish) {
+        let Some(place) = self.places.get_mut(order_id) else {
+            return;
+        };
+        let Some(queue) = self.lines.get_mut(&place.key) else {
+            return;
+        };
+        if let Some(before) = place.wish.replace(wish.clone())
+            && before != wish
+        {
+            queue.promote(&before);
+        }
+        queue.waiting.remove(&place.rank);
+        let lane = queue.lanes.entry(wish).or_default();
+        lane.insert(place.rank.clone());
+        if !queue.can_start() {
+            self.startable.remove(&place.key);
+        }
+        self.stuck.insert(place.key.clone());
     }
 
     /// Something has changed with the Subagents: the lines are worth another look.
     pub(crate) fn unstick(&mut self) {
         for key in std::mem::take(&mut self.stuck) {
-            if self.lines.get(&key).is_some_and(Queue::can_start) {
+            let Some(queue) = self.lines.get_mut(&key) else {
+                continue;
+            };
+            let wishes: Vec<Wish> = queue.lanes.keys().cloned().collect();
+            for wish in wishes {
+                queue.promote(&wish);
+            }
+            if queue.can_start() {
                 self.startable.insert(key);
             }
         }
@@ -144,11 +235,7 @@ impl Queues {
     }
 
     fn forget_if_idle(&mut self, key: &Arc<JobKey>) {
-        if self
-            .lines
-            .get(key)
-            .is_some_and(|queue| queue.waiting.is_empty() && queue.running == 0)
-        {
+        if self.lines.get(key).is_some_and(Queue::is_idle) {
             self.lines.remove(key);
             self.startable.remove(key);
             self.stuck.remove(key);

@@ -54,14 +54,15 @@ impl State {
             .as_ref()
             .map_or(0, |agent| agent.process_limit.unwrap_or(u32::MAX));
         while self.queues.running() < limit as usize {
-            let (key, order_id) = self.queues.next()?;
+            let order_id = self.queues.next()?;
             // The order may have been changed while it stood in line.
             let Next::Job(call) = self.engine.next(&order_id, now) else {
                 self.queues.leave(&order_id);
                 self.engine.make_restless(&order_id);
                 return Some(Vec::new());
             };
-            match self.choose_subagent(&order_id, &call.job, now) {
+            let (choice, wish) = self.choose_subagent(&order_id, &call.job, now);
+            match choice {
                 Choice::On {
                     subagent_id,
                     subagent_bundle_id,
@@ -75,7 +76,7 @@ impl State {
                     // Its arguments or its time may have moved it: an order starts before its first job.
                     return Some(vec![Event::Order(order_id, started)]);
                 }
-                Choice::None => self.queues.stick(&key),
+                Choice::None => self.queues.stick(&order_id, wish),
                 Choice::Denied(problem) => {
                     let outcome = Outcome::disrupted(problem);
                     return Some(vec![Event::Order(

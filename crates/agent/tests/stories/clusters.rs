@@ -373,3 +373,60 @@ fn an_order_whose_subagent_has_been_removed_fails_and_says_so() {
         "{told}"
     );
 }
+
+/// The workflow `w` whose orders say themselves where their job is to run.
+fn choosy() -> World {
+    let mut world = roomy();
+    cluster(&mut world, "NOBODY", &[]);
+    let text = r#"{"TYPE":"Workflow","path":"w","versionId":"1","instructions":[{"TYPE":"Execute.Anonymous","job":{"agentPath":"ALFA","subagentBundleIdExpr":"$where","parallelism":2,"executable":{"TYPE":"ShellScriptExecutable","script":":"}}}]}"#;
+    world.item("Workflow:w~1", text);
+    world
+}
+
+fn order_at(world: &mut World, id: &str, place: &str) {
+    attach(
+        world,
+        id,
+        "w",
+        &format!(r#","arguments":{{"where":"{place}"}}"#),
+    );
+}
+
+#[test]
+fn an_order_that_nobody_can_take_holds_up_only_those_that_wish_the_same() {
+    let mut world = choosy();
+    order_at(&mut world, "1", "NOBODY");
+    order_at(&mut world, "2", "S-A");
+    order_at(&mut world, "3", "NOBODY");
+    order_at(&mut world, "4", "S-B");
+    order_at(&mut world, "5", "S-A");
+    assert_eq!(world.starts(), ["2@S-A", "4@S-B"], "the job's limit is two");
+    world.end("2", "S-A", 1, Outcome::SUCCEEDED);
+    assert_eq!(last(&world), "5@S-A");
+    world.end("4", "S-B", 1, Outcome::SUCCEEDED);
+    assert_eq!(world.starts().len(), 3);
+
+    // Somebody is there now: in the order in which they came.
+    cluster(&mut world, "NOBODY", &[("S-B", "1")]);
+    assert_eq!(last(&world), "1@S-B");
+    world.end("5", "S-A", 2, Outcome::SUCCEEDED);
+    assert_eq!(last(&world), "3@S-B");
+}
+
+#[test]
+fn who_stands_behind_an_order_that_leaves_has_its_chance() {
+    let mut world = choosy();
+    for id in ["1", "2", "3"] {
+        order_at(&mut world, id, "NOBODY");
+    }
+    world.ask(AgentCommand::MarkOrder {
+        order_id: "1".into(),
+        mark: model::Mark::Cancelling {
+            mode: model::CancellationMode::FreshOrStarted { kill: None },
+        },
+    });
+    lose_connection(&mut world, "S-A");
+    assert_eq!(world.starts(), Vec::<String>::new());
+    cluster(&mut world, "NOBODY", &[("S-B", "1")]);
+    assert_eq!(world.starts(), ["2@S-B", "3@S-B"]);
+}
