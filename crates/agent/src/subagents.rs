@@ -6,9 +6,9 @@
 use crate::reset::Reset;
 use crate::state::{Coupling, State};
 use model::{
-    Attempt, Event, EventId, Mark, Order, OrderEvent, OrderId, OrderState, Outcome, PlatformInfo,
-    Problem, RunId, Seconds, SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent,
-    UserId,
+    Attempt, Event, EventId, Kill, Mark, Order, OrderEvent, OrderId, OrderState, Outcome,
+    PlatformInfo, Problem, RunId, Seconds, SubagentEvent, SubagentId, SubagentStamped,
+    SubagentStateEvent, UserId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -391,6 +391,12 @@ pub(crate) fn attempt_of(order: &Order) -> Attempt {
     }
 }
 
+fn is_here(order: &Order, kill: &Kill) -> bool {
+    kill.workflow_position.as_ref().is_none_or(|place| {
+        place.workflow_id == *order.workflow_id && place.position == order.position
+    })
+}
+
 /// Whether an operator wants the order's job killed, and if so, whether at once.
 pub(crate) fn kill_of(order: &Order) -> Option<bool> {
     let kill = match order.mark.as_deref()? {
@@ -398,5 +404,6 @@ pub(crate) fn kill_of(order: &Order) -> Option<bool> {
         Mark::Suspending { mode } => mode.kill.as_ref(),
         Mark::Resuming { .. } | Mark::Go { .. } => None,
     };
-    kill.map(|kill| kill.immediately)
+    kill.filter(|kill| is_here(order, kill))
+        .map(|kill| kill.immediately)
 }

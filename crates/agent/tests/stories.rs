@@ -386,15 +386,31 @@ fn work_is_found_by_what_is_new_and_offered_again_from_the_start_after_a_reconne
     assert_eq!(all.len(), 2);
     let cursor = all.last().unwrap().0;
     assert_eq!(world.state.work_after(&id, cursor).count(), 0);
-    let kill = CancellationMode::FreshOrStarted {
+    let kill = |place: Option<&str>| CancellationMode::FreshOrStarted {
         kill: Some(Kill {
             immediately: true,
-            workflow_position: None,
+            workflow_position: place.map(|place| serde_json::from_str(place).unwrap()),
         }),
     };
+    // Elsewhere: the job ends by itself.
+    for place in [
+        r#"{"workflowId":{"path":"w","versionId":"1"},"position":[1]}"#,
+        r#"{"workflowId":{"path":"w","versionId":"2"},"position":[0]}"#,
+    ] {
+        world.ask(AgentCommand::MarkOrder {
+            order_id: "1".into(),
+            mark: Mark::Cancelling {
+                mode: kill(Some(place)),
+            },
+        });
+    }
+    assert_eq!(world.state.work_after(&id, cursor).count(), 0);
+    let here = r#"{"workflowId":{"path":"w","versionId":"1"},"position":[0]}"#;
     world.ask(AgentCommand::MarkOrder {
         order_id: "1".into(),
-        mark: Mark::Cancelling { mode: kill },
+        mark: Mark::Cancelling {
+            mode: kill(Some(here)),
+        },
     });
     let new: Vec<Work> = world
         .state

@@ -31,6 +31,7 @@ pub struct ShutDown {
 
 tagged! {
     /// What a Controller is asked (`engine.md` 5.1).
+    @closed
     pub enum ControllerCommand {
         Batch { commands: Vec<ControllerCommand> },
         AddOrder { order: FreshOrder },
@@ -97,17 +98,31 @@ tagged! {
         },
         ReleaseEvents { until_event_id: EventId },
         TakeSnapshot,
+        /// The active member of several hands over first, whatever `clusterAction` says, and nobody has to be notified.
         ShutDown {
             #[serde(default, skip_serializing_if = "is_false")]
             restart: bool,
             #[serde(default, skip_serializing_if = "is_false")]
             suppress_snapshot: bool,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            cluster_action: Option<ClusterAction>,
+            #[serde(default, skip_serializing_if = "is_false")]
+            dont_notify_active_node: bool,
         },
         NoOperation {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             duration: Option<crate::Seconds>,
         },
     }
+}
+
+/// What the other member is to do at a shutdown: it takes over in both cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClusterAction {
+    /// It is handed over to.
+    Switchover,
+    /// The same.
+    Failover,
 }
 
 /// Which orders a command is for: a list, or a function of the order's id.

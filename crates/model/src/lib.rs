@@ -33,8 +33,8 @@ mod workflow;
 pub use agent_event::{AgentEvent, AgentOwnEvent, PlatformInfo, SubagentStateEvent};
 pub use cluster::{ClusterEvent, ClusterMisfit, ClusterSetting, ClusterState};
 pub use command::{
-    AgentAnswer, AgentCommand, ControllerAnswer, ControllerCommand, OrderSelection, ShutDown,
-    SubagentAnswer, SubagentCommand,
+    AgentAnswer, AgentCommand, ClusterAction, ControllerAnswer, ControllerCommand, OrderSelection,
+    ShutDown, SubagentAnswer, SubagentCommand,
 };
 pub use event::{ControllerEvent, Event, JournalEvent, Stamped, UnreadableEvent};
 pub use event_id::EventId;
@@ -45,7 +45,9 @@ pub use id::{
 pub use item::{AgentRef, Item, ItemBody, ItemType, JobResource, SubagentBundle, SubagentItem};
 pub use item_event::{ItemEvent, ItemOperation, SignedText};
 pub use lease::lease_grace;
-pub use mark::{CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode};
+pub use mark::{
+    CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode, WorkflowPosition,
+};
 pub use order::{
     AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, Order, OrderState, Place,
     PlanId, StickySubagent,

@@ -1,7 +1,7 @@
 //! What an operator has asked of an order and what it has not followed yet (`engine.md` 4.6).
 
 use crate::outcome::is_false;
-use crate::{Outcome, Position};
+use crate::{Outcome, Position, WorkflowId};
 use serde::{Deserialize, Serialize};
 
 tagged! {
@@ -36,6 +36,7 @@ tagged! {
 
 tagged! {
     /// Which orders a cancellation takes.
+    @closed
     pub enum CancellationMode {
         /// Only orders that have not been started.
         FreshOnly,
@@ -63,21 +64,31 @@ impl CancellationMode {
     }
 }
 
+/// A place in a version of a workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkflowPosition {
+    /// Which version of which workflow.
+    pub workflow_id: WorkflowId,
+    /// Where in it.
+    pub position: Position,
+}
+
 /// How a running job is killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Kill {
     /// SIGKILL at once instead of SIGTERM first.
     #[serde(default, skip_serializing_if = "is_false")]
     pub immediately: bool,
     /// Kill only a job that runs here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow_position: Option<serde_json::Value>,
+    pub workflow_position: Option<WorkflowPosition>,
 }
 
 /// How an order is suspended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SuspensionMode {
     /// Give up what the order waits for.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -109,6 +120,7 @@ impl Resumption {
 
 tagged! {
     /// A change of an order's history.
+    @closed
     pub enum HistoryOperation {
         /// The entry at the position gets another outcome.
         Replace { position: Position, outcome: Outcome },

@@ -36,12 +36,45 @@ pub(crate) fn check_nesting(text: &str) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// The plain name of a Rust type or variant without `r#`.
+/// Other spellings of fields that are read.
+const ALIASES: &[(&str, &str)] = &[("historicOperations", "historyOperations")];
+
+/// Refuses a field that is none of `fields`: what somebody has asked for must not be left out silently.
+pub(crate) fn check_fields(text: &str, fields: &[&str]) -> Result<(), serde_json::Error> {
+    type Keys<'a> = std::collections::BTreeMap<String, &'a serde_json::value::RawValue>;
+    let known: Vec<String> = fields.iter().map(|field| in_camel_case(field)).collect();
+    for key in serde_json::from_str::<Keys<'_>>(text)?.into_keys() {
+        let alias = ALIASES.iter().find(|(alias, _)| **alias == *key);
+        let name = alias.map_or(key.as_str(), |(_, name)| name);
+        if name != "TYPE" && !known.iter().any(|field| field == name) {
+            let message = match known.as_slice() {
+                [] => format!("unknown field \"{key}\": there are none here"),
+                known => format!("unknown field \"{key}\": known are {}", known.join(", ")),
+            };
+            return Err(serde::de::Error::custom(message));
+        }
+    }
+    Ok(())
+}
+
+fn in_camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let mut text = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at(word.len().min(1));
+        text.push_str(&first.to_ascii_uppercase());
+        text.push_str(rest);
+    }
+    text
+}
+
+/// The plain name of a Rust type or variant without `r#`. An enum with `@closed` before it takes no field that its variant does not have.
 macro_rules! tagged {
     (@tag $variant:ident) => { stringify!($variant) };
     (@tag $variant:ident $tag:literal) => { $tag };
     (
         $(#[$meta:meta])*
+        $(@$closed:ident)?
         pub enum $name:ident {
             $(
                 $(#[doc = $doc:literal])*
@@ -96,10 +129,22 @@ macro_rules! tagged {
                 }
             }
 
+            /// The fields of a variant, in Rust's spelling.
+            fn fields_of(tag: &str) -> &'static [&'static str] {
+                match tag {
+                    $( tagged!(@tag $variant $($tag)?) => &[ $( $( stringify!($field) ),* )? ], )*
+                    _ => &[],
+                }
+            }
+
             /// Reads the variant that the field `TYPE` of `text` names.
             pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+                const CLOSED: &[&str] = &[ $( stringify!($closed) )? ];
                 $crate::tagged::check_nesting(text)?;
                 let tag: $crate::tagged::TypeOnly<'_> = serde_json::from_str(text)?;
+                if !CLOSED.is_empty() {
+                    $crate::tagged::check_fields(text, Self::fields_of(&tag.tag))?;
+                }
                 Self::read_variant(&tag.tag, text).unwrap_or_else(|| {
                     Err(serde::de::Error::custom(format!(
                         "unknown TYPE {:?}, expected one of {}",

@@ -391,7 +391,7 @@ fn states_marks_and_outcomes_of_orders() {
         Mark::TYPES,
         &[
             r#"{"TYPE":"Cancelling","mode":{"TYPE":"FreshOrStarted"}}"#,
-            r#"{"TYPE":"Suspending","mode":{"kill":{"workflowPosition":[0]}}}"#,
+            r#"{"TYPE":"Suspending","mode":{"kill":{"workflowPosition":{"workflowId":{"path":"w","versionId":"1"},"position":[0]}}}}"#,
             r#"{"TYPE":"Resuming","position":[1]}"#,
             r#"{"TYPE":"Go","position":[1]}"#,
         ],
@@ -520,4 +520,39 @@ fn events_and_states_of_a_cluster() {
             read.to_json()
         },
     );
+}
+
+#[test]
+fn a_field_that_a_command_does_not_have_is_refused_by_name() {
+    for (text, told) in [
+        (
+            r#"{"TYPE":"CancelOrders","orderIds":["A"],"mod":{"TYPE":"FreshOnly"}}"#,
+            r#"unknown field "mod": known are orderIds, mode"#,
+        ),
+        (
+            r#"{"TYPE":"CancelOrders","orderIds":["A"],"mode":{"TYPE":"FreshOrStarted","kil":{}}}"#,
+            r#"unknown field "kil": known are kill"#,
+        ),
+        (
+            r#"{"TYPE":"Batch","commands":[{"TYPE":"TakeSnapshot","now":true}]}"#,
+            r#"unknown field "now": there are none here"#,
+        ),
+        (
+            r#"{"TYPE":"SuspendOrders","orderIds":["A"],"mode":{"kill":{"immediatly":true}}}"#,
+            "unknown field `immediatly`",
+        ),
+        (
+            r#"{"TYPE":"ResumeOrder","orderId":"A","historyOperations":[{"TYPE":"Delete","position":[0],"x":1}]}"#,
+            r#"unknown field "x""#,
+        ),
+    ] {
+        let error = ControllerCommand::from_json(text).unwrap_err().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+    for text in [
+        r#"{"TYPE":"ShutDown","restart":true,"clusterAction":"Switchover","dontNotifyActiveNode":true}"#,
+        r#"{"TYPE":"ResumeOrder","orderId":"A","historicOperations":[]}"#,
+    ] {
+        ControllerCommand::from_json(text).unwrap();
+    }
 }

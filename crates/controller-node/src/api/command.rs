@@ -66,6 +66,8 @@ fn run<'a>(
             ControllerCommand::ShutDown {
                 restart,
                 suppress_snapshot,
+                cluster_action: _,
+                dont_notify_active_node: _,
             } => {
                 // A second wish while the first is being followed changes nothing.
                 let _already = api.0.shut_down.try_send(End {
