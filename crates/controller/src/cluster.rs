@@ -28,6 +28,23 @@ impl State {
                 ),
             )));
         }
+        for (id, uri) in id_to_uri {
+            if !model::read::is_address(uri) {
+                return Ok(Err(Problem::new(
+                    "InvalidClusterSetting",
+                    format!("{uri:?} is no address of {id}: write it as in \"https://host:4444\""),
+                )));
+            }
+            if let Some((other, _)) = id_to_uri
+                .iter()
+                .find(|(other, at)| *other < id && *at == uri)
+            {
+                return Ok(Err(Problem::new(
+                    "InvalidClusterSetting",
+                    format!("{other} and {id} cannot both be at {uri}"),
+                )));
+            }
+        }
         if let Some(setting) = self.cluster.setting() {
             if setting.id_to_uri == *id_to_uri {
                 return Ok(Ok(()));

@@ -28,6 +28,7 @@ mod yaml;
 
 pub use fault::{Fault, Faults};
 pub use reference::{Reference, references};
+pub use simple::is_address;
 
 use crate::{Item, ItemType, VersionId};
 use node::{Node, Shape, write_text};

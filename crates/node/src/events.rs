@@ -9,8 +9,8 @@ use bytes::Bytes;
 use cluster::{Batch, Log, Reader};
 use futures::stream;
 use model::{
-    AgentEvent, AgentOwnEvent, ControllerEvent, EventId, ItemEvent, JournalEvent, OrderEvent,
-    SubagentStateEvent,
+    AgentEvent, AgentOwnEvent, ClusterEvent, ControllerEvent, EventId, ItemEvent, JournalEvent,
+    OrderEvent, SubagentStateEvent,
 };
 use net::{Closing, Pace, Problem, Refusal, stream_response};
 use serde::Deserialize;
@@ -171,7 +171,7 @@ enum Wanted {
     Types(BTreeSet<&'static str>),
 }
 
-const GROUPS: [(&str, &[&[&str]]); 7] = [
+const GROUPS: [(&str, &[&[&str]]); 8] = [
     ("OrderEvent", &[OrderEvent::TYPES]),
     ("InventoryItemEvent", &[ItemEvent::TYPES]),
     ("AgentRefStateEvent", &[AgentEvent::TYPES]),
@@ -179,6 +179,7 @@ const GROUPS: [(&str, &[&[&str]]); 7] = [
     ("SubagentItemStateEvent", &[SubagentStateEvent::TYPES]),
     ("ControllerEvent", &[ControllerEvent::TYPES]),
     ("JournalEvent", &[JournalEvent::TYPES]),
+    ("ClusterEvent", &[ClusterEvent::TYPES]),
 ];
 
 impl Wanted {

@@ -160,7 +160,7 @@ pub fn platform() -> PlatformInfo {
 fn agent_machine(agent: usize, disk: u32) -> AgentMachine {
     AgentMachine::in_surroundings(
         RunId::from(format!("agent-{agent}-log-{disk}")),
-        std::collections::BTreeMap::new(),
+        std::sync::Arc::default(),
         "UTC".into(),
         platform(),
     )

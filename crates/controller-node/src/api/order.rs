@@ -9,12 +9,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::{ControllerAnswer, ControllerCommand, FreshOrder, Order, OrderId, Timestamp};
+use model::{ControllerAnswer, ControllerCommand, EventId, FreshOrder, Order, OrderId, Timestamp};
 use net::{NDJSON, Problem, RawBody, Refusal};
 use node::{Clock as _, SystemClock};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 100_000;
@@ -136,7 +135,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     user: User,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Listed>, Refusal> {
     user.may_use(Route::Order)?;
     let machine = api
         .0
@@ -150,7 +149,7 @@ pub(super) async fn list(
         .map_err(|error| Problem::uncoded(format!("the orders cannot be listed: {error}")).into())
 }
 
-fn listed(machine: &ControllerMachine, query: &ListQuery) -> Value {
+fn listed(machine: &ControllerMachine, query: &ListQuery) -> Listed {
     let limit = query.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX);
     let states: Option<Vec<&str>> = query
         .state
@@ -180,38 +179,63 @@ fn listed(machine: &ControllerMachine, query: &ListQuery) -> Value {
         .orders_from(&begin)
         .take_while(|order| order.id.as_str().starts_with(&query.prefix))
         .filter(|order| is_wanted(order));
-    let mut orders: Vec<Value> = matching
+    let mut orders: Vec<Described> = matching
         .take(limit + 1)
         .map(|order| described(machine, order))
         .collect();
     let has_more = orders.len() > limit;
     orders.truncate(limit);
-    json!({ "eventId": machine.last_event_id, "orders": orders, "hasMore": has_more, "count": engine.order_count() })
+    Listed {
+        event_id: machine.last_event_id,
+        orders,
+        has_more,
+        count: engine.order_count(),
+    }
 }
 
 fn state_name(order: &Order) -> &'static str {
     order.state.type_name()
 }
 
-fn described(machine: &ControllerMachine, order: &Order) -> Value {
+/// An order as it is shown. It is written as text at once, because numbers have more digits than a JSON tree keeps.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Described {
+    #[serde(flatten)]
+    order: Order,
+    /// Why it waits.
+    obstacles: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_problem: Option<model::Problem>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Listed {
+    event_id: EventId,
+    orders: Vec<Described>,
+    has_more: bool,
+    count: usize,
+}
+
+fn described(machine: &ControllerMachine, order: &Order) -> Described {
     let now: Timestamp = SystemClock.now();
-    let mut json = serde_json::to_value(order).unwrap_or_default();
     let obstacles = machine.state.engine().obstacles(&order.id, now);
     let mut obstacles: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
     let shortage = machine.state.shortage(&order.id, now);
     obstacles.extend(shortage.map(|shortage| shortage.to_string()));
-    json["obstacles"] = json!(obstacles);
-    if let Some(problem) = machine.state.order_refusal(&order.id) {
-        json["agentProblem"] = json!(problem);
+    Described {
+        order: order.clone(),
+        obstacles,
+        agent_problem: machine.state.order_refusal(&order.id).cloned(),
     }
-    json
 }
 
 pub(super) async fn single(
     State(api): State<Api>,
     user: User,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Described>, Refusal> {
     user.may_use(Route::Order)?;
     let order_id = OrderId::from(&*id);
     let look = move |machine: &ControllerMachine| {

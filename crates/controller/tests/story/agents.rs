@@ -2,7 +2,9 @@
 
 use crate::world::{World, jobs, succeeded};
 use controller::Coupling;
-use model::{AgentEvent, AgentOwnEvent, AgentPath, Event, OrderEvent, OrderId, Problem};
+use model::{
+    AgentEvent, AgentOwnEvent, AgentPath, ControllerCommand, Event, OrderEvent, OrderId, Problem,
+};
 
 fn one_agent() -> World {
     let mut world = World::new();
@@ -165,4 +167,31 @@ fn s78_an_agent_gets_its_own_items_at_once_and_again_when_they_change() {
             .unwrap()
             .contains("SubagentBundle:B")
     );
+}
+
+#[test]
+fn members_are_appointed_at_addresses_that_can_be_and_that_differ() {
+    let appoint = |backup: &str| ControllerCommand::ClusterAppointNodes {
+        id_to_uri: [("Primary", "http://one:4444"), ("Backup", backup)]
+            .map(|(id, uri)| (id.into(), uri.into()))
+            .into(),
+        active_id: "Primary".into(),
+    };
+    let mut world = World::new();
+    for (backup, told) in [
+        (
+            "x",
+            "\"x\" is no address of Backup: write it as in \"https://host:4444\"",
+        ),
+        (
+            "http://one:4444",
+            "Backup and Primary cannot both be at http://one:4444",
+        ),
+    ] {
+        let problem = world.refused(appoint(backup));
+        assert_eq!(problem.message, told);
+    }
+    assert_eq!(*world.state.cluster(), model::ClusterState::Empty);
+    world.tell(appoint("http://two:4444"));
+    assert_eq!(world.state.cluster().type_name(), "NodesAppointed");
 }

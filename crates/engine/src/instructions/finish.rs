@@ -67,11 +67,14 @@ pub(crate) fn finished(outcome: Option<Outcome>) -> Vec<OrderEvent> {
     vec![OrderEvent::OrderFinished { outcome }]
 }
 
-/// Whether the end of the block `parents` is the order's end.
+/// Whether the end of the block `parents` is the order's end. How often a try or a catch has been entered makes no other block.
 pub(crate) fn is_outermost(order: &Order, parents: &[PositionStep]) -> bool {
+    let is_same = |inner: Vec<PositionStep>| {
+        let step = |step: &PositionStep| (step.nr, step.branch.normalized());
+        inner.iter().map(step).eq(parents.iter().map(step))
+    };
     parents.is_empty()
-        || (!order.inner_block.is_empty()
-            && inner_block(&order.inner_block).is_some_and(|inner| inner == parents))
+        || (!order.inner_block.is_empty() && inner_block(&order.inner_block).is_some_and(is_same))
 }
 
 /// How many blocks are around the order that it does not leave by itself: those around its branch of a fork, and its inner

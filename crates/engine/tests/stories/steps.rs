@@ -276,9 +276,16 @@ fn an_order_in_an_inner_block_ends_with_the_block() {
     // The try is around the inner block, so it does not catch.
     world.told("I", "OrderAdded\nOrderStarted\nOrderSaid 2\nOrderMoved 1/try:1\nOrderOutcomeAdded Failed\nOrderFailed 1/try:1");
     world.add(r#"{"id":"J","workflowPath":"w","innerBlock":[1,"catch"]}"#);
+    world.add(
+        r#"{"id":"L","workflowPath":"w","innerBlock":[1,"catch"],"startPosition":[1,"catch+0",0]}"#,
+    );
     world.told(
         "J",
         "OrderAdded\nOrderStarted\nOrderSaid 3\nOrderMoved 1/catch:1\nOrderFinished",
+    );
+    world.told(
+        "L",
+        "OrderAdded\nOrderStarted\nOrderSaid 3\nOrderMoved 1/catch+0:1\nOrderFinished",
     );
     assert!(
         world

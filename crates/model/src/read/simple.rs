@@ -106,14 +106,19 @@ pub(super) fn subagent<'t>(
     })
 }
 
-fn uri<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Arc<str>> {
-    let uri = text(reading, node)?;
+/// Whether it says where somebody is reached over HTTP.
+pub fn is_address(uri: &str) -> bool {
     let rest = uri
         .strip_prefix("https://")
         .or_else(|| uri.strip_prefix("http://"));
-    if rest.is_none_or(|rest| {
-        rest.is_empty() || rest.contains(|c: char| c.is_whitespace() || c.is_control())
-    }) {
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
+    })
+}
+
+fn uri<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Arc<str>> {
+    let uri = text(reading, node)?;
+    if !is_address(uri) {
         let hint = Some("write it as in \"https://host:4445\"".to_owned());
         reading.fault_with_hint(&node.span, "not the address of a Subagent", hint);
         return None;

@@ -105,3 +105,45 @@ async fn commands_to_orders_that_do_not_exist_are_refused() {
         assert_says(&refused, &["UnknownOrder", "GHOST"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_any_size_is_kept_and_shown_and_disturbs_no_list() {
+    let world = world(&[]).await;
+    deploy(&world, "w", json!([{"TYPE": "Fail"}])).await;
+    let huge = format!("1{}", "0".repeat(400));
+    let exact = "12345678901234567890123";
+    let add = format!(
+        r#"{{"TYPE":"AddOrder","order":{{"id":"O","workflowPath":"w","arguments":{{"huge":1e400,"exact":{exact}}}}}}}"#
+    );
+    let path = "/controller/api/command";
+    let answer = world.api().post(path, "application/json", add).await;
+    answer.unwrap().unwrap();
+    world.await_event("O", "OrderFailed").await.unwrap();
+    for path in ["/controller/api/order", "/controller/api/order/O"] {
+        let shown = world.api().client().get_bytes(path).await.unwrap();
+        let shown = String::from_utf8(shown.to_vec()).unwrap();
+        assert!(shown.contains(r#""id":"O""#), "{path}: {shown}");
+        assert!(
+            shown.contains(&huge) && shown.contains(exact),
+            "{path}: {shown}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_would_have_to_be_kept_fails_its_order_and_nobody_else() {
+    let world = world(&[]).await;
+    deploy(&world, "say", json!([{"TYPE": "Say", "what": "x => $x"}])).await;
+    let branch = json!({"id": "a", "workflow": {"instructions": [], "result": {"f": "() => 1"}}});
+    deploy(
+        &world,
+        "fork",
+        json!([{"TYPE": "Fork", "branches": [branch]}]),
+    )
+    .await;
+    for path in ["say", "fork"] {
+        let order = json!({"id": path, "workflowPath": path});
+        world.api().add_order(&order).await.unwrap();
+        world.await_event(path, "OrderFailed").await.unwrap();
+    }
+}
