@@ -1,13 +1,13 @@
 //! An Agent over HTTP: its Controller's commands and the stream of its events.
 
 use crate::machine::{AgentMachine, Input, Reply};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use cluster::Log;
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, UserId};
-use net::{BodyLimit, Closing, JsonBody, PeerIdentity, Refusal, guard};
+use net::{BodyLimit, Closing, JsonBody, PeerIdentity, Query, Refusal, guard};
 use node::events::{EventQuery, event_stream};
 use node::members::AGENT_MEMBERS_PATH;
 use node::{Front, Handle, Kept, Stopped};

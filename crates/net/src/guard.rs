@@ -1,10 +1,12 @@
 //! What every server refuses before a handler sees it, always with a problem: unknown paths, wrong methods, form-like posts
 //! (a browser can be tricked into sending those from a foreign page), bodies that are too large, too slow or no JSON.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, body::Body};
@@ -114,6 +116,26 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 Err(Problem::new("InvalidJson", format!("cannot read the body: {error}")).into())
             }
         }
+    }
+}
+
+/// What stands behind the `?` of a URL.
+#[derive(Clone, Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Query<T>, Refusal> {
+        let read = axum::extract::Query::try_from_uri(&parts.uri);
+        read.map(|axum::extract::Query(query)| Query(query))
+            .map_err(|rejection| {
+                let why = rejection
+                    .source()
+                    .map_or_else(|| rejection.to_string(), ToString::to_string);
+                let message = format!("cannot read what stands behind the ? of the URL: {why}");
+                Problem::new("InvalidParameter", message).into()
+            })
     }
 }
 

@@ -27,7 +27,7 @@ pub use auth::{Passwords, Presented, TokenHash, new_token};
 pub use backoff::Backoff;
 pub use certs::{CertsError, Issued, create_ca, issue};
 pub use client::{Client, ClientSettings, Credentials};
-pub use guard::{BodyLimit, JsonBody, RawBody, guard};
+pub use guard::{BodyLimit, JsonBody, Query, RawBody, guard};
 pub use listen::{BindError, Closing, Limits, Server};
 pub use ndjson::{
     LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response, stream_response_saying,

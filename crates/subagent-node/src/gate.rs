@@ -100,7 +100,7 @@ impl Gate {
             }
             None => {
                 let message = format!(
-                    "only a {} may ask here; show its certificate or the token",
+                    "only its {} may ask here: show that one's certificate or the token",
                     self.0.role
                 );
                 Problem::new("Unauthenticated", message)

@@ -4,7 +4,7 @@ use super::Api;
 use crate::permission::Route;
 use crate::users::User;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use cluster::Reader;
 use futures::stream;
 use memchr::memmem;
 use model::{Event, EventId, OrderEvent, Stamped};
-use net::{Problem, Refusal};
+use net::{Problem, Query, Refusal};
 use serde::Deserialize;
 use std::convert::Infallible;
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::world::{Plan, World, http};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::{events, world};
+use crate::{assert_says, events, world};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_served_without_showing_who_he_is() {
@@ -130,4 +130,25 @@ async fn who_speaks_no_http_or_never_ends_his_request_disturbs_nobody() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let health = http::get(address, "/health", None).await.unwrap();
     assert_eq!(health.status, 200, "with {} idle connections", idle.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_behind_the_question_mark_is_refused_as_a_problem_that_names_it() {
+    let world = world(&[]).await;
+    for (path, name) in [
+        ("/controller/api/event?after=abc", "after"),
+        ("/controller/api/event?tornOlder=1h", "tornOlder"),
+        ("/controller/api/event?return=Nope", "Nope"),
+        ("/controller/api/order?limit=-1", "limit"),
+        ("/controller/api/snapshot?foo=1", "foo"),
+    ] {
+        let refused = world.api().get(path).await.unwrap().unwrap_err();
+        assert_eq!(refused.status, 400, "{path}: {refused}");
+        assert_says(&refused, &["InvalidParameter", name]);
+    }
+    for group in ["ClusterEvent", "ClusterCoupled", "OrderEvent,ClusterEvent"] {
+        let path = format!("/controller/api/event?return={group}&timeout=0");
+        let read = world.api().client().get_bytes(&path).await;
+        assert!(read.is_ok(), "{path}: {read:?}");
+    }
 }
