@@ -100,7 +100,10 @@ fn position_of(workflow: &Workflow, place: &Place) -> Result<Position, Problem> 
 
 /// The block that the order is not to leave.
 fn checked_block(workflow: &Workflow, fresh: &FreshOrder) -> Result<Vec<PositionStep>, Problem> {
-    let unknown = || Problem::plain(format!("Unknown inner block in Workflow:{}", workflow.id));
+    let unknown = || {
+        let message = format!("Unknown inner block in Workflow:{}", workflow.id);
+        Problem::new("UnknownPosition", message)
+    };
     let inner = finish::inner_block(&fresh.inner_block).ok_or_else(unknown)?;
     if workflow.block_at(&inner).is_none() {
         return Err(unknown());

@@ -236,10 +236,8 @@ pub(crate) fn check_known(workflow: &Workflow, position: &Position) -> Result<()
     if workflow.step(position).is_some() {
         return Ok(());
     }
-    Err(Problem::plain(format!(
-        "Unknown position {position} in Workflow:{}",
-        workflow.id
-    )))
+    let message = format!("Unknown position {position} in Workflow:{}", workflow.id);
+    Err(Problem::new("UnknownPosition", message))
 }
 
 /// Refuses a jump that would enter or leave a block that only its own instruction may let in or out.

@@ -543,7 +543,7 @@ fn an_order_resumes_elsewhere_with_a_changed_history_oc_23() {
         };
         assert_eq!(
             world.resume("H", &resumption).unwrap_err().to_string(),
-            "Unknown position 99 in Workflow:w~1"
+            "UnknownPosition: Unknown position 99 in Workflow:w~1"
         );
     }
     let resumption = Resumption {

@@ -287,11 +287,19 @@ fn an_order_in_an_inner_block_ends_with_the_block() {
         "L",
         "OrderAdded\nOrderStarted\nOrderSaid 3\nOrderMoved 1/catch+0:1\nOrderFinished",
     );
-    assert!(
-        world
-            .try_add(r#"{"id":"K","workflowPath":"w","innerBlock":[0,"try"]}"#)
-            .is_err()
-    );
+    for unknown in [
+        r#""innerBlock":[0,"try"]"#,
+        r#""startPosition":[7]"#,
+        r#""stopPositions":[[7]]"#,
+    ] {
+        let add = format!(r#"{{"id":"K","workflowPath":"w",{unknown}}}"#);
+        let refused = world.try_add(&add).unwrap_err();
+        assert_eq!(
+            refused.code.as_deref(),
+            Some("UnknownPosition"),
+            "{refused}"
+        );
+    }
     let refused = world
         .try_add(r#"{"id":"K","workflowPath":"w","innerBlock":[1,"try"],"startPosition":[2]}"#);
     assert_eq!(
