@@ -27,7 +27,7 @@ pub use follower::Follower;
 pub use history::{History, Seen};
 pub use network::Network;
 pub use node::{Node, Part};
-pub use pair::{MEMBERS, Pair, PairPlan};
+pub use pair::{MEMBERS, Pair, PairPlan, is_coupled};
 pub use plan::{AgentPlan, Plan, second_director};
 pub use ports::free_port;
 pub use proxy::{Mode, Proxy};

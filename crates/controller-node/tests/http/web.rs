@@ -120,14 +120,18 @@ async fn wa06_bodies_beyond_the_limit_are_refused() {
     settings.command_size_max = ::settings::ByteSize(10_000);
     settings.stream_size_max = ::settings::ByteSize(50_000);
     let controller = Controller::start_with(settings).await;
-    let big = |bytes: usize| json!({ "TYPE": "NoOperation", "x": "x".repeat(bytes) });
-    let answer = controller.command(big(10_000)).await;
+    let command = async |bytes: usize| {
+        let text = format!(r#"{{"TYPE":"NoOperation"{}}}"#, " ".repeat(bytes));
+        let path = "/controller/api/command";
+        controller.post_as(path, "application/json", text).await
+    };
+    let answer = command(10_000).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
         (413, "BodyIsTooLarge"),
         "WA-06: {answer:?}"
     );
-    assert_eq!(controller.command(big(9000)).await.status, 200);
+    assert_eq!(command(9000).await.status, 200);
     let text = "x".repeat(60_000);
     let answer = controller
         .post_as(

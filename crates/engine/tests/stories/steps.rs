@@ -241,7 +241,10 @@ fn an_order_starts_and_stops_where_it_is_told_wi_51() {
     let refused = world
         .try_add(r#"{"id":"S4","workflowPath":"w","startPosition":[5]}"#)
         .unwrap_err();
-    assert_eq!(refused.to_string(), "UnknownPosition: Unknown position 5 in Workflow:w~1");
+    assert_eq!(
+        refused.to_string(),
+        "UnknownPosition: Unknown position 5 in Workflow:w~1"
+    );
     world.told("S1", "OrderAdded\nOrderStarted\nOrderFinished");
     world.told(
         "S2",

@@ -14,7 +14,9 @@ use net::{Role, TlsFiles};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::world::{Api, Network, Node, Part, make_certificates_of_hosts, make_private};
+use crate::world::{
+    Api, Network, Node, Part, is_coupled, make_certificates_of_hosts, make_private,
+};
 
 /// The client's host.
 pub const CLIENT: &str = "client";
@@ -295,7 +297,7 @@ impl Installation {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             if let Some((_, state)) = active_now(apis, path).await
-                && state["TYPE"] == "Coupled"
+                && is_coupled(&state)
             {
                 return Ok(());
             }

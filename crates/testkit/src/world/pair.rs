@@ -375,7 +375,7 @@ impl Pair {
             if self
                 .state(active)
                 .await
-                .is_ok_and(|state| state["TYPE"] == "Coupled")
+                .is_ok_and(|state| is_coupled(&state))
             {
                 return Ok(());
             }
@@ -479,6 +479,15 @@ impl Drop for Pair {
             drop(watch.wait());
         }
     }
+}
+
+/// For some milliseconds a member that has just followed shows the state that it has found: so the other one must be seen, too.
+pub fn is_coupled(state: &Value) -> bool {
+    let mut others = state["others"].as_array().into_iter().flatten();
+    let is_in_sync = |other: &Value| {
+        other["isWatch"] == false && other["isConnected"] == true && other["isInSync"] == true
+    };
+    state["TYPE"] == "Coupled" && others.any(is_in_sync)
 }
 
 /// How a part shows a certificate of this folder.

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use testkit::world::{Api, Node, Pair, Part, drawn_token, http, mainspring, make_private};
+use testkit::world::{
+    Api, Node, Pair, Part, drawn_token, http, is_coupled, mainspring, make_private,
+};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -479,7 +481,7 @@ impl Cluster {
     async fn await_coupled(&self) -> Result<()> {
         let active = self.active().await?;
         self.await_that(active, "the members are not coupled", |state| {
-            state["TYPE"] == "Coupled"
+            is_coupled(state)
         })
         .await
     }
