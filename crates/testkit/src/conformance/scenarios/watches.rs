@@ -142,13 +142,15 @@ pub(crate) async fn another_watch(case: &Case) -> Result<()> {
         Ok(matches!(&watches[..], [only] if only["hasVote"] == true))
     })
     .await?;
-    // The Backup must know of it, too, before it is needed.
+    // The Backup must know of it, too, before it is needed; and that the first one's vote counts no more: as long as both do, more are
+    // missing with it and the Primary than may be.
     until(&pair, "the Backup knows whose vote it is", || async {
         let state = pair.state(1).await?;
         let others = state["others"].as_array().context("others")?;
-        Ok(others.iter().any(|other| {
-            other["isWatch"] == true && other["isConnected"] == true && other["hasVote"] == true
-        }))
+        let votes = |other: &&Value| other["isWatch"] == true && other["hasVote"] == true;
+        let mut voting = others.iter().filter(votes);
+        let is_one_there = voting.next().is_some_and(|one| one["isConnected"] == true);
+        Ok(is_one_there && voting.next().is_none())
     })
     .await?;
     pair.await_coupled().await?;
