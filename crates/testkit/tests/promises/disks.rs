@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
-use testkit::world::{Pair, PairPlan, Trouble, Volume};
+use testkit::world::{MEMBERS, Pair, PairPlan, Trouble, Volume};
 
 use crate::PATIENCE;
 
@@ -126,25 +126,30 @@ fn is_lost(state: &Value) -> bool {
     state["TYPE"] == "PassiveLost"
 }
 
-async fn of_the_active_member(trouble: Trouble) -> Result<()> {
-    let Some(mut stage) = stage("Primary").await? else {
+/// Its process ends, the other one is active, and it comes back as the standby.
+async fn of_a_member(member: usize, trouble: Trouble) -> Result<()> {
+    let Some(mut stage) = stage(MEMBERS[member]).await? else {
         return Ok(());
     };
+    let other = MEMBERS.len() - 1 - member;
     stage.disk.set(trouble)?;
     stage.fill_a_segment().await?;
-    stage.ends(PRIMARY).await?;
+    stage.ends(member).await?;
     ensure!(
-        stage.pair.active().await? == BACKUP,
-        "S30: the other one follows"
+        stage.pair.active().await? == other,
+        "S30: the other one follows, or stays"
     );
+    if member == BACKUP {
+        stage.until(PRIMARY, "told", is_lost).await?;
+    }
     stage.work(5).await?;
 
     stage.disk.heal()?;
-    stage.pair.members[PRIMARY].start_ready().await?;
+    stage.pair.members[member].start_ready().await?;
     stage.work(5).await?;
     stage.all_run_once().await?;
     ensure!(
-        stage.pair.active().await? == BACKUP,
+        stage.pair.active().await? == other,
         "who comes back is the standby"
     );
     Ok(())
@@ -152,43 +157,22 @@ async fn of_the_active_member(trouble: Trouble) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_disk_of_the_active_member_ends_it_and_the_other_one_follows() -> Result<()> {
-    of_the_active_member(Trouble::Failing).await
+    of_a_member(PRIMARY, Trouble::Failing).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_the_active_member_ends_it_and_the_other_one_follows() -> Result<()> {
-    of_the_active_member(Trouble::Full).await
-}
-
-async fn of_the_standby(trouble: Trouble) -> Result<()> {
-    let Some(mut stage) = stage("Backup").await? else {
-        return Ok(());
-    };
-    stage.disk.set(trouble)?;
-    stage.fill_a_segment().await?;
-    stage.ends(BACKUP).await?;
-    stage.until(PRIMARY, "told", is_lost).await?;
-    stage.work(5).await?;
-
-    stage.disk.heal()?;
-    stage.pair.members[BACKUP].start_ready().await?;
-    stage.work(5).await?;
-    stage.all_run_once().await?;
-    ensure!(
-        stage.pair.active().await? == PRIMARY,
-        "nothing made it change"
-    );
-    Ok(())
+    of_a_member(PRIMARY, Trouble::Full).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_disk_of_the_standby_ends_it_and_the_active_one_goes_on() -> Result<()> {
-    of_the_standby(Trouble::Failing).await
+    of_a_member(BACKUP, Trouble::Failing).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_the_standby_ends_it_and_the_active_one_goes_on() -> Result<()> {
-    of_the_standby(Trouble::Full).await
+    of_a_member(BACKUP, Trouble::Full).await
 }
 
 async fn of_the_watch(trouble: Trouble) -> Result<()> {
