@@ -6,7 +6,7 @@
 //! decided once per block, and is in the order.
 
 use crate::priority::PriorityScope;
-use crate::queue::Wish;
+use crate::queue::Placement;
 use crate::state::State;
 use expr::{Number, Value};
 use model::{
@@ -55,16 +55,16 @@ impl Choice {
 }
 
 impl State {
-    /// Where the job may run now, and what was wished for: others that wish the same find the same.
+    /// Where the job may run now, and where it is to run: others with the same placement find the same.
     pub(crate) fn choose_subagent(
         &mut self,
         order_id: &OrderId,
         job: &Job,
         now: Timestamp,
-    ) -> (Choice, Wish) {
+    ) -> (Choice, Placement) {
         let asked = match self.asked(order_id, job, now) {
             Ok(asked) => asked,
-            Err(problem) => return (Choice::Denied(problem), Wish::default()),
+            Err(problem) => return (Choice::Denied(problem), Placement::default()),
         };
         let order = self.engine.order(order_id);
         let tie = order.and_then(|order| self.tie_of(order)).cloned();
@@ -74,14 +74,17 @@ impl State {
                 || asked.as_deref() == tie.subagent_bundle_id.as_ref().map(BundleId::as_str)
         });
         match tie {
-            None => (self.choose(asked.as_ref()), Wish::Named(asked)),
+            None => (self.choose(asked.as_ref()), Placement::Named(asked)),
             Some(StickySubagent {
                 stuck_subagent_id: Some(stuck),
                 ..
-            }) => (self.tied(&stuck), Wish::Tied(stuck)),
+            }) => (self.tied(&stuck), Placement::Tied(stuck)),
             Some(tie) => {
                 let name = tie.subagent_bundle_id.as_ref().map(BundleId::shared);
-                (self.choose(name.as_ref()).sticking(), Wish::Named(name))
+                (
+                    self.choose(name.as_ref()).sticking(),
+                    Placement::Named(name),
+                )
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Orders that stand ready at a job, in line for a process.
 //!
 //! Always: per job the order of priority, then of arrival, among those that can start: an order that nobody can take lets others
-//! by that wish another Subagent. An order is in one line at most; a job's and the Agent's limits count what runs. Finding the next
+//! by that are to run elsewhere. An order is in one line at most; a job's and the Agent's limits count what runs. Finding the next
 //! one to start costs by what can start, not by what waits.
 
 use engine::JobKey;
@@ -13,18 +13,18 @@ use std::sync::Arc;
 
 type Rank = (Reverse<Number>, u64, OrderId);
 
-/// Where an order's job is to run: orders that wish the same wait for the same.
+/// Where an order's job is to run: orders with the same placement wait for the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wish {
+pub(crate) enum Placement {
     /// On the Subagent, or one of the Subagent Cluster, with this name; on any, if there is none.
     Named(Option<Arc<str>>),
     /// On the one that the order is tied to.
     Tied(SubagentId),
 }
 
-impl Default for Wish {
+impl Default for Placement {
     fn default() -> Self {
-        Wish::Named(None)
+        Placement::Named(None)
     }
 }
 
@@ -32,8 +32,8 @@ impl Default for Wish {
 struct Queue {
     /// Worth a try.
     waiting: BTreeSet<Rank>,
-    /// Behind an order, or at its place, that was tried in vain and wishes the same. Of each such lane one is tried at a time.
-    lanes: BTreeMap<Wish, BTreeSet<Rank>>,
+    /// Behind an order, or at its place, that was tried in vain and has the same placement. Of each such lane one is tried at a time.
+    lanes: BTreeMap<Placement, BTreeSet<Rank>>,
     running: u32,
     limit: u32,
 }
@@ -48,26 +48,26 @@ impl Queue {
     }
 
     /// The first of a lane is worth a try.
-    fn promote(&mut self, wish: &Wish) {
-        if let Some(lane) = self.lanes.get_mut(wish) {
+    fn promote(&mut self, placement: &Placement) {
+        if let Some(lane) = self.lanes.get_mut(placement) {
             self.waiting.extend(lane.pop_first());
             if lane.is_empty() {
-                self.lanes.remove(wish);
+                self.lanes.remove(placement);
             }
         }
     }
 
     /// Takes an order out, wherever it stands. Answers whether it was there.
-    fn remove(&mut self, rank: &Rank, wish: Option<&Wish>) -> bool {
-        let Some(wish) = wish else {
+    fn remove(&mut self, rank: &Rank, placement: Option<&Placement>) -> bool {
+        let Some(placement) = placement else {
             return self.waiting.remove(rank);
         };
         let was_tried_next = self.waiting.remove(rank);
-        let lane = self.lanes.get_mut(wish);
+        let lane = self.lanes.get_mut(placement);
         let was_first = lane.as_ref().is_some_and(|lane| lane.first() == Some(rank));
         let was_there = was_tried_next || lane.is_some_and(|lane| lane.remove(rank));
         if was_tried_next || was_first {
-            self.promote(wish);
+            self.promote(placement);
         }
         was_there
     }
@@ -78,8 +78,8 @@ impl Queue {
 struct Place {
     key: Arc<JobKey>,
     rank: Rank,
-    /// What it wishes, as soon as it was tried in vain.
-    wish: Option<Wish>,
+    /// Where its job is to run, as soon as it was tried in vain.
+    placement: Option<Placement>,
 }
 
 /// All lines of an Agent.
@@ -129,18 +129,23 @@ impl Queues {
         let place = Place {
             key,
             rank,
-            wish: None,
+            placement: None,
         };
         self.places.insert(order_id.clone(), place);
     }
 
     /// Takes the order out of its line.
     pub(crate) fn leave(&mut self, order_id: &OrderId) {
-        let Some(Place { key, rank, wish }) = self.places.remove(order_id) else {
+        let Some(Place {
+            key,
+            rank,
+            placement,
+        }) = self.places.remove(order_id)
+        else {
             return;
         };
         if let Some(queue) = self.lines.get_mut(&key) {
-            if queue.remove(&rank, wish.as_ref()) {
+            if queue.remove(&rank, placement.as_ref()) {
                 self.waiting -= 1;
             }
             // Whoever stood behind it has its chance.
@@ -190,21 +195,21 @@ impl Queues {
         })
     }
 
-    /// Nobody can take the order, nor others that wish the same, until [`Queues::unstick`].
-    pub(crate) fn stick(&mut self, order_id: &OrderId, wish: Wish) {
+    /// Nobody can take the order, nor others with the same placement, until [`Queues::unstick`].
+    pub(crate) fn stick(&mut self, order_id: &OrderId, placement: Placement) {
         let Some(place) = self.places.get_mut(order_id) else {
             return;
         };
         let Some(queue) = self.lines.get_mut(&place.key) else {
             return;
         };
-        if let Some(before) = place.wish.replace(wish.clone())
-            && before != wish
+        if let Some(before) = place.placement.replace(placement.clone())
+            && before != placement
         {
             queue.promote(&before);
         }
         queue.waiting.remove(&place.rank);
-        let lane = queue.lanes.entry(wish).or_default();
+        let lane = queue.lanes.entry(placement).or_default();
         lane.insert(place.rank.clone());
         if !queue.can_start() {
             self.startable.remove(&place.key);
@@ -218,9 +223,9 @@ impl Queues {
             let Some(queue) = self.lines.get_mut(&key) else {
                 continue;
             };
-            let wishes: Vec<Wish> = queue.lanes.keys().cloned().collect();
-            for wish in wishes {
-                queue.promote(&wish);
+            let placements: Vec<Placement> = queue.lanes.keys().cloned().collect();
+            for placement in placements {
+                queue.promote(&placement);
             }
             if queue.can_start() {
                 self.startable.insert(key);

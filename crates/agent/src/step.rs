@@ -61,7 +61,7 @@ impl State {
                 self.engine.make_restless(&order_id);
                 return Some(Vec::new());
             };
-            let (choice, wish) = self.choose_subagent(&order_id, &call.job, now);
+            let (choice, placement) = self.choose_subagent(&order_id, &call.job, now);
             match choice {
                 Choice::On {
                     subagent_id,
@@ -76,7 +76,7 @@ impl State {
                     // Its arguments or its time may have moved it: an order starts before its first job.
                     return Some(vec![Event::Order(order_id, started)]);
                 }
-                Choice::None => self.queues.stick(&order_id, wish),
+                Choice::None => self.queues.stick(&order_id, placement),
                 Choice::Denied(problem) => {
                     let outcome = Outcome::disrupted(problem);
                     return Some(vec![Event::Order(
