@@ -242,6 +242,7 @@ impl State {
             for (id, event) in events {
                 out.record(self, None, Event::Order(id, event))?;
             }
+            self.take_back_unsent(id, out)?;
         }
         Ok(Ok(()))
     }

@@ -160,14 +160,19 @@ impl State {
         if let (OrderEvent::OrderAgentProblem { problem }, Some(order)) = (event, after)
             && let Some(state) = &order.attached_state
         {
+            let agent = state.agent_path().clone();
             let thing =
                 thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
-            self.refusals
-                .insert((state.agent_path().clone(), thing), problem.clone());
+            // What is not to be sent any more was refused for good.
+            if self.outbox_since(&agent, &thing).is_some() {
+                self.refusals.insert((agent, thing), problem.clone());
+            }
         }
     }
 
-    /// A mark is to be sent from the event that makes it until the Agent has noted it, or the order has left the Agent.
+    /// A mark is to be sent from the event that makes it until the Agent has noted it, or the order has left the Agent. What was
+    /// asked while the order was on its way is to be sent when it has arrived: nobody knows whether the order was sent before or
+    /// after that. An order that brought its mark along is told twice, which does no harm.
     fn index_mark(
         &mut self,
         id: &OrderId,
@@ -183,7 +188,8 @@ impl State {
             (
                 OrderEvent::OrderCancellationMarked { .. }
                 | OrderEvent::OrderSuspensionMarked { .. }
-                | OrderEvent::OrderResumptionMarked { .. },
+                | OrderEvent::OrderResumptionMarked { .. }
+                | OrderEvent::OrderAttached { .. },
                 Some(agent),
             ) if is_marked => self.outbox.insert(&agent.clone(), mark, at),
             (

@@ -5,8 +5,8 @@
 
 use crate::{Attachment, Coupling, NotApplicable, Recorder, State, Thing};
 use model::{
-    AgentEvent, AgentOwnEvent, AgentPath, Event, EventId, ItemEvent, OrderEvent, Problem, RunId,
-    Stamped, SubagentStateEvent,
+    AgentEvent, AgentOwnEvent, AgentPath, AttachedState, CancellationMode, Event, EventId,
+    ItemEvent, Mark, OrderEvent, OrderId, Problem, RunId, Stamped, SubagentStateEvent,
 };
 
 impl State {
@@ -31,7 +31,18 @@ impl State {
                 continue;
             };
             last = Some(event_id);
-            if let Err(error) = out.record(self, Some(at), event) {
+            let too_late = self.cancelled_too_late(&event);
+            let recorded = out.record(self, Some(at), event);
+            if let (Some(id), Ok(())) = (too_late, &recorded) {
+                let problem = Problem::new(
+                    "CancelStartedOrder",
+                    format!("Order:{id} was started before the cancellation reached its Agent"),
+                )
+                .with("orderId", &id);
+                let refused = OrderEvent::OrderAgentProblem { problem };
+                out.record(self, None, Event::Order(id, refused))?;
+            }
+            if let Err(error) = recorded {
                 let problem = Problem::new("AgentEventDoesNotFit", error.to_string());
                 let event = AgentEvent::AgentEventRejected {
                     event_id,
@@ -85,10 +96,64 @@ impl State {
         is_ours.then_some(agent.event_id)
     }
 
+    /// The order that is to be cancelled only if it has not been started, and that is started by this event.
+    fn cancelled_too_late(&self, event: &Event) -> Option<OrderId> {
+        let Event::Order(id, OrderEvent::OrderStarted) = event else {
+            return None;
+        };
+        let only_fresh = Mark::Cancelling {
+            mode: CancellationMode::FreshOnly,
+        };
+        let order = self.engine.order(id)?;
+        (order.mark.as_deref() == Some(&only_fresh)).then(|| id.clone())
+    }
+
+    /// What it means that the Agent has noted a mark. It answers only the same wish: one that has come later is still to be sent, and
+    /// is put down anew if it counts as sent already, since the Agent may have got it before this one.
+    fn mirrored_mark(
+        &self,
+        path: &AgentPath,
+        id: &OrderId,
+        event: OrderEvent,
+    ) -> Option<OrderEvent> {
+        let noted = wish_of(&event);
+        let wanted = self
+            .engine
+            .order(id)
+            .and_then(|order| order.mark.as_deref())
+            .filter(|wanted| noted.as_ref() != Some(wanted));
+        let Some(wanted) = wanted else {
+            return mirrored_order_event(path, event);
+        };
+        if self
+            .outbox_since(path, &Thing::MarkOrder(id.clone()))
+            .is_some()
+        {
+            return None;
+        }
+        match wanted {
+            Mark::Cancelling { mode } => {
+                Some(OrderEvent::OrderCancellationMarked { mode: mode.clone() })
+            }
+            Mark::Suspending { mode } => {
+                Some(OrderEvent::OrderSuspensionMarked { mode: mode.clone() })
+            }
+            Mark::Resuming { .. } | Mark::Go { .. } => None,
+        }
+    }
+
     /// What an Agent's event means here; nothing if it is the Agent's own affair.
     fn mirrored(&self, path: &AgentPath, event: Event) -> Option<Event> {
         let delegate_id = path.clone();
         match event {
+            Event::Order(
+                id,
+                event @ (OrderEvent::OrderCancellationMarked { .. }
+                | OrderEvent::OrderSuspensionMarked { .. }),
+            ) => {
+                let event = self.mirrored_mark(path, &id, event)?;
+                Some(Event::Order(id, event))
+            }
             Event::Order(id, event) => Some(Event::Order(id, mirrored_order_event(path, event)?)),
             Event::Item(ItemEvent::ItemAttachedToMe {
                 key, item_revision, ..
@@ -217,7 +282,8 @@ impl State {
         }
     }
 
-    /// The Agent refuses what was sent. Recorded once per distinct problem; the thing stays in the outbox.
+    /// The Agent refuses what was sent. Recorded once per distinct problem; the thing stays in the outbox. An order that the Agent
+    /// does not take and that is to be cancelled or suspended is taken back for that.
     pub fn agent_refused(
         &mut self,
         path: &AgentPath,
@@ -225,10 +291,53 @@ impl State {
         problem: Problem,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
-        let is_known = self.refusals.get(&(path.clone(), thing.clone())) == Some(&problem);
-        if is_known || self.outbox_since(path, thing).is_none() {
+        if self.outbox_since(path, thing).is_none() {
             return Ok(());
         }
+        let is_known = self.refusals.get(&(path.clone(), thing.clone())) == Some(&problem);
+        if !is_known {
+            self.note_refusal(path, thing, problem, out)?;
+        }
+        match thing {
+            Thing::AttachOrder(id) if self.engine.would_follow_mark(id) => {
+                let event = Event::Order(id.clone(), OrderEvent::OrderDetached);
+                out.record(self, None, event)
+            }
+            Thing::AttachOrder(_)
+            | Thing::DetachOrder(_)
+            | Thing::MarkOrder(_)
+            | Thing::AttachItem(_)
+            | Thing::DetachItem(_)
+            | Thing::ResetSubagent(_)
+            | Thing::ConfirmSubagentLoss(_) => Ok(()),
+        }
+    }
+
+    /// An order that is to be cancelled or suspended and that was certainly not sent to its Agent is taken back for that.
+    pub(crate) fn take_back_unsent(
+        &mut self,
+        id: &OrderId,
+        out: &mut dyn Recorder,
+    ) -> Result<(), NotApplicable> {
+        let order = self.engine.order(id);
+        let attached = order.and_then(|order| order.attached_state.as_ref());
+        let Some(AttachedState::Attaching { agent_path: agent }) = attached else {
+            return Ok(());
+        };
+        if self.may_have_come(agent, id) || !self.engine.would_follow_mark(id) {
+            return Ok(());
+        }
+        let event = Event::Order(id.clone(), OrderEvent::OrderDetached);
+        out.record(self, None, event)
+    }
+
+    fn note_refusal(
+        &mut self,
+        path: &AgentPath,
+        thing: &Thing,
+        problem: Problem,
+        out: &mut dyn Recorder,
+    ) -> Result<(), NotApplicable> {
         let event = match thing {
             // What the Agent tells of the Subagent says more.
             Thing::ResetSubagent(_) => return Ok(()),
@@ -247,6 +356,17 @@ impl State {
         };
         out.record(self, None, event)
     }
+}
+
+/// The mark that the event makes.
+fn wish_of(event: &OrderEvent) -> Option<Mark> {
+    if let OrderEvent::OrderCancellationMarked { mode } = event {
+        return Some(Mark::Cancelling { mode: mode.clone() });
+    }
+    if let OrderEvent::OrderSuspensionMarked { mode } = event {
+        return Some(Mark::Suspending { mode: mode.clone() });
+    }
+    None
 }
 
 #[expect(

@@ -175,7 +175,7 @@ impl State {
 
     /// Whether an order that is on its way may have come to the Agent. It cannot if the connection was lost before and has not come
     /// back since.
-    fn may_have_come(&self, path: &AgentPath, id: &OrderId) -> bool {
+    pub(crate) fn may_have_come(&self, path: &AgentPath, id: &OrderId) -> bool {
         let Some(agent) = self.agents.get(path) else {
             return false;
         };

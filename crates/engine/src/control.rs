@@ -6,8 +6,8 @@
 
 use crate::{State, evolve, instructions::Here, mark, next};
 use model::{
-    CancellationMode, HistoryOperation, Mark, Order, OrderEvent, OrderId, OrderState, Position,
-    Problem, Resumption, SuspensionMode, Timestamp, Workflow,
+    CancellationMode, HistoryOperation, Kill, Mark, Order, OrderEvent, OrderId, OrderState,
+    Position, Problem, Resumption, SuspensionMode, Timestamp, Workflow,
 };
 
 type Decided = Result<Vec<(OrderId, OrderEvent)>, Problem>;
@@ -43,8 +43,9 @@ impl State {
                 return Ok(Vec::new());
             }
         }
-        let wish = Mark::Cancelling { mode: mode.clone() };
-        if order.mark.as_deref() == Some(&wish) {
+        if let Some(Mark::Cancelling { mode: known }) = order.mark.as_deref()
+            && includes_cancellation(known, mode)
+        {
             return Ok(Vec::new());
         }
         Ok(of(
@@ -80,7 +81,9 @@ impl State {
                 _,
             ) => return refused("it stands still already"),
             (_, Some(Mark::Cancelling { .. })) => return refused("it is being cancelled"),
-            (_, Some(Mark::Suspending { mode: wish })) if wish == mode => return Ok(Vec::new()),
+            (_, Some(Mark::Suspending { mode: known })) if includes_suspension(known, mode) => {
+                return Ok(Vec::new());
+            }
             _ => {}
         }
         if self.is_held(order)
@@ -191,6 +194,19 @@ impl State {
         })
     }
 
+    /// Whether the order would follow its mark at once if the Controller had it.
+    pub fn would_follow_mark(&self, id: &OrderId) -> bool {
+        let Some(order) = self.orders.get(id).filter(|order| order.mark.is_some()) else {
+            return false;
+        };
+        let order = Order {
+            attached_state: None,
+            ..Order::clone(order)
+        };
+        let here = self.here(&order);
+        here.is_some_and(|here| mark::follow(&here).is_some())
+    }
+
     /// Whether the order is at this Controller, so that what is asked can be done at once.
     fn is_held(&self, order: &Order) -> bool {
         self.site.is_controller() && self.has(order)
@@ -228,6 +244,36 @@ impl State {
             }
         }
         evolve::resumed_history(order, resumption).map(drop)
+    }
+}
+
+/// Whether a cancellation under way does all that another one asks for. A weaker one must not take its place: what was
+/// accepted first would never happen.
+fn includes_cancellation(known: &CancellationMode, asked: &CancellationMode) -> bool {
+    match (known, asked) {
+        (_, CancellationMode::FreshOnly) => true,
+        (CancellationMode::FreshOnly, CancellationMode::FreshOrStarted { .. }) => false,
+        (
+            CancellationMode::FreshOrStarted { kill: known },
+            CancellationMode::FreshOrStarted { kill: asked },
+        ) => includes_kill(known.as_ref(), asked.as_ref()),
+    }
+}
+
+/// The same for a suspension.
+fn includes_suspension(known: &SuspensionMode, asked: &SuspensionMode) -> bool {
+    (known.reset_state || !asked.reset_state)
+        && includes_kill(known.kill.as_ref(), asked.kill.as_ref())
+}
+
+fn includes_kill(known: Option<&Kill>, asked: Option<&Kill>) -> bool {
+    match (known, asked) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(known), Some(asked)) => {
+            (known.immediately || !asked.immediately)
+                && known.workflow_position == asked.workflow_position
+        }
     }
 }
 

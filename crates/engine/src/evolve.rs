@@ -3,7 +3,7 @@
 //! Always: a refused event leaves the order as it was.
 
 use crate::instructions::sticky_subagent;
-use crate::{history, life};
+use crate::{history, life, mark};
 use model::{
     AttachedState, HistoricOutcome, Mark, Order, OrderEvent, OrderId, Outcome, Resumption,
 };
@@ -77,9 +77,7 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
         }
         OrderEvent::OrderFailed { moved_to } | OrderEvent::OrderFailedInFork { moved_to } => {
             order.position = moved_to.clone();
-            drop_suspension(order);
         }
-        OrderEvent::OrderStopped => drop_suspension(order),
         OrderEvent::OrderCancelled => {
             order.mark = None;
             order.is_suspended = false;
@@ -155,6 +153,7 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
         | OrderEvent::OrderAttachedToAgent { .. }
         | OrderEvent::OrderStarted
         | OrderEvent::OrderFinished { outcome: None }
+        | OrderEvent::OrderStopped
         | OrderEvent::OrderDeleted
         | OrderEvent::OrderBroken { .. }
         | OrderEvent::OrderAwoke
@@ -170,6 +169,9 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
         | OrderEvent::OrderAgentProblem { .. } => {}
     }
     order.state = state;
+    if mark::is_void(order) {
+        order.mark = None;
+    }
     Ok(())
 }
 
@@ -217,10 +219,4 @@ fn note(order: &mut Order, outcome: Outcome) {
         position: order.position.clone(),
         outcome,
     });
-}
-
-fn drop_suspension(order: &mut Order) {
-    if matches!(order.mark.as_deref(), Some(Mark::Suspending { .. })) {
-        order.mark = None;
-    }
 }

@@ -64,6 +64,33 @@ pub(crate) fn may_leave(order: &Order, mark: &Mark) -> bool {
         }
 }
 
+/// Whether the order will never follow its mark any more, so that nothing is left to wait for.
+pub(crate) fn is_void(order: &Order) -> bool {
+    let Some(mark) = order.mark.as_deref() else {
+        return false;
+    };
+    let has_ended = order.is_terminated() || order.state == OrderState::FailedInFork;
+    match mark {
+        Mark::Cancelling {
+            mode: CancellationMode::FreshOnly,
+        } => !is_fresh(order),
+        Mark::Cancelling { .. } => has_ended,
+        // What stands still for another reason cannot be suspended.
+        Mark::Suspending { .. } => {
+            has_ended
+                || matches!(
+                    order.state,
+                    OrderState::Failed
+                        | OrderState::FailedWhileFresh
+                        | OrderState::Stopped
+                        | OrderState::StoppedWhileFresh
+                        | OrderState::Broken { .. }
+                )
+        }
+        Mark::Resuming { .. } | Mark::Go { .. } => has_ended,
+    }
+}
+
 /// How the order is cancelled now, if it can be.
 pub(crate) fn cancelled(here: &Here<'_>, mode: &CancellationMode) -> Option<Vec<OrderEvent>> {
     let order = here.order;

@@ -1,9 +1,10 @@
 //! Orders: added, handed over, controlled, forgotten.
 
 use crate::world::{World, add, cancel, jobs, order, order_ids, succeeded};
+use controller::Thing;
 use model::{
-    CancellationMode, ControllerAnswer, ControllerCommand, EventId, OrderSelection, OrderState,
-    SuspensionMode, Timestamp,
+    AgentPath, CancellationMode, ControllerAnswer, ControllerCommand, EventId, Mark,
+    OrderSelection, OrderState, Problem, SuspensionMode, Timestamp,
 };
 use std::time::Duration;
 
@@ -249,6 +250,160 @@ fn s37_a_cancel_for_an_agent_that_is_away_arrives_once_after_restarts() {
         .count();
     assert_eq!(marked, 1, "S37: {story:?}");
     assert_eq!(story.last(), Some(&"OrderCancelled"));
+}
+
+#[test]
+fn what_is_asked_while_the_order_is_on_its_way_to_the_agent_reaches_it() {
+    let killing = r#""kill":{"immediately":true}"#;
+    let wishes = [
+        r#"{"TYPE":"CancelOrders","orderIds":["H1"]}"#.to_owned(),
+        format!(
+            r#"{{"TYPE":"CancelOrders","orderIds":["H1"],"mode":{{"TYPE":"FreshOrStarted",{killing}}}}}"#
+        ),
+        r#"{"TYPE":"SuspendOrders","orderIds":["H1"]}"#.to_owned(),
+        format!(r#"{{"TYPE":"SuspendOrders","orderIds":["H1"],"mode":{{{killing}}}}}"#),
+    ];
+    for wish in wishes {
+        let mut world = hopping();
+        running_unheard(&mut world, "H1");
+        let is_known = world.story("H1").contains(&"OrderAttached");
+        assert!(!is_known, "its job runs, and nobody knows here");
+        let answer = world.tell(ControllerCommand::from_json(&wish).unwrap());
+        assert_eq!(answer, ControllerAnswer::Accepted, "{wish}");
+        world.run();
+        let mark = world.at("ALFA").mark_of("H1");
+        assert!(mark.is_some(), "{wish}: {:?}", world.story("H1"));
+        world.end_job("ALFA", "H1", succeeded());
+        let last = world.story("H1").last().copied();
+        let expected = if wish.contains("Cancel") {
+            "OrderCancelled"
+        } else {
+            "OrderSuspended"
+        };
+        assert_eq!(last, Some(expected), "{wish}: {:?}", world.story("H1"));
+        world.restart();
+        world.replay();
+    }
+}
+
+/// Its job runs at the Agent, and the Controller has not heard of that.
+fn running_unheard(world: &mut World, id: &str) {
+    world.add(id, "hop");
+    while !world.at("ALFA").has_job(id) {
+        world.send(&AgentPath::from("ALFA"));
+    }
+}
+
+#[test]
+fn a_later_wish_is_not_taken_as_heard_because_an_earlier_one_was() {
+    let suspend = |more: &str| {
+        let json = format!(r#"{{"TYPE":"SuspendOrders","orderIds":["H1"],"mode":{{{more}}}}}"#);
+        ControllerCommand::from_json(&json).unwrap()
+    };
+    let agent = AgentPath::from("ALFA");
+    // The later wish comes before or after the earlier one was sent and heard.
+    for (is_sent, is_heard) in [(true, false), (false, false), (true, true)] {
+        let mut world = hopping();
+        world.add("H1", "hop");
+        world.run();
+        world.tell(suspend(""));
+        world.send(&agent);
+        world.tell(suspend(r#""kill":{}"#));
+        if is_sent {
+            world.send(&agent);
+        }
+        if is_heard {
+            world.hear(&agent);
+        }
+        world.tell(cancel(&["H1"]));
+        world.run();
+        let mark = world.at("ALFA").mark_of("H1");
+        assert!(
+            matches!(mark, Some(Mark::Cancelling { .. })),
+            "{is_sent} {is_heard}: {mark:?}"
+        );
+        world.replay();
+    }
+}
+
+#[test]
+fn a_cancellation_for_fresh_orders_that_comes_too_late_is_told_to_be_refused() {
+    let mut world = hopping();
+    running_unheard(&mut world, "H1");
+    let only_fresh = ControllerCommand::CancelOrders {
+        order_ids: OrderSelection::Ids(order_ids(&["H1"])),
+        mode: CancellationMode::FreshOnly,
+    };
+    assert_eq!(world.tell(only_fresh), ControllerAnswer::Accepted);
+    world.run();
+    let order = world.state.engine().order(&"H1".into()).unwrap();
+    assert_eq!(order.mark, None, "nothing is left to wait for");
+    assert_eq!(world.state.order_refusal(&"H1".into()), None);
+    assert_eq!(world.state.outbox_len(&"ALFA".into()), 0);
+    let refused = world.events.iter().any(|stamped| {
+        matches!(&stamped.event, model::Event::Order(_, model::OrderEvent::OrderAgentProblem { problem }) if problem.is("CancelStartedOrder"))
+    });
+    assert!(refused, "{:?}", world.story("H1"));
+    world.replay();
+}
+
+#[test]
+fn a_weaker_wish_does_not_take_the_place_of_a_stronger_one() {
+    let mut world = hopping();
+    world.add("H1", "hop");
+    world.tell(cancel(&["H1"]));
+    let only_fresh = ControllerCommand::CancelOrders {
+        order_ids: OrderSelection::Ids(order_ids(&["H1"])),
+        mode: CancellationMode::FreshOnly,
+    };
+    assert_eq!(world.tell(only_fresh), ControllerAnswer::Accepted);
+    world.run();
+    assert_eq!(world.story("H1").last(), Some(&"OrderCancelled"));
+}
+
+#[test]
+fn an_order_that_its_agent_refuses_or_was_never_sent_is_cancelled_and_suspended_at_once() {
+    let agent = AgentPath::from("ALFA");
+    let suspend = ControllerCommand::SuspendOrders {
+        order_ids: order_ids(&["H1"]),
+        mode: SuspensionMode::default(),
+    };
+    for (wish, last) in [
+        (cancel(&["H1"]), "OrderCancelled"),
+        (suspend, "OrderSuspended"),
+    ] {
+        let mut world = hopping();
+        world.at("ALFA").refuses = true;
+        world.add("H1", "hop");
+        world.run();
+        world.tell(wish.clone());
+        assert_ne!(
+            world.story("H1").last(),
+            Some(&last),
+            "it may be under way once more"
+        );
+        let problem = Problem::new("NoRoom", "the Agent has no room");
+        world.act(|state, out| {
+            state.agent_refused(&agent, &Thing::AttachOrder("H1".into()), problem, out)
+        });
+        assert_eq!(world.story("H1").last(), Some(&last));
+        world.replay();
+
+        let mut world = hopping();
+        world.at("ALFA").is_reachable = false;
+        let problem = Problem::new("Unreachable", "gone");
+        world.act(|state, out| state.agent_coupling_failed(&agent, problem, out));
+        world.add("H1", "hop");
+        world.run();
+        world.tell(wish);
+        assert_eq!(world.story("H1").last(), Some(&last), "it was never sent");
+        world.act(|state, out| state.agent_coupled(&agent, out));
+        world.at("ALFA").is_reachable = true;
+        world.run();
+        assert_eq!(world.story("H1").last(), Some(&last));
+        assert!(!world.at("ALFA").has_job("H1"));
+        world.replay();
+    }
 }
 
 #[test]

@@ -243,10 +243,18 @@ impl World {
         if !agent.is_reachable {
             return false;
         }
+        let has_sent = self.send(path);
+        let has_news = self.hear(path);
+        has_sent || has_news
+    }
+
+    /// What is to be sent arrives at the Agent; what it does then is still on its way back.
+    pub(crate) fn send(&mut self, path: &AgentPath) -> bool {
+        let now = self.now;
         let mut has_sent = false;
         let things: Vec<_> = self
             .state
-            .outbox(path, &agent.cursor)
+            .outbox(path, &self.agents[path].cursor)
             .map(|(thing, since)| (thing.clone(), since))
             .collect();
         for (thing, since) in things {
@@ -262,8 +270,13 @@ impl World {
                 self.record(|state, out| state.agent_refused(path, &thing, problem, out));
             }
         }
-        let agent = self.agents.get_mut(path).unwrap();
-        agent.advance(now);
+        self.at(path.as_str()).advance(now);
+        has_sent
+    }
+
+    /// What the Agent has done arrives here.
+    pub(crate) fn hear(&mut self, path: &AgentPath) -> bool {
+        let agent = &self.agents[path];
         let observed = self
             .state
             .agent(path)
@@ -279,7 +292,7 @@ impl World {
         if has_news {
             self.deliver(path, &news);
         }
-        has_sent || has_news
+        has_news
     }
 
     /// The Agent tells what it has done; what follows for it does not reach it any more.
@@ -336,6 +349,18 @@ impl World {
 }
 
 impl Agent {
+    /// Whether the order's job runs.
+    pub(crate) fn has_job(&self, id: &str) -> bool {
+        let order = self.engine.order(&OrderId::from(id));
+        order.is_some_and(|order| matches!(order.state, model::OrderState::Processing { .. }))
+    }
+
+    /// What the Agent knows that an operator wants of the order.
+    pub(crate) fn mark_of(&self, id: &str) -> Option<model::Mark> {
+        let order = self.engine.order(&OrderId::from(id))?;
+        order.mark.as_deref().cloned()
+    }
+
     fn record(&mut self, now: Timestamp, events: Vec<Event>) {
         for event in events {
             let last = self
