@@ -85,13 +85,16 @@ async fn run_in(world: &mut World, settings: Settings) -> Result<Chaos> {
 
     world.catch_up().await?;
     let pieces = world.history().all();
-    let whole: Vec<Seen> = world
+    // The parts still run and log events, so that the second reading ends where the first one does.
+    let last = pieces.last().map_or(0, |seen| seen.event_id);
+    let mut whole: Vec<Seen> = world
         .api()
         .all_events()
         .await?
         .iter()
         .map(|json| Seen::from_line(json.to_string().as_bytes()))
         .collect::<Result<_>>()?;
+    whole.retain(|seen| seen.event_id <= last);
     write_traces(world, &whole, &faults)?;
     let markers = Markers::read(&marker_file)?;
     let (mut found, lives) = history_check::faults(&acknowledged, &markers, &pieces, &whole);
