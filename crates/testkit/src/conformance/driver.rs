@@ -32,6 +32,8 @@ pub(crate) struct Drive<'a> {
     pub(crate) world: World,
     added: Vec<String>,
     spoken_of: Vec<String>,
+    /// Commands that an Agent has yet to hear of: the order, and the event that the Agent logs.
+    on_their_way: Vec<(String, &'static str)>,
     pub(crate) refused: Vec<Refused>,
 }
 
@@ -60,6 +62,7 @@ impl<'a> Drive<'a> {
             world,
             added: Vec::new(),
             spoken_of: Vec::new(),
+            on_their_way: Vec::new(),
             refused: Vec::new(),
         }
     }
@@ -117,7 +120,10 @@ impl<'a> Drive<'a> {
                 self.command(&command).await
             }
             Step::Await(awaited) => self.wait_for(awaited).await,
-            Step::OpenGate(name) => self.world.open_gate(name),
+            Step::OpenGate(name) => {
+                self.await_commands_at_agents().await?;
+                self.world.open_gate(name)
+            }
             Step::Prose(step) => {
                 bail!("this step is told in prose, and nobody has written it down: {step}")
             }
@@ -144,6 +150,29 @@ impl<'a> Drive<'a> {
     pub(crate) async fn command(&mut self, command: &Value) -> Result<()> {
         if let Err(refused) = self.world.api().command(command).await? {
             self.refused.push(refused);
+            return Ok(());
+        }
+        let event = match command["TYPE"].as_str() {
+            Some("SuspendOrders") => "OrderSuspensionMarkedOnAgent",
+            Some("CancelOrders") => "OrderCancellationMarkedOnAgent",
+            _ => return Ok(()),
+        };
+        let orders = command["orderIds"].as_array().into_iter().flatten();
+        let orders = orders.filter_map(Value::as_str);
+        self.on_their_way
+            .extend(orders.map(|order| (order.to_owned(), event)));
+        Ok(())
+    }
+
+    /// Waits until the Agents have logged the commands for orders whose jobs run there. A job that ends before that is no fault of
+    /// theirs: the Controller has accepted the command, and the Agent has not heard of it yet.
+    async fn await_commands_at_agents(&mut self) -> Result<()> {
+        for (order, event) in std::mem::take(&mut self.on_their_way) {
+            let story = self.world.history().of_order(&order);
+            let count = |kind: &str| story.iter().filter(|seen| seen.kind == kind).count();
+            if count("OrderProcessingStarted") > count("OrderProcessed") {
+                self.world.await_event(&order, event).await?;
+            }
         }
         Ok(())
     }
