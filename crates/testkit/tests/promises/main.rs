@@ -14,6 +14,7 @@ mod directors;
 mod disk;
 mod disks;
 mod examples;
+mod golden;
 mod leases;
 mod members;
 mod outages;
