@@ -15,6 +15,7 @@ use super::outcome::{How, Judged, Verdict};
 use super::{expressions, scenarios};
 
 const NOT_YET: &str = include_str!("../../conformance/not-yet.yaml");
+const PASSING: &str = include_str!("../../conformance/passing.yaml");
 const REPLACED: &str = include_str!("../../conformance/replaced.yaml");
 /// Far more than any case takes.
 const TIME_LIMIT: Duration = Duration::from_mins(2);
@@ -41,6 +42,15 @@ impl Suite {
         )
     }
 
+    /// The cases that passed, in the order of the cases.
+    pub fn passed(&self) -> Vec<&str> {
+        let passed = self
+            .judged
+            .iter()
+            .filter(|judged| judged.verdict == Verdict::Passed);
+        passed.map(|judged| judged.id.as_str()).collect()
+    }
+
     /// How many of the passed cases show what happens instead of what they claim.
     pub fn replaced(&self) -> usize {
         self.judged
@@ -59,6 +69,11 @@ impl Suite {
             })
             .collect()
     }
+}
+
+/// The cases that must pass, in the order of the cases.
+pub fn passing() -> Result<Vec<String>> {
+    serde_saphyr::from_str(PASSING).context("conformance/passing.yaml cannot be read")
 }
 
 #[derive(Deserialize)]
