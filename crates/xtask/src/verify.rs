@@ -1,6 +1,6 @@
 //! `cargo xtask verify`: everything that must hold before someone is asked to read.
 //! Always: it writes nothing but build results; cheap steps come first; each step tells its name and its duration; the last line
-//! sums up the tests when they ran.
+//! sums up all tests and all other steps.
 //! Never here: repairs. See `fix`.
 
 mod clippy_files;
@@ -157,7 +157,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         }
     }
     let metadata = Metadata::read()?;
-    let mut tally = None;
+    let mut tally = tests::Tally::default();
     let mut failed = Vec::new();
     for step in STEPS
         .iter()
@@ -176,6 +176,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let start = Instant::now();
         let passed = run_step(step, &metadata, &mut tally);
         let took = in_words(start.elapsed());
+        // The tests count themselves.
+        if !matches!(step.run, Kind::Tests) {
+            tally.add_step(passed);
+        }
         if passed {
             println!("── {} passed in {took}", step.name);
             continue;
@@ -187,14 +191,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         }
     }
     if failed.is_empty() {
-        println!("verify: all steps passed");
+        println!("verify: all steps passed; tests and other steps together:");
     } else {
         println!("verify: FAILED: {}", failed.join(", "));
+        for name in &failed {
+            println!(
+                "  Look above after “── {name} ·” for what failed and where it has left its traces. Repeat it alone: ./verify {name}"
+            );
+        }
     }
     // The very last line, for whoever reads no other.
-    if let Some(tally) = &tally {
-        println!("{tally}");
-    }
+    println!("{tally}");
     if failed.is_empty() {
         Ok(())
     } else {
@@ -208,14 +215,14 @@ fn list() {
     }
 }
 
-fn run_step(step: &Step, metadata: &Metadata, tally: &mut Option<tests::Tally>) -> bool {
+fn run_step(step: &Step, metadata: &Metadata, tally: &mut tests::Tally) -> bool {
     let outcome = match step.run {
         Kind::Graph(check) => none_of(&check(metadata)),
         Kind::Files(check) => check(metadata).and_then(|faults| none_of(&faults)),
         Kind::Tool(tool) => tool(),
         Kind::Tests => tests::run().and_then(|counted| {
             let outcome = counted.verdict();
-            *tally = Some(counted);
+            tally.add(&counted);
             outcome
         }),
         Kind::Proof(proof, arguments) => {

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +9,21 @@ use testkit::trial::{
     CLIENT, Capture, Courier, DIRECTORS, Dialling, Directing, Installation, MEMBERS, SUBAGENTS,
     WATCH,
 };
-use testkit::world::Network;
+use testkit::world::{Network, skip};
 
 /// Nothing is heard for so long while somebody who would dial upwards has reason to.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Hosts with a bridge between them; none where they cannot be made, which is said aloud, past the capture of a test's output.
+/// Hosts with a bridge between them; none where they cannot be made: then the test is skipped.
 fn network() -> Result<Option<Arc<Network>>> {
     let network = Arc::new(Network::build(&Installation::hosts()));
     let Some(why) = network.why_loopback() else {
         return Ok(Some(network));
     };
-    let told = format!("\nNOT SHOWN here, packets between hosts: no network namespaces: {why}\n");
-    std::io::stderr().write_all(told.as_bytes())?;
+    skip(
+        "packets between hosts",
+        &format!("no network namespaces: {why}"),
+    )?;
     Ok(None)
 }
 

@@ -1,12 +1,11 @@
 //! Real disks of a pair's members and of its watch that fail, are full, slow, or never return.
 //!
-//! Where no file system can be mounted, each story says so and why; the faults of the log's own writes are told in any case, by the log.
+//! Where no file system can be mounted, each story is skipped and says why; the faults of the log's own writes are told in any case, by the log.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use std::io::Write as _;
 use std::time::{Duration, Instant};
-use testkit::world::{MEMBERS, Pair, PairPlan, Trouble, Volume};
+use testkit::world::{MEMBERS, Pair, PairPlan, Trouble, Volume, skip};
 
 use crate::PATIENCE;
 
@@ -35,9 +34,8 @@ async fn stage(whose: &str) -> Result<Option<Stage>> {
     let disk = match Volume::make() {
         Ok(disk) => disk,
         Err(error) => {
-            let told =
-                format!("\nNOT SHOWN here, a disk with trouble: none can be mounted: {error:#}\n");
-            std::io::stderr().write_all(told.as_bytes())?;
+            let why = format!("none can be mounted: {error:#}");
+            skip("a disk with trouble", &why)?;
             return Ok(None);
         }
     };

@@ -1,6 +1,6 @@
 //! Runs the tests and counts them.
 //! Always: all test binaries run, even after a failure; the sums are those that the test binaries themselves print; a binary that
-//! ends without a word, because it was killed or did not compile, counts as one failure.
+//! ends without a word, because it was killed or did not compile, counts as one failure. A test that was skipped has not passed.
 
 use std::fmt;
 
@@ -14,7 +14,12 @@ pub(super) struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// Tests that could not show their point on this machine. The test binaries count them as passed.
+    skipped: u64,
 }
+
+/// How a line begins with which a test reports that it was skipped; `testkit` writes it.
+const SKIPPED: &str = "SKIPPED: ";
 
 /// Runs the tests of the workspace; their output goes through as it comes.
 pub(super) fn run() -> Result<Tally> {
@@ -35,6 +40,10 @@ pub(super) fn run() -> Result<Tally> {
 
 impl Tally {
     fn count(&mut self, line: &str) {
+        if line.starts_with(SKIPPED) {
+            self.skipped += 1;
+            return;
+        }
         let Some(result) = line.strip_prefix("test result: ") else {
             return;
         };
@@ -73,9 +82,33 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Adds the sums of a run of the tests.
+    pub(super) fn add(&mut self, other: &Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.skipped += other.skipped;
+    }
+
+    /// Counts a step that is no test as one more check.
+    pub(super) fn add_step(&mut self, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)
+        let passed = self.passed.saturating_sub(self.skipped);
+        write!(f, "{passed} passed, {} failed", self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
     }
 }
 
@@ -99,10 +132,30 @@ mod claims {
             Tally {
                 passed: 42,
                 failed: 2,
-                ignored: 1
+                ignored: 1,
+                skipped: 0,
             }
         );
         assert_eq!(tally.to_string(), "42 passed, 2 failed");
+    }
+
+    #[test]
+    fn a_skipped_test_has_not_passed() {
+        let mut tally = Tally::default();
+        tally.count("SKIPPED: a disk with trouble: none can be mounted");
+        tally.count("test result: ok. 3 passed; 0 failed; 0 ignored");
+        assert_eq!(tally.to_string(), "2 passed, 0 failed, 1 skipped");
+    }
+
+    #[test]
+    fn steps_count_as_checks() {
+        let mut tally = Tally {
+            passed: 40,
+            ..Tally::default()
+        };
+        tally.add_step(true);
+        tally.add_step(false);
+        assert_eq!(tally.to_string(), "41 passed, 1 failed");
     }
 
     #[test]
