@@ -10,10 +10,11 @@
 
 use agent_node::AgentSettings;
 use model::{
-    AgentAnswer, AgentCommand, AgentPath, AttachedState, EventId, ItemKey, Order, OrderState,
-    Position, RunId, SignedText, Stamped, Timestamp, WorkflowId,
+    AgentAnswer, AgentCommand, AgentPath, AttachedState, EventId, Instruction, ItemKey, Order,
+    OrderState, Position, RunId, SignedText, Stamped, Timestamp, WorkflowId,
 };
 use net::{Client, ClientSettings, Credentials, Secret};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -490,4 +491,233 @@ async fn an_order_that_retries_without_end_does_not_keep_others_from_running() {
         "{story:?}"
     );
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_case_when_decides_by_a_result() {
+    let first = job("echo CODE=2 >>$MAINSPRING_RETURN_VALUES");
+    let case = |code: u8| {
+        format!(
+            r#"{{"predicate":"$CODE == '{code}'","then":{{"instructions":[{}]}}}}"#,
+            job(&format!("echo case {code}"))
+        )
+    };
+    let choice = format!(
+        r#"{{"TYPE":"CaseWhen","cases":[{},{}],"else":{{"instructions":[{{"TYPE":"Fail"}}]}}}}"#,
+        case(1),
+        case(2)
+    );
+    let story = alone(&format!("{first},{choice}"), "OrderDetachable").await;
+    assert!(
+        story.contains(&"OrderStdoutWritten case 2".to_owned()),
+        "{story:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_a_fail_that_is_caught_goes_on_in_the_catch_block() {
+    let instructions = format!(
+        r#"{},{{"TYPE":"Try","try":{{"instructions":[{{"TYPE":"Fail","message":"'no'"}}]}},"catch":{{"instructions":[{}]}}}}"#,
+        job(":"),
+        job("echo caught")
+    );
+    let story = alone(&instructions, "OrderDetachable").await;
+    let caught = ["OrderOutcomeAdded Failed(no)", "OrderCaught 1/catch+0:0"];
+    assert!(story.windows(2).any(|two| two == caught), "{story:?}");
+    assert!(
+        story.contains(&"OrderStdoutWritten caught".to_owned()),
+        "{story:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_an_order_at_stop_waits_there_for_the_controller() {
+    let instructions = format!(r#"{},{{"TYPE":"Stop"}},{}"#, job(":"), job("echo after"));
+    let story = alone(&instructions, "OrderDetachable").await;
+    assert_eq!(
+        story[story.len() - 2..],
+        ["OrderMoved 1", "OrderDetachable"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_say_is_done_alone() {
+    let instructions = format!(r#"{},{{"TYPE":"Say","what":"'hello'"}}"#, job(":"));
+    let story = alone(&instructions, "OrderDetachable").await;
+    assert!(story.contains(&"OrderSaid".to_owned()), "{story:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_jobs_in_a_sticky_subagent_block_run() {
+    let instructions = format!(
+        r#"{{"TYPE":"StickySubagent","agentPath":"ALFA","subworkflow":{{"instructions":[{},{}]}}}}"#,
+        job("echo one"),
+        job("echo two")
+    );
+    let story = alone(&instructions, "OrderDetachable").await;
+    assert!(
+        story.contains(&"OrderStdoutWritten two".to_owned()),
+        "{story:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_labels_start_and_stop_positions_count() {
+    let labelled = job("echo second").replacen('{', r#"{"label":"second","#, 1);
+    let instructions = [job("echo first"), labelled, job("echo third")].join(",");
+    let data = tempfile::tempdir().unwrap();
+    let agent = Agent::start(data.path()).await;
+    agent.hand_over(&workflow(&instructions)).await;
+    // The Controller has resolved the labels of an order before it hands it over.
+    let mut part = order("A");
+    part.position = Position::top(1);
+    part.stop_positions = vec![Position::top(2)];
+    agent.attach(part).await;
+    let story = agent.story_of("A", "OrderDetachable").await;
+    let written: Vec<&String> = story
+        .iter()
+        .filter(|line| line.starts_with("OrderStdoutWritten"))
+        .collect();
+    assert_eq!(written, ["OrderStdoutWritten second"]);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s18_a_suspension_and_a_cancellation_that_have_arrived_take_effect() {
+    let data = tempfile::tempdir().unwrap();
+    let gate = data.path().join("gate");
+    let wait = format!(
+        "echo started; until [ -e {} ]; do sleep 0.05; done",
+        gate.display()
+    );
+    let wait = job(&wait).replacen(r#""agentPath""#, r#""processLimit":2,"agentPath""#, 1);
+    let agent = Agent::start(&data.path().join("agent")).await;
+    agent
+        .hand_over(&workflow(&format!("{wait},{}", job("echo after"))))
+        .await;
+    let marks = [
+        ("S", r#"{"TYPE":"Suspending"}"#, "OrderSuspensionMarked"),
+        (
+            "C",
+            r#"{"TYPE":"Cancelling","mode":{"TYPE":"FreshOrStarted"}}"#,
+            "OrderCancellationMarked",
+        ),
+    ];
+    for (id, mark, _) in &marks {
+        agent.attach(order(id)).await;
+        agent.story_of(id, "OrderStdoutWritten").await;
+        agent
+            .send(vec![AgentCommand::MarkOrder {
+                order_id: (*id).into(),
+                mark: serde_json::from_str(mark).unwrap(),
+            }])
+            .await;
+    }
+    // From here on nobody is coupled.
+    std::fs::write(&gate, "").unwrap();
+    for (id, _, marked) in &marks {
+        let story = agent.story_of(id, "OrderDetachable").await;
+        assert!(story.contains(&(*marked).to_owned()), "{id}: {story:?}");
+        assert!(
+            !story.contains(&"OrderStdoutWritten after".to_owned()),
+            "{id}: {story:?}"
+        );
+    }
+    agent.stop().await;
+}
+
+/// The table of `docs/autonomy.md`, as rows of cells.
+fn table() -> Vec<Vec<String>> {
+    include_str!("../../../docs/autonomy.md")
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.starts_with("|-"))
+        .skip(1)
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn s18_each_line_of_the_published_table_names_its_stories_and_each_of_them_is_here() {
+    let own = include_str!("autonomy.rs");
+    let rows = table();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in &rows {
+        let stories = &row[2];
+        assert!(!stories.is_empty(), "{} names no story", row[0]);
+        for story in stories
+            .split(',')
+            .map(|story| story.trim().trim_matches('`'))
+        {
+            assert!(
+                own.contains(&format!("async fn {story}()")),
+                "{} names the story “{story}”, which does not exist",
+                row[0]
+            );
+        }
+    }
+}
+
+/// The word for an instruction in the table. A new instruction does not compile without one.
+fn word(instruction: &Instruction) -> &'static str {
+    match instruction {
+        Instruction::Execute(_) => "Execute",
+        Instruction::If { .. } => "If, CaseWhen",
+        Instruction::Try(_) => "Try",
+        Instruction::Retry => "Retry",
+        Instruction::Fail { .. } => "Fail",
+        Instruction::Finish { .. } => "Finish",
+        Instruction::Fork(_) => "Fork",
+        Instruction::Options { .. } => "Options",
+        Instruction::StickySubagent { .. } => "StickySubagent",
+        Instruction::Sleep { .. } => "Sleep",
+        Instruction::Stop => "Stop",
+        Instruction::Say { .. } => "Say",
+        Instruction::Empty => "EmptyInstruction",
+        Instruction::ImplicitEnd => "end of the workflow",
+    }
+}
+
+#[test]
+fn s18_each_instruction_stands_in_the_published_table() {
+    let empty = || model::Block::default();
+    let every = [
+        Instruction::If {
+            cases: Vec::new(),
+            otherwise: None,
+        },
+        Instruction::Retry,
+        Instruction::Fail {
+            message: None,
+            named_values: BTreeMap::new(),
+            uncatchable: false,
+        },
+        Instruction::Finish {
+            outcome: None,
+            message: None,
+        },
+        Instruction::Options {
+            stop_on_failure: None,
+            block: empty(),
+        },
+        Instruction::StickySubagent {
+            agent: AgentPath::new("ALFA"),
+            subagent_bundle: None,
+            block: empty(),
+        },
+        Instruction::Stop,
+        Instruction::Empty,
+        Instruction::ImplicitEnd,
+    ];
+    let words = every.iter().map(word);
+    let words = words.chain(["Execute", "Try", "Fork", "Sleep", "Say"]);
+    let rows = table();
+    for word in words {
+        assert!(
+            rows.iter().any(|row| row[0].contains(word)),
+            "docs/autonomy.md has no line for {word}"
+        );
+    }
 }
