@@ -194,3 +194,42 @@ async fn s78_a_wiped_agent_is_refused_and_told_its_orders_are_kept_and_the_other
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s35_what_cannot_be_handed_over_is_seen_to_wait_and_arrives_in_order() -> Result<()> {
+    const COUNT: usize = 40;
+    let world = World::start(Plan {
+        proxied: true,
+        ..Plan::of(&["ALFA"])
+    })
+    .await?;
+    deploy(&world, "w", &[job("ALFA", "echo done")]).await?;
+    world.proxies()["ALFA"].set(Mode::Cut);
+    let ids: Vec<String> = (0..COUNT).map(|n| format!("order-{n:02}")).collect();
+    for id in &ids {
+        add(&world, id, "w").await?;
+    }
+    for id in &ids {
+        let order = world.api().order(id).await?.context("it is there")?;
+        ensure!(
+            order["attachedState"]["TYPE"] == "Attaching",
+            "S35: it is seen to wait: {order}"
+        );
+    }
+    world.proxies()["ALFA"].set(Mode::Open);
+    for id in &ids {
+        world.await_event(id, "OrderFinished").await?;
+    }
+    let attached: Vec<String> = world
+        .history()
+        .all()
+        .into_iter()
+        .filter(|seen| seen.kind == "OrderAttached")
+        .map(|seen| seen.key)
+        .collect();
+    ensure!(
+        attached == ids,
+        "S35: handed over in order, once: {attached:?}"
+    );
+    Ok(())
+}

@@ -1,9 +1,9 @@
 //! A Controller kept by two members: either may fail, hang or be handed over, and nobody has to do anything.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use testkit::world::Pair;
+use testkit::world::{MEMBERS, Pair, PairPlan};
 
 /// Adds orders one after another while `disturb` happens, then waits for all of them and checks that each has run once.
 async fn under_load(
@@ -135,4 +135,38 @@ async fn s27_s28_s29_s30_s52_the_standby_takes_over_by_itself_and_by_command_and
         }
     })?;
     pair.await_coupled().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s29_members_couple_by_themselves_in_whatever_order_they_are_started() -> Result<()> {
+    let mut pair = Pair::start_alone(PairPlan::default()).await?;
+    // The Backup waits for a Primary that is not there yet.
+    pair.members[0].kill()?;
+    pair.members[1].start()?;
+    pair.start_watch()?;
+    pair.members[0].start_ready().await?;
+    pair.appoint().await?;
+    pair.await_coupled().await?;
+
+    for order in [[0, 1], [1, 0]] {
+        for member in &mut pair.members {
+            member.kill()?;
+        }
+        for member in order {
+            pair.members[member].start()?;
+        }
+        pair.await_coupled()
+            .await
+            .with_context(|| format!("S29: started in the order {order:?}"))?;
+    }
+    for member in [0, 1] {
+        pair.members[member].kill()?;
+        pair.members[member].start()?;
+        pair.await_coupled()
+            .await
+            .with_context(|| format!("S29: {} was killed", MEMBERS[member]))?;
+    }
+    pair.deploy_marking("marking", 0.0).await?;
+    pair.add_order("last", "marking").await?;
+    pair.await_finished(&["last".to_owned()]).await
 }
