@@ -1,4 +1,6 @@
 //! What one evaluation may cost: levels of nested evaluation (the stack), steps (time), and length of text (memory).
+//! A step is worth about 0.1 µs; what takes longer costs more steps: texts by their length, long numbers by their digits, regular
+//! expressions by their size and by the text that they may have to look at.
 //! Always: an expression that asks for more fails with a message; it never takes the process down. Evaluations started
 //! by a scope on behalf of another one (a default that mentions variables) count as part of it: the counters are kept
 //! per thread, because a scope lies between the two, and start anew with each outermost evaluation.
@@ -12,16 +14,33 @@ pub(crate) const LEVELS_MAX: u32 = 600;
 /// Nodes evaluated, plus elements copied or compared.
 const STEPS_MAX: u64 = 2_000_000;
 /// Bytes of a text.
-pub(crate) const TEXT_MAX: usize = 16 << 20;
+pub(crate) const TEXT_MAX: usize = 4 << 20;
 
 thread_local! {
-    static SPENT: Cell<Spent> = const { Cell::new(Spent { levels: 0, steps: 0 }) };
+    static SPENT: Cell<Spent> = const { Cell::new(Spent { levels: 0, steps: 0, steps_max: STEPS_MAX }) };
 }
 
 #[derive(Clone, Copy)]
 struct Spent {
     levels: u32,
     steps: u64,
+    steps_max: u64,
+}
+
+/// Lets all evaluations in `work` share one budget of so many times the steps of a single one. For a question that is asked of many
+/// orders: without this each would begin anew.
+pub fn shared<T>(times: u32, work: impl FnOnce() -> T) -> T {
+    let before = SPENT.get();
+    if before.levels > 0 {
+        return work(); // within an evaluation its budget counts
+    }
+    SPENT.set(Spent {
+        levels: 1,
+        steps: 0,
+        steps_max: STEPS_MAX * u64::from(times),
+    });
+    let _level = Levels(1);
+    work()
 }
 
 /// Gives the levels back at the end of an evaluation.
@@ -43,7 +62,11 @@ impl Drop for Levels {
 pub(crate) fn enter(levels: u32) -> Result<Levels, EvalError> {
     SPENT.with(|spent| {
         let now = spent.get();
-        let steps = if now.levels == 0 { 0 } else { now.steps };
+        let (steps, steps_max) = if now.levels == 0 {
+            (0, STEPS_MAX)
+        } else {
+            (now.steps, now.steps_max)
+        };
         if now.levels + levels > LEVELS_MAX {
             return Err(EvalError::new(
                 "Evaluation is nested too deeply; does a function or variable use itself?",
@@ -52,6 +75,7 @@ pub(crate) fn enter(levels: u32) -> Result<Levels, EvalError> {
         spent.set(Spent {
             levels: now.levels + levels,
             steps,
+            steps_max,
         });
         Ok(Levels(levels))
     })
@@ -63,7 +87,7 @@ pub(crate) fn charge(steps: usize) -> Result<(), EvalError> {
         let now = spent.get();
         let steps = now.steps.saturating_add(steps as u64);
         spent.set(Spent { steps, ..now });
-        if steps > STEPS_MAX {
+        if steps > now.steps_max {
             Err(EvalError::new("Evaluation takes too many steps"))
         } else {
             Ok(())
@@ -79,6 +103,11 @@ pub(crate) fn charge_text(length: usize) -> Result<(), EvalError> {
         )));
     }
     charge(length / 64)
+}
+
+/// Pays for a computation with two numbers of so many machine words each.
+pub(crate) fn charge_numbers(left: usize, right: usize) -> Result<(), EvalError> {
+    charge(left.saturating_mul(right) / 16)
 }
 
 /// Appends to a text under construction, and pays for the piece.

@@ -85,6 +85,14 @@ pub(crate) fn number_of(value: &Value) -> Result<&Number, EvalError> {
         .ok_or_else(|| EvalError::mismatch("number", value))
 }
 
+/// The text of a value, where the writing of a long number is paid for.
+pub(crate) fn paid_text(value: &Value) -> Result<Arc<str>, EvalError> {
+    if let Value::Number(number) = value {
+        budget::charge_numbers(number.words(), number.words())?;
+    }
+    value.to_text()
+}
+
 pub(crate) fn text_of(value: &Value) -> Result<&Arc<str>, EvalError> {
     if let Value::String(text) = value {
         Ok(text)
@@ -145,7 +153,7 @@ fn interpolated(pieces: &[Piece], scope: &dyn Scope) -> Evaluated {
     for piece in pieces {
         let text = match piece {
             Piece::Text(text) => text.clone(),
-            Piece::Node(node) => eval(node, scope)?.to_text()?,
+            Piece::Node(node) => paid_text(&eval(node, scope)?)?,
         };
         budget::append(&mut result, &text)?;
     }
@@ -336,7 +344,9 @@ fn computed(
     if left.is_missing() || right.is_missing() {
         return Ok(Value::Missing);
     }
-    Ok(Value::Number(compute(number_of(left)?, number_of(right)?)?))
+    let (left, right) = (number_of(left)?, number_of(right)?);
+    budget::charge_numbers(left.words(), right.words())?;
+    Ok(Value::Number(compute(left, right)?))
 }
 
 /// Equality that pays for each element compared.
@@ -371,14 +381,24 @@ fn equal(left: &Value, right: &Value) -> Result<bool, EvalError> {
             budget::charge_text(a.len())?;
             Ok(a == b)
         }
+        (Value::Number(a), Value::Number(b)) => {
+            budget::charge_numbers(a.words(), b.words())?;
+            Ok(a == b)
+        }
         _ => Ok(left == right),
     }
 }
 
 fn order(left: &Value, right: &Value) -> Result<Ordering, EvalError> {
     match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Ok(a.cmp(b)),
-        (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
+        (Value::Number(a), Value::Number(b)) => {
+            budget::charge_numbers(a.words(), b.words())?;
+            Ok(a.cmp(b))
+        }
+        (Value::String(a), Value::String(b)) => {
+            budget::charge_text(a.len().min(b.len()))?;
+            Ok(a.cmp(b))
+        }
         (Value::Number(_), other) => Err(EvalError::mismatch("number", other)),
         (Value::String(_), other) => Err(EvalError::mismatch("string", other)),
         (other, _) => Err(EvalError::mismatch("number or string", other)),
@@ -411,8 +431,7 @@ fn matches(text: &Value, pattern: &Value) -> Evaluated {
         &**text_of(text)?
     };
     let regex = JavaRegex::compile_whole(text_of(pattern)?)?;
-    budget::charge_text(text.len())?;
-    Ok(Value::Boolean(regex.captures(text).is_some()))
+    regex.is_match(text).map(Value::Boolean)
 }
 
 fn concat(left: &Value, right: &Value) -> Evaluated {
@@ -429,7 +448,7 @@ fn concat(left: &Value, right: &Value) -> Evaluated {
             Value::String(_) | Value::Number(_) | Value::Boolean(_)
         );
         if has_text {
-            value.to_text()
+            paid_text(value)
         } else {
             Err(EvalError::mismatch("string", value))
         }

@@ -1,7 +1,8 @@
 //! Regular expressions and replacements as Java understands them, on an engine whose running time is linear.
 //! Always: `\d \w \s` mean ASCII, `\Q…\E` quotes, `$1` and `${name}` refer to groups.
 //! Never: look-around, backreferences, possessive quantifiers and atomic groups. They are refused by name, because the
-//! engine cannot do them, or would silently understand something else.
+//! engine cannot do them, or would silently understand something else. Each use is paid for before it begins, as if the engine had
+//! to look at the whole rest of the text.
 
 use std::cell::RefCell;
 
@@ -12,12 +13,23 @@ use crate::error::EvalError;
 
 /// A compiled expression.
 #[derive(Clone)]
-pub(crate) struct JavaRegex(Regex);
+pub(crate) struct JavaRegex {
+    regex: Regex,
+    /// How much longer a byte of text takes than with a small expression.
+    weight: usize,
+    /// Whether a match may be as long as the text.
+    is_unbounded: bool,
+}
 
 /// Compiled expressions kept per thread: a predicate over many orders compiles its pattern once.
 const KEPT_MAX: usize = 16;
 const PATTERN_LENGTH_MAX: usize = 10_000;
-const COMPILED_SIZE_MAX: usize = 2 << 20;
+/// Compiled sizes, and the weight of what fits into them.
+const SIZES: [(usize, usize); 3] = [(32 << 10, 1), (256 << 10, 8), (2 << 20, 64)];
+/// Steps for compiling an expression, by the greatest size that has been tried.
+const COMPILING_STEPS: usize = 1000;
+/// Steps for finding one match.
+const MATCH_STEPS: usize = 4;
 
 thread_local! {
     static KEPT: RefCell<Vec<(String, JavaRegex)>> = const { RefCell::new(Vec::new()) };
@@ -44,12 +56,7 @@ impl JavaRegex {
         if let Some(regex) = found {
             return Ok(regex);
         }
-        let compiled = RegexBuilder::new(&translated)
-            .size_limit(COMPILED_SIZE_MAX)
-            .nest_limit(100)
-            .build();
-        let regex =
-            JavaRegex(compiled.map_err(|error| invalid(pattern, &last_line(&error.to_string())))?);
+        let regex = Self::compiled(pattern, &translated)?;
         KEPT.with_borrow_mut(|kept| {
             if kept.len() == KEPT_MAX {
                 kept.remove(0);
@@ -59,23 +66,75 @@ impl JavaRegex {
         Ok(regex)
     }
 
-    pub(crate) fn captures<'t>(&self, text: &'t str) -> Option<Captures<'t>> {
-        self.0.captures(text)
+    fn compiled(pattern: &str, translated: &str) -> Result<JavaRegex, EvalError> {
+        let mut problem = None;
+        for (size, weight) in SIZES {
+            budget::charge(COMPILING_STEPS * weight)?;
+            let compiled = RegexBuilder::new(translated)
+                .size_limit(size)
+                .dfa_size_limit(size.max(1 << 20))
+                .nest_limit(100)
+                .build();
+            match compiled {
+                Ok(regex) => {
+                    return Ok(JavaRegex {
+                        regex,
+                        weight,
+                        is_unbounded: pattern.contains(['*', '+', '{', '$']),
+                    });
+                }
+                Err(error @ regex::Error::CompiledTooBig(_)) => problem = Some(error),
+                Err(error) => return Err(invalid(pattern, &last_line(&error.to_string()))),
+            }
+        }
+        let problem = problem.map(|error| error.to_string()).unwrap_or_default();
+        Err(invalid(pattern, &last_line(&problem)))
+    }
+
+    /// Whether it is found in the text.
+    pub(crate) fn is_match(&self, text: &str) -> Result<bool, EvalError> {
+        budget::charge(text.len() / 64 * self.weight)?;
+        Ok(self.regex.is_match(text))
+    }
+
+    /// The first match.
+    pub(crate) fn captures<'t>(&self, text: &'t str) -> Result<Option<Captures<'t>>, EvalError> {
+        // Groups take the engine longer than finding.
+        budget::charge(text.len() / 16 * self.weight)?;
+        Ok(self.regex.captures(text))
     }
 
     /// One after the other. An empty one may begin where the one before ends, which the engine's own search leaves out.
-    pub(crate) fn find_all<'t>(&self, text: &'t str) -> impl Iterator<Item = Captures<'t>> {
+    pub(crate) fn find_all<'t>(
+        &self,
+        text: &'t str,
+    ) -> impl Iterator<Item = Result<Captures<'t>, EvalError>> {
         let mut from = Some(0);
         std::iter::from_fn(move || {
-            let captures = self.0.captures_at(text, from?)?;
+            let begin = from?;
+            // What the engine looks at behind a match is not known: at worst it is the rest of the text, each time anew.
+            let rest = if self.is_unbounded {
+                (text.len() - begin) / 1024 * self.weight
+            } else {
+                0
+            };
+            if let Err(error) = budget::charge(MATCH_STEPS + rest) {
+                from = None;
+                return Some(Err(error));
+            }
+            let captures = self.regex.captures_at(text, begin)?;
             let found = captures.get_match();
+            if let Err(error) = budget::charge((found.end() - begin) / 16 * self.weight) {
+                from = None;
+                return Some(Err(error));
+            }
             from = if found.is_empty() {
                 let next = text[found.end()..].chars().next();
                 next.map(|c| found.end() + c.len_utf8())
             } else {
                 Some(found.end())
             };
-            Some(captures)
+            Some(Ok(captures))
         })
     }
 }
@@ -282,7 +341,7 @@ fn group(
             return Err(EvalError::new("In the replacement, } is missing behind ${"));
         }
         let index = regex
-            .0
+            .regex
             .capture_names()
             .position(|other| other == Some(&name));
         return index.ok_or_else(|| EvalError::new(format!("No group with name {{{name}}}")));
@@ -298,7 +357,7 @@ fn group(
             "In the replacement, a group's number is missing behind $; a dollar is written \\$",
         ));
     };
-    let last = regex.0.captures_len() - 1;
+    let last = regex.regex.captures_len() - 1;
     if number > last {
         return Err(EvalError::new(format!("No group {number}")));
     }
@@ -315,8 +374,8 @@ mod tests {
     fn matches(pattern: &str, text: &str) -> bool {
         JavaRegex::compile_whole(pattern)
             .unwrap()
-            .captures(text)
-            .is_some()
+            .is_match(text)
+            .unwrap()
     }
 
     #[test]
@@ -387,7 +446,7 @@ mod tests {
             let regex = JavaRegex::compile(pattern).unwrap();
             let places = regex
                 .find_all(text)
-                .map(|captures| captures.get_match().range());
+                .map(|captures| captures.unwrap().get_match().range());
             places.collect::<Vec<_>>()
         };
         assert_eq!(found("a*", "baaac"), [0..0, 1..4, 4..4, 5..5]);

@@ -31,6 +31,7 @@ mod java_regex;
 #[cfg(test)]
 mod tests;
 
+pub use budget::shared as in_one_budget;
 pub use command_line::CommandLine;
 pub use counter_pattern::CounterPattern;
 pub use error::{EvalError, SyntaxError};

@@ -65,6 +65,18 @@ impl Number {
         }
     }
 
+    /// How many machine words it takes to compute with it: 1 for most numbers.
+    pub(crate) fn words(&self) -> usize {
+        match &self.0 {
+            Form::Integer(_) => 1,
+            Form::Decimal(d) => {
+                let (digits, scale) = d.as_bigint_and_scale();
+                let words = digits.bits() / 64 + scale.unsigned_abs() / 19 + 1;
+                usize::try_from(words).unwrap_or(usize::MAX)
+            }
+        }
+    }
+
     /// Whether the number is below zero.
     pub fn is_negative(&self) -> bool {
         *self < Number::from(0)

@@ -1,5 +1,6 @@
 //! `min` and `max` of two numbers.
 
+use crate::budget;
 use crate::error::EvalError;
 use crate::eval::number_of;
 use crate::number::Number;
@@ -21,5 +22,7 @@ fn choose(
     if a.is_missing() || b.is_missing() {
         return Ok(Value::Missing);
     }
-    Ok(Value::Number(better(number_of(a)?, number_of(b)?).clone()))
+    let (a, b) = (number_of(a)?, number_of(b)?);
+    budget::charge_numbers(a.words(), b.words())?;
+    Ok(Value::Number(better(a, b).clone()))
 }

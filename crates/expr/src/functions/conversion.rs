@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use crate::budget;
 use crate::error::EvalError;
+use crate::eval::paid_text;
 use crate::number::Number;
 use crate::value::Value;
 
 pub(super) fn to_number(value: &Value) -> Result<Value, EvalError> {
     match value {
         Value::Missing | Value::Number(_) => Ok(value.clone()),
-        Value::String(text) => Ok(Value::Number(text.parse::<Number>()?)),
+        Value::String(text) => {
+            // A number has a bound, and so has what is read for one.
+            budget::charge(text.len().min(100_000) / 4)?;
+            Ok(Value::Number(text.parse::<Number>()?))
+        }
         Value::Boolean(truth) => Ok(Value::from(i64::from(*truth))),
         Value::List(_) | Value::Object(_) | Value::Function(_) => {
             Err(EvalError::mismatch("number", value))
@@ -48,7 +53,7 @@ pub(super) fn mk_string(value: &Value) -> Result<Value, EvalError> {
     let mut text = String::new();
     for element in &**elements {
         budget::charge(1)?;
-        budget::append(&mut text, &element.to_text()?)?;
+        budget::append(&mut text, &paid_text(element)?)?;
     }
     Ok(Value::String(Arc::from(text)))
 }

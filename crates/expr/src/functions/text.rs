@@ -14,6 +14,7 @@ pub(super) fn strip_margin(value: &Value) -> Result<Value, EvalError> {
     if value.is_missing() {
         return Ok(Value::Missing);
     }
+    budget::charge_text(text_of(value)?.len())?;
     let stripped: String = text_of(value)?
         .split_inclusive('\n')
         .map(|line| {
@@ -84,10 +85,8 @@ pub(super) fn replace_all(arguments: &Arguments<'_>) -> Result<Value, EvalError>
     let mut result = String::new();
     let mut position = 0;
     for captures in regex.find_all(&text) {
-        let Some(whole) = captures.get(0) else {
-            continue;
-        };
-        budget::charge(1)?;
+        let captures = captures?;
+        let whole = captures.get_match();
         budget::append(&mut result, &text[position..whole.start()])?;
         replacement.expand(&captures, &mut result)?;
         position = whole.end();
@@ -102,7 +101,7 @@ pub(super) fn whole_match(arguments: &Arguments<'_>) -> Result<Value, EvalError>
     };
     let regex = JavaRegex::compile_whole(&pattern)?;
     let replacement = Replacement::parse(&replacement, &regex)?;
-    let Some(captures) = regex.captures(&text) else {
+    let Some(captures) = regex.captures(&text)? else {
         let text: String = text.chars().take(100).collect();
         return Err(EvalError::new(format!("{text} does not match {pattern}")));
     };

@@ -132,6 +132,58 @@ fn growth_is_bounded() {
     assert!(failure(&compose("s => mkString([$s, $s, $s])", "'0123'", 40)).contains("longer than"));
 }
 
+/// Each would take minutes to days without a budget that knows what a step really costs.
+#[test]
+fn work_that_hides_in_few_steps_is_paid_for() {
+    let million = "a".repeat(1_000_000);
+    let digits = "7".repeat(4_900);
+    let numbers: Vec<Value> = vec![Value::Number(digits.parse().unwrap()); 5000];
+    let patterns: Vec<Value> = (0..5000)
+        .map(|n| Value::from(format!("(?:[a-z{n}]{{1,90}}|x){{1,90}}")))
+        .collect();
+    let scope: crate::NamedValues = [
+        (Arc::from("text"), Value::from(million.as_str())),
+        (Arc::from("numbers"), Value::from(numbers)),
+        (Arc::from("patterns"), Value::from(patterns)),
+    ]
+    .into();
+    let every = |list: &str, step: &str, times: usize| {
+        let steps: Vec<_> = (0..times).map(|n| format!("$f(${list}({n}))")).collect();
+        format!("(f => [{}])(x => {step})", steps.join(", "))
+    };
+    for source in [
+        "replaceAll($text, '(a*b)?', 'x')".to_owned(),
+        "replaceAll($text, 'a(a*b)?', 'x')".to_owned(),
+        "replaceAll($text, 'a?(.{0,50}z)?', '')".to_owned(),
+        every("numbers", "($x * $x / 3) * $x", 4_900),
+        every("numbers", "\"$x$x\"", 4_900),
+        every("numbers", "$x < $x + 1", 4_900),
+        every("patterns", "'abc' matches $x", 4_900),
+        every("patterns", "replaceAll('abc', $x, '')", 4_900),
+    ] {
+        let error = match Expr::parse(&source) {
+            Ok(expr) => expr.eval(&scope).unwrap_err(),
+            Err(error) => panic!("{error}: {}", &source[..source.len().min(80)]),
+        };
+        let told = error.message();
+        assert!(
+            told.contains("too many steps") || told.contains("digits"),
+            "{told}: {}",
+            &source[..source.len().min(80)]
+        );
+    }
+}
+
+#[test]
+fn a_question_asked_of_many_shares_one_budget() {
+    let expr = Expr::parse("[1, 2, 3]").unwrap();
+    let ask = |times: usize| (0..times).try_for_each(|_| expr.eval(&Nothing).map(drop));
+    assert!(crate::in_one_budget(1, || ask(100)).is_ok());
+    let error = crate::in_one_budget(1, || ask(1_000_000)).unwrap_err();
+    assert!(error.message().contains("too many steps"));
+    assert!(ask(10_000).is_ok(), "each has its own budget outside");
+}
+
 #[test]
 fn a_large_but_honest_text_is_within_the_budget() {
     let text = "some words, ".repeat(50_000);
