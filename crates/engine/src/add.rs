@@ -5,9 +5,12 @@ use crate::instructions::finish;
 use crate::{State, preparation};
 use model::{
     FreshOrder, Label, OrderEvent, OrderId, Place, Position, PositionStep, Problem, Timestamp,
-    Workflow,
+    Workflow, bounds,
 };
 use std::sync::Arc;
+
+/// Places at which one order may be told to end early.
+const STOP_POSITIONS_MAX: usize = 1000;
 
 impl State {
     /// What happens when this order is added; nothing if its id is known: then it has been added before.
@@ -39,7 +42,19 @@ impl State {
     ) -> Result<OrderEvent, Problem> {
         OrderId::checked(fresh.id.as_str())
             .map_err(|error| Problem::new("InvalidName", error.to_string()))?;
+        if fresh.stop_positions.len() > STOP_POSITIONS_MAX {
+            let message = format!(
+                "the order has {} stop positions, more than the {STOP_POSITIONS_MAX} allowed",
+                fresh.stop_positions.len()
+            );
+            return Err(Problem::new(bounds::TOO_LARGE, message));
+        }
         let arguments = preparation::arguments(self, workflow, fresh, now)?;
+        let bytes = bounds::json_bytes(&arguments);
+        if bytes > bounds::ARGUMENTS_BYTES_MAX {
+            let what = format!("what Order:{} brings along, defaults included,", fresh.id);
+            return Err(bounds::too_large(&what, bytes, bounds::ARGUMENTS_BYTES_MAX));
+        }
         let begin = Position {
             parents: checked_block(workflow, fresh)?,
             nr: 0,

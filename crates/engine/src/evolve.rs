@@ -75,6 +75,7 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
             order.is_resumed = false;
             note(order, Outcome::Caught);
         }
+        OrderEvent::OrderRetrying { .. } => history::omit_middle_tries(order),
         OrderEvent::OrderFailed { moved_to } | OrderEvent::OrderFailedInFork { moved_to } => {
             order.position = moved_to.clone();
         }
@@ -142,6 +143,7 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
             };
             order.historic_outcomes = resumed_history(order, &resumption)
                 .map_err(|_unknown_entry| refused(order, "the history has no such entry"))?;
+            history::drop_counts_without_place(order);
             if let Some(position) = position {
                 order.position = position.clone();
             }
@@ -158,7 +160,6 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
         | OrderEvent::OrderBroken { .. }
         | OrderEvent::OrderAwoke
         | OrderEvent::OrderForked { .. }
-        | OrderEvent::OrderRetrying { .. }
         | OrderEvent::OrderSleeping { .. }
         | OrderEvent::OrderStdoutWritten { .. }
         | OrderEvent::OrderStderrWritten { .. }

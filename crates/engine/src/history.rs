@@ -1,8 +1,110 @@
-//! The history of an order: how its steps ended, and how an operator may change that.
+//! The history of an order: how its steps ended, how an operator may change that, and what is kept of a block that is tried often.
 //!
-//! Always: a place in a history is found by its exact position, else without the counters of try and catch.
+//! Always: a place in a history is found by its exact position, else without the counters of try and catch. Of a Try block
+//! the first and the last tries are kept; those between are counted, so that an order that polls for ever stays small.
 
-use model::{HistoricOutcome, HistoryOperation, Outcome, Position, Problem};
+use model::{
+    Branch, HistoricOutcome, HistoryOperation, OmittedOutcomes, Order, Outcome, Position, Problem,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// So many of the first tries of a Try block are kept.
+const FIRST_TRIES: u32 = 3;
+/// So many of the last tries of a Try block are kept.
+const LAST_TRIES: u32 = 5;
+
+/// Counts the outcomes of the tries that are neither among the first nor among the last, and forgets them. The order is about to
+/// leave its catch block for the next try. A value that no later try has given again stays.
+pub(crate) fn omit_middle_tries(order: &mut Order) {
+    let parents = &order.position.parents;
+    let Some(depth) = parents
+        .iter()
+        .rposition(|step| matches!(step.branch, Branch::Catch(_)))
+    else {
+        return;
+    };
+    let Some(last) = number_of_try(&parents[depth].branch) else {
+        return;
+    };
+    // The try that follows is one of the last, too.
+    let Some(end) = (last + 2).checked_sub(LAST_TRIES) else {
+        return;
+    };
+    if end <= FIRST_TRIES {
+        return;
+    }
+    let (around, nr) = (&parents[..depth], parents[depth].nr);
+    let is_in_the_middle = |entry: &HistoricOutcome| {
+        let place = &entry.position.parents;
+        place.len() > depth
+            && place[depth].nr == nr
+            && number_of_try(&place[depth].branch).is_some_and(|n| (FIRST_TRIES..end).contains(&n))
+            && place[..depth] == *around
+    };
+    // From the newest to the oldest, with the names of the values that have been seen at each place.
+    let mut seen: BTreeMap<Position, BTreeSet<Arc<str>>> = BTreeMap::new();
+    let mut kept = Vec::with_capacity(order.historic_outcomes.len());
+    let mut omitted: BTreeMap<Position, u64> = BTreeMap::new();
+    for entry in std::mem::take(&mut order.historic_outcomes)
+        .into_iter()
+        .rev()
+    {
+        let values = entry.outcome.named_values();
+        if values.is_empty() {
+            if is_in_the_middle(&entry) {
+                *omitted.entry(entry.position.normalized()).or_default() += 1;
+            } else {
+                kept.push(entry);
+            }
+            continue;
+        }
+        let place = entry.position.normalized();
+        let names = seen.entry(place.clone()).or_default();
+        if is_in_the_middle(&entry) && values.keys().all(|name| names.contains(name)) {
+            *omitted.entry(place).or_default() += 1;
+        } else {
+            names.extend(values.keys().cloned());
+            kept.push(entry);
+        }
+    }
+    kept.reverse();
+    order.historic_outcomes = kept;
+    for (position, count) in omitted {
+        let known = order
+            .omitted_outcomes
+            .iter_mut()
+            .find(|known| known.position == position);
+        match known {
+            Some(known) => known.count += count,
+            None => order
+                .omitted_outcomes
+                .push(OmittedOutcomes { position, count }),
+        }
+    }
+}
+
+/// Forgets the counts of places of which the history says nothing any more: it has been cut before them.
+pub(crate) fn drop_counts_without_place(order: &mut Order) {
+    if order.omitted_outcomes.is_empty() {
+        return;
+    }
+    let places: BTreeSet<Position> = order
+        .historic_outcomes
+        .iter()
+        .map(|entry| entry.position.normalized())
+        .collect();
+    order
+        .omitted_outcomes
+        .retain(|omitted| places.contains(&omitted.position));
+}
+
+fn number_of_try(branch: &Branch) -> Option<u32> {
+    let (Branch::Try(n) | Branch::Catch(n)) = branch else {
+        return None;
+    };
+    *n
+}
 
 /// Cuts the history from the first entry at `position` on.
 pub(crate) fn cut_from(history: &mut Vec<HistoricOutcome>, position: &Position) {

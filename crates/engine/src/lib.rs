@@ -12,6 +12,7 @@
 
 mod add;
 mod ahead;
+mod bounded;
 mod check;
 mod control;
 mod evolve;

@@ -5,7 +5,7 @@
 
 use crate::instructions::{Doing, Here, fork, retry};
 use crate::scope::OrderScope;
-use crate::{JobCall, JobKey, Site, State, ahead, failure, mark, state};
+use crate::{JobCall, JobKey, Site, State, ahead, bounded, failure, mark, state};
 use model::{
     AgentPath, DisruptedReason, Order, OrderEvent, OrderId, OrderState, Outcome, Position, Problem,
     Timestamp, Workflow,
@@ -38,7 +38,10 @@ impl State {
         let here = here(self, workflow, order, now);
         let decided = match decide(&here) {
             Decision::Rest => return Next::Rest,
-            Decision::Events(events) => events,
+            Decision::Events(events) => bounded::bounded(&here, events),
+            Decision::Job if let Some(problem) = bounded::fault_of_order(order) => {
+                vec![bounded::failure(problem)]
+            }
             Decision::Job => {
                 let Some((key, job)) = JobKey::at(workflow, &order.position) else {
                     return Next::Rest;

@@ -101,15 +101,17 @@ impl<'a> OrderScope<'a> {
     pub fn job_execution_count(&self) -> usize {
         let name = self.job.and_then(|job| job.name);
         let here = self.position.normalized();
-        let earlier = self
-            .order
-            .historic_outcomes
-            .iter()
-            .filter(|entry| match name {
-                Some(name) => self.executes(&entry.position, name.as_str()),
-                None => entry.position.normalized() == here,
-            });
-        earlier.count() + 1
+        let is_here = |position: &Position| match name {
+            Some(name) => self.executes(position, name.as_str()),
+            None => position.normalized() == here,
+        };
+        let kept = self.order.historic_outcomes.iter();
+        let omitted = self.order.omitted_outcomes.iter();
+        let omitted = omitted.filter(|omitted| is_here(&omitted.position));
+        let omitted: u64 = omitted.map(|omitted| omitted.count).sum();
+        kept.filter(|entry| is_here(&entry.position)).count()
+            + usize::try_from(omitted).unwrap_or(usize::MAX - 1_000_000)
+            + 1
     }
 
     /// All values that `$name` finds, by name: for jobs that get every value in their environment. A result wins over an

@@ -295,6 +295,7 @@ impl State {
             inner_block: inner_block.clone(),
             stop_positions: stop_positions.clone(),
             historic_outcomes: Vec::new(),
+            omitted_outcomes: Vec::new(),
             attempts: 0,
         });
         Ok(())

@@ -3,6 +3,8 @@
 
 #[path = "stories/autonomy.rs"]
 mod autonomy;
+#[path = "stories/bounds.rs"]
+mod bounds;
 #[path = "stories/branches.rs"]
 mod branches;
 #[path = "stories/control.rs"]

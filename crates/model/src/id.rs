@@ -1,5 +1,6 @@
 //! Names of things. Each kind has its own type, so that one cannot be taken for another.
 
+use crate::bounds::NAME_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,6 +14,18 @@ pub enum NameError {
     Empty {
         /// Which kind of name was read.
         kind: &'static str,
+    },
+    /// It is too long.
+    #[error(
+        "{kind} has {bytes} bytes, more than the {NAME_BYTES_MAX} allowed; it begins with {begin:?}"
+    )]
+    TooLong {
+        /// Which kind of name was read.
+        kind: &'static str,
+        /// How long it is.
+        bytes: usize,
+        /// Its first characters.
+        begin: Arc<str>,
     },
     /// `|` separates a forked order from its parent.
     #[error("{kind} must not contain reserved characters: |")]
@@ -88,6 +101,19 @@ names! {
     RunId,
 }
 
+/// A name that somebody gives, of any kind, must not be longer than [`NAME_BYTES_MAX`].
+pub fn check_length(kind: &'static str, name: &str) -> Result<(), NameError> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let begin = &name[..name.floor_char_boundary(40)];
+    Err(NameError::TooLong {
+        kind,
+        bytes: name.len(),
+        begin: begin.into(),
+    })
+}
+
 const PATH_RULE: &str = "it begins with a letter or digit and goes on with letters, digits, '_', '-' or '.'; '/' separates parts; no part is empty or ends with '.'";
 
 fn is_path(text: &str) -> bool {
@@ -133,6 +159,7 @@ impl OrderId {
         if id.is_empty() {
             return Err(NameError::Empty { kind: "OrderId" });
         }
+        check_length("OrderId", id)?;
         if id.contains('|') {
             return Err(NameError::Reserved { kind: "OrderId" });
         }

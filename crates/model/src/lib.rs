@@ -10,6 +10,7 @@
 mod tagged;
 
 mod agent_event;
+pub mod bounds;
 mod cluster;
 mod command;
 mod event;
@@ -40,7 +41,7 @@ pub use event::{ControllerEvent, Event, JournalEvent, Stamped, UnreadableEvent};
 pub use event_id::EventId;
 pub use id::{
     AgentPath, BundleId, ControllerId, ItemKey, JobName, JobResourcePath, Label, NameError, NodeId,
-    OrderId, RunId, SubagentId, UserId, VersionId, WorkflowId, WorkflowPath,
+    OrderId, RunId, SubagentId, UserId, VersionId, WorkflowId, WorkflowPath, check_length,
 };
 pub use item::{AgentRef, Item, ItemBody, ItemType, JobResource, SubagentBundle, SubagentItem};
 pub use item_event::{ItemEvent, ItemOperation, SignedText};
@@ -49,8 +50,8 @@ pub use mark::{
     CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode, WorkflowPosition,
 };
 pub use order::{
-    AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, Order, OrderState, Place,
-    PlanId, StickySubagent,
+    AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, OmittedOutcomes, Order,
+    OrderState, Place, PlanId, StickySubagent,
 };
 pub use order_event::{MovedReason, OrderEvent, SleepCause};
 pub use outcome::{DisruptedReason, Outcome};

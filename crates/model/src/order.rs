@@ -173,6 +173,9 @@ pub struct Order {
     /// How its steps ended, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub historic_outcomes: Vec<HistoricOutcome>,
+    /// How many outcomes of repeated tries are no longer in `historic_outcomes`, by place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted_outcomes: Vec<OmittedOutcomes>,
     /// How many processes were started for it: the number of the latest attempt.
     #[serde(default, skip_serializing_if = "is_zero_count")]
     pub attempts: u32,
@@ -302,6 +305,15 @@ pub struct HistoricOutcome {
     pub position: Position,
     /// How.
     pub outcome: Outcome,
+}
+
+/// Outcomes at one place of a Try block that was repeated often: they are counted and no longer kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OmittedOutcomes {
+    /// The place, without the counters of the tries.
+    pub position: Position,
+    /// How many.
+    pub count: u64,
 }
 
 impl Order {

@@ -64,6 +64,19 @@ pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+impl DisruptedReason {
+    pub(crate) fn bounded(self) -> DisruptedReason {
+        match self {
+            DisruptedReason::ProcessLost { problem } => DisruptedReason::ProcessLost {
+                problem: problem.bounded(),
+            },
+            DisruptedReason::Other { problem } => DisruptedReason::Other {
+                problem: problem.bounded(),
+            },
+        }
+    }
+}
+
 static NONE: NamedValues = NamedValues::new();
 
 impl Outcome {

@@ -1,4 +1,7 @@
 //! Retry: back to the try block of the catch block it stands in, at once or after a delay, as often as allowed.
+//!
+//! Always: a loop without a delay is slowed down after some tries ([`PAUSES`]), so that it can neither fill the log nor keep a
+//! processor busy.
 
 use super::{Doing, Here, try_};
 use crate::ahead;
@@ -10,6 +13,14 @@ use std::time::Duration;
 
 /// From this length on a delay ends at a full second.
 const ROUNDED: Duration = Duration::from_secs(10);
+/// A shorter delay counts as none.
+const NO_DELAY: Duration = Duration::from_millis(50);
+/// The least pause before the next try of a block that is repeated without a delay, after so many tries.
+const PAUSES: [(u64, Duration); 3] = [
+    (1000, Duration::from_secs(10)),
+    (100, Duration::from_secs(1)),
+    (10, Duration::from_millis(100)),
+];
 
 pub(crate) fn next(here: &Here<'_>) -> Doing {
     let Some((instruction, position, tried)) = surrounding(here) else {
@@ -22,7 +33,12 @@ pub(crate) fn next(here: &Here<'_>) -> Doing {
     if try_::is_used_up(instruction, tried) {
         return Doing::FailsAgain;
     }
-    let delay = delay(instruction, tried);
+    let given = delay(instruction, tried);
+    let delay = if given < NO_DELAY {
+        given.max(least_pause(tries_in_all(here)))
+    } else {
+        given
+    };
     if delay.is_zero() {
         let to = ahead::settled(here, position.enter(Branch::Try(Some(tried))));
         return Doing::Happens(vec![
@@ -72,6 +88,39 @@ fn surrounding<'a>(here: &Here<'a>) -> Option<(&'a Try, Position, u32)> {
         return None;
     };
     Some((instruction, position, try_::tried(&parents[depth].branch)))
+}
+
+/// How often blocks have been tried on the way to here, those around included. A block inside of another one may have been tried as
+/// often as it is allowed in each try of the outer one.
+fn tries_in_all(here: &Here<'_>) -> u64 {
+    let parents = &here.position.parents;
+    let mut all = 0_u64;
+    for (depth, step) in parents.iter().enumerate() {
+        if !matches!(step.branch, Branch::Try(_) | Branch::Catch(_)) {
+            continue;
+        }
+        let position = Position {
+            parents: parents[..depth].to_vec(),
+            nr: step.nr,
+        };
+        let max = match here.workflow.instruction(&position) {
+            Some(Instruction::Try(instruction)) => instruction.max_tries,
+            _ => None,
+        };
+        let earlier = match &step.branch {
+            Branch::Try(n) => n.unwrap_or(0),
+            branch => try_::tried(branch),
+        };
+        all = all
+            .saturating_mul(u64::from(max.unwrap_or(1)))
+            .saturating_add(u64::from(earlier));
+    }
+    all
+}
+
+fn least_pause(tries: u64) -> Duration {
+    let slowed = PAUSES.iter().find(|(after, _)| tries >= *after);
+    slowed.map_or(Duration::ZERO, |(_, pause)| *pause)
 }
 
 /// How long to wait before the block is tried again after `tried` tries; the last delay counts for all further.

@@ -1,0 +1,308 @@
+//! Nothing that an order does grows without a bound: repeated tries, values, forks.
+
+use crate::world::{World, job, returned, with_values, workflow};
+use model::bounds::{ARGUMENTS_BYTES_MAX, NAME_BYTES_MAX, ORDER_BYTES_MAX, json_bytes};
+use model::{OrderState, Outcome};
+
+fn endless(body: &str, more: &str) -> String {
+    format!(
+        "- {{TYPE: Try, try: {{instructions: [{body}]}}, catch: {{instructions: [{{TYPE: Retry}}]}}{more}}}\n"
+    )
+}
+
+fn retries(world: &World, id: &str) -> usize {
+    world.story(id).matches("OrderRetrying").count()
+}
+
+#[test]
+fn a_block_that_is_repeated_without_a_delay_is_slowed_down_after_some_tries() {
+    let mut world = World::with(&[], &endless("{TYPE: Fail}", ""));
+    world.start("R");
+    assert_eq!(world.state("R"), "DelayingRetry");
+    assert_eq!(
+        retries(&world, "R"),
+        10,
+        "nine at once, and the one that waits"
+    );
+    world.sleep(100);
+    world.sleep(100);
+    assert_eq!(retries(&world, "R"), 12);
+    for _ in 0..100 {
+        world.sleep(100);
+    }
+    let after_ten_seconds = retries(&world, "R");
+    assert!(
+        (90..=102).contains(&after_ten_seconds),
+        "{after_ten_seconds}"
+    );
+    for _ in 0..20 {
+        world.sleep(500);
+    }
+    let after_twenty = retries(&world, "R") - after_ten_seconds;
+    assert!(
+        (8..=20).contains(&after_twenty),
+        "one each second: {after_twenty}"
+    );
+}
+
+#[test]
+fn few_tries_without_a_delay_and_delays_that_are_given_are_as_fast_as_ever() {
+    let mut world = World::with(&[], &endless("{TYPE: Fail}", ", maxTries: 10"));
+    world.start("R");
+    assert_eq!(world.state("R"), "Failed");
+    let mut world = World::with(&[], &endless("{TYPE: Fail}", ", retryDelays: [0.05]"));
+    world.start("R");
+    for _ in 0..150 {
+        world.sleep(50);
+    }
+    assert_eq!(retries(&world, "R"), 151);
+}
+
+#[test]
+fn tries_in_one_another_count_together() {
+    let inner = |body: &str| {
+        format!(
+            "{{TYPE: Try, try: {{instructions: [{body}]}}, catch: {{instructions: [{{TYPE: Retry}}]}}, maxTries: 5}}"
+        )
+    };
+    let mut nested = "{TYPE: Fail}".to_owned();
+    for _ in 0..8 {
+        nested = inner(&nested);
+    }
+    let mut world = World::with(&[], &format!("- {nested}\n"));
+    world.start("R");
+    assert_eq!(
+        world.state("R"),
+        "DelayingRetry",
+        "and not 390,625 tries at once"
+    );
+    assert!(retries(&world, "R") < 30);
+}
+
+#[test]
+fn of_many_tries_the_first_and_the_last_are_kept_and_the_others_counted() {
+    let mut world = World::with(
+        &["ALFA"],
+        &endless(&job("ALFA"), ", retryDelays: [1], maxTries: 60"),
+    );
+    for n in 0..50 {
+        world.script("P", &format!("0/try+{n}:0"), [returned(1)]);
+    }
+    world.start("P");
+    for n in 1..50 {
+        world.sleep(1000);
+        assert_eq!(
+            world.state("P"),
+            if n < 49 {
+                "DelayingRetry"
+            } else {
+                "DelayingRetry"
+            }
+        );
+        assert!(world.order("P").historic_outcomes.len() <= 16, "try {n}");
+    }
+    let kept: Vec<_> = world
+        .order("P")
+        .historic_outcomes
+        .iter()
+        .filter(|entry| entry.outcome != Outcome::Caught)
+        .map(|entry| entry.position.to_string())
+        .collect();
+    assert_eq!(
+        kept,
+        [
+            "0/try+0:0",
+            "0/try+1:0",
+            "0/try+2:0",
+            "0/try+46:0",
+            "0/try+47:0",
+            "0/try+48:0",
+            "0/try+49:0"
+        ]
+    );
+    let omitted: std::collections::BTreeMap<_, _> = world
+        .order("P")
+        .omitted_outcomes
+        .iter()
+        .map(|omitted| (omitted.position.to_string(), omitted.count))
+        .collect();
+    assert_eq!(
+        omitted,
+        [("0/catch:0".to_owned(), 43), ("0/try:0".to_owned(), 43)].into()
+    );
+    world.sleep(1000);
+    assert_eq!(world.state("P"), "Finished", "the 51st try works");
+}
+
+#[test]
+fn a_value_that_only_an_early_try_has_given_stays() {
+    let said = "{TYPE: Say, what: '$early'}";
+    let text = format!("{}- {said}\n", endless(&job("ALFA"), ", retryDelays: [1]"));
+    let mut world = World::with(&["ALFA"], &text);
+    for n in 0..20 {
+        let outcome = if n == 7 {
+            Outcome::Failed {
+                message: None,
+                named_values: [
+                    ("returnCode".into(), 1.into()),
+                    ("early".into(), "bird".into()),
+                ]
+                .into(),
+                uncatchable: false,
+            }
+        } else {
+            returned(1)
+        };
+        world.script("V", &format!("0/try+{n}:0"), [outcome]);
+    }
+    world.start("V");
+    for _ in 0..21 {
+        world.sleep(1000);
+    }
+    assert!(
+        world.story("V").contains("OrderSaid \"bird\""),
+        "{}",
+        world.story("V")
+    );
+    assert_eq!(world.state("V"), "Finished");
+}
+
+#[test]
+fn the_number_of_executions_counts_tries_that_are_no_longer_kept() {
+    let counting = "- {TYPE: Try, retryDelays: [1], try: {instructions: [{TYPE: Execute.Named, jobName: J}, {TYPE: Fail}]}, catch: {instructions: [{TYPE: Retry}]}}\njobs:\n  J: {agentPath: ALFA, executable: {TYPE: ShellScriptExecutable, script: ':'}}\n";
+    let mut world = World::with(&["ALFA"], counting);
+    world.start("C");
+    for _ in 0..30 {
+        world.sleep(1000);
+    }
+    let state = &world.agents.values().next().expect("an Agent").state;
+    let id = "C".into();
+    let order = state.order(&id).expect("at its Agent");
+    assert!(order.historic_outcomes.len() <= 24);
+    let scope = state.scope(&id, world.now).expect("known");
+    let position = "0/try+31:0".parse().expect("a position");
+    assert_eq!(scope.at(&position).in_job().job_execution_count(), 32);
+}
+
+#[test]
+fn an_order_whose_step_is_too_large_fails_alone() {
+    // 2, 4, 8 … MB: no single evaluation goes beyond its budget, but what is to be said is too large at last.
+    let growing = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n".repeat(3);
+    let mut world = World::new(
+        &[],
+        &[
+            &workflow("w", &growing),
+            &workflow("v", "- {TYPE: Say, what: '1'}\n"),
+        ],
+    );
+    let long = "x".repeat(4000);
+    world.add(&format!(
+        r#"{{"id":"G","workflowPath":"w","arguments":{{"a":"{long}","b":"{long}"}}}}"#
+    ));
+    assert_eq!(world.state("G"), "Failed");
+    assert!(
+        world.story("G").contains("longer than"),
+        "{}",
+        world.story("G")
+    );
+    world.add(r#"{"id":"V","workflowPath":"v"}"#);
+    assert_eq!(world.state("V"), "Finished");
+
+    // Six bytes for each character in JSON.
+    let escaped = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n";
+    let mut world = World::with(&[], escaped);
+    let (a, b) = ("x".repeat(1000), "\\u0001".repeat(1000));
+    world.add(&format!(
+        r#"{{"id":"E","workflowPath":"w","arguments":{{"a":"{a}","b":"{b}"}}}}"#
+    ));
+    assert_eq!(world.state("E"), "Failed");
+    assert!(world.story("E").contains("ValueIsTooLarge"));
+}
+
+#[test]
+fn a_long_message_is_cut_and_its_order_fails_alone() {
+    let mut world = World::with(
+        &[],
+        "- {TYPE: Fail, message: 'replaceAll($a, \".\", $a)'}\n",
+    );
+    let a = "x".repeat(1500);
+    world.add(&format!(
+        r#"{{"id":"M","workflowPath":"w","arguments":{{"a":"{a}"}}}}"#
+    ));
+    assert_eq!(world.state("M"), "Failed");
+    assert!(json_bytes(world.order("M")) < 100_000);
+    assert!(world.story("M").contains("(cut: 2250000 bytes in all)"));
+}
+
+#[test]
+fn an_order_that_has_collected_too_much_is_not_handed_over_any_more() {
+    let steps = format!("- {}\n", job("ALFA")).repeat(8);
+    let mut world = World::with(&["ALFA"], &steps);
+    let value = "x".repeat(3 << 20);
+    for n in 0..8 {
+        world.script(
+            "O",
+            &n.to_string(),
+            [with_values(&[(&format!("v{n}"), &value)])],
+        );
+    }
+    world.start("O");
+    assert_eq!(world.state("O"), "Failed");
+    assert!(world.starts.len() < 8);
+    assert!(json_bytes(world.order("O")) < ORDER_BYTES_MAX + (5 << 20));
+    assert!(world.story("O").contains("ValueIsTooLarge"));
+}
+
+#[test]
+fn a_fork_multiplies_its_parent_only_so_far() {
+    let branches: Vec<_> = (0..100)
+        .map(|n| format!("{{id: b{n}, workflow: {{instructions: []}}}}"))
+        .collect();
+    let mut world = World::with(
+        &[],
+        &format!("- {{TYPE: Fork, branches: [{}]}}\n", branches.join(", ")),
+    );
+    let a = "x".repeat(3 << 20);
+    world.add(&format!(
+        r#"{{"id":"F","workflowPath":"w","arguments":{{"a":"{a}"}}}}"#
+    ));
+    assert_eq!(world.state("F"), "Failed");
+    assert!(world.story("F").contains("ValueIsTooLarge"));
+    world.add(r#"{"id":"G","workflowPath":"w"}"#);
+    assert_eq!(world.order("G").state, OrderState::Finished);
+}
+
+#[test]
+fn ids_and_arguments_have_a_bound_and_the_refusal_names_it() {
+    let mut world = World::with(&[], "");
+    let id = |length| "L".repeat(length);
+    let added = |world: &mut World, id: &str, argument: &str| {
+        world.try_add(&format!(
+            r#"{{"id":"{id}","workflowPath":"w","arguments":{{"a":"{argument}"}}}}"#
+        ))
+    };
+    added(&mut world, &id(NAME_BYTES_MAX), "").expect("just short enough");
+    let refused = added(&mut world, &id(NAME_BYTES_MAX + 1), "").expect_err("too long");
+    assert!(
+        refused
+            .message
+            .contains("256 bytes, more than the 255 allowed"),
+        "{refused}"
+    );
+    assert!(refused.message.len() < 200);
+    let refused = added(&mut world, "A", &"x".repeat(ARGUMENTS_BYTES_MAX)).expect_err("too large");
+    assert!(refused.is("ValueIsTooLarge"), "{refused}");
+}
+
+#[test]
+fn a_default_that_grows_counts_as_an_argument() {
+    let text = format!(
+        "TYPE: Workflow\npath: w\norderPreparation: {{parameters: {{a: {{type: String, default: 'replaceAll(\"{0}\", \".\", \"{0}\")'}}, b: {{type: String, default: '$a ++ $js7OrderId'}}, c: {{type: String, default: '$b ++ \"c\"'}}}}}}\ninstructions: []\n",
+        "x".repeat(1600)
+    );
+    let mut world = World::new(&[], &[&text]);
+    let refused = world
+        .try_add(r#"{"id":"D","workflowPath":"w"}"#)
+        .expect_err("too large");
+    assert!(refused.is("ValueIsTooLarge"), "{refused}");
+}
