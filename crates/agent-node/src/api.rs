@@ -17,7 +17,7 @@ use telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 /// The largest batch of commands: orders carry their arguments.
-const COMMAND_LIMIT: usize = 64 << 20;
+const COMMAND_LIMIT: usize = model::bounds::COMMAND_BYTES_MAX;
 
 /// What a command asks of the process.
 #[derive(Debug)]

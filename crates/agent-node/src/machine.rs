@@ -322,6 +322,7 @@ impl Machine for AgentMachine {
     fn advance(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
         let begin = facts.len();
         while facts.len() - begin < EVENTS_PER_ROUND
+            && !facts.is_full()
             && let Some(events) = self.state.step(facts.now())
         {
             self.record_all(facts, events)?;

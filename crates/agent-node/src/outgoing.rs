@@ -5,11 +5,14 @@
 //! order may have been added anew under its old name. Never here: the connection.
 
 use agent::Work;
+use model::bounds::json_bytes;
 use model::{Attempt, EventId, ItemKey, SignedText, SubagentCommand};
 use std::collections::BTreeMap;
 
 /// Commands in one request.
 const BATCH_MAX: usize = 256;
+/// Bytes after which a request takes no further order. With the largest order and its items it is still less than a Subagent takes.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// What a driver is given to do.
 #[derive(Debug)]
@@ -20,6 +23,20 @@ pub struct Job {
     pub items: Vec<(ItemKey, Option<u64>, SignedText)>,
     /// The Subagent's newest event that the Agent had taken over when it decided this.
     pub observed: EventId,
+}
+
+impl Job {
+    /// About as many bytes as it has as JSON.
+    fn bytes(&self) -> usize {
+        let items = self.items.iter().map(|(_, _, item)| item.string.len() * 2);
+        let order = match &self.work {
+            Work::Start { order, .. } => {
+                json_bytes(&order.arguments) + json_bytes(&order.historic_outcomes)
+            }
+            Work::Kill { .. } => 0,
+        };
+        items.sum::<usize>() + order
+    }
 }
 
 /// Commands of one request, and for which attempt each is.
@@ -110,12 +127,14 @@ pub fn gather(
         confirms: confirmed,
         ..Batch::default()
     };
-    while batch.commands.len() < BATCH_MAX {
+    let mut bytes = 0;
+    while batch.commands.len() < BATCH_MAX && bytes < BATCH_BYTES {
         let Some(job) = next() else {
             batch.confirm(taken_over);
             return batch;
         };
         batch.confirm(job.observed);
+        bytes += job.bytes();
         batch.add(job);
     }
     batch

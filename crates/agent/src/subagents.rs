@@ -193,7 +193,7 @@ impl State {
             SubagentEvent::OrderProcessed { attempt, outcome } => of_running(
                 attempt,
                 OrderEvent::OrderProcessed {
-                    outcome: outcome.clone(),
+                    outcome: outcome.clone().bounded(),
                 },
             ),
             SubagentEvent::SubagentShutdownStarted => {
@@ -272,6 +272,7 @@ impl State {
             order.attempts == attempt.number
                 && matches!(&order.state, OrderState::Processing { subagent_id: Some(there), .. } if there == subagent_id)
         })?;
+        let problem = problem.bounded();
         let outcome = if problem.is("SubagentIsShuttingDown") {
             Outcome::process_lost(Problem::new(
                 "SubagentShutDownBeforeProcessStart",
@@ -296,6 +297,7 @@ impl State {
     /// The connection to the Subagent failed.
     pub fn on_subagent_failed(&self, subagent_id: &SubagentId, problem: Problem) -> Option<Event> {
         let subagent = self.subagents.get(subagent_id)?;
+        let problem = problem.bounded();
         if subagent.coupling == Coupling::Failed(problem.clone()) {
             return None; // already so
         }

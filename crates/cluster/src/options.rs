@@ -50,7 +50,7 @@ impl Options {
             identity: identity.into(),
             segment_bytes: 64 << 20,
             ring_bytes: 16 << 20,
-            in_flight_bytes: 32 << 20,
+            in_flight_bytes: 128 << 20,
             open_timeout: Duration::from_secs(30),
             disk: Arc::new(RealDisk),
         }

@@ -9,6 +9,7 @@ use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
 use cluster::Log;
 use controller::{Handover, Sending};
+use model::bounds::{COMMAND_BYTES_MAX, too_large};
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
 use net::{Backoff, Client, ClientError, NdjsonStream};
 use node::{Handle, Stopped};
@@ -30,6 +31,8 @@ const LINES_MAX: usize = 1000;
 const BYTES_MAX: usize = 1 << 20;
 /// Bytes of one request.
 const REQUEST_BYTES: usize = 8 << 20;
+/// Bytes around the only command of a batch, and some more.
+const ENVELOPE_BYTES: usize = 1 << 10;
 /// How often an Agent is told that its events may go.
 const RELEASE_PERIOD: Duration = Duration::from_secs(1);
 /// Where each Director of a pair is told to forget.
@@ -616,6 +619,13 @@ impl Sender {
         for sending in batch {
             let json =
                 serde_json::to_string(&sending.command).expect("a command always has a JSON form");
+            if json.len() + ENVELOPE_BYTES > COMMAND_BYTES_MAX {
+                // Accepted by an earlier version, which had no bound for it. The others go on.
+                let what = "what is to be handed over to the Agent";
+                let problem = too_large(what, json.len(), COMMAND_BYTES_MAX - ENVELOPE_BYTES);
+                self.refused(sending, problem).await?;
+                continue;
+            }
             if request.json.len() + json.len() > REQUEST_BYTES && !request.sendings.is_empty() {
                 self.post(std::mem::take(&mut request)).await?;
             }
@@ -654,18 +664,23 @@ impl Sender {
             let Err(problem) = granted(response) else {
                 continue;
             };
-            let (agent, thing) = (self.target.path.clone(), sending.thing.clone());
-            tracing::warn!(%agent, ?thing, %problem, "the Agent refuses a command; it is sent again later");
-            self.handle
-                .ask(Input::AgentRefused {
-                    agent,
-                    thing,
-                    problem,
-                })
-                .await?;
-            self.refused
-                .push_back((Instant::now() + REFUSED_PAUSE, sending));
+            self.refused(sending, problem).await?;
         }
+        Ok(())
+    }
+
+    async fn refused(&mut self, sending: Sending, problem: Problem) -> Result<(), Ending> {
+        let (agent, thing) = (self.target.path.clone(), sending.thing.clone());
+        tracing::warn!(%agent, ?thing, %problem, "the Agent refuses a command; it is sent again later");
+        self.handle
+            .ask(Input::AgentRefused {
+                agent,
+                thing,
+                problem,
+            })
+            .await?;
+        self.refused
+            .push_back((Instant::now() + REFUSED_PAUSE, sending));
         Ok(())
     }
 }

@@ -179,6 +179,10 @@ impl Recorder for Out<'_> {
         self.facts.last_event_id()
     }
 
+    fn is_full(&self) -> bool {
+        self.facts.is_full()
+    }
+
     fn record(
         &mut self,
         state: &mut State,

@@ -15,7 +15,7 @@ impl State {
     pub fn advance(&mut self, out: &mut dyn Recorder) -> Result<(), NotApplicable> {
         self.engine.wake(out.now());
         let mut count = 0;
-        while count < EVENTS_PER_ROUND {
+        while count < EVENTS_PER_ROUND && !out.is_full() {
             let events = if let Some(unsettled) = self.unsettled.get_min().cloned() {
                 self.unsettled.remove(&unsettled);
                 if let Unsettled::GiveUp(agent) = &unsettled {

@@ -3,14 +3,25 @@
 //! Always: a command that names several orders does all or nothing, and tells all refusals; a repetition is accepted and does
 //! nothing. Never here: who may ask; `TakeSnapshot`, `ShutDown` and `Batch`, which are the node's to carry out.
 
-use crate::deploy::combined;
+use crate::deploy::{FAULTS_TOLD_MAX, combined};
 use crate::{Coupling, NotApplicable, Recorder, State};
 use expr::Value;
+use model::bounds::{ORDERS_PER_REQUEST_MAX, REQUEST_EVENTS_BYTES_MAX, json_bytes, too_large};
 use model::{
-    ControllerAnswer, ControllerCommand, Event, EventId, FreshOrder, JournalEvent, OrderEvent,
-    OrderId, OrderSelection, Problem, Resumption, SubagentId, SubagentStateEvent, UserId,
+    ControllerAnswer, ControllerCommand, Event, EventId, FreshOrder, ItemKey, ItemType,
+    JournalEvent, OrderEvent, OrderId, OrderSelection, Problem, Resumption, SubagentId,
+    SubagentStateEvent, UserId,
 };
 use std::collections::BTreeMap;
+
+/// A predicate over all orders may cost so many times what a single evaluation may.
+const PREDICATE_BUDGETS: u32 = 10;
+
+/// Why no orders can be selected.
+enum Refusal {
+    Evaluation(expr::EvalError),
+    Problem(Problem),
+}
 
 /// What becomes of one order.
 type Decided = Result<Vec<(OrderId, OrderEvent)>, Problem>;
@@ -154,14 +165,24 @@ impl State {
         orders: &[FreshOrder],
         out: &mut dyn Recorder,
     ) -> Result<ControllerAnswer, NotApplicable> {
+        if let Err(problem) = not_too_many(orders.len()) {
+            return Ok(problem.into());
+        }
         if let Err(problem) = unique(orders.iter().map(|order| &order.id)) {
             return Ok(problem.into());
         }
+        let mut bytes = 0_usize;
         let mut events = Vec::with_capacity(orders.len());
         let mut problems = Vec::new();
         for order in orders {
             match self.judge_order(order, out) {
                 Ok(event) => {
+                    bytes = bytes.saturating_add(event.as_ref().map_or(0, json_bytes));
+                    if bytes > REQUEST_EVENTS_BYTES_MAX {
+                        let what = "what the orders of one request bring along";
+                        let problem = too_large(what, usize::MAX, REQUEST_EVENTS_BYTES_MAX);
+                        return Ok(problem.into());
+                    }
                     events.extend(event.map(|event| Event::Order(order.id.clone(), event)));
                 }
                 Err(problem) => problems.push(problem),
@@ -189,7 +210,36 @@ impl State {
             return Err(Problem::new("VersionedItemRemoved", message)
                 .with("path", format!("Workflow:{}", order.workflow_path)));
         }
+        self.refuse_what_does_not_exist_yet(order)?;
         self.engine.add(order, out.now())
+    }
+
+    /// What this version cannot do must not be accepted as if it could.
+    fn refuse_what_does_not_exist_yet(&self, order: &FreshOrder) -> Result<(), Problem> {
+        if let Some(schema) = order.plan_id.0.first() {
+            let key = ItemKey::simple(ItemType::PlanSchema, schema);
+            return Err(if self.items.contains_key(&key) {
+                let message = format!(
+                    "Order:{}: plans do not exist in this version of Mainspring, {key} is kept and not used; leave planId out",
+                    order.id
+                );
+                Problem::new("NotSupported", message).with("field", "planId")
+            } else {
+                let message = format!(
+                    "Order:{}: Unknown {key}; plans do not exist in this version of Mainspring, leave planId out",
+                    order.id
+                );
+                Problem::new("UnknownKey", message).with("key", key)
+            });
+        }
+        if order.force_admission {
+            let message = format!(
+                "Order:{}: admission times do not exist in this version of Mainspring; leave forceAdmission out",
+                order.id
+            );
+            return Err(Problem::new("NotSupported", message).with("field", "forceAdmission"));
+        }
+        Ok(())
     }
 
     fn selected(&self, selection: &OrderSelection) -> Result<Vec<OrderId>, Problem> {
@@ -200,17 +250,32 @@ impl State {
         let failed =
             |error: expr::EvalError| Problem::new("InvalidPredicate", format!("{expr}: {error}"));
         let function = expr.eval_function(&expr::Nothing).map_err(failed)?;
+        // Together they may not take longer than some evaluations: nobody else is served meanwhile.
+        expr::in_one_budget(PREDICATE_BUDGETS, || {
+            self.selected_by(expr, &function)
+                .map_err(|error| match error {
+                    Refusal::Evaluation(error) => failed(error),
+                    Refusal::Problem(problem) => problem,
+                })
+        })
+    }
+
+    fn selected_by(
+        &self,
+        expr: &expr::Expr,
+        function: &expr::Function,
+    ) -> Result<Vec<OrderId>, Refusal> {
         let mut ids = Vec::new();
         for order in self.engine.orders() {
             let value = function
                 .apply(&[Value::from(order.id.as_str())], &expr::Nothing)
-                .map_err(failed)?;
+                .map_err(Refusal::Evaluation)?;
             let Value::Boolean(is_wanted) = value else {
                 let message = format!(
                     "{expr}: answers {value} for Order:{}, expected true or false",
                     order.id
                 );
-                return Err(Problem::new("InvalidPredicate", message));
+                return Err(Refusal::Problem(Problem::new("InvalidPredicate", message)));
             };
             // Children end with their parents, terminated orders have ended.
             if is_wanted && order.parent.is_none() && !order.is_terminated() {
@@ -227,7 +292,7 @@ impl State {
         out: &mut dyn Recorder,
         decide: impl Fn(&State, &OrderId) -> Decided,
     ) -> Result<Result<(), Problem>, NotApplicable> {
-        if let Err(problem) = unique(ids.iter()) {
+        if let Err(problem) = not_too_many(ids.len()).and_then(|()| unique(ids.iter())) {
             return Ok(Err(problem));
         }
         let refusals = ids.iter().filter_map(|id| decide(self, id).err()).collect();
@@ -292,6 +357,16 @@ impl State {
     }
 }
 
+fn not_too_many(orders: usize) -> Result<(), Problem> {
+    if orders <= ORDERS_PER_REQUEST_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "{orders} orders are more than the {ORDERS_PER_REQUEST_MAX} that one request may name; use several requests"
+    );
+    Err(Problem::new("TooManyOrders", message).with("ordersMax", ORDERS_PER_REQUEST_MAX))
+}
+
 fn unique<'a>(ids: impl Iterator<Item = &'a OrderId>) -> Result<(), Problem> {
     let mut counts: BTreeMap<&OrderId, usize> = BTreeMap::new();
     for id in ids {
@@ -300,6 +375,7 @@ fn unique<'a>(ids: impl Iterator<Item = &'a OrderId>) -> Result<(), Problem> {
     let twice: Vec<String> = counts
         .iter()
         .filter(|(_, count)| **count > 1)
+        .take(FAULTS_TOLD_MAX)
         .map(|(id, count)| format!("{count}×Order:{id}"))
         .collect();
     if twice.is_empty() {

@@ -4,6 +4,7 @@
 //! byte for byte. Never here: what follows for Agents; see `advance`.
 
 use crate::{ItemRecord, NotApplicable, Recorder, State};
+use model::bounds::{ITEM_BYTES_MAX, ITEM_CHANGE_BYTES_MAX, check_item, too_large};
 use model::read::{Format, Origin, Reference, references};
 use model::{
     Event, Item, ItemBody, ItemEvent, ItemKey, ItemOperation, ItemType, Problem, SignedText,
@@ -43,6 +44,16 @@ impl State {
             }
             at = Timestamp::from_millis(at.millis() + 1);
         }
+    }
+}
+
+fn text_bytes(operation: &ItemOperation) -> usize {
+    match operation {
+        ItemOperation::AddOrChangeSimple { item } => item.get().len(),
+        ItemOperation::AddOrChangeSigned { signed } => signed.string.len(),
+        ItemOperation::AddVersion { .. }
+        | ItemOperation::DeleteSimple { .. }
+        | ItemOperation::RemoveVersioned { .. } => 0,
     }
 }
 
@@ -114,6 +125,14 @@ impl State {
 
     fn sort(&self, operations: &[ItemOperation], fresh: &Fresh) -> Change {
         let mut change = Change::default();
+        let bytes: usize = operations.iter().map(text_bytes).sum();
+        if bytes > ITEM_CHANGE_BYTES_MAX {
+            let what = "the items of one change";
+            change
+                .faults
+                .push(too_large(what, bytes, ITEM_CHANGE_BYTES_MAX));
+            return change;
+        }
         let mut versions = operations.iter().filter_map(|operation| {
             if let ItemOperation::AddVersion { version_id } = operation {
                 Some(version_id)
@@ -180,6 +199,13 @@ impl State {
             version: Some(given.unwrap_or(&fresh.version_id)),
             ..Origin::default()
         };
+        if text.string.len() > ITEM_BYTES_MAX {
+            let what = title(&text.string);
+            change
+                .faults
+                .push(too_large(&what, text.string.len(), ITEM_BYTES_MAX));
+            return;
+        }
         let mut item = match model::read::item(&text.string, Format::Json, &origin) {
             Ok(item) => item,
             Err(faults) => {
@@ -190,6 +216,10 @@ impl State {
                 return;
             }
         };
+        if let Err(problem) = check_item(&item) {
+            change.faults.push(problem);
+            return;
+        }
         // Workflows that bring no version and have not changed keep the one they have.
         if let ItemBody::Workflow(workflow) = &item.body
             && given.is_none()
@@ -509,6 +539,9 @@ fn title(text: &str) -> String {
 }
 
 /// One problem that tells all of them.
+/// More faults at once are counted only.
+pub(crate) const FAULTS_TOLD_MAX: usize = 100;
+
 pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
     if problems.len() <= 1 {
         return problems.pop();
@@ -528,7 +561,10 @@ pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
             problem.to_string()
         }
     };
-    let message = problems.iter().map(line).collect::<Vec<_>>().join("\n");
+    let told = problems.iter().take(FAULTS_TOLD_MAX).map(line);
+    let more = problems.len().saturating_sub(FAULTS_TOLD_MAX);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let message = told.chain(more).collect::<Vec<_>>().join("\n");
     Some(Problem {
         code,
         message,

@@ -43,7 +43,7 @@ impl State {
                 out.record(self, None, Event::Order(id, refused))?;
             }
             if let Err(error) = recorded {
-                let problem = Problem::new("AgentEventDoesNotFit", error.to_string());
+                let problem = Problem::new("AgentEventDoesNotFit", error.to_string()).bounded();
                 let event = AgentEvent::AgentEventRejected {
                     event_id,
                     event: tag.into(),
@@ -81,7 +81,7 @@ impl State {
                 let event = AgentEvent::AgentEventRejected {
                     event_id,
                     event: "?".into(),
-                    problem,
+                    problem: problem.bounded(),
                 };
                 out.record(self, None, Event::Agent(path.clone(), event))
             }
@@ -265,6 +265,7 @@ impl State {
         problem: Problem,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
+        let problem = problem.bounded();
         match self.agents.get(path) {
             None => Ok(()),
             Some(agent) if agent.problem.as_ref() == Some(&problem) => Ok(()),
@@ -291,6 +292,7 @@ impl State {
         problem: Problem,
         out: &mut dyn Recorder,
     ) -> Result<(), NotApplicable> {
+        let problem = problem.bounded();
         if self.outbox_since(path, thing).is_none() {
             return Ok(());
         }

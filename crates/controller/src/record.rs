@@ -30,6 +30,8 @@ pub trait Recorder {
     fn now(&self) -> Timestamp;
     /// The newest event.
     fn last_event_id(&self) -> EventId;
+    /// Whether the batch has got so large that what can wait is to wait for the next one.
+    fn is_full(&self) -> bool;
     /// Takes `event`; `at` is when it happened if that was elsewhere.
     fn record(
         &mut self,
@@ -68,6 +70,10 @@ impl Recorder for Batch {
 
     fn last_event_id(&self) -> EventId {
         self.last
+    }
+
+    fn is_full(&self) -> bool {
+        false
     }
 
     fn record(

@@ -33,6 +33,9 @@ pub const CHILDREN_MAX: usize = 10_000;
 /// Bytes of all children of one fork together; each begins with the arguments and results of its parent.
 pub const FORK_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes of a request to an Agent or a Subagent: what fits into the other bounds fits in here.
+pub const COMMAND_BYTES_MAX: usize = 64 << 20;
+
 /// The code of the problem of a value, an order or a step that exceeds a bound.
 pub const TOO_LARGE: &str = "ValueIsTooLarge";
 

@@ -4,6 +4,7 @@
 //! in the inbox and becomes the next batch (group commit). Never here: branches on what an input means.
 
 use crate::alarm::Alarm;
+use crate::facts::FULL_BYTES;
 use crate::handle::{Entry, Question};
 use crate::snapshots::{Snapshots, Taken};
 use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready};
@@ -41,7 +42,7 @@ impl Default for Limits {
         Limits {
             inbox: 1024,
             batch_inputs: 1000,
-            batch_bytes: 4 << 20,
+            batch_bytes: FULL_BYTES,
             snapshot_bytes: 64 << 20,
             snapshot_period: Duration::from_hours(1),
         }

@@ -6,6 +6,9 @@
 use crate::{Machine, NotApplicable};
 use model::{Event, EventId, Stamped, Timestamp};
 
+/// Bytes of events after which a batch takes nothing more that can wait for the next one.
+pub(crate) const FULL_BYTES: usize = 4 << 20;
+
 /// Collects the events of a batch, numbers them and keeps the time at which it is judged.
 #[derive(Debug)]
 pub struct Facts {
@@ -103,6 +106,11 @@ impl Facts {
     /// The size of the lines.
     pub fn bytes(&self) -> usize {
         self.lines.len()
+    }
+
+    /// Whether what can wait is to wait for the next batch: a batch must not get larger than the log can carry.
+    pub fn is_full(&self) -> bool {
+        self.lines.len() >= FULL_BYTES
     }
 
     /// The events as lines.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// The largest batch of commands: orders carry their arguments.
-const COMMAND_LIMIT: usize = 64 << 20;
+const COMMAND_LIMIT: usize = model::bounds::COMMAND_BYTES_MAX;
 
 #[derive(Deserialize)]
 struct CommandQuery {
