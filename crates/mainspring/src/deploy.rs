@@ -150,11 +150,15 @@ impl Fate {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Row {
     change: Fate,
     item: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
+    /// This version of Mainspring keeps the item and does nothing with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_not_used: bool,
 }
 
 impl Row {
@@ -177,6 +181,7 @@ impl Row {
             change,
             item: target.title(),
             file: Some(source.path.display().to_string()),
+            is_not_used: !source.body.item_type().is_used(),
         })
     }
 
@@ -190,6 +195,7 @@ impl Row {
             change,
             item: target.title(),
             file: None,
+            is_not_used: false,
         }
     }
 }
@@ -276,6 +282,17 @@ fn check_references(sources: &[Source], known: &[ItemSeen]) -> Result<(), Drawn>
 }
 
 fn show(rows: &[Row], is_plan: bool, screen: &Screen) -> anyhow::Result<Exit> {
+    let unused: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.is_not_used)
+        .map(|row| row.item.as_str())
+        .collect();
+    if !unused.is_empty() {
+        screen.warn(&format!(
+            "this version of Mainspring keeps these items and does not use them: {}",
+            unused.join(", ")
+        ));
+    }
     if screen.json {
         screen.say_json(&serde_json::json!({"dryRun": is_plan, "items": rows}))?;
         return Ok(Exit::Done);

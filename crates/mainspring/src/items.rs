@@ -41,6 +41,7 @@ fn list(items: &[ItemSeen], kind: Option<&str>, screen: &Screen) -> anyhow::Resu
                 id.path.to_string(),
                 format!("{} (old, still used)", id.version_id),
             ),
+            None if !item.is_used => (name.to_owned(), "kept, not used by this version".to_owned()),
             None => (
                 name.to_owned(),
                 item.item_revision

@@ -121,6 +121,25 @@ pub enum ItemBody {
     Kept(ItemType),
 }
 
+impl ItemType {
+    /// Whether this version of Mainspring uses items of this type, or only checks and keeps them.
+    pub fn is_used(self) -> bool {
+        match self {
+            ItemType::Workflow
+            | ItemType::JobResource
+            | ItemType::AgentRef
+            | ItemType::SubagentItem
+            | ItemType::SubagentBundle => true,
+            ItemType::FileWatch
+            | ItemType::Calendar
+            | ItemType::Lock
+            | ItemType::GlobalBoard
+            | ItemType::PlannableBoard
+            | ItemType::PlanSchema => false,
+        }
+    }
+}
+
 impl ItemBody {
     /// Its type.
     pub fn item_type(&self) -> ItemType {

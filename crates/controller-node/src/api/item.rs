@@ -127,6 +127,9 @@ fn summary(machine: &ControllerMachine, record: &ItemRecord) -> Value {
         "TYPE": record.item.body.item_type().type_name(),
         "attachedToAgents": attached,
     });
+    if !record.item.body.item_type().is_used() {
+        summary["isUsed"] = json!(false);
+    }
     if let Some(revision) = record.item.revision {
         summary["itemRevision"] = json!(revision);
     }
