@@ -246,6 +246,11 @@ impl Log {
         Ok(())
     }
 
+    /// The last event that lies before the newest `bytes` bytes of the log, as whole segments go. 0 if the log is not longer.
+    pub fn last_event_id_beyond(&self, bytes: u64) -> u64 {
+        self.shared.journal.last_key_beyond(bytes)
+    }
+
     /// Everything up to `until_event_id` is confirmed by all who want it: whole segments up to there go, as far as
     /// a snapshot covers them of which everything is confirmed. Dropped, it is finished all the same.
     pub async fn release(&self, until_event_id: u64) {

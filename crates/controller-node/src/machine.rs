@@ -283,6 +283,10 @@ impl Machine for ControllerMachine {
     fn released(&self) -> EventId {
         self.state.released()
     }
+
+    fn kept_from(&self) -> Option<EventId> {
+        self.state.output_since()
+    }
 }
 
 impl node::Clustered for ControllerMachine {

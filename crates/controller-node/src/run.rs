@@ -175,6 +175,7 @@ impl Member {
         Limits {
             snapshot_bytes: self.settings.snapshot_size.0,
             snapshot_period: self.settings.snapshot_period.0,
+            kept_bytes: self.settings.output_kept.0,
             ..Limits::default()
         }
     }

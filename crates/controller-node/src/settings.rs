@@ -42,6 +42,8 @@ pub struct ControllerSettings {
     pub snapshot_size: settings::ByteSize,
     /// Time after which a snapshot is written if anything has happened. Since 0.1.
     pub snapshot_period: settings::Duration,
+    /// Bytes of log that are kept for the output of orders that still exist. Since 0.1.
+    pub output_kept: settings::ByteSize,
 }
 
 impl Default for ControllerSettings {
@@ -62,6 +64,7 @@ impl Default for ControllerSettings {
             segment: settings::ByteSize::mebibytes(64),
             snapshot_size: settings::ByteSize::mebibytes(64),
             snapshot_period: settings::Duration::from_secs(3600),
+            output_kept: settings::ByteSize::mebibytes(1024),
         }
     }
 }

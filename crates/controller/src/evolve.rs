@@ -75,19 +75,39 @@ impl State {
     ) -> Result<(), NotApplicable> {
         if let OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } = event
         {
-            return self
-                .engine
+            self.engine
                 .evolve(id, event, at)
-                .map_err(|error| not_applicable(event, &error));
+                .map_err(|error| not_applicable(event, &error))?;
+            self.note_output(id, event_id);
+            return Ok(());
         }
+        let output_since = self.engine.order(id).and_then(|order| order.output_since);
         let before = Before::of(self.engine.order(id).map(AsRef::as_ref));
         self.engine
             .evolve(id, event, at)
             .map_err(|error| not_applicable(event, &error))?;
         let after = self.engine.order(id).cloned();
+        if after.is_none()
+            && let Some(since) = output_since
+        {
+            self.outputs.remove(&since);
+        }
         self.count_uses(event, &before, after.as_deref());
         self.index_order(id, event, before, after.as_deref(), event_id);
         Ok(())
+    }
+
+    /// The output of a child is that of the order that it was forked from at first.
+    fn note_output(&mut self, id: &OrderId, since: EventId) {
+        let root = OrderId::from(id.root());
+        if self
+            .engine
+            .order(&root)
+            .is_some_and(|order| order.output_since.is_none())
+        {
+            self.engine.note_output(&root, since);
+            self.outputs.insert(since, root);
+        }
     }
 
     /// Keeps the number of orders of each workflow version.

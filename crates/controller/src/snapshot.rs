@@ -288,6 +288,9 @@ impl State {
 
     fn restore_order(&mut self, order: Order) {
         let id = order.id.clone();
+        if let Some(since) = order.output_since {
+            self.outputs.insert(since, order.id.clone());
+        }
         self.engine.insert_order(order);
         let Some(order) = self.engine.order(&id).cloned() else {
             return;

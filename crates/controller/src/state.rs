@@ -61,6 +61,8 @@ pub struct State {
     pub(crate) outbox: Outbox,
     /// What `advance` has to look at.
     pub(crate) unsettled: OrdSet<Unsettled>,
+    /// The orders that have written something, by the first event of it.
+    pub(crate) outputs: OrdMap<EventId, OrderId>,
 }
 
 /// A reason to look whether something follows for items.
@@ -97,6 +99,7 @@ impl State {
             cluster: ClusterState::Empty,
             outbox: Outbox::default(),
             unsettled: OrdSet::new(),
+            outputs: OrdMap::new(),
         }
     }
 
@@ -191,6 +194,11 @@ impl State {
             .map(by_user)
             .min()
             .unwrap_or(EventId(u64::MAX))
+    }
+
+    /// The oldest event that has output of an order that still exists: worth to be kept though nobody has to confirm it.
+    pub fn output_since(&self) -> Option<EventId> {
+        self.outputs.get_min().map(|(since, _)| *since)
     }
 
     /// What each user has released.

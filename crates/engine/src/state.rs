@@ -10,8 +10,8 @@ use crate::scope::Surroundings;
 use crate::{Site, instructions};
 use imbl::{OrdMap, OrdSet};
 use model::{
-    AttachedState, ControllerId, ForkChild, JobResource, JobResourcePath, Order, OrderEvent,
-    OrderId, OrderState, Timestamp, Workflow, WorkflowId, WorkflowPath,
+    AttachedState, ControllerId, EventId, ForkChild, JobResource, JobResourcePath, Order,
+    OrderEvent, OrderId, OrderState, Timestamp, Workflow, WorkflowId, WorkflowPath,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -243,6 +243,15 @@ impl State {
         }
     }
 
+    /// Notes where the output of an order begins in the log of its owner, unless that is known.
+    pub fn note_output(&mut self, id: &OrderId, since: EventId) {
+        if let Some(order) = self.orders.get_mut(id)
+            && order.output_since.is_none()
+        {
+            Arc::make_mut(order).output_since = Some(since);
+        }
+    }
+
     /// Takes over an order from a snapshot.
     pub fn insert_order(&mut self, order: Order) {
         self.remove(&order.id);
@@ -296,6 +305,7 @@ impl State {
             stop_positions: stop_positions.clone(),
             historic_outcomes: Vec::new(),
             omitted_outcomes: Vec::new(),
+            output_since: None,
             attempts: 0,
         });
         Ok(())

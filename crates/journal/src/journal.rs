@@ -371,6 +371,19 @@ impl Journal {
         last.next_index.checked_sub(1)
     }
 
+    /// The last key of the newest segment that does not lie in the newest `bytes` bytes of the log; 0 if there is none.
+    pub fn last_key_beyond(&self, bytes: u64) -> u64 {
+        let inner = self.shared.inner();
+        let mut newer = 0_u64;
+        for segment in inner.segments.iter().rev() {
+            newer = newer.saturating_add(segment.bytes);
+            if newer > bytes {
+                return segment.key_upto;
+            }
+        }
+        0
+    }
+
     /// The newest snapshot.
     pub fn snapshot(&self) -> Option<SnapshotFile> {
         self.shared.inner().snapshots.newest().cloned()

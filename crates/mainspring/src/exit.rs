@@ -22,6 +22,7 @@ Exit codes of the commands:
                                         nobody knows whether it was done
    4  with --wait or --until-ended: an order has not ended well, or not in time;
       subagent drain --timeout: not idle in time
+   5  order log: some or all of the output is no longer kept
 
 Times are shown in the local zone. Colours obey NO_COLOR.";
 
@@ -33,6 +34,7 @@ pub(crate) enum Exit {
     Usage,
     Unreachable,
     OrderFailed,
+    NoLongerKept,
     Restart,
     Emergency,
 }
@@ -45,6 +47,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Unreachable => 3,
             Exit::OrderFailed => 4,
+            Exit::NoLongerKept => 5,
             Exit::Restart => 97,
             Exit::Emergency => 98,
         })

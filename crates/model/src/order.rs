@@ -4,8 +4,8 @@ use crate::Problem;
 use crate::order_event::SleepCause;
 use crate::outcome::is_false;
 use crate::{
-    AgentPath, BundleId, Mark, OrderId, Outcome, Position, SubagentId, Timestamp, WorkflowId,
-    WorkflowPath,
+    AgentPath, BundleId, EventId, Mark, OrderId, Outcome, Position, SubagentId, Timestamp,
+    WorkflowId, WorkflowPath,
 };
 use expr::{NamedValues, Number};
 use serde::{Deserialize, Serialize};
@@ -176,6 +176,9 @@ pub struct Order {
     /// How many outcomes of repeated tries are no longer in `historic_outcomes`, by place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted_outcomes: Vec<OmittedOutcomes>,
+    /// The first event in the Controller's log that has output of its jobs or of its children's: the Controller's own note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_since: Option<EventId>,
     /// How many processes were started for it: the number of the latest attempt.
     #[serde(default, skip_serializing_if = "is_zero_count")]
     pub attempts: u32,

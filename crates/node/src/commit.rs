@@ -6,6 +6,7 @@
 use crate::alarm::Alarm;
 use crate::facts::FULL_BYTES;
 use crate::handle::{Entry, Question};
+use crate::machine::may_go;
 use crate::snapshots::{Snapshots, Taken};
 use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready};
 use cluster::{AppendError, Batch, Log, Opened};
@@ -35,6 +36,8 @@ pub struct Limits {
     pub snapshot_bytes: u64,
     /// Time after which a snapshot is due if anything has happened.
     pub snapshot_period: Duration,
+    /// Bytes of log that are kept for [`Machine::kept_from`].
+    pub kept_bytes: u64,
 }
 
 impl Default for Limits {
@@ -45,6 +48,7 @@ impl Default for Limits {
             batch_bytes: FULL_BYTES,
             snapshot_bytes: 64 << 20,
             snapshot_period: Duration::from_hours(1),
+            kept_bytes: 0,
         }
     }
 }
@@ -349,7 +353,8 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
 
     fn release_log(&mut self) {
         self.released = self.machine.released();
-        let (log, until) = (self.log.clone(), self.released.min(self.last));
+        let until = may_go(&self.machine, &self.log, self.last, self.limits.kept_bytes);
+        let log = self.log.clone();
         tokio::spawn(async move { log.release(until.0).await });
     }
 

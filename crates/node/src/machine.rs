@@ -57,6 +57,30 @@ pub trait Machine: Clone + Send + Sync + 'static {
 
     /// Events until here (inclusive) may go as soon as a snapshot covers them. Everything if nobody has to confirm.
     fn released(&self) -> EventId;
+
+    /// The oldest event that is worth to be kept though nobody has to confirm it, as long as the log stays within
+    /// [`crate::Limits::kept_bytes`].
+    fn kept_from(&self) -> Option<EventId> {
+        None
+    }
+}
+
+/// Events until here (inclusive) may go from this log.
+pub(crate) fn may_go<M: Machine>(
+    machine: &M,
+    log: &cluster::Log,
+    last: EventId,
+    kept_bytes: u64,
+) -> EventId {
+    let released = machine.released().min(last);
+    match machine.kept_from() {
+        Some(kept) => {
+            let beyond_bound = EventId(log.last_event_id_beyond(kept_bytes));
+            let before_kept = EventId(kept.0.saturating_sub(1));
+            released.min(before_kept.max(beyond_bound))
+        }
+        None => released,
+    }
 }
 
 /// What follows the machine outside: the drivers of peers.

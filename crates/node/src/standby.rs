@@ -2,6 +2,7 @@
 //!
 //! Always: its state is that of the committed events, and it acts on nothing. Never here: who becomes active; the log says so.
 
+use crate::machine::may_go;
 use crate::recovery::{Recovered, recover, take_batch};
 use crate::snapshots::Snapshots;
 use crate::{Fault, Limits, Machine};
@@ -58,7 +59,7 @@ pub async fn follow<M: Machine>(
                 }
                 taken = snapshots.taken() => {
                     if taken.is_ok() {
-                        let until = recovered.machine.released().min(recovered.last);
+                        let until = may_go(&recovered.machine, log, recovered.last, limits.kept_bytes);
                         log.release(until.0).await;
                     }
                     snapshots.answer(&taken);

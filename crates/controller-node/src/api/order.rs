@@ -207,6 +207,9 @@ pub(super) struct Described {
     obstacles: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_problem: Option<model::Problem>,
+    /// What its jobs wrote up to this event is no longer kept. Only where one order is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_lost_until: Option<EventId>,
 }
 
 #[derive(Serialize)]
@@ -228,6 +231,7 @@ fn described(machine: &ControllerMachine, order: &Order) -> Described {
         order: order.clone(),
         obstacles,
         agent_problem: machine.state.order_refusal(&order.id).cloned(),
+        output_lost_until: None,
     }
 }
 
@@ -246,7 +250,12 @@ pub(super) async fn single(
             .map(|order| described(machine, order))
     };
     match api.0.handle.read(look).await.map_err(stopped)? {
-        Some(order) => Ok(Json(order)),
+        Some(mut order) => {
+            let torn = EventId(api.0.log.torn_event_id());
+            let begin = order.order.output_since;
+            order.output_lost_until = begin.is_some_and(|begin| begin <= torn).then_some(torn);
+            Ok(Json(order))
+        }
         None => Err(unknown_order(&id)),
     }
 }

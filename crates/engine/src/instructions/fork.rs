@@ -156,6 +156,7 @@ pub(crate) fn child_of(parent: &Order, child: &ForkChild) -> Order {
         stop_positions: parent.stop_positions.clone(),
         historic_outcomes: parent.historic_outcomes.clone(),
         omitted_outcomes: parent.omitted_outcomes.clone(),
+        output_since: None,
         // The join takes the children's count back: see `State::evolve`.
         attempts: parent.attempts,
     }

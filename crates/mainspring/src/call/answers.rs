@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
-    ClusterState, ItemBody, ItemKey, Order, PlatformInfo, SignedText, Timestamp, Workflow,
+    ClusterState, EventId, ItemBody, ItemKey, Order, PlatformInfo, SignedText, Timestamp, Workflow,
     WorkflowId,
 };
 use net::ClientError;
@@ -32,6 +32,9 @@ pub(crate) struct Waiting {
     /// Why its Agent does not take it.
     #[serde(default)]
     pub(crate) agent_problem: Option<model::Problem>,
+    /// What its jobs wrote up to this event is no longer kept.
+    #[serde(default)]
+    pub(crate) output_lost_until: Option<EventId>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +52,9 @@ pub(crate) struct ItemSeen {
     /// Of a workflow: whether new orders get this version.
     #[serde(default = "yes")]
     pub(crate) is_current: bool,
+    /// Whether this version of Mainspring uses items of this type.
+    #[serde(default = "yes")]
+    pub(crate) is_used: bool,
 }
 
 fn yes() -> bool {

@@ -4,8 +4,9 @@ use model::{Event, OrderEvent};
 
 use super::end::End;
 use crate::arguments::LogArgs;
-use crate::call::{Controller, Followed, Following};
+use crate::call::{Controller, Followed, Following, OrderSeen};
 use crate::exit::Exit;
+use crate::moment;
 use crate::screen::{Screen, Tone};
 
 const TYPES: &str = "OrderStdoutWritten,OrderStderrWritten,OrderFinished,OrderCancelled,OrderFailed,OrderStopped,OrderBroken,OrderDeleted";
@@ -21,17 +22,21 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     if !args.follow && !screen.json {
         let log = controller.order_log(&args.id).await?;
-        // An order that has been deleted may have left its log; one that never was has none.
-        if log.is_empty() {
-            controller.order(&args.id).await?;
-        }
         screen.pass(&log)?;
-        return Ok(Exit::Done);
+        // Asked for after the log was read: what was lost meanwhile is told, too.
+        let seen = match controller.order(&args.id).await {
+            // An order that has been deleted may have left its log; one that never was has none.
+            Err(_) if !log.is_empty() => return Ok(Exit::Done),
+            seen => seen?,
+        };
+        return Ok(kept(&seen, screen));
     }
     // Asked for first: an order that ends after this is told by an event or by its state.
     let newest = controller.last_event_id().await?;
     // A typing error must not wait for ever.
-    let is_ended = End::of_order(&controller.order(&args.id).await?.order).is_some();
+    let seen = controller.order(&args.id).await?;
+    let exit = kept(&seen, screen);
+    let is_ended = End::of_order(&seen.order).is_some();
     let is_bounded = is_ended || !args.follow;
     let followed = Followed {
         from_oldest: true,
@@ -67,5 +72,18 @@ pub(crate) async fn run(
             }
         }
     }
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// Says what of the order's output is gone.
+fn kept(seen: &OrderSeen, screen: &Screen) -> Exit {
+    let Some(until) = seen.waiting.output_lost_until else {
+        return Exit::Done;
+    };
+    let at = moment::full(until.timestamp());
+    screen.warn(&format!(
+        "what the jobs of {} wrote until {at} is no longer kept; how much is kept is the Controller's setting output-kept",
+        seen.order.id
+    ));
+    Exit::NoLongerKept
 }

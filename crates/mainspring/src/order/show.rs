@@ -1,6 +1,6 @@
 //! `order show`: where an order stands, why it waits, what happened.
 
-use model::{Mark, Order, OrderState};
+use model::{Mark, OrderState};
 
 use super::list;
 use crate::call::{Controller, OrderSeen};
@@ -31,7 +31,7 @@ pub(crate) async fn run(
         Err(error) => screen.warn(&format!("the workflow cannot be drawn: {error:#}")),
     }
     screen.say(&text)?;
-    if let Some(next) = next_step(&seen.order) {
+    if let Some(next) = next_step(&seen) {
         screen.remark(&next);
     }
     Ok(Exit::Done)
@@ -105,6 +105,11 @@ fn head(seen: &OrderSeen, paint: Paint) -> String {
     for (name, value) in &order.arguments {
         field("argument", harmless(&format!("{name} = {value}")));
     }
+    let omitted: u64 = order.omitted_outcomes.iter().map(|place| place.count).sum();
+    if omitted > 0 {
+        let told = "outcomes of earlier tries were counted and are no longer kept one by one";
+        field("omitted", format!("{omitted} {told}"));
+    }
     let results = order
         .historic_outcomes
         .iter()
@@ -125,10 +130,25 @@ fn head(seen: &OrderSeen, paint: Paint) -> String {
     clippy::wildcard_enum_match_arm,
     reason = "only these wait for a person"
 )]
-fn next_step(order: &Order) -> Option<String> {
+fn next_step(seen: &OrderSeen) -> Option<String> {
+    let order = &seen.order;
     let id = &order.id;
     match &order.state {
         _ if order.is_suspended => Some(format!("go on with: mainspring order resume {id}")),
+        OrderState::Failed | OrderState::Stopped | OrderState::Broken { .. }
+            if order.attempts == 0 || seen.waiting.output_lost_until.is_some() =>
+        {
+            let lost = match seen.waiting.output_lost_until {
+                Some(until) => format!(
+                    "what its jobs wrote until {} is no longer kept\n",
+                    moment::full(until.timestamp())
+                ),
+                None => String::new(),
+            };
+            Some(format!(
+                "{lost}go on with:   mainspring order resume {id}   (or cancel it)"
+            ))
+        }
         OrderState::Failed | OrderState::Stopped | OrderState::Broken { .. } => Some(format!(
             "see why with: mainspring order log {id}\ngo on with:   mainspring order resume {id}   (or cancel it)"
         )),
