@@ -10,6 +10,7 @@
 )]
 
 mod agents;
+mod bounds;
 mod items;
 mod orders;
 mod reset;

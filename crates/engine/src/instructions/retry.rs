@@ -107,10 +107,8 @@ fn tries_in_all(here: &Here<'_>) -> u64 {
             Some(Instruction::Try(instruction)) => instruction.max_tries,
             _ => None,
         };
-        let earlier = match &step.branch {
-            Branch::Try(n) => n.unwrap_or(0),
-            branch => try_::tried(branch),
-        };
+        let is_over = matches!(step.branch, Branch::Catch(_));
+        let earlier = try_::tried(&step.branch) - u32::from(!is_over);
         all = all
             .saturating_mul(u64::from(max.unwrap_or(1)))
             .saturating_add(u64::from(earlier));
