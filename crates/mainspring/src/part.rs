@@ -6,6 +6,7 @@
 mod agent;
 mod controller;
 mod guard;
+mod service_manager;
 mod standalone;
 mod subagent;
 mod watch;
@@ -78,6 +79,7 @@ fn run<F>(part: &PartArgs, body: impl FnOnce(CancellationToken) -> F) -> anyhow:
 where
     F: Future<Output = anyhow::Result<Exit>> + Send + 'static,
 {
+    let inherited = subagent_node::settle_inherited();
     let logging = Logging {
         format: LogFormat::from_str(&part.log_format).map_err(Misuse)?,
         filter: log_filter(part.log_level.as_deref()),
@@ -87,15 +89,25 @@ where
             .map_or(LogTarget::Stderr, LogTarget::File),
     };
     telemetry::init(&logging).map_err(|error| Misuse(format!("{error}")))?;
+    for text in inherited.changed {
+        tracing::info!(
+            inherited = text,
+            "the state that this process was started with has been changed"
+        );
+    }
+    for text in inherited.doubtful {
+        tracing::warn!(
+            inherited = text,
+            "the state that this process was started with may stop or hold up its work"
+        );
+    }
+    // Nobody acts on the ends of children: no thread needs to be woken for them.
+    subagent_node::spare_from_child_signals();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .enable_all()
-        // They start the jobs. Those for what blocks are started by whoever needs one, the spared thread below, too.
-        .on_thread_start(subagent_node::hear_child_signals)
         .build()
         .context("cannot start the runtime")?;
-    // The runtime's threads start the jobs; this one has nothing to do with them.
-    subagent_node::spare_from_child_signals();
     let exit = runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
@@ -107,6 +119,7 @@ where
             name = either(&mut terminate, &mut interrupt) => name,
         };
         tracing::info!(signal = name, "ending in order; the same signal again ends at once");
+        service_manager::notify(service_manager::STOPPING);
         stop.cancel();
         tokio::select! {
             exit = &mut body => ended(exit),
@@ -153,16 +166,21 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str 
     }
 }
 
+/// Makes the data directory of a part, and takes it from others if it is there already.
+fn take_data(data: &Path) -> anyhow::Result<()> {
+    let changed = settings::take_private_dir(data)
+        .with_context(|| format!("cannot use the data directory {}", data.display()))?;
+    for dir in changed {
+        tracing::warn!(dir = %dir.display(), "others could enter this directory; now only its owner can");
+    }
+    Ok(())
+}
+
 /// Notes the URL in the data directory, so that commands find the part.
 fn note_url(data: &Path, url: &str) -> anyhow::Result<()> {
     let file = data.join(crate::call::URL_FILE);
-    let write = || {
-        if let Some(dir) = file.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        fs::write(&file, format!("{url}\n"))
-    };
-    write().with_context(|| format!("cannot write {}", file.display()))
+    settings::replace_private_file(&file, format!("{url}\n").as_bytes())
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The URL that the part has noted at its last start.
@@ -172,8 +190,9 @@ fn noted_url(data: &Path) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// Tells whoever started the part; the log goes elsewhere.
+/// Tells whoever started the part that it is ready; the log goes elsewhere.
 fn announce(text: &str) -> io::Result<()> {
+    service_manager::notify(service_manager::READY);
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()

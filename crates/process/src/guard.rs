@@ -13,11 +13,11 @@ use crate::ward::OpenError;
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
-/// Pause before a guard that has ended is replaced.
+/// A guard that has lived for less than this is replaced after the rest of it.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -41,30 +41,84 @@ pub struct GuardProgram {
 /// The guarded side. When it is dropped, or its process ends, the guard ends what still runs.
 #[derive(Debug)]
 pub struct Guard {
-    sayings: mpsc::SyncSender<Option<Duration>>,
+    line: Arc<Mutex<Line>>,
+}
+
+/// What connects this process with its guard.
+#[derive(Debug, Default)]
+struct Line {
+    /// The guard's standard input. None while there is no guard, and when there is to be none any more.
+    input: Option<ChildStdin>,
+    /// What was said last, for a guard that takes the place of another.
+    last: Option<Option<Duration>>,
+    is_over: bool,
 }
 
 impl Guard {
-    /// Starts the guard of `work_dir`, which must be absolute. One that ends is replaced.
+    /// Starts the guard of `work_dir`, which must be absolute. One that ends is logged and replaced at once.
     pub fn start(program: GuardProgram, work_dir: &Path) -> io::Result<Guard> {
         let work_dir = work_dir.to_owned();
+        let line = Arc::new(Mutex::new(Line::default()));
         let first = spawn(&program, &work_dir)?;
-        let (sayings, said) = mpsc::sync_channel(1);
+        let first = lock(&line).connect(first)?;
+        let theirs = Arc::clone(&line);
         std::thread::Builder::new()
             .name("guarded".to_owned())
             .stack_size(128 * 1024)
             .spawn(move || {
                 crate::spare_from_child_signals();
-                talk(&program, &work_dir, first, &said);
+                replace_forever(&program, &work_dir, first, &theirs);
             })?;
-        Ok(Guard { sayings })
+        Ok(Guard { line })
     }
 
     /// Says that all is well until then, by [`steady_time`]; nothing means that only the process's end counts. Never blocks: a
     /// guard that is behind hears the next one.
     pub fn say(&self, well_until: Option<Duration>) {
-        // Full: the thread is still busy with the last one.
-        let _heard = self.sayings.try_send(well_until);
+        let mut line = lock(&self.line);
+        line.last = Some(well_until);
+        line.say_last();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut line = lock(&self.line);
+        line.is_over = true;
+        // Its end is what the guard waits for.
+        line.input = None;
+    }
+}
+
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Line {
+    /// Speaks to this guard from now on.
+    fn connect(&mut self, mut guard: Child) -> io::Result<Child> {
+        let input = guard.stdin.take().filter(|_| !self.is_over);
+        if let Some(input) = &input {
+            // A guard that stands still must not hold up the process that it guards.
+            rustix::io::ioctl_fionbio(input, true)?;
+        }
+        self.input = input;
+        self.say_last();
+        Ok(guard)
+    }
+
+    fn say_last(&mut self) {
+        let (Some(input), Some(last)) = (&mut self.input, self.last) else {
+            return;
+        };
+        let text = match last {
+            Some(at) => format!("until {}\n", at.as_millis()),
+            None => "free\n".to_owned(),
+        };
+        // An error means that the guard is behind, or has ended: then the next one hears it.
+        if let Err(error) = input.write_all(text.as_bytes()) {
+            tracing::debug!(%error, "the guard of the jobs does not hear");
+        }
     }
 }
 
@@ -79,42 +133,40 @@ fn spawn(program: &GuardProgram, work_dir: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-fn tell(guard: &mut Child, line: &str) -> io::Result<()> {
-    let Some(input) = &mut guard.stdin else {
-        return Err(io::ErrorKind::BrokenPipe.into());
-    };
-    input.write_all(line.as_bytes())
-}
-
-/// Passes on what is said until nobody can say anything any more.
-fn talk(
-    program: &GuardProgram,
-    work_dir: &Path,
-    first: Child,
-    said: &mpsc::Receiver<Option<Duration>>,
-) {
+/// Waits for the end of the guard and starts another one, until there is nothing to guard any more.
+fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: &Mutex<Line>) {
     let mut guard = first;
-    while let Ok(well_until) = said.recv() {
-        let line = match well_until {
-            Some(at) => format!("until {}\n", at.as_millis()),
-            None => "free\n".to_owned(),
-        };
-        while let Err(error) = tell(&mut guard, &line) {
-            tracing::error!(%error, "the guard of the jobs has ended; another one is started");
-            if let Err(error) = guard.kill().and_then(|()| guard.wait()) {
-                tracing::warn!(%error, "the ended guard cannot be waited for");
+    loop {
+        let started = Instant::now();
+        // This process may go on with another ward: the guard must not stay behind as a zombie.
+        let status = guard.wait();
+        if lock(line).is_over {
+            return;
+        }
+        match status {
+            Ok(status) => {
+                tracing::error!(pid = guard.id(), %status, "the guard of the jobs has ended; another one is started");
             }
-            std::thread::sleep(PAUSE);
-            match spawn(program, work_dir) {
-                Ok(next) => guard = next,
-                Err(error) => tracing::error!(%error, "the guard of the jobs cannot be started"),
+            Err(error) => {
+                tracing::error!(%error, "the guard of the jobs cannot be waited for; another one is started");
             }
         }
-    }
-    // This process may go on with another ward: the guard must not stay behind as a zombie.
-    drop(guard.stdin.take());
-    if let Err(error) = guard.wait() {
-        tracing::warn!(%error, "the ended guard cannot be waited for");
+        // At once, but not again and again without a pause.
+        std::thread::sleep(PAUSE.saturating_sub(started.elapsed()));
+        guard = loop {
+            let next = spawn(program, work_dir).and_then(|next| lock(line).connect(next));
+            match next {
+                Ok(next) => break next,
+                Err(error) => {
+                    tracing::error!(%error, "the guard of the jobs cannot be started; trying again");
+                    std::thread::sleep(PAUSE);
+                }
+            }
+            if lock(line).is_over {
+                return;
+            }
+        };
+        tracing::info!(pid = guard.id(), "the guard of the jobs has been replaced");
     }
 }
 

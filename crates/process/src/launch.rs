@@ -1,15 +1,13 @@
 //! What is to be started, and why it could not be.
-//! Always: the program is absolute and not looked for in a PATH, so that the start takes the kernel's short way
-//! (`posix_spawn`), which does not get slower with the memory of this process.
-//! Never: code between fork and exec, another user or group; that would cost the short way.
+//! Always: the program is absolute and not looked for in a PATH. Whether a later try may go well is known for each cause.
+//! Never here: the start itself; see `spawn`.
 
+use crate::spawn;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 /// A process that is to be started.
 #[derive(Clone, Debug)]
@@ -76,6 +74,20 @@ pub enum StartError {
         /// The interpreter, as the script's first line names it.
         interpreter: String,
     },
+    /// The script's first line ends with a carriage return, which the kernel takes for a part of the interpreter's name.
+    #[error("{} cannot be started: its first line ends with a carriage return, which becomes part of the interpreter's name {interpreter}; save it with line feeds only", program.display())]
+    CarriageReturn {
+        /// The program of the launch.
+        program: PathBuf,
+        /// The interpreter, as the script's author means it.
+        interpreter: String,
+    },
+    /// The script begins with a byte order mark, which hides its first line from the kernel.
+    #[error("{} cannot be started: it begins with a byte order mark; save it as UTF-8 without one", program.display())]
+    ByteOrderMark {
+        /// The program of the launch.
+        program: PathBuf,
+    },
     /// The kernel does not know the file's format.
     #[error("{} cannot be started: it is neither a program for this machine nor a script with a first line like #!/bin/sh", program.display())]
     NotAProgram {
@@ -91,10 +103,12 @@ pub enum StartError {
         dir: PathBuf,
     },
     /// Arguments and environment together exceed what the kernel takes.
-    #[error("{} cannot be started: its arguments and environment are longer than the system allows", program.display())]
+    #[error("{} cannot be started: {excess}", program.display())]
     TooLong {
         /// The program of the launch.
         program: PathBuf,
+        /// What is too long, and how long it may be.
+        excess: Excess,
     },
     /// A text for the kernel contains the character that ends such texts.
     #[error("{} cannot be started: an argument, a path or a variable contains a NUL character", program.display())]
@@ -152,39 +166,122 @@ pub enum StartError {
     },
 }
 
-/// Starts the process with both outputs on pipes and `null` as its input.
-pub(crate) fn spawn(launch: &Launch, mark: &str, null: &File) -> io::Result<Child> {
-    debug_assert!(
-        !crate::signals::is_spared(),
-        "the job would not hear of its children"
-    );
-    let mut command = Command::new(&launch.program);
-    match &launch.env {
-        Environment::Only(variables) => {
-            command.env_clear();
-            command.envs(variables.iter().map(|(name, value)| (name, value)));
+/// What is longer than the kernel takes. Lengths are in bytes, with the name of a variable and the characters that the kernel adds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// One variable is too long by itself.
+    #[error(
+        "the environment variable {name} has {bytes} bytes, and the system allows {limit}; pass a file instead"
+    )]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Its length.
+        bytes: usize,
+        /// The greatest length.
+        limit: usize,
+    },
+    /// One argument is too long by itself.
+    #[error(
+        "argument {number} has {bytes} bytes, and the system allows {limit}; pass a file instead"
+    )]
+    Argument {
+        /// Its number, counted from 1.
+        number: usize,
+        /// Its length.
+        bytes: usize,
+        /// The greatest length.
+        limit: usize,
+    },
+    /// All of them together are too long.
+    #[error(
+        "its arguments and environment have {bytes} bytes together, and the system allows about {limit}; the longest is {longest}"
+    )]
+    Sum {
+        /// Their length with the pointers to them.
+        bytes: usize,
+        /// The greatest length.
+        limit: usize,
+        /// The longest variable or argument with its length.
+        longest: String,
+    },
+}
+
+impl Excess {
+    fn of(launch: &Launch) -> Self {
+        // The kernel's MAX_ARG_STRLEN.
+        let limit = 32 * rustix::param::page_size();
+        let variables = spawn::lengths(&launch.env);
+        let arguments: Vec<_> = launch.args.iter().map(|text| text.len() + 1).collect();
+        let longest_argument = (1..).zip(&arguments).max_by_key(|(_, bytes)| **bytes);
+        let longest_variable = variables.iter().max_by_key(|(_, bytes)| *bytes);
+        if let Some((name, bytes)) = longest_variable.filter(|(_, bytes)| *bytes > limit) {
+            return Self::Variable {
+                name: name.clone(),
+                bytes: *bytes,
+                limit,
+            };
         }
-        Environment::Inherited(changes) => {
-            for (name, value) in changes {
-                match value {
-                    Some(value) => command.env(name, value),
-                    None => command.env_remove(name),
-                };
+        if let Some((number, bytes)) = longest_argument.filter(|(_, bytes)| **bytes > limit) {
+            return Self::Argument {
+                number,
+                bytes: *bytes,
+                limit,
+            };
+        }
+        let texts = variables.len() + arguments.len() + 1;
+        let bytes: usize = variables.iter().map(|(_, bytes)| bytes).sum::<usize>()
+            + arguments.iter().sum::<usize>()
+            + launch.program.as_os_str().len()
+            + texts * size_of::<usize>();
+        let longest = match (longest_variable, longest_argument) {
+            (Some((name, bytes)), argument) if argument.is_none_or(|(_, a)| a < bytes) => {
+                format!("the environment variable {name} with {bytes}")
             }
+            (_, Some((number, bytes))) => format!("argument {number} with {bytes}"),
+            (_, None) => "none".to_owned(),
+        };
+        Self::Sum {
+            bytes,
+            limit: longest_sum(),
+            longest,
         }
     }
-    command
-        .args(&launch.args)
-        .env(crate::MARK_VARIABLE, mark)
-        .current_dir(&launch.dir)
-        .stdin(null.try_clone()?)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
+}
+
+/// A quarter of the stack, and 6 MiB at most.
+fn longest_sum() -> usize {
+    const MOST: u64 = 6 * 1024 * 1024;
+    let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    let sum = stack.map_or(MOST, |bytes| (bytes / 4).min(MOST));
+    usize::try_from(sum).unwrap_or(usize::MAX)
 }
 
 impl StartError {
+    /// Whether the cause is a shortage of the machine, which may pass: nothing is wrong with the job, and it can be started later.
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::LimitReached { .. }
+            | Self::TooManyProcesses { .. }
+            | Self::TooManyFiles { .. }
+            | Self::NoMemory { .. } => true,
+            Self::Ledger { source, .. } | Self::Other { source, .. } => is_shortage(source),
+            Self::NotAbsolute { .. }
+            | Self::NotFound { .. }
+            | Self::IsDirectory { .. }
+            | Self::NotExecutable { .. }
+            | Self::PermissionDenied { .. }
+            | Self::NoInterpreter { .. }
+            | Self::CarriageReturn { .. }
+            | Self::ByteOrderMark { .. }
+            | Self::NotAProgram { .. }
+            | Self::NoWorkingDirectory { .. }
+            | Self::TooLong { .. }
+            | Self::ContainsNul { .. }
+            | Self::IsBeingWritten { .. } => false,
+        }
+    }
+
     /// The kernel gives one number for many causes, so we look what is there.
     pub(crate) fn explain(launch: &Launch, source: io::Error) -> Self {
         use rustix::io::Errno;
@@ -197,9 +294,13 @@ impl StartError {
                 }
             }
             Some(Errno::NOENT | Errno::NOTDIR) => match interpreter(&program) {
+                Some(interpreter) if interpreter.is_cut => Self::CarriageReturn {
+                    program,
+                    interpreter: interpreter.name,
+                },
                 Some(interpreter) => Self::NoInterpreter {
                     program,
-                    interpreter,
+                    interpreter: interpreter.name,
                 },
                 None => Self::NotFound { program },
             },
@@ -209,26 +310,50 @@ impl StartError {
                     Self::NotExecutable { program }
                 }
                 Ok(_) | Err(_) => match interpreter(&program) {
-                    Some(interpreter) if !is_executable(Path::new(&interpreter)) => {
+                    Some(interpreter) if !is_executable(Path::new(&interpreter.name)) => {
                         Self::NoInterpreter {
                             program,
-                            interpreter,
+                            interpreter: interpreter.name,
                         }
                     }
                     Some(_) | None => Self::PermissionDenied { program },
                 },
             },
+            Some(Errno::NOEXEC) if head(&program).starts_with(b"\xEF\xBB\xBF") => {
+                Self::ByteOrderMark { program }
+            }
             Some(Errno::NOEXEC | Errno::LIBBAD) => Self::NotAProgram { program },
             Some(Errno::AGAIN) => Self::TooManyProcesses { program },
             Some(Errno::MFILE | Errno::NFILE) => Self::TooManyFiles { program },
             Some(Errno::NOMEM) => Self::NoMemory { program },
-            Some(Errno::TOOBIG) => Self::TooLong { program },
+            Some(Errno::TOOBIG) => Self::TooLong {
+                program,
+                excess: Excess::of(launch),
+            },
             Some(Errno::TXTBSY) => Self::IsBeingWritten { program },
             // The library finds a NUL before it asks the kernel.
             None if source.kind() == io::ErrorKind::InvalidInput => Self::ContainsNul { program },
             Some(_) | None => Self::Other { program, source },
         }
     }
+}
+
+/// Whether an error of the system is a shortage that may pass: of descriptors, processes, memory, space or inodes.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(
+            Errno::AGAIN
+                | Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOMEM
+                | Errno::NOSPC
+                | Errno::DQUOT
+                | Errno::NOBUFS
+        )
+    )
 }
 
 fn is_enterable(dir: &Path) -> bool {
@@ -241,22 +366,32 @@ fn is_executable(program: &Path) -> bool {
 }
 
 /// The program that the first line of a script names.
-fn interpreter(program: &Path) -> Option<String> {
-    use std::io::Read as _;
-    let mut head = vec![];
-    File::open(program)
-        .ok()?
-        .take(256)
-        .read_to_end(&mut head)
-        .ok()?;
+struct Interpreter {
+    name: String,
+    /// Its name ends with a carriage return in the file, and so for the kernel.
+    is_cut: bool,
+}
+
+fn interpreter(program: &Path) -> Option<Interpreter> {
+    let head = head(program);
     let line = head
         .strip_prefix(b"#!")?
         .split(|byte| *byte == b'\n')
         .next()?;
-    Some(
-        String::from_utf8_lossy(line)
-            .split_whitespace()
-            .next()?
-            .to_owned(),
-    )
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_whitespace();
+    let name = words.next()?.to_owned();
+    Some(Interpreter {
+        name,
+        is_cut: line.ends_with('\r') && words.next().is_none(),
+    })
+}
+
+/// As much of the file as the kernel looks at.
+fn head(program: &Path) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut head = vec![];
+    // What cannot be read says nothing.
+    let _read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut head));
+    head
 }

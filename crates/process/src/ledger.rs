@@ -18,6 +18,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 const MAGIC: &[u8; 8] = b"MSPROCS1";
 const WIDTH: usize = 128;
@@ -67,8 +68,19 @@ pub(crate) struct Entry {
     pub(crate) number: u64,
 }
 
-/// Opens and locks the file and reads what the predecessor has left in it.
+/// A holder of the lock that is dying, its guard, or a process that it was just starting gives it back soon: the kernel may take a
+/// while to end a large process, and the guard to end its jobs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// A holder that is alive and well keeps it. Not refused at once: the state of a process that was killed an instant ago shows late.
+const PATIENCE_WITH_THE_LIVING: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Opens and locks the file and reads what the predecessor has left in it. Waits for a holder that is about to give it back.
 pub(crate) fn open(dir: &Path) -> Result<(File, Vec<Record>), LedgerError> {
+    open_within(dir, PATIENCE)
+}
+
+fn open_within(dir: &Path, patience: Duration) -> Result<(File, Vec<Record>), LedgerError> {
     let path = dir.join("running");
     let failed = |source| LedgerError::File {
         path: path.clone(),
@@ -82,7 +94,7 @@ pub(crate) fn open(dir: &Path) -> Result<(File, Vec<Record>), LedgerError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    lock(&file).map_err(|error| match error {
+    lock(&file, dir, patience).map_err(|error| match error {
         TryLockError::WouldBlock => LedgerError::InUse {
             dir: dir.to_owned(),
         },
@@ -103,18 +115,42 @@ pub(crate) fn peek(dir: &Path) -> Result<Vec<Record>, LedgerError> {
     }
 }
 
-/// Tries for a moment: a process that its last holder was just starting has a copy of the descriptor, and so the lock,
-/// until its exec.
-fn lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 0..20 {
+fn lock(file: &File, dir: &Path, patience: Duration) -> Result<(), TryLockError> {
+    let begin = Instant::now();
+    let mut well_since = None;
+    let mut is_told = false;
+    loop {
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+            Err(TryLockError::WouldBlock) => {}
             result => return result,
         }
+        let now = Instant::now();
+        if holder(file).is_some_and(procfs::is_well) {
+            if now >= *well_since.get_or_insert(now) + PATIENCE_WITH_THE_LIVING {
+                return Err(TryLockError::WouldBlock);
+            }
+        } else {
+            well_since = None;
+        }
+        if now >= begin + patience {
+            return Err(TryLockError::WouldBlock);
+        }
+        if !is_told && now >= begin + PATIENCE_WITH_THE_LIVING {
+            is_told = true;
+            tracing::info!(dir = %dir.display(), ?patience, "the last owner of the work directory is ending; waiting for it");
+        }
+        std::thread::sleep(PAUSE);
     }
-    file.try_lock()
+}
+
+/// The process that has begun the file.
+fn holder(file: &File) -> Option<Identity> {
+    let mut header = [0; WIDTH];
+    file.read_exact_at(&mut header, 0).ok()?;
+    (header.starts_with(MAGIC) && header[24..60] == padded_boot_id()).then(|| Identity {
+        pid: u32_at(&header, 8),
+        start: u64_at(&header, 16),
+    })
 }
 
 fn parse(bytes: &[u8]) -> Vec<Record> {
@@ -403,6 +439,64 @@ mod tests {
         }
         assert_eq!(ledger.shrink(), 0);
         assert_eq!(length(), 128);
+    }
+
+    /// A lock of a process that is gone, held by another one: as by its guard, or by a process that it was just starting.
+    fn held_for_a_dead_owner(dir: &Path) -> File {
+        let (file, _) = open(dir).expect("the directory is ours");
+        let mut header = [0; WIDTH];
+        header[..8].copy_from_slice(MAGIC);
+        // No process has this start time.
+        header[8..12].copy_from_slice(&std::process::id().to_be_bytes());
+        header[16..24].copy_from_slice(&1_u64.to_be_bytes());
+        header[24..60].copy_from_slice(&padded_boot_id());
+        file.write_all_at(&header, 0).expect("written");
+        file
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_owner_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let held = held_for_a_dead_owner(dir.path());
+        let theirs = dir.path().to_owned();
+        let successor = std::thread::spawn(move || open(&theirs).map(drop));
+        // Longer than a living owner is waited for.
+        std::thread::sleep(2 * PATIENCE_WITH_THE_LIVING);
+        assert!(!successor.is_finished(), "it neither fails nor goes on");
+        drop(held);
+        successor.join().expect("no panic").expect("free by now");
+    }
+
+    #[test]
+    fn a_lock_that_nobody_gives_back_is_not_waited_for_without_a_bound() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let _held = held_for_a_dead_owner(dir.path());
+        assert!(matches!(
+            open_within(dir.path(), PAUSE),
+            Err(LedgerError::InUse { .. })
+        ));
+    }
+
+    #[test]
+    fn the_ledger_of_an_earlier_boot_of_the_machine_is_not_believed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = fresh(dir.path());
+        let entry = ledger.starting("a", 9).expect("written").expect("a slot");
+        let me = procfs::stat(std::process::id()).expect("we are running").id;
+        let process = Born {
+            pid: me.pid,
+            after: me.start,
+            until: me.start,
+        };
+        ledger.running(entry, process, "a").expect("written");
+        drop(ledger);
+        let path = dir.path().join("running");
+        let mut bytes = std::fs::read(&path).expect("readable");
+        assert_eq!(parse(&bytes).len(), 1, "of this boot");
+        bytes[24..60].copy_from_slice(b"00000000-0000-0000-0000-000000000000");
+        std::fs::write(&path, bytes).expect("writable");
+        let (_file, records) = open(dir.path()).expect("free again");
+        assert_eq!(records, [], "its pids belong to others by now");
     }
 
     #[test]

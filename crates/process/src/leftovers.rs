@@ -9,8 +9,8 @@ use crate::ward::OpenError;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -221,14 +221,14 @@ impl Table {
         }
     }
 
-    /// Whether the process belongs to the job without regard to its parents. The group alone counts only as long as the
-    /// main process is there, because otherwise the number may belong to another group by now.
+    /// Whether the process belongs to the job without regard to its parents. Session and group alone count only as long as the
+    /// main process is there, because otherwise the number may belong to others by now.
     fn is_root(&self, record: &Record, process: &Stat) -> bool {
         let is_marked = self.marks.get(&process.id.pid) == Some(&record.mark);
         let is_by_pid = record.process.is_some_and(|main| {
             let has_main = |p: &Stat| main.is(p.id);
             has_main(process)
-                || (process.group == main.pid
+                || ((process.session == main.pid || process.group == main.pid)
                     && self.processes.get(&main.pid).is_some_and(has_main))
         });
         is_marked || is_by_pid
@@ -263,10 +263,13 @@ pub(crate) fn make_cgroups(work_dir: &Path) -> Option<CgroupRoot> {
     let made = fs::canonicalize(work_dir)
         .and_then(|dir| CgroupRoot::make(&format!("mainspring-{:016x}", fingerprint(&dir))))
         .and_then(|root| {
-            fs::write(
-                cgroup_file(work_dir),
-                root.dir().as_os_str().as_encoded_bytes(),
-            )?;
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(cgroup_file(work_dir))?
+                .write_all(root.dir().as_os_str().as_encoded_bytes())?;
             Ok(root)
         });
     match made {
@@ -293,4 +296,24 @@ fn fingerprint(path: &Path) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subagent_that_a_job_has_started_does_not_end_itself_nor_what_it_runs() {
+        let mut ours = std::process::Command::new("/bin/sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep can be started");
+        let me = procfs::stat(std::process::id()).expect("we are running");
+        let table = Table::read();
+        let found = table.closure(vec![me.parent]);
+        ours.kill().and_then(|()| ours.wait()).expect("it is ours");
+        let has = |pid: u32| found.iter().any(|id| id.pid == pid);
+        assert!(has(me.parent), "the job that we are a child of");
+        assert!(!has(me.id.pid) && !has(ours.id()), "{found:?}");
+    }
 }

@@ -3,13 +3,14 @@
 //! its whole tree; nothing is left as a zombie; a crashed predecessor's processes are found and ended at the next start.
 //! Never here: orders, outcomes, JSON, or the decision when to kill (see `ending` for the order of the steps).
 //! The design note is `docs/processes.md`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 mod adoption;
 mod cgroup;
 mod ending;
 mod guard;
+mod inherited;
 mod job;
 mod keeper;
 mod launch;
@@ -21,19 +22,21 @@ mod return_values;
 mod running;
 mod scripts;
 mod signals;
+mod spawn;
 mod tree;
 mod values_files;
 mod ward;
 
 pub use crate::ending::{Cause, Effect, Ending, Input};
 pub use crate::guard::{Guard, GuardProgram, guard, steady_time};
-pub use crate::launch::{Environment, Launch, StartError};
+pub use crate::inherited::{Inherited, settle_inherited};
+pub use crate::launch::{Environment, Excess, Launch, StartError, is_shortage};
 pub use crate::leftovers::{Leftover, Leftovers, end_leftovers, find_leftovers};
 pub use crate::output::{OutputSettings, Stream};
 pub use crate::return_values::{BadReturnValues, MAX_RETURN_VALUES_BYTES, parse_return_values};
 pub use crate::running::{Event, ExitStatus, JobHandle, Running};
 pub use crate::scripts::{ScriptCommand, ScriptFiles};
-pub use crate::signals::{hear_child_signals, spare_from_child_signals};
+pub use crate::signals::spare_from_child_signals;
 pub use crate::values_files::{ValuesFile, ValuesFiles};
 pub use crate::ward::{AfterEnd, CgroupUse, OpenError, Settings, Ward};
 

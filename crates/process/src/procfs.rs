@@ -57,6 +57,37 @@ impl Stat {
     }
 }
 
+/// Whether the process is there and is not about to end. One that was killed lives on until the kernel has released what it had.
+pub(crate) fn is_well(id: Identity) -> bool {
+    let Some(line) = fs::read(format!("/proc/{}/stat", id.pid)).ok() else {
+        return false;
+    };
+    let is_here = parse_stat(&line).is_some_and(|stat| stat.id == id && stat.is_alive());
+    is_here && !is_exiting(&line) && !is_being_killed(id.pid)
+}
+
+/// The kernel's flag `PF_EXITING`, in field 9.
+fn is_exiting(line: &[u8]) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let line = String::from_utf8_lossy(line);
+    let rest = line.rfind(')').and_then(|at| line.get(at + 2..));
+    let flags = rest.and_then(|rest| rest.split(' ').nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// Whether SIGKILL has been sent and has not taken effect yet.
+fn is_being_killed(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().filter_map(|line| {
+        let (name, mask) = line.split_once(':')?;
+        matches!(name, "SigPnd" | "ShdPnd")
+            .then(|| u64::from_str_radix(mask.trim(), 16).ok())
+            .flatten()
+    });
+    // Signal n is bit n - 1.
+    pending.fold(0, |all, mask| all | mask) & (1 << 8) != 0
+}
+
 pub(crate) fn kernel_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
@@ -199,9 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_is_exiting_is_told_by_its_flags() {
+        let of = |flags: u64| format!("77 (a) b) c) S 1 70 60 0 -1 {flags} 1 0 0 0 0 0 0 0 20 0");
+        assert!(is_exiting(of(0x0040_0004).as_bytes()));
+        assert!(!is_exiting(of(0x0040_0040).as_bytes()));
+    }
+
+    #[test]
     fn this_process_is_found_and_alive() {
         let me = stat(std::process::id()).expect("we are running");
         assert!(me.is_alive());
+        assert!(is_well(me.id) && !is_well(Identity { start: 1, ..me.id }));
         assert!(all().iter().any(|p| p.id == me.id));
     }
 

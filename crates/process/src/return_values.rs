@@ -1,5 +1,6 @@
-//! What a job writes into the file named by its return-values variable: lines `NAME=VALUE`, both trimmed.
-//! Always: at most `MAX_RETURN_VALUES_BYTES` are read; a later line wins over an earlier one of the same name.
+//! What a job writes into the file named by its return-values variable: lines `NAME=VALUE`, both trimmed. A line without a name
+//! continues the value before it, so that the output of a program is a value whether it has one line or more.
+//! Always: at most `MAX_RETURN_VALUES_BYTES` are read; a later value wins over an earlier one of the same name.
 //! Never: a bad line is not skipped; the job's author hears of it.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ const SHOWN_CHARACTERS: usize = 80;
 /// Why a job's return values cannot be taken. Its text names the line for the job's author.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReturnValues {
-    /// A line is no assignment; empty lines are none either.
+    /// A line is no assignment, and there is no value before it that it could continue.
     #[error(
         "return values, line {number}: there is no = in {line:?}; each line must be NAME=VALUE"
     )]
@@ -24,7 +25,7 @@ pub enum BadReturnValues {
         /// The beginning of the line, at most 80 characters.
         line: String,
     },
-    /// Nothing but blanks stands before the equal sign.
+    /// Nothing but blanks stands before the equal sign, and there is no value before it that the line could continue.
     #[error(
         "return values, line {number}: there is no name before the = in {line:?}; each line must be NAME=VALUE"
     )]
@@ -59,7 +60,7 @@ pub enum BadReturnValues {
     },
 }
 
-/// Reads the content of the file. The first bad line refuses all of it.
+/// Reads the content of the file. A bad line refuses all of it.
 pub fn parse_return_values(bytes: &[u8]) -> Result<BTreeMap<String, String>, BadReturnValues> {
     if bytes.len() as u64 > MAX_RETURN_VALUES_BYTES {
         return Err(BadReturnValues::TooLong);
@@ -68,24 +69,41 @@ pub fn parse_return_values(bytes: &[u8]) -> Result<BTreeMap<String, String>, Bad
         at: error.valid_up_to(),
     })?;
     let mut values = BTreeMap::new();
+    let mut last: Option<(String, String)> = None;
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         let shown = || line.chars().take(SHOWN_CHARACTERS).collect();
-        let Some((name, value)) = line.split_once('=') else {
-            return Err(BadReturnValues::NoEqualSign {
-                number,
-                line: shown(),
-            });
-        };
-        if name.trim().is_empty() {
-            return Err(BadReturnValues::NoName {
-                number,
-                line: shown(),
-            });
+        let assigned = line.split_once('=');
+        let named = assigned.filter(|(name, _)| !name.trim().is_empty());
+        match (named, &mut last, assigned) {
+            (Some((name, value)), _, _) => {
+                values.extend(last.take().map(trimmed));
+                last = Some((name.to_owned(), value.to_owned()));
+            }
+            (None, Some((_, value)), _) => {
+                value.push('\n');
+                value.push_str(line);
+            }
+            (None, None, Some(_)) => {
+                return Err(BadReturnValues::NoName {
+                    number,
+                    line: shown(),
+                });
+            }
+            (None, None, None) => {
+                return Err(BadReturnValues::NoEqualSign {
+                    number,
+                    line: shown(),
+                });
+            }
         }
-        values.insert(name.trim().to_owned(), value.trim().to_owned());
     }
+    values.extend(last.map(trimmed));
     Ok(values)
+}
+
+fn trimmed((name, value): (String, String)) -> (String, String) {
+    (name.trim().to_owned(), value.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -111,15 +129,32 @@ mod tests {
     }
 
     #[test]
+    fn a_value_may_have_several_lines() {
+        let text = b"found=  one\r\ntwo  \n\n=== three\n\nempty=\nn = 4\n\n";
+        let values = parse_return_values(text).expect("all lines belong to a value");
+        let expected = [
+            ("found", "one\ntwo  \n\n=== three"),
+            ("empty", ""),
+            ("n", "4"),
+        ];
+        assert_eq!(
+            values,
+            expected
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        );
+    }
+
+    #[test]
     fn a_bad_line_is_named() {
         for (text, expected) in [
             (
-                "a=1\nnonsense",
-                "return values, line 2: there is no = in \"nonsense\"; each line must be NAME=VALUE",
+                "nonsense\na=1",
+                "return values, line 1: there is no = in \"nonsense\"; each line must be NAME=VALUE",
             ),
             (
-                "a=1\n\nb=2",
-                "return values, line 2: there is no = in \"\"; each line must be NAME=VALUE",
+                "\na=1",
+                "return values, line 1: there is no = in \"\"; each line must be NAME=VALUE",
             ),
             (
                 " =1",

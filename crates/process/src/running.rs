@@ -16,7 +16,6 @@ use rustix::process::{PidfdFlags, WaitIdStatus};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -101,6 +100,20 @@ pub struct Running {
     is_over: bool,
 }
 
+/// Both outputs of a job that is to be started.
+#[derive(Debug)]
+pub(crate) struct Outputs([Lane; 2]);
+
+impl Outputs {
+    /// The pipes to read, which must not block. Must be called in a tokio runtime with I/O.
+    pub(crate) fn new(out: OwnedFd, err: OwnedFd, output: OutputSettings) -> io::Result<Self> {
+        Ok(Self([
+            Lane::new(Stream::Stdout, out, output)?,
+            Lane::new(Stream::Stderr, err, output)?,
+        ]))
+    }
+}
+
 /// One output of the job.
 #[derive(Debug)]
 struct Lane {
@@ -121,16 +134,10 @@ enum ExitWatch {
 }
 
 impl Running {
-    pub(crate) fn new(job: Arc<Job>, mut child: Child, output: OutputSettings) -> io::Result<Self> {
-        let stdout = child.stdout.take().map(OwnedFd::from);
-        let stderr = child.stderr.take().map(OwnedFd::from);
-        // Made before anything can fail, so that a failure drops it and so kills the process.
-        let mut running = Self {
+    pub(crate) fn new(job: Arc<Job>, outputs: Outputs) -> Self {
+        Self {
             job,
-            lanes: [
-                Lane::new(Stream::Stdout, output),
-                Lane::new(Stream::Stderr, output),
-            ],
+            lanes: outputs.0,
             ready: VecDeque::new(),
             exit: ExitWatch::NotYet,
             exited_at: None,
@@ -138,11 +145,7 @@ impl Running {
             glances: 0,
             dying_since: None,
             is_over: false,
-        };
-        for (lane, pipe) in running.lanes.iter_mut().zip([stdout, stderr]) {
-            lane.pipe = pipe.map(nonblocking).transpose()?;
         }
-        Ok(running)
     }
 
     /// The pid of the main process, which is also the number of the job's process group.
@@ -165,6 +168,12 @@ impl Running {
     /// See [`JobHandle::kill`].
     pub fn kill(&self) {
         self.job.kill();
+    }
+
+    /// Whether the main process has ended. Then only others hold the outputs open, and nobody is left who would react to SIGTERM.
+    pub fn has_main_ended(&self) -> bool {
+        // An error means that its status is lost, and so that it has ended.
+        self.exited_at.is_some() || adoption::has_ended(self.job.main).unwrap_or(true)
     }
 
     /// The next event; `None` after `Ended`. May be dropped and called again at any time without losing anything.
@@ -327,14 +336,17 @@ impl Drop for Running {
 }
 
 impl Lane {
-    fn new(stream: Stream, output: OutputSettings) -> Self {
-        Self {
+    fn new(stream: Stream, pipe: OwnedFd, output: OutputSettings) -> io::Result<Self> {
+        // tokio takes a descriptor out of epoll before it closes it. That matters: right after a spawn a child may still hold
+        // copies of our descriptors, and a closed one would go on reporting under somebody else's number.
+        let pipe = Receiver::from_owned_fd_unchecked(pipe)?;
+        Ok(Self {
             stream,
-            pipe: None,
+            pipe: Some(pipe),
             chunker: Chunker::new(output.max_characters),
             max_delay: output.max_delay,
             flush_at: None,
-        }
+        })
     }
 
     fn is_closed(&self) -> bool {
@@ -395,13 +407,6 @@ impl Lane {
             text,
         }));
     }
-}
-
-fn nonblocking(pipe: OwnedFd) -> io::Result<Receiver> {
-    rustix::io::ioctl_fionbio(&pipe, true)?;
-    // tokio takes a descriptor out of epoll before it closes it. That matters: right after a spawn a child may still hold
-    // copies of our descriptors, and a closed one would go on reporting under somebody else's number.
-    Receiver::from_owned_fd_unchecked(pipe)
 }
 
 /// A descriptor that becomes readable when the process is dead.

@@ -5,8 +5,7 @@
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// Keeps SIGCHLD away from this thread and those it starts. For threads that mostly sleep. Never for one that starts jobs: they
-/// would inherit it.
+/// Keeps SIGCHLD away from this thread and those it starts. Jobs do not inherit it (see `spawn`).
 pub fn spare_from_child_signals() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
@@ -15,35 +14,12 @@ pub fn spare_from_child_signals() {
     }
 }
 
-/// Lets SIGCHLD come to this thread, whoever has started it. For threads that start jobs.
-pub fn hear_child_signals() {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    if let Err(error) = signals.thread_unblock() {
-        tracing::error!(%error, "jobs would not hear of the ends of their children");
-    }
-}
-
-/// Whether a process that this thread starts would not hear of its children.
-pub(crate) fn is_spared() -> bool {
-    SigSet::thread_get_mask().is_ok_and(|mask| mask.contains(Signal::SIGCHLD))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_thread_that_starts_jobs_hears_of_children_although_a_spared_one_has_started_it() {
-        let spared = std::thread::spawn(|| {
-            spare_from_child_signals();
-            let starts_jobs = std::thread::spawn(|| {
-                hear_child_signals();
-                is_spared()
-            });
-            (is_spared(), starts_jobs.join().expect("no panic"))
-        });
-        assert_eq!(spared.join().expect("no panic"), (true, false));
+    fn is_spared() -> bool {
+        SigSet::thread_get_mask().is_ok_and(|mask| mask.contains(Signal::SIGCHLD))
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! All processes of one job, and their end.
-//! Always: found by every way there is (children of children, process group, session's orphans handed to us, the mark in the
+//! Always: found by every way there is (children of children, session's orphans handed to us, the mark in the
 //! environment, the control group, what was remembered earlier) and stopped before they are killed, so that none forks
 //! away while we look for the others. A pid that went to somebody else is never hit.
 //! Never here: when.
@@ -59,13 +59,18 @@ impl Tree<'_> {
 
     fn owns(&self, stranger: &Stat) -> bool {
         stranger.is_alive()
-            && (stranger.group == self.main
-                || stranger.session == self.main
+            && (stranger.session == self.main
                 || procfs::mark_of(stranger.id.pid).is_some_and(|mark| mark == self.mark))
     }
 
     /// Stops and kills everyone. Returns how many were alive.
     pub(crate) fn end(&self) -> usize {
+        self.end_by(&mut |id, signal| {
+            procfs::signal(id, signal);
+        })
+    }
+
+    fn end_by(&self, send: &mut dyn FnMut(Identity, Signal)) -> usize {
         let mut stopped: Vec<Identity> = vec![];
         for _ in 0..MAX_ROUNDS {
             let new: Vec<_> = self
@@ -77,7 +82,7 @@ impl Tree<'_> {
                 break;
             }
             for id in &new {
-                procfs::signal(*id, Signal::STOP);
+                send(*id, Signal::STOP);
             }
             stopped.extend(new);
         }
@@ -89,8 +94,53 @@ impl Tree<'_> {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
         for id in &stopped {
-            procfs::signal(*id, Signal::KILL);
+            send(*id, Signal::KILL);
         }
         stopped.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn everyone_is_stopped_before_anyone_is_killed_and_a_fork_in_between_is_found() {
+        // The second process is forked when the first one is told to stop: as one that was faster than the signal.
+        let mut job = Command::new("/bin/sh")
+            .args(["-c", "read line; sleep 1000 & wait"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell can be started");
+        let mut input = job.stdin.take();
+        let main = job.id();
+        let tree = Tree {
+            main,
+            mark: "none",
+            cgroup: None,
+            remembered: &[],
+        };
+        let mut sent = vec![];
+        let count = tree.end_by(&mut |id, signal| {
+            sent.push((id.pid, signal));
+            if let Some(input) = input.take() {
+                std::io::Write::write_all(&mut { input }, b"go\n").expect("it reads");
+                while procfs::children(main).is_empty() {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let child = procfs::children(main);
+        let _count = tree.end();
+        job.wait().expect("it is ours");
+        let expected = [
+            (main, Signal::STOP),
+            (child[0], Signal::STOP),
+            (main, Signal::KILL),
+            (child[0], Signal::KILL),
+        ];
+        sent.sort_by_key(|(_, signal)| *signal != Signal::STOP);
+        assert_eq!((count, sent.as_slice()), (2, &expected[..]));
     }
 }

@@ -5,18 +5,20 @@
 
 use crate::adoption::Starting;
 use crate::cgroup::CgroupRoot;
+use crate::inherited;
 use crate::job::Job;
 use crate::keeper::Keeper;
-use crate::launch::{self, Launch, StartError};
+use crate::launch::{Launch, StartError};
 use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::leftovers::{self, Leftovers};
 use crate::output::OutputSettings;
 use crate::procfs::{self, Born};
-use crate::running::Running;
+use crate::running::{Outputs, Running};
+use crate::spawn;
+use rustix::fd::{AsFd as _, BorrowedFd};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,7 +176,16 @@ impl Ward {
         }
         let mut slot = self.take_slot(&launch)?;
         let mark = self.core.ledger.mark(slot.entry);
-        let (child, born) = spawn_patiently(&launch, &mark, &self.core.null).await?;
+        // What may fail is done before the process is there: it must not be started only to be ended.
+        let failed = |source| StartError::explain(&launch, source);
+        let (out, err) = spawn::pipe()
+            .and_then(|out| Ok((out, spawn::pipe()?)))
+            .map_err(failed)?;
+        let outputs = Outputs::new(out.read, err.read, output).map_err(failed)?;
+        let streams = [self.core.null.as_fd(), out.write.as_fd(), err.write.as_fd()];
+        let born = spawn_patiently(&launch, &mark, streams).await?;
+        drop((out.write, err.write));
+        inherited::give(born.pid);
         slot.is_used = true;
         let job = Arc::new(Job::new(
             born.pid,
@@ -185,11 +196,7 @@ impl Ward {
         ));
         let program = launch.program;
         // From here on a failure drops `running`, and that ends the process and frees the slot.
-        let running =
-            Running::new(Arc::clone(&job), child, output).map_err(|source| StartError::Other {
-                program: program.clone(),
-                source,
-            })?;
+        let running = Running::new(Arc::clone(&job), outputs);
         self.core
             .ledger
             .running(job.entry, born, &job.tag)
@@ -239,18 +246,17 @@ impl Drop for Slot<'_> {
 async fn spawn_patiently(
     launch: &Launch,
     mark: &str,
-    null: &File,
-) -> Result<(Child, Born), StartError> {
+    streams: [BorrowedFd<'_>; 3],
+) -> Result<Born, StartError> {
     let mut pause = Duration::from_millis(1);
     loop {
         let starting = Starting::begin();
         let after = procfs::tick();
-        match launch::spawn(launch, mark, null) {
-            Ok(child) => {
-                let pid = child.id();
+        match spawn::spawn(launch, mark, streams) {
+            Ok(pid) => {
                 starting.became(pid);
                 let until = procfs::tick();
-                return Ok((child, Born { pid, after, until }));
+                return Ok(Born { pid, after, until });
             }
             Err(error)
                 if error.kind() == io::ErrorKind::ExecutableFileBusy && pause.as_millis() < 500 =>

@@ -5,8 +5,8 @@
 )]
 
 use process::{
-    CgroupUse, Environment, Event, ExitStatus, Launch, OutputSettings, Running, Settings, Ward,
-    guard, steady_time,
+    CgroupUse, Environment, Event, ExitStatus, Guard, GuardProgram, Launch, OutputSettings,
+    Running, Settings, Ward, guard, steady_time,
 };
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -88,4 +88,53 @@ async fn a_guard_lets_alone_what_a_successor_runs() {
     guarding.join().unwrap().unwrap();
     assert_eq!(ward.running_count(), 1);
     drop(running);
+}
+
+/// The lines of a file, when there are so many.
+async fn lines(file: &Path, count: usize) -> Vec<String> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        if lines.len() >= count && text.ends_with('\n') {
+            return lines;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{lines:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_is_killed_is_replaced_by_itself_and_the_next_one_knows_what_was_said_last() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let heard = dir.path().join("heard");
+    // A guard that writes down who it is and what it hears.
+    let script =
+        r#"echo "$$" >>"$0/heard"; while read -r line; do echo "$line" >>"$0/heard"; done"#;
+    let program = GuardProgram {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into()],
+    };
+    let guard = Guard::start(program, dir.path()).unwrap();
+    guard.say(Some(Duration::from_secs(1234)));
+    let first = lines(&heard, 2).await;
+    assert_eq!(first[1], "until 1234000");
+    let kill = |pid: &str| {
+        let killed = std::process::Command::new("kill")
+            .args(["-9", pid])
+            .status();
+        assert!(killed.unwrap().success());
+    };
+    kill(&first[0]);
+    // Nothing is said meanwhile: a Subagent in its Director's process has nothing to say for days.
+    let second = lines(&heard, 4).await;
+    assert_ne!(second[2], second[0], "another process");
+    assert_eq!(second[3], "until 1234000");
+    guard.say(None);
+    let third = lines(&heard, 5).await;
+    assert_eq!(third[4], "free");
+    kill(&third[2]);
+    let fourth = lines(&heard, 7).await;
+    assert_eq!(fourth[6], "free");
+    drop(guard);
 }

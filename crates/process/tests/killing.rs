@@ -253,3 +253,59 @@ fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("not zero");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
 }
+
+/// Without control groups, so that only the tree leads to the processes.
+fn without_cgroups() -> Yard {
+    Yard::open(Settings {
+        cgroups: CgroupUse::Off,
+        ..Settings::default()
+    })
+}
+
+fn pid_in(output: &str) -> u32 {
+    let line = output.lines().find_map(|line| line.strip_prefix("pid "));
+    let pid = line.and_then(|pid| pid.trim().parse().ok());
+    pid.expect("the script says a pid")
+}
+
+/// Whether the process is our child: its parent has ended.
+fn is_orphan(pid: u32) -> bool {
+    yard::children()
+        .iter()
+        .any(|stat| stat.starts_with(&format!("{pid} ")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_in_the_jobs_session_is_found_though_it_has_neither_its_group_nor_its_mark() {
+    let yard = without_cgroups();
+    let script = "#!/bin/bash\nset -m\n(env -i /bin/bash -c 'echo pid $$; exec sleep 1000 >/dev/null 2>&1' &)\nsleep 1000";
+    let mut running = yard.start(script).await;
+    let pid = pid_in(&await_output(&mut running, "\n").await);
+    eventually("its parent has ended", || is_orphan(pid)).await;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let group = stat.rsplit_once(") ").expect("a stat line").1;
+    let group: u32 = group
+        .split(' ')
+        .nth(2)
+        .expect("its group")
+        .parse()
+        .expect("a number");
+    assert_ne!(group, running.pid(), "a group of its own");
+    running.kill();
+    assert_eq!(finish(running).await.code(), Some(137));
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_descendant_is_remembered_when_the_main_process_ends_after_sigterm() {
+    let yard = without_cgroups();
+    let script = "#!/bin/bash\ntrap 'exit 7' TERM\nenv -i setsid /bin/sh -c 'echo pid $$; sleep 1000' & wait";
+    let mut running = yard.start(script).await;
+    let pid = pid_in(&await_output(&mut running, "\n").await);
+    running.terminate();
+    eventually("the main process has ended", || running.has_main_ended()).await;
+    eventually("only the memory leads to it", || is_orphan(pid)).await;
+    running.kill();
+    assert_eq!(finish(running).await.code(), Some(7));
+    assert!(!is_alive(pid));
+}

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod yard;
 
-use process::{Leftovers, OpenError, Settings, Ward, end_leftovers, find_leftovers};
+use process::{Leftovers, OpenError, Settings, Ward, end_leftovers, find_leftovers, guard};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -107,6 +107,29 @@ async fn rc_05_the_processes_of_a_killed_ward_are_ended_by_its_successor() {
     drop(ward);
     let (_ward, leftovers) = Ward::open(&crash.work, Settings::default()).expect("nobody uses it");
     assert_eq!(leftovers, Leftovers::default(), "nothing is found twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s140_the_guard_ends_the_jobs_of_a_ward_that_is_gone() {
+    let crash = crash().await;
+    // Its input has ended: nobody is left who would speak.
+    let ended = guard(&crash.work, std::io::empty()).expect("nobody uses it");
+    check(&ended, &crash);
+    assert!(!crash.pids.iter().any(|pid| is_alive(*pid)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s142_a_successor_that_comes_while_the_guard_ends_the_jobs_waits_for_it() {
+    let crash = crash().await;
+    let work = crash.work.clone();
+    let guarding = std::thread::spawn(move || guard(&work, std::io::empty()));
+    // Again and again, as a service manager would; each finds the directory free in the end.
+    for _ in 0..20 {
+        let (_ward, _leftovers) =
+            Ward::open(&crash.work, Settings::default()).expect("free within a moment");
+        assert!(!crash.pids.iter().any(|pid| is_alive(*pid)));
+    }
+    guarding.join().expect("no panic").expect("it has ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

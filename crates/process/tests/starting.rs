@@ -41,8 +41,10 @@ fn a_start_that_fails_names_the_program_and_the_cause() {
         let plain = yard::write(&dir.join("plain"), "#!/bin/sh\n");
         std::fs::set_permissions(&plain, PermissionsExt::from_mode(0o644)).expect("it is ours");
         let orphan = yard::write(&dir.join("orphan"), "#!/no/such/shell -x\n");
+        let foreign = yard::write(&dir.join("foreign"), "#!/bin/sh\r\necho a\r\n");
+        let marked = yard::write(&dir.join("marked"), "\u{FEFF}#!/bin/sh\necho a\n");
         let garbage = yard::write(&dir.join("garbage"), "\u{1}\u{2}\u{3}");
-        for path in [&orphan, &garbage] {
+        for path in [&orphan, &garbage, &foreign, &marked] {
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("it is ours");
         }
         let cases = [
@@ -56,6 +58,14 @@ fn a_start_that_fails_names_the_program_and_the_cause() {
             (
                 orphan,
                 "its interpreter /no/such/shell (first line, after #!) cannot be executed",
+            ),
+            (
+                foreign,
+                "its first line ends with a carriage return, which becomes part of the interpreter's name /bin/sh; save it with line feeds only",
+            ),
+            (
+                marked,
+                "it begins with a byte order mark; save it as UTF-8 without one",
             ),
             (
                 garbage,
@@ -94,6 +104,43 @@ fn a_start_that_fails_names_the_program_and_the_cause() {
             .await
             .expect_err("too long");
         assert!(matches!(error, StartError::TooLong { .. }), "{error}");
+        assert!(
+            error.to_string().ends_with(
+                "argument 1 has 3000001 bytes, and the system allows 131072; pass a file instead"
+            ),
+            "{error}"
+        );
+        let big = |count: usize, length: usize| {
+            let variables =
+                (0..count).map(|i| (format!("BIG_{i}").into(), "x".repeat(length + i).into()));
+            Launch {
+                env: process::Environment::Only(variables.collect()),
+                ..yard.launch("")
+            }
+        };
+        let error = yard
+            .ward
+            .start(big(1, 200_000), OutputSettings::default())
+            .await
+            .expect_err("too long");
+        assert!(
+            error.to_string().contains(
+                "the environment variable BIG_0 has 200007 bytes, and the system allows 131072"
+            ),
+            "{error}"
+        );
+        let error = yard
+            .ward
+            .start(big(99, 100_000), OutputSettings::default())
+            .await
+            .expect_err("too long");
+        assert!(
+            error
+                .to_string()
+                .contains("the longest is the environment variable BIG_98 with 100106"),
+            "{error}"
+        );
+        assert!(!error.is_shortage(), "another try would not help");
         let launch = Launch {
             args: vec!["a\0b".into()],
             ..yard.launch("")

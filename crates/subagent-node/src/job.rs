@@ -3,6 +3,7 @@
 //! Always: whatever happens, the attempt's end is reported exactly once.
 
 use crate::service::Inner;
+use crate::shortage::{NotStarted, Waiting};
 use model::{Attempt, Order, Outcome, Problem, SubagentEvent, Timestamp};
 use process::{
     Cause, Ending, Environment, Event, ExitStatus, Input, Launch, OutputSettings, Running, Stream,
@@ -117,40 +118,28 @@ async fn execute(
     plan: &JobPlan,
     mut controlled: watch::Receiver<Option<Control>>,
 ) -> Outcome {
-    // The job may have been killed before its process could be started.
-    let wish = *controlled.borrow_and_update();
-    if let Some(control) = wish {
-        let problem = Problem::new(
-            "ProcessCancelledBeforeStart",
-            "the job was killed before its process was started",
-        );
-        return match control.cause {
-            EndCause::Shutdown => Outcome::process_lost(Problem::new(
-                "SubagentShutDownBeforeProcessStart",
-                "the Subagent was shut down before the process was started",
-            )),
-            EndCause::LostDirector => Outcome::process_lost(Problem::new(
-                "ProcessKilledDueToLostDirector",
-                "the Director was lost before the process was started",
-            )),
-            EndCause::ByItself | EndCause::Killed | EndCause::TimedOut => Outcome::Killed {
-                outcome: Box::new(Outcome::failed(problem.to_string())),
-            },
+    let mut waiting: Option<Waiting<'_>> = None;
+    let (running, values, _files) = loop {
+        // The job may have been killed before its process could be started.
+        let wish = *controlled.borrow_and_update();
+        if let Some(control) = wish {
+            return ended_before_start(control.cause);
+        }
+        let not_started = match start(subagent, attempt, plan).await {
+            Ok(started) => break started,
+            Err(not_started) if !not_started.is_shortage => {
+                return Outcome::failed(not_started.message);
+            }
+            Err(not_started) => not_started,
         };
-    }
-    let prepared = prepare(subagent, attempt, plan);
-    let (launch, values, _files) = match prepared {
-        Ok(prepared) => prepared,
-        Err(message) => return Outcome::failed(message),
+        let waiting = waiting.get_or_insert_with(|| subagent.shortage.wait());
+        subagent.shortage.tell(&not_started.message);
+        tokio::select! {
+            () = waiting.pause() => {}
+            Ok(()) = controlled.changed() => controlled.mark_changed(),
+        }
     };
-    let output = OutputSettings {
-        max_characters: subagent.settings.output_characters,
-        max_delay: subagent.settings.output_delay.into(),
-    };
-    let running = match subagent.ward.start(launch, output).await {
-        Ok(running) => running,
-        Err(error) => return Outcome::failed(error.to_string()),
-    };
+    drop(waiting);
     tracing::debug!(%attempt, pid = running.pid(), "a job's process has been started");
     let watched = Watched::new(running, plan);
     let (status, cause, last_error_line) = watched
@@ -170,16 +159,59 @@ async fn execute(
     end.outcome(&plan.job)
 }
 
+fn ended_before_start(cause: EndCause) -> Outcome {
+    match cause {
+        EndCause::Shutdown => Outcome::process_lost(Problem::new(
+            "SubagentShutDownBeforeProcessStart",
+            "the Subagent was shut down before the process was started",
+        )),
+        EndCause::LostDirector => Outcome::process_lost(Problem::new(
+            "ProcessKilledDueToLostDirector",
+            "the Director was lost before the process was started",
+        )),
+        EndCause::ByItself | EndCause::Killed | EndCause::TimedOut => {
+            let problem = Problem::new(
+                "ProcessCancelledBeforeStart",
+                "the job was killed before its process was started",
+            );
+            Outcome::Killed {
+                outcome: Box::new(Outcome::failed(problem.to_string())),
+            }
+        }
+    }
+}
+
+type Started = (Running, process::ValuesFile, AttemptFiles);
+
+async fn start(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Started, NotStarted> {
+    let (launch, values, files) = prepare(subagent, attempt, plan)?;
+    let output = OutputSettings {
+        max_characters: subagent.settings.output_characters,
+        max_delay: subagent.settings.output_delay.into(),
+    };
+    match subagent.ward.start(launch, output).await {
+        Ok(running) => Ok((running, values, files)),
+        Err(error) => Err(NotStarted {
+            is_shortage: error.is_shortage(),
+            message: error.to_string(),
+        }),
+    }
+}
+
 type Prepared = (Launch, process::ValuesFile, AttemptFiles);
 
-fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepared, String> {
+fn prepare(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Prepared, NotStarted> {
     let program = subagent.programs.find(&plan.program, &subagent.scripts)?;
     let values = subagent.values.next();
     let mut files = AttemptFiles(Vec::new());
     for (path, content) in &plan.files {
         files.0.push(path.clone());
-        write_private(path, content)
-            .map_err(|error| format!("the file {} cannot be written: {error}", path.display()))?;
+        write_private(path, content).map_err(|error| {
+            NotStarted::of(
+                &format!("the file {} cannot be written", path.display()),
+                &error,
+            )
+        })?;
     }
     let set = |name: &str, value: String| (OsString::from(name), Some(OsString::from(value)));
     let mut env: Vec<_> = subagent
@@ -332,7 +364,15 @@ impl Watched {
                 process::Effect::ArmTimeout(after) => {
                     self.timeout_at = Some(Instant::now() + after);
                 }
-                process::Effect::ArmGrace(after) => self.grace_at = Some(Instant::now() + after),
+                process::Effect::ArmGrace(after) => {
+                    // Whoever would end in order has ended; others only hold its output.
+                    let after = if self.running.has_main_ended() {
+                        Duration::ZERO
+                    } else {
+                        after
+                    };
+                    self.grace_at = Some(Instant::now() + after);
+                }
                 process::Effect::SendTerm => self.running.terminate(),
                 process::Effect::SendKill => self.running.kill(),
                 process::Effect::Report(_) => {}

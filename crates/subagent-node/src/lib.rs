@@ -15,13 +15,14 @@ mod program;
 mod run;
 mod service;
 mod settings;
+mod shortage;
 
 pub use api::router;
-pub use gate::{Gate, TokenFileError, token_of_file};
+pub use gate::Gate;
 pub use lease::DirectorSeen;
 pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink, Taken};
 pub use meter::{METERING_PERIOD, Meter};
-pub use process::{GuardProgram, guard, hear_child_signals, spare_from_child_signals};
+pub use process::{GuardProgram, Inherited, guard, settle_inherited, spare_from_child_signals};
 pub use run::{Exit, RunError, run, warn_of};
 pub use service::{OpenError, Subagent, platform_info};
 pub use settings::{JobSettings, SubagentSettings};

@@ -1,5 +1,6 @@
 //! Which file a planned program is.
 
+use crate::shortage::NotStarted;
 use process::{ScriptCommand, ScriptFiles};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -23,24 +24,26 @@ impl Programs {
         &self,
         planned: &PlannedProgram,
         scripts: &ScriptFiles,
-    ) -> Result<Program, String> {
+    ) -> Result<Program, NotStarted> {
         match planned {
             PlannedProgram::Script(script) => {
                 let ScriptCommand { program, args } = scripts
                     .command(script)
-                    .map_err(|error| format!("the script cannot be written: {error}"))?;
+                    .map_err(|error| NotStarted::of("the script cannot be written", &error))?;
                 Ok(Program {
                     path: program,
                     args,
                 })
             }
             PlannedProgram::File(path) => Ok(Program {
-                path: self.file(path)?,
+                path: self.file(path).map_err(NotStarted::fault)?,
                 args: Vec::new(),
             }),
             PlannedProgram::Command(words) => {
-                let (first, rest) = words.split_first().ok_or("the command line is empty")?;
-                let path = self.command(Path::new(first))?;
+                let (first, rest) = words
+                    .split_first()
+                    .ok_or_else(|| NotStarted::fault("the command line is empty"))?;
+                let path = self.command(Path::new(first)).map_err(NotStarted::fault)?;
                 Ok(Program {
                     path,
                     args: rest.iter().map(OsString::from).collect(),

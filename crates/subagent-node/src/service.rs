@@ -6,6 +6,7 @@ use crate::job::{self, Control};
 use crate::lease::{self, LeaseWatch};
 use crate::program::Programs;
 use crate::settings::JobSettings;
+use crate::shortage::Shortage;
 use model::{
     Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand,
     SubagentEvent, SubagentStamped,
@@ -55,7 +56,8 @@ pub(crate) struct Inner {
     pub(crate) working_directory: PathBuf,
     /// What jobs inherit, as expressions see it.
     pub(crate) env: BTreeMap<String, String>,
-    /// Variables that are no text. Jobs do not inherit them: expressions could not see them.
+    /// Variables that jobs do not inherit: those that are no text, because expressions could not see them, and those that are
+    /// addressed to this process.
     pub(crate) hidden: Vec<OsString>,
     pub(crate) settings: JobSettings,
     controls: Mutex<BTreeMap<Attempt, watch::Sender<Option<Control>>>>,
@@ -65,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) released: Notify,
     ended: watch::Sender<Option<bool>>,
     pub(crate) leases: LeaseWatch,
+    pub(crate) shortage: Shortage,
 }
 
 /// The machine this runs on.
@@ -75,6 +78,19 @@ pub fn platform_info() -> PlatformInfo {
         hostname: hostname.trim().into(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH).into(),
     }
+}
+
+/// Whether a variable is a setting of this program, which may be a secret, or a message of the service manager to its process.
+fn is_addressed_to_us(name: &str) -> bool {
+    const OF_THE_SERVICE_MANAGER: [&str; 6] = [
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+    ];
+    name.starts_with("MAINSPRING_") || OF_THE_SERVICE_MANAGER.contains(&name)
 }
 
 impl Subagent {
@@ -128,6 +144,7 @@ impl Subagent {
         let mut hidden = Vec::new();
         for (name, value) in std::env::vars_os() {
             match (name.into_string(), value.into_string()) {
+                (Ok(name), _) if is_addressed_to_us(&name) => hidden.push(name.into()),
                 (Ok(name), Ok(value)) => drop(env.insert(name, value)),
                 (Ok(name), Err(_)) => hidden.push(name.into()),
                 (Err(name), _) => hidden.push(name),
@@ -158,6 +175,7 @@ impl Subagent {
             reported: watch::Sender::new(EventId::BEFORE_FIRST),
             released: Notify::new(),
             ended: watch::Sender::new(None),
+            shortage: Shortage::default(),
         };
         Ok((Subagent(Arc::new(inner)), leftovers))
     }
@@ -339,6 +357,8 @@ impl Inner {
 
     pub(crate) fn report_end(self: Arc<Self>, attempt: &Attempt, outcome: Outcome) {
         self.controls().remove(attempt);
+        // What it had may be enough for a job that waits.
+        self.shortage.freed();
         let mut effects = Vec::new();
         {
             let mut state = self.state();

@@ -1,0 +1,40 @@
+//! A Subagent in miniature that takes over whatever it was started with: runs the script given as the second argument in the work
+//! directory given first, and prints what it wrote and its exit code. For the tests of what jobs get.
+#![expect(clippy::print_stdout, reason = "the test reads it")]
+
+use process::{Environment, Event, Launch, OutputSettings, Settings, Ward, settle_inherited};
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let found = settle_inherited();
+    for line in found.changed {
+        println!("changed: {line}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    runtime.block_on(job())
+}
+
+async fn job() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let dir = args.next().ok_or("the work directory is missing")?;
+    let script = args.next().ok_or("the script is missing")?;
+    let (ward, _leftovers) = Ward::open(Path::new(&dir), Settings::default())?;
+    let launch = Launch {
+        program: "/bin/bash".into(),
+        args: vec!["-c".into(), script.into()],
+        env: Environment::Inherited(vec![]),
+        dir: "/".into(),
+        tag: "job".to_owned(),
+    };
+    let mut running = ward.start(launch, OutputSettings::default()).await?;
+    while let Some(event) = running.next().await {
+        match event {
+            Event::Output { text, .. } => print!("{text}"),
+            Event::Ended(status) => println!("code: {:?}", status.code),
+        }
+    }
+    Ok(())
+}

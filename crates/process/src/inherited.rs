@@ -1,0 +1,216 @@
+//! What a process gets from whoever starts it and nobody means: ignored and blocked signals, open descriptors, limits, a umask.
+//! Always: this process has what a service needs, whoever has started it; its jobs get the limits that it was given, and signals,
+//! descriptors and terminal as a freshly started service has them (see `spawn`).
+//! Never here: the handlers for signals that somebody sends; the program has them.
+#![expect(
+    unsafe_code,
+    reason = "signals and descriptors of the whole process; each block says why it holds"
+)]
+
+use nix::libc;
+use nix::sys::signal::{SigHandler, SigSet, Signal};
+use rustix::fs::Mode;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use std::fs;
+use std::sync::OnceLock;
+
+/// Limits that stop or starve a service, with the option of `ulimit` that shows them.
+const LIMITS: [(Resource, &str, &str); 6] = [
+    (Resource::Nofile, "open files", "-n"),
+    (Resource::Nproc, "processes of this user", "-u"),
+    (Resource::Fsize, "the size of a file", "-f"),
+    (Resource::Cpu, "processor time", "-t"),
+    (Resource::As, "memory", "-v"),
+    (Resource::Data, "data memory", "-d"),
+];
+
+/// With fewer descriptors than this some hundred jobs at a time are not possible: two for each job, and those of connections and files.
+const FEW_DESCRIPTORS: u64 = 4096;
+
+/// What is given to each job after its start.
+static OF_JOBS: OnceLock<OfJobs> = OnceLock::new();
+
+#[derive(Debug, Default)]
+struct OfJobs {
+    /// The limits that this process was given, as far as it has raised them for itself.
+    limits: Vec<(Resource, Rlimit)>,
+    /// This process is protected from the kernel's choice when memory is short, and its jobs are not to be.
+    loses_protection: bool,
+}
+
+/// What was found and changed, in sentences for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// What is as a service needs it now.
+    pub changed: Vec<String>,
+    /// What may still stop or hold up the service, with what to do about it.
+    pub doubtful: Vec<String>,
+}
+
+/// Gives this process what a service needs, and notes what its jobs are to get. To be called once, at the start, while there is one
+/// thread only.
+pub fn settle_inherited() -> Inherited {
+    let mut found = Inherited::default();
+    settle_signals(&mut found);
+    settle_descriptors(&mut found);
+    settle_umask(&mut found);
+    let limits = raise_limits(&mut found);
+    let of_jobs = OfJobs {
+        limits,
+        loses_protection: is_protected(),
+    };
+    // A second call changes nothing: the limits of the first one are those that were given.
+    OF_JOBS.get_or_init(|| of_jobs);
+    found
+}
+
+/// Gives a job that has just been started what this process was given. It has begun to run by then: it may see the limits of this
+/// process for the first microseconds.
+pub(crate) fn give(pid: u32) {
+    let Some(of_jobs) = OF_JOBS.get() else { return };
+    for (resource, limit) in &of_jobs.limits {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        // An error means that the process has ended already, or has become another user's.
+        if let Err(error) = prlimit(pid, *resource, *limit) {
+            tracing::debug!(%error, ?resource, "a job keeps a limit of its Subagent");
+        }
+    }
+    if of_jobs.loses_protection {
+        // As above.
+        if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), "0") {
+            tracing::debug!(%error, "a job keeps the protection of its Subagent from the lack of memory");
+        }
+    }
+}
+
+fn settle_signals(found: &mut Inherited) {
+    // Ignored, the kernel would drop the exit status of every job.
+    if let Ok(SigHandler::SigIgn) = treat(Signal::SIGCHLD, SigHandler::SigDfl) {
+        found.changed.push("SIGCHLD was ignored".to_owned());
+    }
+    // A write beyond the limit of a file's size is to fail, and not to end the process without a word.
+    if let Err(error) = treat(Signal::SIGXFSZ, SigHandler::SigIgn) {
+        found
+            .doubtful
+            .push(format!("SIGXFSZ cannot be ignored: {error}"));
+    }
+    let mut before = SigSet::empty();
+    let unblocked = nix::sys::signal::pthread_sigmask(
+        nix::sys::signal::SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::empty()),
+        Some(&mut before),
+    );
+    match unblocked {
+        Ok(()) => {
+            let names: Vec<_> = before.iter().map(Signal::as_str).collect();
+            if !names.is_empty() {
+                let text = format!("signals were blocked: {}", names.join(", "));
+                found.changed.push(text);
+            }
+        }
+        Err(error) => found
+            .doubtful
+            .push(format!("signals may be blocked: {error}")),
+    }
+}
+
+/// Answers how the signal was treated before.
+fn treat(signal: Signal, handler: SigHandler) -> nix::Result<SigHandler> {
+    debug_assert!(!matches!(
+        handler,
+        SigHandler::Handler(_) | SigHandler::SigAction(_)
+    ));
+    // SAFETY: no handler is installed, only one of the kernel's own ways to treat a signal.
+    unsafe { nix::sys::signal::signal(signal, handler) }
+}
+
+/// Descriptors beyond the standard streams are kept, because one may be named in an argument (`/dev/fd/5`), but no job gets them.
+fn settle_descriptors(found: &mut Inherited) {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let numbers: Vec<libc::c_int> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    let mut open = vec![];
+    for number in numbers {
+        // SAFETY: flags are read and set by number; a number that is not open gives an error.
+        let is_inherited = unsafe {
+            let flags = libc::fcntl(number, libc::F_GETFD);
+            flags >= 0
+                && flags & libc::FD_CLOEXEC == 0
+                && libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) == 0
+        };
+        if is_inherited {
+            open.push(number.to_string());
+        }
+    }
+    if !open.is_empty() {
+        let text = format!("descriptors were open: {}", open.join(", "));
+        found.changed.push(text);
+    }
+}
+
+/// Without its own permissions this process could not open again what it has made. What others may do is said for each file.
+fn settle_umask(found: &mut Inherited) {
+    let inherited = rustix::process::umask(Mode::from_raw_mode(0o077));
+    let own = Mode::RWXU;
+    rustix::process::umask(inherited - own);
+    if inherited.intersects(own) {
+        let text = format!(
+            "the umask {:03o} took permissions from the owner",
+            inherited.as_raw_mode()
+        );
+        found.changed.push(text);
+    }
+}
+
+fn raise_limits(found: &mut Inherited) -> Vec<(Resource, Rlimit)> {
+    let mut given = vec![];
+    for (resource, name, option) in LIMITS {
+        let limit = getrlimit(resource);
+        if limit.current != limit.maximum {
+            let raised = Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            };
+            match setrlimit(resource, raised) {
+                Ok(()) => {
+                    found.changed.push(format!(
+                        "the limit of {name} was {} and is {} now; jobs keep the former",
+                        shown(limit.current),
+                        shown(limit.maximum)
+                    ));
+                    given.push((resource, limit));
+                }
+                Err(error) => found.doubtful.push(format!(
+                    "the limit of {name} (ulimit {option}) is {} and cannot be raised to {}: {error}",
+                    shown(limit.current),
+                    shown(limit.maximum)
+                )),
+            }
+        }
+        let is_low = match resource {
+            Resource::Nofile => limit.maximum.is_some_and(|most| most < FEW_DESCRIPTORS),
+            // Everybody has one that depends on the memory.
+            Resource::Nproc => false,
+            _ => limit.maximum.is_some(),
+        };
+        if is_low {
+            found.doubtful.push(format!(
+                "{name} is limited to {} (ulimit -H {option}); raise it where this service is started",
+                shown(limit.maximum)
+            ));
+        }
+    }
+    given
+}
+
+fn shown(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+}
+
+fn is_protected() -> bool {
+    fs::read_to_string("/proc/self/oom_score_adj").is_ok_and(|text| text.trim().starts_with('-'))
+}

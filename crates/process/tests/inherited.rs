@@ -1,0 +1,105 @@
+//! What a job gets does not depend on who has started its Subagent, except for the limits, which it gets as they were given.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Starts a Subagent in miniature with one job.
+const RUN: &str = r#""$SUBAGENT" "$WORK" "$SCRIPT""#;
+
+/// Runs one job with `script` under a process that was started by this shell command, in which `$RUN` stands for the process.
+fn run(start: &str, script: &str) -> String {
+    let me = std::env::current_exe().expect("our own path");
+    let target: PathBuf = me
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>/deps/<test>")
+        .into();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let ended = Command::new("/bin/sh")
+        .args(["-c", &start.replace("$RUN", RUN)])
+        .env("SUBAGENT", target.join("examples/inherited_state"))
+        .env("WORK", dir.path().join("work"))
+        .env("SCRIPT", script)
+        .output()
+        .expect("a shell can be started");
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success(), "{ended:?}");
+    text
+}
+
+fn line<'a>(text: &'a str, name: &str) -> &'a str {
+    let found = text.lines().find_map(|line| line.strip_prefix(name));
+    found
+        .unwrap_or_else(|| panic!("no {name} in {text}"))
+        .trim()
+}
+
+#[test]
+fn the_exit_code_of_a_job_is_known_though_sigchld_was_ignored() {
+    let text = run("exec env --ignore-signal=CHLD $RUN", "exit 3");
+    assert_eq!(line(&text, "code:"), "Some(3)");
+    assert_eq!(line(&text, "changed: SIGCHLD"), "was ignored");
+}
+
+#[test]
+fn a_job_has_no_signal_blocked_or_ignored() {
+    let state = "exec env --ignore-signal=HUP,INT,QUIT,PIPE,TERM,XFSZ,CHLD,USR2 --block-signal=TERM,USR1,CHLD,ALRM $RUN";
+    let text = run(state, "cat /proc/self/status");
+    for mask in ["SigBlk:", "SigIgn:"] {
+        let signals = u64::from_str_radix(line(&text, mask), 16).expect("a mask");
+        // The C library keeps 32 and 33 for its threads.
+        assert_eq!(signals & !(0b11 << 31), 0, "{mask} {text}");
+    }
+    // A job that is asked to end ends.
+    let text = run(state, "kill -TERM $$; sleep 1000");
+    assert_eq!(line(&text, "code:"), "None");
+}
+
+#[test]
+fn a_job_has_only_its_standard_streams() {
+    let script = "for f in /proc/$$/fd/*; do echo \"fd $f\"; done; readlink /proc/$$/fd/0";
+    let text = run("exec 7</etc/passwd 9>/dev/null; exec $RUN", script);
+    let mut numbers: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("fd ")?.rsplit('/').next())
+        .collect();
+    // Those of bash itself.
+    numbers.retain(|number| !matches!(*number, "255" | "3" | "10"));
+    assert_eq!(numbers, ["0", "1", "2"], "{text}");
+    assert!(text.contains("/dev/null"), "{text}");
+    let open = line(&text, "changed: descriptors were open:");
+    assert!(open.starts_with("7, 9"), "{open}");
+}
+
+#[test]
+fn a_job_gets_the_limits_that_its_subagent_was_given() {
+    let state = "ulimit -Sn 300; ulimit -Sf 12345; exec $RUN";
+    let text = run(
+        state,
+        "cat /proc/$PPID/limits | sed s/^/own:/; cat /proc/$$/limits",
+    );
+    let soft = |name: &str| {
+        let words = line(&text, name).split_whitespace();
+        words.take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let own = soft("own:Max open files");
+    assert_eq!(own[0], own[1], "a service needs what it may have");
+    assert_eq!(soft("Max open files")[0], "300");
+    assert_ne!(soft("own:Max file size")[0], soft("Max file size")[0]);
+}
+
+#[test]
+fn a_job_keeps_the_umask() {
+    let text = run("umask 027; exec $RUN", "umask");
+    assert!(text.lines().any(|line| line == "0027"), "{text}");
+}
+
+#[test]
+fn a_job_that_reads_the_terminal_fails_instead_of_waiting_for_ever() {
+    // The program `script` gives its command a terminal.
+    let start = "exec script -qec '$RUN' /dev/null";
+    let job = "read -r line </dev/tty; echo \"tty: $?\"; read -ra s </proc/$$/stat; echo \"session: $(( s[5] - $$ ))\"";
+    let text = run(start, job);
+    assert_eq!(line(&text, "tty:"), "1", "{text}");
+    assert_eq!(line(&text, "session:"), "0", "a session of its own");
+}
