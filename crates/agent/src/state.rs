@@ -7,7 +7,7 @@ use crate::attached::AttachedItems;
 use crate::processes::Processes;
 use crate::queue::Queues;
 use crate::reset::Reset;
-use crate::subagents::WorkList;
+use crate::subagents::{Loss, WorkList};
 use model::{
     AgentPath, AgentRef, BundleId, ClusterState, ControllerId, EventId, Metering, OrderId,
     PlatformInfo, Problem, RunId, SubagentBundle, SubagentId, SubagentItem, UserId,
@@ -76,6 +76,11 @@ pub struct SubagentState {
 }
 
 impl SubagentState {
+    /// Why its processes are lost: because of the reset or the move under way, if there is one, which is what has ended them.
+    pub(crate) fn loss(&self, otherwise: Loss) -> Loss {
+        self.reset.as_ref().map_or(otherwise, Reset::loss)
+    }
+
     /// The longest lease it can hold; nothing if it has never been offered one.
     pub fn longest_lease(&self) -> Option<Duration> {
         self.lease.max(self.offered)

@@ -6,8 +6,8 @@
 use crate::reset::Reset;
 use crate::state::{Coupling, State};
 use model::{
-    Attempt, Event, EventId, Kill, Mark, Order, OrderEvent, OrderId, OrderState, Outcome,
-    PlatformInfo, Problem, RunId, Seconds, SubagentEvent, SubagentId, SubagentStamped,
+    Attempt, DisruptedReason, Event, EventId, Kill, Mark, Order, OrderEvent, OrderId, OrderState,
+    Outcome, PlatformInfo, Problem, RunId, Seconds, SubagentEvent, SubagentId, SubagentStamped,
     SubagentStateEvent, UserId,
 };
 use std::collections::BTreeMap;
@@ -190,12 +190,15 @@ impl State {
                     chunk: chunk.clone(),
                 },
             ),
-            SubagentEvent::OrderProcessed { attempt, outcome } => of_running(
-                attempt,
-                OrderEvent::OrderProcessed {
-                    outcome: outcome.clone().bounded(),
-                },
-            ),
+            SubagentEvent::OrderProcessed { attempt, outcome } => {
+                let loss = subagent.reset.as_ref().map(Reset::loss);
+                // The Subagent knows only that it was told to end; why is known here.
+                let outcome = match loss.filter(|_| was_ended_with_its_subagent(outcome)) {
+                    Some(loss) => Outcome::process_lost(loss.problem(subagent_id)),
+                    None => outcome.clone().bounded(),
+                };
+                of_running(attempt, OrderEvent::OrderProcessed { outcome })
+            }
             SubagentEvent::SubagentShutdownStarted => {
                 vec![Event::Subagent(
                     subagent_id.clone(),
@@ -203,8 +206,7 @@ impl State {
                 )]
             }
             SubagentEvent::SubagentShutdown => {
-                let loss = subagent.reset.as_ref().map_or(Loss::Shutdown, Reset::loss);
-                let mut events = self.lose_processes(subagent_id, loss);
+                let mut events = self.lose_processes(subagent_id, subagent.loss(Loss::Shutdown));
                 let told = SubagentStateEvent::SubagentShutdown;
                 events.push(Event::Subagent(subagent_id.clone(), told));
                 if subagent.reset.is_some() {
@@ -246,7 +248,7 @@ impl State {
                 subagent_id.clone(),
                 SubagentStateEvent::SubagentRestarted,
             ));
-            events.extend(self.lose_processes(subagent_id, Loss::Restart));
+            events.extend(self.lose_processes(subagent_id, subagent.loss(Loss::Restart)));
         }
         if subagent.reset.is_some() {
             // The process that was to end has ended.
@@ -349,7 +351,11 @@ impl State {
     fn give_up(&self, subagent_id: &SubagentId, confirmed_by: Option<UserId>) -> Vec<Event> {
         let lost = SubagentStateEvent::SubagentLost { confirmed_by };
         let mut events = vec![Event::Subagent(subagent_id.clone(), lost)];
-        events.extend(self.lose_processes(subagent_id, Loss::Absence));
+        let loss = self
+            .subagents
+            .get(subagent_id)
+            .map(|it| it.loss(Loss::Absence));
+        events.extend(self.lose_processes(subagent_id, loss.unwrap_or(Loss::Absence)));
         events
     }
 
@@ -383,6 +389,19 @@ impl State {
         };
         subagent.orders.iter().map(lost).collect()
     }
+}
+
+/// Whether the job did not end by itself but because its Subagent was shut down.
+fn was_ended_with_its_subagent(outcome: &Outcome) -> bool {
+    let Outcome::Disrupted {
+        reason: DisruptedReason::ProcessLost { problem },
+        ..
+    } = outcome
+    else {
+        return false;
+    };
+    problem.is("ProcessKilledDueToSubagentShutdown")
+        || problem.is("SubagentShutDownBeforeProcessStart")
 }
 
 /// The identity of the order's latest start.

@@ -122,17 +122,16 @@ impl Preparing<'_> {
 
 impl Scope for Preparing<'_> {
     fn named_value(&self, name: &str) -> Answer {
-        self.argument(name).or_else(|| {
-            Some(Ok(match name {
-                "js7OrderId" => Value::from(self.fresh.id.shared()),
-                "js7ControllerId" => Value::from(self.surroundings.controller_id().shared()),
-                "js7WorkflowPath" => Value::from(self.workflow.id.path.shared()),
-                "js7WorkflowTimezone" => Value::from(self.workflow.time_zone.clone()),
-                "js7EpochMilli" => Value::from(self.now.millis()),
-                "js7EpochSecond" => Value::from(self.now.millis().div_euclid(1000)),
-                _ => return None,
-            }))
-        })
+        // A predefined word first, as in a running order.
+        Some(Ok(match name {
+            "js7OrderId" => Value::from(self.fresh.id.shared()),
+            "js7ControllerId" => Value::from(self.surroundings.controller_id().shared()),
+            "js7WorkflowPath" => Value::from(self.workflow.id.path.shared()),
+            "js7WorkflowTimezone" => Value::from(self.workflow.time_zone.clone()),
+            "js7EpochMilli" => Value::from(self.now.millis()),
+            "js7EpochSecond" => Value::from(self.now.millis().div_euclid(1000)),
+            _ => return self.argument(name),
+        }))
     }
     fn argument(&self, name: &str) -> Answer {
         if let Some(value) = self.fresh.arguments.get(name) {

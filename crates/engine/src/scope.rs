@@ -1,7 +1,7 @@
 //! What an expression of an order sees (`engine.md` 3.5): its arguments with the workflow's defaults, the values of its
 //! outcomes from the newest to the oldest, results by label or job, and the predefined words.
 //!
-//! Always: an argument wins over a result of the same name; a job resource's own expressions see no variable of the order.
+//! Always: a predefined word wins over everything of the same name, and an argument over a result; a job resource's own expressions see no variable of the order.
 //! Defaults of jobs are evaluated only when asked for. Never here: files and the process environment of a Subagent; it puts
 //! its own scope in front.
 
@@ -258,7 +258,8 @@ impl<'a> OrderScope<'a> {
         Value::from(i64::try_from(self.job_execution_count()).unwrap_or(i64::MAX))
     }
 
-    fn predefined(&self, name: &str) -> Option<Value> {
+    /// The value of a predefined word. None if `name` is none, or means nothing where the order stands.
+    pub fn predefined(&self, name: &str) -> Option<Value> {
         let word = name.strip_prefix("js7").unwrap_or_default();
         Some(match word {
             "OrderId" => Value::from(self.order.id.shared()),
@@ -284,7 +285,10 @@ impl<'a> OrderScope<'a> {
 
 impl Scope for OrderScope<'_> {
     fn named_value(&self, name: &str) -> Answer {
-        self.argument(name)
+        // First: what an order carries must not pass for who it is.
+        self.predefined(name)
+            .map(Ok)
+            .or_else(|| self.argument(name))
             .or_else(|| self.result(name))
             .or_else(|| {
                 self.job?
@@ -299,7 +303,6 @@ impl Scope for OrderScope<'_> {
                     .get(name)
                     .map(|default| default.eval(self))
             })
-            .or_else(|| self.predefined(name).map(Ok))
     }
 
     fn argument(&self, name: &str) -> Answer {

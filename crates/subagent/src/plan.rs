@@ -269,12 +269,7 @@ struct ResourceScope<'a> {
 
 impl Scope for ResourceScope<'_> {
     fn named_value(&self, name: &str) -> Answer {
-        let is_carried = self.order.order.arguments.contains_key(name);
-        if name.starts_with("js7") && !is_carried {
-            self.order.named_value(name)
-        } else {
-            None
-        }
+        self.order.predefined(name).map(Ok)
     }
     fn symbol(&self, symbol: Symbol) -> Answer {
         self.order.symbol(symbol)

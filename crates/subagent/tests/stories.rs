@@ -173,6 +173,94 @@ fn s43_an_end_is_kept_until_the_director_has_confirmed_it() {
 }
 
 #[test]
+fn only_an_attempt_whose_own_end_is_confirmed_is_forgotten() {
+    let mut world = subagent();
+    for number in [1, 2] {
+        world.start(number).unwrap();
+        world
+            .state
+            .on_ended(&attempt(number), Outcome::SUCCEEDED, &mut Vec::new());
+    }
+    world
+        .ask(SubagentCommand::ReleaseEvents {
+            until_event_id: EventId(1),
+        })
+        .unwrap();
+    world.start(2).unwrap();
+    assert_eq!(starts(&world.effects), 2, "its end may still be unknown");
+    world.start(1).unwrap();
+    assert_eq!(starts(&world.effects), 3, "a new one of the same name");
+}
+
+/// Couples as the latest Director, with what it claims to know.
+fn couple_with(world: &mut World, run_id: RunId, after: u64) -> Result<(), model::Problem> {
+    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+        panic!("it belongs to somebody else");
+    };
+    let command = SubagentCommand::CoupleDirector {
+        subagent_id: "S".into(),
+        subagent_run_id: run_id,
+        event_id: EventId(after),
+        coupling,
+        lease: None,
+        epoch: 0,
+    };
+    let answer = world.state.command(0, command, &mut world.effects);
+    answer.map(drop)
+}
+
+#[test]
+fn a_director_that_goes_on_where_nothing_is_known_is_refused() {
+    let mut world = subagent();
+    for number in [1, 2] {
+        world.start(number).unwrap();
+        world
+            .state
+            .on_ended(&attempt(number), Outcome::SUCCEEDED, &mut Vec::new());
+    }
+    let until_event_id = EventId(1);
+    world
+        .ask(SubagentCommand::ReleaseEvents { until_event_id })
+        .unwrap();
+    let me = world.state.run_id().clone();
+    let forgotten = couple_with(&mut world, me.clone(), 0).unwrap_err();
+    assert!(forgotten.is("UnknownEventId"), "{forgotten}");
+    let never_was = couple_with(&mut world, me.clone(), 3).unwrap_err();
+    assert!(never_was.is("UnknownEventId"), "{never_was}");
+    let other = RunId::new("another life");
+    let restarted = couple_with(&mut world, other, 1).unwrap_err();
+    assert!(restarted.is("SubagentRunIdMismatch"), "{restarted}");
+    couple_with(&mut world, me, 1).unwrap();
+}
+
+#[test]
+fn only_the_latest_dedications_may_still_become_couplings() {
+    let mut world = subagent();
+    let offers: Vec<u64> = (0..17)
+        .map(|_| match world.dedicate("ALFA") {
+            Ok(SubagentAnswer::Dedicated { coupling, .. }) => coupling,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let refused = world.couple_as(offers[0]).unwrap_err();
+    assert!(refused.is("SubagentNotCoupled"), "{refused}");
+    world.couple_as(offers[1]).unwrap();
+}
+
+#[test]
+fn a_coupling_whose_lease_would_be_over_already_is_refused() {
+    let mut world = subagent();
+    world.lease = Some(60 * SECOND);
+    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+        panic!("it is its Director");
+    };
+    world.time_is(60 * SECOND);
+    let refused = world.couple_as(coupling).unwrap_err();
+    assert!(refused.is("SubagentNotCoupled"), "{refused}");
+    world.couple().unwrap();
+}
+
+#[test]
 fn another_agent_does_not_take_a_subagent_that_belongs_to_one() {
     let mut world = subagent();
     assert!(
@@ -489,6 +577,14 @@ fn the_environment_comes_from_expressions_and_a_missing_value_removes_a_variable
 }
 
 #[test]
+fn what_an_order_carries_does_not_hide_the_predefined_words() {
+    let json = r#"{"agentPath":"ALFA","defaultArguments":{"js7ControllerId":"'X'"},"executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"A":"$js7OrderId","C":"$js7ControllerId","O":"$js7Other"}}}"#;
+    let plan = planned(json, r#"{"js7OrderId":"B","js7Other":"mine"}"#, &[]).unwrap();
+    let found = ["A", "C", "O"].map(|name| plan.env[name].as_deref());
+    assert_eq!(found, [Some("A"), Some("C"), Some("mine")]);
+}
+
+#[test]
 fn an_unknown_name_in_the_environment_is_named_and_nothing_is_started() {
     let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"X":"$nobody"}}}"#;
     assert_eq!(
@@ -504,6 +600,12 @@ fn a_job_resource_sees_the_machine_but_not_what_the_order_carries() {
     let plan = planned(json, "{}", &[good]).unwrap();
     assert_eq!(plan.env["H"].as_deref(), Some("/root"));
     assert_eq!(plan.env["O"].as_deref(), Some("A"));
+    let plan = planned(json, r#"{"js7OrderId":"B"}"#, &[good]).unwrap();
+    assert_eq!(
+        plan.env["O"].as_deref(),
+        Some("A"),
+        "who the order is it does not say itself"
+    );
     let nosy = r#"{"TYPE":"JobResource","path":"R","variables":{},"env":{"H":"$secret"}}"#;
     assert!(planned(json, r#"{"secret":"x"}"#, &[nosy]).is_err());
     assert!(

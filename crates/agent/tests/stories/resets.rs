@@ -3,8 +3,8 @@
 use super::{World, agent};
 use agent::{Coupling, State};
 use model::{
-    AgentCommand, Event, EventId, OrderEvent, Outcome, Problem, RunId, SubagentEvent, SubagentId,
-    SubagentStamped, SubagentStateEvent,
+    AgentCommand, Attempt, Event, EventId, OrderEvent, Outcome, Problem, RunId, SubagentEvent,
+    SubagentId, SubagentStamped, SubagentStateEvent,
 };
 
 /// A job that only S-A and S-B may have, S-A first, and that runs at S-A.
@@ -32,6 +32,27 @@ fn shut_down(world: &mut World, id: &str, number: u64) {
     let stamped = SubagentStamped {
         event_id: EventId(number),
         event: SubagentEvent::SubagentShutdown,
+    };
+    world.report(id, &stamped);
+}
+
+/// The Subagent reports that the job has ended with it.
+fn kill_with_subagent(world: &mut World, id: &str, number: u64, order: &str) {
+    let outcome = Outcome::process_lost(Problem::new(
+        "ProcessKilledDueToSubagentShutdown",
+        "the job was killed because its Subagent was shut down",
+    ));
+    report_end(world, id, number, order, outcome);
+}
+
+fn report_end(world: &mut World, id: &str, number: u64, order: &str, outcome: Outcome) {
+    let attempt = Attempt {
+        order_id: order.into(),
+        number: 1,
+    };
+    let stamped = SubagentStamped {
+        event_id: EventId(number),
+        event: SubagentEvent::OrderProcessed { attempt, outcome },
     };
     world.report(id, &stamped);
 }
@@ -103,6 +124,73 @@ fn a_reset_subagent_loses_its_jobs_when_they_have_ended_and_not_before() {
     world.couple("S-A");
     world.order("3", 0);
     assert_eq!(world.starts().last().unwrap(), "3@S-A");
+}
+
+#[test]
+fn a_job_that_is_killed_by_the_reset_of_a_coupled_subagent_is_lost_due_to_the_reset() {
+    let mut world = running();
+    reset(&mut world, "S-A", false).unwrap();
+    kill_with_subagent(&mut world, "S-A", 1, "1");
+    assert_eq!(losses(&world), ["ProcessLostDueToReset"]);
+    shut_down(&mut world, "S-A", 2);
+    assert_eq!(losses(&world), ["ProcessLostDueToReset"], "told once");
+    assert_eq!(world.starts(), ["1@S-A", "1@S-B"]);
+}
+
+#[test]
+fn a_job_that_is_killed_by_the_move_of_a_coupled_subagent_is_lost_due_to_the_new_address() {
+    let mut world = running();
+    move_to(&mut world, "S-A", 2);
+    kill_with_subagent(&mut world, "S-A", 1, "1");
+    assert_eq!(losses(&world), ["ProcessLostDueSubagentUriChange"]);
+    assert_eq!(world.starts(), ["1@S-A", "1@S-B"]);
+}
+
+#[test]
+fn a_job_that_is_killed_by_an_ordinary_shutdown_keeps_that_reason() {
+    let mut world = running();
+    kill_with_subagent(&mut world, "S-A", 1, "1");
+    assert_eq!(losses(&world), ["ProcessKilledDueToSubagentShutdown"]);
+}
+
+#[test]
+fn a_job_that_ends_by_itself_during_a_reset_keeps_its_outcome() {
+    let mut world = running();
+    reset(&mut world, "S-A", false).unwrap();
+    report_end(&mut world, "S-A", 1, "1", Outcome::SUCCEEDED);
+    shut_down(&mut world, "S-A", 2);
+    assert!(losses(&world).is_empty());
+    assert_eq!(world.starts(), ["1@S-A"]);
+}
+
+#[test]
+fn whatever_ends_the_wait_for_a_reset_or_moved_subagent_the_reason_stays() {
+    let id = SubagentId::new("S-A");
+    for (by_move, code) in [
+        (false, "ProcessLostDueToReset"),
+        (true, "ProcessLostDueSubagentUriChange"),
+    ] {
+        let begin = || {
+            let mut world = running();
+            if by_move {
+                move_to(&mut world, "S-A", 2);
+            } else {
+                reset(&mut world, "S-A", false).unwrap();
+            }
+            lose_connection(&mut world, "S-A");
+            world
+        };
+        let mut world = begin();
+        let events = world
+            .state
+            .on_subagent_dedicated(&id, &RunId::new("another life"), None);
+        world.record(events);
+        assert_eq!(losses(&world), [code], "another process has come");
+        let mut world = begin();
+        let events = world.state.on_lease_over(&id);
+        world.record(events);
+        assert_eq!(losses(&world), [code], "its lease is over");
+    }
 }
 
 #[test]
