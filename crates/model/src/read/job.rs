@@ -221,7 +221,7 @@ fn executable<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Executab
             .map(ExecutableKind::CommandLine),
         _script => fields
             .required(reading, &["script"], |reading, node| {
-                text(reading, node).map(Arc::from)
+                text(reading, node).map(runnable)
             })
             .map(ExecutableKind::Script),
     };
@@ -238,6 +238,33 @@ fn executable<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Executab
         return_code_meaning: meaning.unwrap_or_default(),
         v1_compatible,
     })
+}
+
+/// A script as its interpreter reads it, whichever editor has written it: without a byte order mark, which would hide the first line,
+/// and with line feeds, where each line ends with a carriage return or where that would become part of the interpreter's name.
+fn runnable(script: &str) -> Arc<str> {
+    let script = script.strip_prefix('\u{FEFF}').unwrap_or(script);
+    let Some((first, rest)) = script.split_once('\n') else {
+        return script.trim_end_matches('\r').into();
+    };
+    let Some(first) = first.strip_suffix('\r') else {
+        return script.into();
+    };
+    let is_foreign = rest.split_inclusive('\n').all(|line| {
+        line.strip_suffix('\n')
+            .is_none_or(|line| line.ends_with('\r'))
+    });
+    if is_foreign {
+        format!(
+            "{first}\n{}",
+            rest.replace("\r\n", "\n").trim_end_matches('\r')
+        )
+        .into()
+    } else if first.starts_with("#!") {
+        format!("{first}\n{rest}").into()
+    } else {
+        script.into()
+    }
 }
 
 /// Environment variables: expressions under names that an environment can hold.
@@ -296,4 +323,38 @@ fn command_line<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Arc<Co
             );
         })
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runnable;
+
+    #[test]
+    fn a_script_runs_whichever_editor_has_written_it() {
+        for (written, run) in [
+            ("\u{FEFF}#!/bin/bash\necho a\n", "#!/bin/bash\necho a\n"),
+            ("#!/bin/sh\r\necho a\r\n", "#!/bin/sh\necho a\n"),
+            ("\u{FEFF}echo a\r\necho b\r\n", "echo a\necho b\n"),
+            ("echo a\r\necho b", "echo a\necho b"),
+            ("echo a\r", "echo a"),
+            // Only the first line would hinder its start.
+            ("#!/bin/sh\r\necho a\n", "#!/bin/sh\necho a\n"),
+        ] {
+            assert_eq!(&*runnable(written), run, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn what_its_author_has_meant_is_left_alone() {
+        for script in [
+            "",
+            "\n",
+            "echo a\nprintf 'GET / HTTP/1.1\r\n'\n",
+            "cat <<X\nHost: a\r\n\r\nX\n",
+            "echo a\r\necho b\n",
+            "echo '\u{FEFF}'\n",
+        ] {
+            assert_eq!(&*runnable(script), script);
+        }
+    }
 }
