@@ -60,7 +60,7 @@ pub(crate) fn has_begun(data: &Path) {
 pub(crate) fn put_aside(data: &Path) -> Result<(), ForgetError> {
     let path = data.join("state");
     tidy(data);
-    File::create(data.join(BEGIN)).map_err(|source| ForgetError {
+    settings::replace_private_file(&data.join(BEGIN), b"").map_err(|source| ForgetError {
         path: data.join(BEGIN),
         source,
     })?;

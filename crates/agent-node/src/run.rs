@@ -14,7 +14,7 @@ use cluster::{Log, Options};
 use model::{Problem, RunId, SubagentCommand};
 use net::{
     BindError, Client, ClientCertificates, ClientError, Role, Server, TlsClient, TlsError,
-    TlsServer, TokenHash,
+    TlsServer, TokenFileError, TokenHash, token_of,
 };
 use node::members::{AGENT_MEMBERS_PATH, dial, join_if_begun};
 use node::{Active, ClusterSettings, End, Fault, Front, Handle, Kept, Limits, Over, Trusted};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use subagent_node::{Gate, OpenError, Subagent, TokenFileError, token_of_file};
+use subagent_node::{Gate, OpenError, Subagent};
 use telemetry::Metrics;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -150,7 +150,7 @@ async fn live(
     let position = position_of(&settings.cluster)?;
     let server = Server::bind(settings.listen, server_tls).await?;
     let address = server.local_addr();
-    let token_in = |file: &Option<PathBuf>| file.as_deref().map(token_of_file).transpose();
+    let token_in = |file: &Option<PathBuf>| file.as_deref().map(token_of).transpose();
     let subagent_token = token_in(&settings.subagent_token_file)?;
     let cluster_token = token_in(&settings.cluster.token_file)?;
     // The log's lock keeps a second process away before anything of the first one's work directory is touched.
@@ -162,7 +162,7 @@ async fn live(
         .token_file
         .clone()
         .unwrap_or_else(|| settings.data.join("private/token"));
-    let token = token_of_file(&token_file)?;
+    let token = token_of(&token_file)?;
     reset::tidy(&settings.data);
     let local = open_local(settings, random_id()).await?;
     local.watch_lease();

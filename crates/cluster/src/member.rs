@@ -5,6 +5,7 @@
 //! even when both have the same name: what is dialled by mistake is never taken for a member.
 
 use std::fmt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -102,14 +103,22 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     if has_log {
         return Ok(UNDRAWN);
     }
-    std::fs::create_dir_all(dir)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
     // Two members that ever meet are not made in the same microsecond.
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(std::io::Error::other)?;
     let number = u64::try_from(since.as_micros()).map_err(std::io::Error::other)?;
     let temporary = dir.join("member.tmp");
-    let mut file = std::fs::File::create(&temporary)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     writeln!(file, "{number}")?;
     file.sync_all()?;
     std::fs::rename(&temporary, &path)?;

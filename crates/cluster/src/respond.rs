@@ -106,6 +106,7 @@ impl Responder {
                 .write(true)
                 .create(true)
                 .truncate(offset == 0)
+                .mode(0o600)
                 .open(path)?;
             file.write_all_at(&bytes, offset)
         });

@@ -13,7 +13,6 @@ mod front;
 mod machine;
 mod metrics;
 mod permission;
-mod private_file;
 mod run;
 mod sessions;
 mod settings;
@@ -22,7 +21,6 @@ mod watch;
 
 pub use machine::{ControllerMachine, Input, Reply};
 pub use permission::Permission;
-pub use private_file::PrivateFileError;
 pub use run::{Exit, RunError, run};
 pub use settings::{ControllerSettings, UserSettings};
 pub use watch::{WatchSettings, watch};

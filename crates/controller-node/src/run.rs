@@ -5,14 +5,13 @@ use crate::directors::Voting;
 use crate::drivers::{Dialling, Drivers};
 use crate::front;
 use crate::machine::ControllerMachine;
-use crate::private_file::{PrivateFileError, token_in, token_of};
 use crate::settings::ControllerSettings;
 use crate::users::{UserError, Users};
 use cluster::{Log, Options, Role};
 use model::{ControllerId, UserId};
 use net::{
     BindError, Client, ClientCertificates, ClientError, Server, TlsClient, TlsError, TlsServer,
-    TokenHash,
+    TokenFileError, TokenHash, token_in, token_of,
 };
 use node::members::{CONTROLLER_MEMBERS_PATH, dial, join_if_begun};
 use node::{Active, Clock as _, End, Fault, Front, Kept, Limits, Over, SystemClock, Trusted};
@@ -64,7 +63,7 @@ pub enum RunError {
     NoMembers,
     /// A token.
     #[error(transparent)]
-    Token(#[from] PrivateFileError),
+    Token(#[from] TokenFileError),
 }
 
 impl RunError {

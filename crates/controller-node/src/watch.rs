@@ -2,10 +2,9 @@
 //!
 //! Always: what it has voted for is on its disk before anybody hears of it. Never here: the decision; consensus makes it.
 
-use crate::private_file::token_in;
 use crate::run::RunError;
 use model::{AgentPath, ControllerId};
-use net::TlsClient;
+use net::{TlsClient, token_in};
 use node::Vote;
 use node::members::{AGENT_MEMBERS_PATH, CONTROLLER_MEMBERS_PATH, client};
 use serde::Deserialize;

@@ -2,8 +2,9 @@
 //!
 //! Always: the lock file is never deleted (a deleted one could be locked twice); the lock ends with the process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::fault::{Fault, OpenError};
@@ -25,7 +26,11 @@ pub(crate) fn take(
     dir: &Path,
     identity: &str,
 ) -> Result<DirectoryLock, OpenError> {
-    std::fs::create_dir_all(dir).map_err(|e| Fault::new("make the directory", dir, e))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| Fault::new("make the directory", dir, e))?;
     let lock = lock(dir, identity)?;
     check_identity(disk, dir, identity)?;
     Ok(lock)
@@ -38,6 +43,7 @@ fn lock(dir: &Path, identity: &str) -> Result<DirectoryLock, OpenError> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(&path)
         .map_err(|e| Fault::new("open", &path, e))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

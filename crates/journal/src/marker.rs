@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::storage::{Disk, write_all_at};
@@ -25,6 +26,7 @@ impl Marker {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path)?;
         Ok(Self { file })
     }

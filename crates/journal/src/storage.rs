@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::Path;
 
 /// What a journal asks of a disk.
@@ -18,6 +18,8 @@ pub trait Disk: Send + Sync + 'static {
             .write(true)
             .create(true)
             .truncate(true)
+            // What orders carry and jobs write is nobody else's business, whatever the umask is.
+            .mode(0o600)
             .open(path)
     }
 

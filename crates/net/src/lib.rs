@@ -20,6 +20,7 @@ mod problem;
 mod secret;
 mod stall;
 mod tls;
+mod token_file;
 mod trouble;
 mod upgrade;
 
@@ -37,5 +38,6 @@ pub use peer::{PeerIdentity, Role};
 pub use problem::{Problem, Refusal};
 pub use secret::Secret;
 pub use tls::{ClientCertificates, TlsClient, TlsError, TlsFiles, TlsServer};
+pub use token_file::{TokenFileError, token_in, token_of};
 pub use trouble::{ClientError, Outage};
 pub use upgrade::{Stream, upgrade};

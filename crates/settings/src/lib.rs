@@ -9,6 +9,7 @@ mod byte_size;
 mod duration;
 mod layer;
 mod nearest;
+mod private;
 mod reader;
 mod trouble;
 
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 pub use byte_size::ByteSize;
 pub use duration::Duration;
+pub use private::{make_private_dir, replace_private_file, take_private_dir};
 pub use trouble::{Origin, SettingsError};
 
 use layer::Node;

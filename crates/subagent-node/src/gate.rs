@@ -7,9 +7,6 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use net::{PeerIdentity, Presented, Problem, Role, Secret, TokenHash};
-use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Lets in the right peers.
@@ -19,52 +16,6 @@ pub struct Gate(Arc<GateInner>);
 struct GateInner {
     role: Role,
     tokens: Vec<TokenHash>,
-}
-
-/// Why the token file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot use the token file {}: {source}", path.display())]
-pub struct TokenFileError {
-    /// The file.
-    pub path: PathBuf,
-    /// Why.
-    pub source: io::Error,
-}
-
-/// The token in `path`; where there is no file, a new random one is written that only its owner can read.
-pub fn token_of_file(path: &Path) -> Result<Secret, TokenFileError> {
-    let failed = |source| TokenFileError {
-        path: path.to_owned(),
-        source,
-    };
-    match std::fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
-        Ok(_) => {
-            return Err(failed(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it is empty",
-            )));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        if dir.file_name().is_some_and(|name| name == "private") {
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-                .map_err(failed)?;
-        }
-    }
-    let token = net::new_token();
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    io::Write::write_all(&mut file, format!("{}\n", token.reveal()).as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    Ok(token)
 }
 
 impl Gate {
@@ -113,6 +64,58 @@ impl Gate {
                     .status(hyper::StatusCode::UNAUTHORIZED)
                     .into_response()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::any;
+    use hyper::{Method, StatusCode};
+    use tower_service::Service as _;
+
+    async fn status(method: Method, path: &str, token: Option<&str>) -> StatusCode {
+        let gate = Gate::new(Role::Agent, [&Secret::new("right")]);
+        let check = move |request, next| gate.clone().check(request, next);
+        let mut router = Router::new()
+            .route("/x", any(|| async { "inside" }))
+            .route("/health", any(|| async { "ok" }))
+            .layer(from_fn(check));
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = router.as_service::<Body>().call(request).await;
+        answer.expect("it always answers").status()
+    }
+
+    #[tokio::test]
+    async fn whatever_is_asked_needs_the_token_but_for_the_health() {
+        for method in [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+        ] {
+            let asked = |path, token| status(method.clone(), path, token);
+            assert_eq!(
+                asked("/x", None).await,
+                StatusCode::UNAUTHORIZED,
+                "{method}"
+            );
+            assert_eq!(
+                asked("/x", Some("wrong")).await,
+                StatusCode::UNAUTHORIZED,
+                "{method}"
+            );
+            assert_eq!(asked("/x", Some("right")).await, StatusCode::OK, "{method}");
+            assert_eq!(asked("/health", None).await, StatusCode::OK, "{method}");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! `mainspring subagent`: a Subagent in a process of its own.
 
-use crate::gate::{Gate, TokenFileError, token_of_file};
+use crate::gate::Gate;
 use crate::service::{OpenError, Subagent};
 use crate::settings::SubagentSettings;
 use axum::Router;
 use axum::routing::get;
 use model::{RunId, SubagentCommand};
-use net::{BindError, ClientCertificates, Role, Server, TlsError, TlsServer};
+use net::{
+    BindError, ClientCertificates, Role, Server, TlsError, TlsServer, TokenFileError, token_of,
+};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +63,7 @@ pub async fn run(
         .token_file
         .clone()
         .unwrap_or_else(|| settings.data.join("private/token"));
-    let token = token_of_file(&token_file)?;
+    let token = token_of(&token_file)?;
     let run_id = RunId::from(net::new_token().reveal()[..22].to_owned());
     let (data, jobs) = (settings.data.clone(), settings.jobs.clone());
     let (subagent, leftovers) = Subagent::open(&data, &data.join("work"), run_id.clone(), jobs)?;

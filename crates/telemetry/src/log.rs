@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -106,7 +107,12 @@ pub fn init(logging: &Logging) -> Result<(), TelemetryError> {
 }
 
 fn open(path: &PathBuf) -> Result<File, TelemetryError> {
-    let file = OpenOptions::new().append(true).create(true).open(path);
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        // Lines name orders and users: nobody else reads them, whatever the umask is, unless the operator lets him.
+        .mode(0o600)
+        .open(path);
     file.map_err(|source| TelemetryError::Unwritable {
         path: path.clone(),
         source,

@@ -14,6 +14,7 @@ pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
     settings.jobs.guard = Some(super::guard::program()?);
     let metrics = telemetry::install_metrics()?;
     run(&args.part, |stop| async move {
+        super::take_data(&settings.data)?;
         let (data, name) = (settings.data.clone(), settings.name.clone());
         let ready = move |url: &str| {
             if let Err(error) = note_url(&data, url)

@@ -14,6 +14,7 @@ pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Resu
     let settings: ControllerSettings = flags.load(&args.part)?;
     let metrics = telemetry::install_metrics()?;
     run(&args.part, |stop| async move {
+        super::take_data(&settings.data)?;
         let (data, id) = (settings.data.clone(), settings.id.clone());
         let ready = move |url: &str| {
             let token = data.join(ADMIN_TOKEN_FILE);

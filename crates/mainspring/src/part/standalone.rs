@@ -93,6 +93,9 @@ async fn live(
     data: std::path::PathBuf,
     stop: CancellationToken,
 ) -> anyhow::Result<Exit> {
+    for dir in [&settings.controller.data, &settings.agent.data] {
+        super::take_data(dir)?;
+    }
     let metrics = telemetry::install_metrics()?;
     let StandaloneSettings {
         controller: controller_settings,

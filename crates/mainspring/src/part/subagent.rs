@@ -16,6 +16,7 @@ pub(crate) fn subagent(args: &SubagentArgs, access: &Access) -> anyhow::Result<E
         .as_ref()
         .map_or_else(|| "Subagent".to_owned(), |name| format!("Subagent {name}"));
     run(&args.part, |stop| async move {
+        super::take_data(&settings.data)?;
         let data = settings.data.clone();
         let ready = move |url: &str| {
             if let Err(error) = note_url(&data, url)

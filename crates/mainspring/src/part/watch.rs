@@ -16,6 +16,7 @@ pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exi
     flags.put("agent", args.agent.as_ref());
     let settings: WatchSettings = flags.load(&args.part)?;
     run(&args.part, |stop| async move {
+        super::take_data(&settings.data)?;
         let ready = |members: &str| {
             if let Err(error) = announce(&format!("the watch looks at {members}")) {
                 tracing::warn!(%error, "the start could not be announced");
