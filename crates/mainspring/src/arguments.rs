@@ -466,6 +466,9 @@ pub(crate) struct LogArgs {
     /// Go on as more is written, until the order has ended
     #[arg(long, short = 'f')]
     pub(crate) follow: bool,
+    /// Show control characters to the terminal as they were written; without it they are replaced there, but not in a file or pipe
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 #[derive(Debug, Args)]

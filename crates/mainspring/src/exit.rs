@@ -197,6 +197,9 @@ fn hint_of_disk(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::PermissionDenied => {
             Some("this user may not write there; choose another --data DIR or change its owner")
         }
+        io::ErrorKind::FileTooLarge => Some(
+            "the limit of a file's size is below what is needed; raise it where this is started (ulimit -f, LimitFSIZE=)",
+        ),
         io::ErrorKind::StorageFull => {
             Some("the disk is full; make room and start again: nothing is lost")
         }

@@ -1,8 +1,10 @@
 //! Where answers go: standard output for what was asked, standard error for everything about it.
 //!
 //! Always: colours only on a terminal and never against `NO_COLOR`; with `--json` standard output carries JSON and nothing else.
+//! No text of an order, an id or a message plays with the terminal: but for our own colours, control characters are replaced.
 //! Never here: what is shown.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -21,6 +23,15 @@ pub(crate) enum Tone {
 }
 
 impl Tone {
+    const ALL: [Tone; 6] = [
+        Tone::Good,
+        Tone::Bad,
+        Tone::Busy,
+        Tone::Waiting,
+        Tone::Faint,
+        Tone::Strong,
+    ];
+
     fn code(self) -> &'static str {
         match self {
             Tone::Good => "32",
@@ -47,6 +58,58 @@ impl Paint {
             text.to_owned()
         }
     }
+
+    /// The length of one of our own colours at the beginning of the text.
+    fn colour_at(self, text: &str) -> Option<usize> {
+        let code = text.strip_prefix("\u{1b}[").filter(|_| self.is_on)?;
+        let codes = Tone::ALL.iter().map(|tone| tone.code()).chain(["0"]);
+        let ours = codes.filter(|ours| {
+            code.strip_prefix(ours)
+                .is_some_and(|rest| rest.starts_with('m'))
+        });
+        ours.map(|ours| ours.len() + 3).next()
+    }
+
+    /// The text with nothing in it that moves the cursor or changes the terminal but these colours.
+    pub(crate) fn harmless(self, text: &str) -> Cow<'_, str> {
+        if !text.contains(is_control) {
+            return Cow::Borrowed(text);
+        }
+        let mut safe = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let length = self.colour_at(rest).unwrap_or(c.len_utf8());
+            let (taken, left) = rest.split_at(length);
+            match c {
+                // A line of another system.
+                '\r' if left.starts_with('\n') => {}
+                c if is_control(c) && length == c.len_utf8() => safe.push('\u{fffd}'),
+                _ => safe.push_str(taken),
+            }
+            rest = left;
+        }
+        Cow::Owned(safe)
+    }
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\t')
+}
+
+/// JSON text says the same with the control characters that JSON would let through written as escapes.
+fn harmless_json(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_control(c) {
+            safe += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// The two outputs.
@@ -57,6 +120,8 @@ pub(crate) struct Screen {
     /// Colours for standard output.
     pub(crate) paint: Paint,
     error_paint: Paint,
+    /// Whether a terminal reads standard output.
+    is_terminal: bool,
 }
 
 #[expect(
@@ -68,10 +133,12 @@ impl Screen {
         let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         let wanted = !is_forbidden && !is_dumb;
+        let is_terminal = io::stdout().is_terminal();
         Screen {
             json,
+            is_terminal,
             paint: Paint {
-                is_on: wanted && !json && io::stdout().is_terminal(),
+                is_on: wanted && !json && is_terminal,
             },
             error_paint: Paint {
                 is_on: wanted && io::stderr().is_terminal(),
@@ -81,6 +148,11 @@ impl Screen {
 
     /// Lines that were asked for.
     pub(crate) fn say(&self, text: &str) -> io::Result<()> {
+        let text = if self.json {
+            harmless_json(text)
+        } else {
+            self.paint.harmless(text)
+        };
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         if !text.ends_with('\n') {
@@ -89,10 +161,18 @@ impl Screen {
         out.flush()
     }
 
-    /// Bytes that were asked for, as they are.
-    pub(crate) fn pass(&self, bytes: &[u8]) -> io::Result<()> {
+    /// What a job has written: as it is where no terminal reads it or where that is wanted, else without what plays with the
+    /// terminal.
+    pub(crate) fn pass(&self, bytes: &[u8], tone: Option<Tone>, is_raw: bool) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(bytes)?;
+        if is_raw || !self.is_terminal {
+            out.write_all(bytes)?;
+        } else {
+            let text = String::from_utf8_lossy(bytes);
+            let safe = Paint { is_on: false }.harmless(&text);
+            let painted = tone.map_or_else(|| safe.to_string(), |tone| self.paint.put(tone, &safe));
+            out.write_all(painted.as_bytes())?;
+        }
         out.flush()
     }
 
@@ -144,6 +224,11 @@ impl Screen {
 
     /// Standard error gone is no reason to fail: there is nobody left to tell.
     fn to_stderr(&self, text: &str) {
+        let text = if self.json && text.starts_with('{') {
+            harmless_json(text)
+        } else {
+            self.error_paint.harmless(text)
+        };
         let _nobody_listens = io::stderr().lock().write_all(text.as_bytes());
     }
 
@@ -166,7 +251,7 @@ impl Screen {
     pub(crate) fn spinner(&self, what: String) -> ProgressBar {
         let bar = self.progress(0, "");
         bar.set_style(ProgressStyle::default_spinner());
-        bar.set_message(what);
+        bar.set_message(Paint { is_on: false }.harmless(&what).into_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         bar
     }
@@ -184,5 +269,51 @@ mod tests {
             "\u{1b}[31mx\u{1b}[0m"
         );
         assert_eq!(Paint { is_on: true }.put(Tone::Bad, ""), "");
+    }
+
+    #[test]
+    fn no_text_but_our_own_colours_reaches_the_terminal_as_more_than_text() {
+        let (on, off) = (Paint { is_on: true }, Paint { is_on: false });
+        let ours = on.put(Tone::Waiting, "waits\tfor\nLönd");
+        assert_eq!(on.harmless(&ours), ours);
+        for evil in [
+            "\u{1b}[2J",
+            "\u{1b}]0;title\u{7}",
+            "\u{1b}[8m",
+            "\u{1b}[31",
+            "\u{9b}2J",
+            "a\u{8}b",
+            "a\rb",
+            "\u{7f}",
+        ] {
+            for (paint, text) in [
+                (on, evil.to_owned()),
+                (off, evil.to_owned()),
+                (on, on.put(Tone::Bad, evil)),
+            ] {
+                let shown = paint
+                    .harmless(&text)
+                    .replace("\u{1b}[31m", "")
+                    .replace("\u{1b}[0m", "");
+                assert!(
+                    !shown.contains(is_control),
+                    "{evil:?} is shown as {shown:?}"
+                );
+            }
+        }
+        assert_eq!(
+            off.harmless(&ours),
+            "\u{fffd}[33mwaits\tfor\nLönd\u{fffd}[0m"
+        );
+        assert_eq!(off.harmless("a\r\nb"), "a\nb");
+    }
+
+    #[test]
+    fn json_says_the_same_without_control_characters() {
+        let value = "\u{9b}2J\u{7f}\u{1b}ä\n";
+        let text = serde_json::to_string(value).unwrap();
+        let safe = harmless_json(&text);
+        assert!(!safe.contains(is_control), "{safe:?}");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), value);
     }
 }

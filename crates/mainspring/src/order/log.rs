@@ -1,4 +1,4 @@
-//! `order log`: what the jobs of an order and its children wrote, as they wrote it.
+//! `order log`: what the jobs of an order and its children wrote, as they wrote it. A terminal does not get what plays with it.
 
 use model::{Event, OrderEvent};
 
@@ -22,7 +22,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     if !args.follow && !screen.json {
         let log = controller.order_log(&args.id).await?;
-        screen.pass(&log)?;
+        screen.pass(&log, None, args.raw)?;
         // Asked for after the log was read: what was lost meanwhile is told, too.
         let seen = match controller.order(&args.id).await {
             // An order that has been deleted may have left its log; one that never was has none.
@@ -58,9 +58,11 @@ pub(crate) async fn run(
             {
                 screen.say(&stamped.to_json())?;
             }
-            OrderEvent::OrderStdoutWritten { chunk } => screen.pass(chunk.as_bytes())?,
+            OrderEvent::OrderStdoutWritten { chunk } => {
+                screen.pass(chunk.as_bytes(), None, args.raw)?;
+            }
             OrderEvent::OrderStderrWritten { chunk } => {
-                screen.pass(screen.paint.put(Tone::Waiting, chunk).as_bytes())?;
+                screen.pass(chunk.as_bytes(), Some(Tone::Waiting), args.raw)?;
             }
             event => {
                 // What ended it before was no end, since it goes on.
