@@ -54,7 +54,7 @@ pub(crate) async fn deploy(
     }
     let lines = lines(&sources, &rows, &removed, args.version_id.as_deref());
     if !args.dry_run && !lines.is_empty() {
-        let spinner = screen.spinner(format!("sending {} items", rows.len()));
+        let spinner = screen.spinner(&format!("sending {} items", rows.len()));
         let answer = controller.change_items(lines).await;
         spinner.finish_and_clear();
         answer?;

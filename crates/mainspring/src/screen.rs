@@ -124,10 +124,6 @@ pub(crate) struct Screen {
     is_terminal: bool,
 }
 
-#[expect(
-    clippy::unused_self,
-    reason = "whoever speaks has a screen, whether or not it is asked how to look"
-)]
 impl Screen {
     pub(crate) fn new(json: bool) -> Screen {
         let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -248,10 +244,10 @@ impl Screen {
     }
 
     /// A sign of life while something is waited for; invisible where nobody looks.
-    pub(crate) fn spinner(&self, what: String) -> ProgressBar {
+    pub(crate) fn spinner(&self, what: &str) -> ProgressBar {
         let bar = self.progress(0, "");
         bar.set_style(ProgressStyle::default_spinner());
-        bar.set_message(Paint { is_on: false }.harmless(&what).into_owned());
+        bar.set_message(Paint { is_on: false }.harmless(what).into_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         bar
     }

@@ -50,7 +50,7 @@ struct Line {
     /// The guard's standard input. None while there is no guard, and when there is to be none any more.
     input: Option<ChildStdin>,
     /// What was said last, for a guard that takes the place of another.
-    last: Option<Option<Duration>>,
+    last: Option<Word>,
     is_over: bool,
 }
 
@@ -76,7 +76,7 @@ impl Guard {
     /// guard that is behind hears the next one.
     pub fn say(&self, well_until: Option<Duration>) {
         let mut line = lock(&self.line);
-        line.last = Some(well_until);
+        line.last = Some(well_until.map_or(Word::Free, Word::Until));
         line.say_last();
     }
 }
@@ -112,8 +112,8 @@ impl Line {
             return;
         };
         let text = match last {
-            Some(at) => format!("until {}\n", at.as_millis()),
-            None => "free\n".to_owned(),
+            Word::Until(at) => format!("until {}\n", at.as_millis()),
+            Word::Free => "free\n".to_owned(),
         };
         // An error means that the guard is behind, or has ended: then the next one hears it.
         if let Err(error) = input.write_all(text.as_bytes()) {
@@ -170,9 +170,12 @@ fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: 
     }
 }
 
-/// What a guard has heard.
-enum Heard {
+/// What a guard hears.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    /// All is well until then.
     Until(Duration),
+    /// Only the end counts.
     Free,
 }
 
@@ -186,8 +189,8 @@ pub fn guard(
         for line in input.lines() {
             let Ok(line) = line else { return };
             let heard = match line.strip_prefix("until ").map(str::parse) {
-                Some(Ok(millis)) => Heard::Until(Duration::from_millis(millis)),
-                Some(Err(_)) | None => Heard::Free,
+                Some(Ok(millis)) => Word::Until(Duration::from_millis(millis)),
+                Some(Err(_)) | None => Word::Free,
             };
             if hears.send(heard).is_err() {
                 return;
@@ -204,8 +207,8 @@ pub fn guard(
             Some(at) => heard.recv_timeout(at.saturating_sub(steady_time()).min(LOOK)),
         };
         match next {
-            Ok(Heard::Until(at)) => well_until = Some(at),
-            Ok(Heard::Free) => well_until = None,
+            Ok(Word::Until(at)) => well_until = Some(at),
+            Ok(Word::Free) => well_until = None,
             Err(mpsc::RecvTimeoutError::Timeout)
                 if well_until.is_some_and(|at| at > steady_time()) => {}
             Err(mpsc::RecvTimeoutError::Timeout) => {

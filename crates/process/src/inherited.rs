@@ -191,11 +191,11 @@ fn raise_limits(found: &mut Inherited) -> Vec<(Resource, Rlimit)> {
                 )),
             }
         }
-        let is_low = match resource {
-            Resource::Nofile => limit.maximum.is_some_and(|most| most < FEW_DESCRIPTORS),
-            // Everybody has one that depends on the memory.
-            Resource::Nproc => false,
-            _ => limit.maximum.is_some(),
+        let is_low = if resource == Resource::Nofile {
+            limit.maximum.is_some_and(|most| most < FEW_DESCRIPTORS)
+        } else {
+            // Everybody has a limit of processes that depends on the memory.
+            resource != Resource::Nproc && limit.maximum.is_some()
         };
         if is_low {
             found.doubtful.push(format!(

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often the log says that jobs still wait.
-const REMINDER: Duration = Duration::from_secs(60);
+const REMINDER: Duration = Duration::from_mins(1);
 
 /// Why a job has not been started.
 #[derive(Debug)]

@@ -41,6 +41,13 @@ impl JobEnd {
 
     /// The outcome of `job`.
     pub fn outcome(&self, job: &Job) -> Outcome {
+        if self.code.is_none() && self.signal.is_none() && self.cause == EndCause::ByItself {
+            // Not lost as a process of which nobody knows whether it still runs: it has ended, and is not repeated.
+            return Outcome::disrupted(Problem::new(
+                "ProcessExitStatusLost",
+                "the system has lost the exit status of the job's process, so nobody knows whether it succeeded",
+            ));
+        }
         let code = self.return_code();
         let mut named_values = NamedValues::new();
         let killed = self.cause != EndCause::ByItself;

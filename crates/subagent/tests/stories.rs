@@ -490,6 +490,19 @@ fn error_output_is_a_failure_where_the_job_says_so() {
 }
 
 #[test]
+fn a_job_whose_exit_status_is_lost_has_neither_succeeded_nor_failed_with_a_code() {
+    let (_, job) = job(SIMPLE);
+    let lost = JobEnd {
+        code: None,
+        signal: None,
+        ..end(0)
+    };
+    let outcome = lost.outcome(&job).to_string();
+    assert!(outcome.contains("ProcessExitStatusLost"), "{outcome}");
+    assert!(!lost.outcome(&job).is_process_lost(), "not repeated");
+}
+
+#[test]
 fn a_bad_line_of_return_values_fails_the_job_and_says_which() {
     let (_, job) = job(SIMPLE);
     let bad = JobEnd {

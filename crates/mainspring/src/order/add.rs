@@ -262,7 +262,7 @@ async fn wait(
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
     let mut open: BTreeSet<OrderId> = ids.into_iter().collect();
-    let spinner = screen.spinner(format!("waiting for {} orders", open.len()));
+    let spinner = screen.spinner(&format!("waiting for {} orders", open.len()));
     let mut exit = Exit::Done;
     // A duplicate may have ended long ago.
     for id in open.clone() {

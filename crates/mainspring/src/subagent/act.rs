@@ -51,7 +51,7 @@ pub(crate) async fn drain(
     let mut events = Following::open(controller, screen, followed).await?;
     set_disabled(names, true, controller).await?;
     let end = Instant::now() + patience.unwrap_or(FOR_EVER);
-    let waiting = screen.spinner(format!("waiting for the jobs of {}", names.join(", ")));
+    let waiting = screen.spinner(&format!("waiting for the jobs of {}", names.join(", ")));
     loop {
         let asked_at = Instant::now();
         let agents = controller.agents().await?;

@@ -63,6 +63,8 @@ pub struct Node {
     pub environment: Vec<(String, String)>,
     /// No file of it may become larger: a disk without room, for whoever writes.
     pub file_bytes_max: Option<u64>,
+    /// Commands of a shell that start it: what they end with becomes the program. They set what the program is to inherit.
+    pub started_after: Option<String>,
     /// The network namespace in which it is started, if not in that of the test.
     pub namespace: Option<PathBuf>,
     /// The CA's certificate, if the node speaks TLS.
@@ -91,6 +93,7 @@ impl Node {
             arguments: Vec::new(),
             environment: Vec::new(),
             file_bytes_max: None,
+            started_after: None,
             namespace: None,
             ca: None,
             log: world.join(format!("{name}.log")),
@@ -152,6 +155,12 @@ impl Node {
             let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512);
             let mut command = std::process::Command::new("/bin/sh");
             command.args(["-c", &limited, "sh"]).arg(program);
+            command
+        } else if let Some(commands) = &self.started_after {
+            let mut command = std::process::Command::new("/bin/sh");
+            command
+                .args(["-c", &format!("{commands} \"$@\""), "sh"])
+                .arg(program);
             command
         } else {
             std::process::Command::new(program)

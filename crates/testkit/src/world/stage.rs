@@ -38,18 +38,24 @@ impl World {
     /// Starts everything, deploys the Agents and Subagents and waits until all of them answer.
     pub async fn start(plan: Plan) -> Result<World> {
         let mut world = World::prepare(plan).await?;
-        for node in world.nodes.values_mut() {
+        world.set_up().await?;
+        Ok(world)
+    }
+
+    /// What [`World::start`] does after [`World::prepare`].
+    pub async fn set_up(&mut self) -> Result<()> {
+        for node in self.nodes.values_mut() {
             node.start()?;
         }
-        for node in world.nodes.values_mut() {
+        for node in self.nodes.values_mut() {
             node.wait_ready().await?;
         }
-        world.connect()?;
-        let items = world.agent_items();
+        self.connect()?;
+        let items = self.agent_items();
         if !items.is_empty() {
-            world.api().change_items(&items).await?;
+            self.api().change_items(&items).await?;
         }
-        Ok(world)
+        Ok(())
     }
 
     /// Everything in its place, and nothing started.

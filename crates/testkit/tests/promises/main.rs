@@ -24,6 +24,7 @@ mod reset;
 mod schedule;
 mod sockets;
 mod subagents;
+mod surroundings;
 mod votes;
 
 use anyhow::{Context as _, Result};
