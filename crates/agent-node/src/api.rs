@@ -232,15 +232,10 @@ async fn metrics(State(api): State<Api>) -> Response {
     let (name, status) = (api.name.clone(), api.log.status());
     let looked = api
         .handle
-        .read(move |machine| crate::metrics::render(&name, machine, &status))
+        .read(move |machine| crate::metrics::page(&name, machine, &status))
         .await;
-    let mut text = match looked {
-        Ok(text) => text,
-        Err(stopped) => return is_going(stopped),
-    };
-    if let Some(recorded) = &api.metrics {
-        text.push_str(&recorded.render());
+    match looked {
+        Ok(page) => node::page_response(page, api.metrics.as_ref()),
+        Err(stopped) => is_going(stopped),
     }
-    let kind = [(hyper::header::CONTENT_TYPE, telemetry::CONTENT_TYPE)];
-    (kind, text).into_response()
 }

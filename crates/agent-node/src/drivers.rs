@@ -147,7 +147,7 @@ impl Drivers {
                 slot: slot.clone(),
                 handle: handle.clone(),
             };
-            let task = tokio::spawn(driver.run());
+            let task = tasks::spawn("subagent-driver", driver.run());
             self.driven.insert(
                 id.clone(),
                 Driven {

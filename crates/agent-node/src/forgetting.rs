@@ -57,7 +57,7 @@ impl Asked {
             return None;
         }
         let (forgotten, heard) = oneshot::channel();
-        tokio::spawn(async move {
+        tasks::spawn("forgetting", async move {
             if heard.await.is_ok() {
                 self.answer(Ok(()));
             }

@@ -1,11 +1,11 @@
-//! The figures of an Agent as Prometheus text, computed when somebody asks.
+//! The figures of an Agent, computed when somebody asks.
 
 use crate::machine::AgentMachine;
 use agent::Coupling;
 use telemetry::{Page, names};
 
 /// The figures of state and log of the Agent with this name.
-pub(crate) fn render(name: &str, machine: &AgentMachine, status: &cluster::Status) -> String {
+pub(crate) fn page(name: &str, machine: &AgentMachine, status: &cluster::Status) -> Page {
     let state = &machine.state;
     let mut page = Page::new(name);
     for (name, count) in state.engine.counts_by_state() {
@@ -27,5 +27,5 @@ pub(crate) fn render(name: &str, machine: &AgentMachine, status: &cluster::Statu
         page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
     }
     node::journal_figures(&mut page, status);
-    page.render()
+    page
 }

@@ -6,13 +6,13 @@
 
 use crate::drivers::Dialling;
 use crate::machine::AgentMachine;
+use futures::future::join_all;
 use model::{Attempt, Problem, SubagentCommand, SubagentEvent};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use subagent_node::{LinkError, Linked, Subagent, SubagentLink};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How long jobs that got SIGKILL may take to end.
@@ -78,7 +78,7 @@ pub(crate) async fn end_all_jobs(
 ) {
     let state = &machine.state;
     let Some(meta) = state.meta() else { return };
-    let mut tasks = JoinSet::new();
+    let mut endings = Vec::new();
     for (id, subagent) in state.subagents() {
         let Some(item) = subagent.item.as_ref() else {
             continue;
@@ -99,7 +99,7 @@ pub(crate) async fn end_all_jobs(
             controller_id: meta.controller_id.clone(),
             epoch,
         };
-        tasks.spawn(async move {
+        endings.push(async move {
             let problem = match timeout(PATIENCE, end_jobs(&link, &me)).await {
                 Ok(Ok(ended)) => {
                     return tracing::info!(subagent = %me.subagent_id, jobs = ended, "the Subagent's jobs have been ended");
@@ -110,7 +110,7 @@ pub(crate) async fn end_all_jobs(
             tracing::warn!(subagent = %me.subagent_id, %problem, "the Subagent's jobs cannot be ended now; it ends them when the Agent's next life takes it, or when its lease is over");
         });
     }
-    while tasks.join_next().await.is_some() {}
+    join_all(endings).await;
 }
 
 /// Kills the Subagent's jobs and takes what they still say, so that none is held up by a full report; answers how many there were.

@@ -16,7 +16,7 @@ use net::{
     BindError, Client, ClientCertificates, ClientError, Role, Server, TlsClient, TlsError,
     TlsServer, TokenFileError, TokenHash, token_of,
 };
-use node::members::{AGENT_MEMBERS_PATH, dial, join_if_begun};
+use node::members::{AGENT_MEMBERS_PATH, Dialled, join_if_begun};
 use node::{Active, ClusterSettings, End, Fault, Front, Handle, Kept, Limits, Over, Trusted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,7 +27,6 @@ use std::time::{Duration, Instant};
 use subagent_node::{Gate, OpenError, Subagent};
 use telemetry::Metrics;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
@@ -213,7 +212,11 @@ async fn live(
     let ended = loop {
         let tell = || {
             if let Some((server, routes)) = to_serve.take() {
-                serving = Some(tokio::spawn(server.serve(routes, close.clone())));
+                serving = Some(tasks::spawn_until(
+                    "web-server",
+                    close.clone(),
+                    server.serve(routes, close.clone()),
+                ));
             }
             if let Some(ready) = ready.take() {
                 ready(&url);
@@ -338,10 +341,7 @@ impl Director<'_> {
         let name = self.settings.name.as_str();
         let front = Front::new(log.clone(), Kept::Agent, self.trusted.clone());
         self.current.set(api::front(&front, &self.gate));
-        let mut dialled = JoinSet::new();
-        for client in &self.others {
-            dialled.spawn(dial(log.clone(), client.clone(), AGENT_MEMBERS_PATH));
-        }
+        let _dialled = Dialled::begin(log, &self.others, AGENT_MEMBERS_PATH);
         let mut ready = Some(ready);
         if log.leadership().borrow().role != cluster::Role::Active {
             tracing::info!(
@@ -576,7 +576,7 @@ async fn part(handle: &Handle<AgentMachine>, log: &Log) -> Result<(), Problem> {
 
 async fn forget(data: &Path) -> Result<(), RunError> {
     let data = data.to_owned();
-    Ok(tokio::task::spawn_blocking(move || reset::put_aside(&data)).await??)
+    Ok(tasks::spawn_blocking(move || reset::put_aside(&data)).await??)
 }
 
 /// The Director's own Subagent. After a reset the tasks of the jobs that were ended may hold the work directory for a moment more.

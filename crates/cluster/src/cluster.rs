@@ -68,7 +68,7 @@ impl Log {
             mine = Some(Arc::clone(link));
             tracing::info!(peer = %hello, "a member is connected");
             let (raft, member) = (shared.raft.clone(), hello.member);
-            tokio::spawn(async move {
+            tasks::spawn("reset-backoff", async move {
                 // A stopped one sends nothing anyway.
                 let _stopped = raft.trigger().reset_backoff([member]).await;
             });
@@ -121,7 +121,7 @@ impl Log {
             return;
         }
         let (raft, peers) = (shared.raft.clone(), Arc::clone(&shared.peers));
-        tokio::spawn(async move {
+        tasks::spawn("hint", async move {
             for _ in 0..HINTS_MAX {
                 let is_settled = {
                     let metrics = raft.metrics();

@@ -79,7 +79,7 @@ pub(crate) fn follow(
 ) -> watch::Receiver<Leadership> {
     let (sender, receiver) = watch::channel(leadership_of(raft, machine, None));
     let (raft, machine) = (raft.clone(), machine.clone());
-    tokio::spawn(async move {
+    tasks::spawn("leadership", async move {
         let mut metrics = raft.server_metrics();
         let mut term = machine.term();
         let mut members_since = None;

@@ -245,7 +245,7 @@ pub(crate) async fn speak<A: Answering>(
                     });
                     // Begun here, one after the other: entries reach consensus in the order in which they were sent.
                     if poll_immediate(&mut answered).await.is_none() {
-                        tokio::spawn(answered);
+                        tasks::spawn("member-answer", answered);
                     }
                 }
             }

@@ -218,10 +218,13 @@ impl Log {
         write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
     ) -> Result<(), SnapshotError> {
         let log = self.clone();
-        let writing = tokio::spawn(async move { log.snapshot(last_event_id, write).await });
-        writing
+        let writing = async move { log.snapshot(last_event_id, write).await };
+        let failed = |error: String| SnapshotError::Body(std::io::Error::other(error));
+        // What panics while it writes the state has failed to write it, and the log is as it was.
+        tasks::spawn_contained("snapshot-file", writing)
             .await
-            .map_err(|e| SnapshotError::Body(std::io::Error::other(e)))?
+            .map_err(|cancelled| failed(cancelled.to_string()))?
+            .map_err(|tasks::Panicked| failed("the state cannot be written".to_owned()))?
     }
 
     async fn snapshot(
@@ -232,7 +235,7 @@ impl Log {
         let _turn = self.shared.housekeeping.lock().await;
         let journal = Arc::clone(&self.shared.journal);
         let membership = membership_to_text(&self.shared.machine.applied().membership);
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = tasks::spawn_blocking(move || {
             journal.write_snapshot(last_event_id, Some(membership), write)
         });
         let file = writing
@@ -255,7 +258,9 @@ impl Log {
     /// a snapshot covers them of which everything is confirmed. Dropped, it is finished all the same.
     pub async fn release(&self, until_event_id: u64) {
         let log = self.clone();
-        if let Err(error) = tokio::spawn(async move { log.let_go(until_event_id).await }).await {
+        if let Err(error) =
+            tasks::spawn("purge", async move { log.let_go(until_event_id).await }).await
+        {
             tracing::warn!(%error, "nothing was released; the next release makes up for it");
         }
     }
@@ -277,7 +282,7 @@ impl Log {
         self.wait_for(|m| m.purged.is_some_and(|id| id.index >= index))
             .await;
         let journal = Arc::clone(&shared.journal);
-        let tidied = tokio::task::spawn_blocking(move || journal.tidy_snapshots()).await;
+        let tidied = tasks::spawn_blocking(move || journal.tidy_snapshots()).await;
         if let Err(error) = tidied {
             tracing::warn!(%error, "old snapshots were not removed; they do no harm");
         }
@@ -376,7 +381,7 @@ impl Log {
             tracing::warn!(%error, "consensus did not end in order");
         }
         let journal = Arc::clone(&self.shared.journal);
-        if let Err(error) = tokio::task::spawn_blocking(move || journal.stop()).await {
+        if let Err(error) = tasks::spawn_blocking(move || journal.stop()).await {
             tracing::warn!(%error, "the journal's thread did not end in order");
         }
     }

@@ -88,7 +88,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         has_state: options.part == Part::Data,
     };
     let disk = Arc::clone(&options.disk);
-    let opening = tokio::task::spawn_blocking(move || {
+    let opening = tasks::spawn_blocking(move || {
         Journal::open_on(disk, journal_options, move |fault| {
             tracing::error!(%fault, "the journal has stopped; the node must end");
             fault_sender.send_replace(Some(fault.to_string()));
@@ -162,7 +162,7 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
 
 /// A member that was just opened may have promised before not to follow an active one yet; it votes for itself as late as for others.
 fn campaign_later(raft: Raft, patience: Duration) {
-    tokio::spawn(async move {
+    tasks::spawn("campaign", async move {
         tokio::time::sleep(patience).await;
         raft.runtime_config().elect(true);
     });

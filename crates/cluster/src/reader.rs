@@ -88,8 +88,7 @@ impl Reader {
             return self.shared.journal.read_after(after, CHUNK_BYTES);
         }
         let shared = Arc::clone(&self.shared);
-        let read =
-            tokio::task::spawn_blocking(move || shared.journal.read_after(after, CHUNK_BYTES));
+        let read = tasks::spawn_blocking(move || shared.journal.read_after(after, CHUNK_BYTES));
         match read.await {
             Ok(records) => records,
             // A blocking task is cancelled only when the runtime ends, and then nobody reads.

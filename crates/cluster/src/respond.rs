@@ -101,7 +101,7 @@ impl Responder {
 
     async fn keep_piece(&self, from: u64, offset: u64, bytes: bytes::Bytes) -> io::Result<()> {
         let path = self.received(from);
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = tasks::spawn_blocking(move || {
             let file = std::fs::File::options()
                 .write(true)
                 .create(true)

@@ -19,7 +19,7 @@ pub(crate) fn stuck_for(journal: &Journal) -> Option<Duration> {
 /// Says so once, and when it is over, for as long as there is the journal.
 pub(crate) fn tell(journal: &Arc<Journal>, dir: std::path::PathBuf) {
     let journal: Weak<Journal> = Arc::downgrade(journal);
-    tokio::spawn(async move {
+    tasks::spawn("disk-watch", async move {
         let mut is_told = false;
         loop {
             tokio::time::sleep(LOOK).await;

@@ -17,7 +17,7 @@ use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::{User, Users};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use cluster::Log;
@@ -150,17 +150,6 @@ async fn metrics(State(api): State<Api>, user: User) -> Result<Response, Refusal
         .users
         .failed_logins
         .load(std::sync::atomic::Ordering::Relaxed);
-    let mut text = crate::metrics::render(&machine, &api.0.log.status(), failed_logins);
-    text.push_str(
-        &api.0
-            .metrics
-            .as_ref()
-            .map(Metrics::render)
-            .unwrap_or_default(),
-    );
-    Ok((
-        [(axum::http::header::CONTENT_TYPE, telemetry::CONTENT_TYPE)],
-        text,
-    )
-        .into_response())
+    let page = crate::metrics::page(&machine, &api.0.log.status(), failed_logins);
+    Ok(node::page_response(page, api.0.metrics.as_ref()))
 }

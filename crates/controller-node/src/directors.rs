@@ -105,7 +105,7 @@ impl OurVote {
             target: target.clone(),
             leader,
         };
-        tokio::spawn(giving.run(stop.clone()));
+        tasks::spawn("agent-vote", giving.run(stop.clone()));
         OurVote {
             _stop: stop.drop_guard(),
         }

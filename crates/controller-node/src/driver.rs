@@ -216,7 +216,7 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
         refused: VecDeque::new(),
     };
     // In a task of its own: reading a mass of events must not delay what is to be sent.
-    let mut sending = AbortOnDropHandle::new(tokio::spawn(sending.run(batches)));
+    let mut sending = AbortOnDropHandle::new(tasks::spawn("agent-sender", sending.run(batches)));
     driver.handle.nudge();
     tokio::select! {
         ending = follow(driver, target, &client, observed, &confirm) => ending,

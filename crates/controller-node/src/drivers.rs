@@ -141,7 +141,8 @@ impl Drivers {
             dialling: self.dialling.clone(),
             leader: leader_watcher,
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(driver::drive(driver, watcher)));
+        let task =
+            AbortOnDropHandle::new(tasks::spawn("agent-driver", driver::drive(driver, watcher)));
         Slot {
             target,
             voted_for: None,

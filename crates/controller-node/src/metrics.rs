@@ -1,15 +1,15 @@
-//! The figures of a Controller as Prometheus text, computed when somebody asks.
+//! The figures of a Controller, computed when somebody asks.
 
 use crate::machine::ControllerMachine;
 use controller::Coupling;
 use telemetry::{Page, names};
 
 /// The figures of state and log.
-pub(crate) fn render(
+pub(crate) fn page(
     machine: &ControllerMachine,
     status: &cluster::Status,
     failed_logins: u64,
-) -> String {
+) -> Page {
     let state = &machine.state;
     let mut page = Page::new(state.controller_id().as_str());
     let counts = state.engine().counts_by_state();
@@ -32,5 +32,5 @@ pub(crate) fn render(
     }
     page.put(names::LOGINS_FAILED, &[], failed_logins);
     node::journal_figures(&mut page, status);
-    page.render()
+    page
 }

@@ -13,13 +13,12 @@ use net::{
     BindError, Client, ClientCertificates, ClientError, Server, TlsClient, TlsError, TlsServer,
     TokenFileError, TokenHash, token_in, token_of,
 };
-use node::members::{CONTROLLER_MEMBERS_PATH, dial, join_if_begun};
+use node::members::{CONTROLLER_MEMBERS_PATH, Dialled, join_if_begun};
 use node::{Active, Clock as _, End, Fault, Front, Kept, Limits, Over, SystemClock, Trusted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use telemetry::Metrics;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// A batch may be greater than the bodies that make it: events name more than orders do.
@@ -205,15 +204,14 @@ impl Member {
             tokens: self.cluster_token.into_iter().collect(),
         };
         let front = Front::new(log.clone(), Kept::Controller, trusted);
-        let mut dialled = JoinSet::new();
-        for client in &self.others {
-            dialled.spawn(dial(log.clone(), client.clone(), CONTROLLER_MEMBERS_PATH));
-        }
+        let dialled = Dialled::begin(&log, &self.others, CONTROLLER_MEMBERS_PATH);
         let close = CancellationToken::new();
-        let serving = tokio::spawn(server.serve(
-            front::router(&front, Arc::clone(&self.users)),
+        let routes = front::router(&front, Arc::clone(&self.users));
+        let serving = tasks::spawn_until(
+            "web-server",
             close.clone(),
-        ));
+            server.serve(routes, close.clone()),
+        );
         let mut ready = Some(ready);
         if log.leadership().borrow().role != Role::Active {
             tracing::info!(id = self.settings.id, name = self.settings.cluster.name, %url, "this member follows");
@@ -246,7 +244,7 @@ impl Member {
         };
         front.close();
         close.cancel();
-        dialled.abort_all();
+        drop(dialled);
         log.shutdown().await;
         if let Err(error) = serving.await {
             tracing::error!(%error, "the web server ended badly");

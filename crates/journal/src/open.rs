@@ -24,6 +24,8 @@ use crate::writer::Writer;
 
 /// Bound of the writer's queue. Bytes are bounded by the sender.
 const TASKS_MAX: usize = 4096;
+/// Of the writer's thread.
+const STACK_BYTES: usize = 2 << 20;
 
 /// How a journal is kept.
 #[derive(Clone)]
@@ -157,9 +159,7 @@ impl Journal {
             tasks: receiver,
             pen: Arc::clone(&pen),
         };
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run())
+        let thread = tasks::spawn_thread("journal", STACK_BYTES, move || writer.run())
             .map_err(|e| Fault::new("start the writer thread of", &dir, e))?;
         Ok((
             Self {

@@ -76,6 +76,7 @@ impl Writer {
                 self.shared.finished(1);
                 continue;
             }
+            tasks::fault_point("journal");
             let _writing = self.shared.counters.writing();
             match task {
                 Task::Append { records, done } => following = self.append(records, done),

@@ -112,6 +112,31 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether this runs a part, until that is told to end.
+    pub(crate) fn is_part(&self) -> bool {
+        match self {
+            Command::Standalone(_)
+            | Command::Controller(_)
+            | Command::Watch(_)
+            | Command::Guard(_) => true,
+            Command::Agent(args) => args.command.is_none(),
+            Command::Subagent(args) => args.command.is_none(),
+            Command::Deploy(_)
+            | Command::Undeploy(_)
+            | Command::Order(_)
+            | Command::Events(_)
+            | Command::Item(_)
+            | Command::Status
+            | Command::Cluster(_)
+            | Command::Journal(_)
+            | Command::Certs(_)
+            | Command::User(_)
+            | Command::Completions { .. } => false,
+        }
+    }
+}
+
 /// What every part takes.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PartArgs {

@@ -4,10 +4,15 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use net::{ClientError, Outage};
+use telemetry::Standard;
 
 use crate::screen::Screen;
+
+/// How long the end of a part may be held up by whoever is to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The same table as in `docs/operating.md`.
 pub(crate) const HELP: &str = "\
@@ -85,6 +90,13 @@ pub(crate) fn tell(error: &anyhow::Error, screen: &Screen) -> Exit {
     let exit = exit_of(error);
     screen.error(&with_causes(error), hint_of(error), problem_of(error));
     exit
+}
+
+/// The same of a part: nobody reads it like an answer, and whoever does not take its last words must not keep it from ending.
+pub(crate) fn tell_of_part(error: &anyhow::Error, screen: &Screen) -> Exit {
+    let text = screen.error_text(&with_causes(error), hint_of(error), problem_of(error));
+    telemetry::print(Standard::Error, &text, LAST_WORDS);
+    exit_of(error)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

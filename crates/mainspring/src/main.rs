@@ -43,9 +43,11 @@ use screen::Screen;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let is_part = arguments.command.is_part();
     let screen = Screen::new(arguments.json);
     match run(arguments, &screen) {
         Ok(exit) => exit.into(),
+        Err(error) if is_part => exit::tell_of_part(&error, &screen).into(),
         Err(error) => exit::tell(&error, &screen).into(),
     }
 }

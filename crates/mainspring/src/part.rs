@@ -1,31 +1,33 @@
 //! Running a part: settings, log, signals, and how it ended.
 //!
-//! Always: the first SIGTERM or SIGINT ends in order, the second one at once; trouble is told with what to do about it.
+//! Always: the first SIGTERM or SIGINT ends in order, the second one at once; a task that fails ends the part at once; trouble is told
+//! with what to do about it, and whoever does not read it holds up nothing.
 //! Never here: what the parts do; each has a crate.
 
 mod agent;
 mod controller;
 mod guard;
 mod service_manager;
+mod signals;
 mod standalone;
 mod subagent;
 mod watch;
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
-use telemetry::{LogFormat, LogTarget, Logging};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinError;
+use telemetry::{LogFormat, LogTarget, Logging, Standard};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Access, PartArgs};
-use crate::exit::{Exit, Misuse};
+use crate::exit::{Emergency, Exit, Misuse};
 
 pub(crate) use agent::agent;
 pub(crate) use controller::controller;
@@ -33,6 +35,8 @@ pub(crate) use guard::guard;
 pub(crate) use standalone::standalone;
 pub(crate) use subagent::subagent;
 pub(crate) use watch::watch;
+
+use signals::{Signals, Wish};
 
 /// Settings that stand in flags, as dotted keys.
 struct Flags(Vec<(String, String)>);
@@ -74,7 +78,10 @@ impl Flags {
     }
 }
 
-/// Sets up the log and runs a part until it ends or is told to.
+/// How long an end may be held up by whoever is to read the last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Sets up the log and runs a part until it ends or is told to, or until one of its tasks fails.
 fn run<F>(part: &PartArgs, body: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<Exit>
 where
     F: Future<Output = anyhow::Result<Exit>> + Send + 'static,
@@ -103,42 +110,57 @@ where
     }
     // Nobody acts on the ends of children: no thread needs to be woken for them.
     subagent_node::spare_from_child_signals();
+    tasks::install_panic_hook();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
+        let signals = Signals::listen()?;
         let stop = CancellationToken::new();
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
         // Among its own tasks: a thread that only waits here would have to be woken for each piece of work, and wake others.
-        let mut body = tokio::spawn(body(stop.clone()));
-        let name = tokio::select! {
-            exit = &mut body => return ended(exit),
-            name = either(&mut terminate, &mut interrupt) => name,
-        };
-        tracing::info!(signal = name, "ending in order; the same signal again ends at once");
-        service_manager::notify(service_manager::STOPPING);
-        stop.cancel();
-        tokio::select! {
-            exit = &mut body => ended(exit),
-            name = either(&mut terminate, &mut interrupt) => {
-                tracing::warn!(signal = name, "ending at once; the next start repairs what was left in the middle");
-                Ok(Exit::Failed)
-            }
-        }
+        let body = tasks::spawn("part", body(stop.clone()));
+        to_the_end(body, signals, &stop).await
     });
     // Threads that wait for a disk or a process must not hold up an end that has been told.
     runtime.shutdown_background();
+    if let (Err(error), LogTarget::File(_)) = (&exit, &logging.target) {
+        // On standard error it is told anyway.
+        tracing::error!(error = format!("{error:#}"), "the part has ended");
+    }
+    telemetry::flush_log(LAST_WORDS);
     exit
 }
 
-fn ended(body: Result<anyhow::Result<Exit>, JoinError>) -> anyhow::Result<Exit> {
-    match body.map_err(JoinError::try_into_panic) {
-        Ok(exit) => exit,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(cancelled)) => Err(cancelled.into()),
+/// Waits for the end of the part, and does what signals want meanwhile.
+async fn to_the_end(
+    mut body: JoinHandle<anyhow::Result<Exit>>,
+    mut signals: Signals,
+    stop: &CancellationToken,
+) -> anyhow::Result<Exit> {
+    let mut failed = pin!(tasks::failed());
+    loop {
+        tokio::select! {
+            biased;
+            // Whatever else has come of it: without this task the part is not what it seems.
+            reason = &mut failed => return Err(Emergency(anyhow::anyhow!(reason)).into()),
+            exit = &mut body => {
+                return exit.unwrap_or_else(|panic| Err(Emergency(panic.into()).into()));
+            }
+            wish = signals.next() => match wish {
+                Wish::End(name) if stop.is_cancelled() => {
+                    tracing::warn!(signal = name, "ending at once; the next start repairs what was left in the middle");
+                    return Ok(Exit::Failed);
+                }
+                Wish::End(name) => {
+                    tracing::info!(signal = name, "ending in order; the same signal again ends at once");
+                    service_manager::notify(service_manager::STOPPING);
+                    stop.cancel();
+                }
+                Wish::Reopen => telemetry::reopen_log(),
+            }
+        }
     }
 }
 
@@ -157,13 +179,6 @@ fn log_filter(wanted: Option<&str>) -> String {
         return wanted.to_owned();
     }
     format!("{wanted},openraft=error,openraft::raft::raft_inner=off")
-}
-
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    }
 }
 
 /// Makes the data directory of a part, and takes it from others if it is there already.
@@ -190,12 +205,26 @@ fn noted_url(data: &Path) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// Tells whoever started the part that it is ready; the log goes elsewhere.
-fn announce(text: &str) -> io::Result<()> {
+/// Tells whoever started the part that it is ready; the log goes elsewhere. Whoever reads nothing there holds up nobody.
+fn announce(text: &str) {
     service_manager::notify(service_manager::READY);
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+    telemetry::print(Standard::Output, &format!("{text}\n"), Duration::ZERO);
+}
+
+/// Notes the URL for the commands and tells that it is served.
+fn announce_at(data: &Path, url: &str, text: &str) {
+    note_url_or_warn(data, url);
+    announce(text);
+}
+
+fn note_url_or_warn(data: &Path, url: &str) {
+    if let Err(error) = note_url(data, url) {
+        let error = format!("{error:#}");
+        tracing::warn!(
+            error,
+            "commands do not find this part by its directory: name its URL"
+        );
+    }
 }
 
 /// The data directory that a standalone uses if nothing is said.

@@ -199,10 +199,20 @@ impl Screen {
         hint: Option<&str>,
         problem: Option<serde_json::Value>,
     ) {
+        self.to_stderr(&self.error_text(message, hint, problem));
+    }
+
+    /// The same as a text, with its line end.
+    pub(crate) fn error_text(
+        &self,
+        message: &str,
+        hint: Option<&str>,
+        problem: Option<serde_json::Value>,
+    ) -> String {
         if self.json {
             let mut error = problem.unwrap_or_else(|| serde_json::json!({"message": message}));
             error["TYPE"] = "Problem".into();
-            return self.to_stderr(&format!("{error}\n"));
+            return format!("{error}\n");
         }
         let mut text = if message.starts_with("error") {
             format!("{message}\n")
@@ -215,7 +225,7 @@ impl Screen {
                 self.error_paint.put(Tone::Busy, "hint:")
             );
         }
-        self.to_stderr(&text);
+        text
     }
 
     /// Standard error gone is no reason to fail: there is nobody left to tell.

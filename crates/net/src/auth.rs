@@ -193,7 +193,7 @@ impl Passwords {
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        tokio::task::spawn_blocking(work)
+        tasks::spawn_blocking(work)
             .await
             .expect("hashing does not panic")
     }

@@ -115,7 +115,7 @@ struct Kept {
 #[derive(Debug)]
 pub(crate) struct Line {
     sender: SendRequest<Full<Bytes>>,
-    driver: JoinHandle<hyper::Result<()>>,
+    driver: JoinHandle<Result<hyper::Result<()>, tasks::Panicked>>,
 }
 
 impl Line {
@@ -391,7 +391,7 @@ impl Inner {
             .map_err(|error| ClientError::lost(&self.peer, &error))?;
         Ok(Line {
             sender,
-            driver: tokio::spawn(connection.with_upgrades()),
+            driver: tasks::spawn_contained("client-connection", connection.with_upgrades()),
         })
     }
 
@@ -432,8 +432,8 @@ impl Inner {
             return told;
         }
         match timeout(POST_MORTEM, driver).await {
-            Ok(Ok(Err(cause))) => ClientError::lost(&self.peer, &cause),
-            Ok(Ok(Ok(())) | Err(_)) | Err(_) => told,
+            Ok(Ok(Ok(Err(cause)))) => ClientError::lost(&self.peer, &cause),
+            Ok(Ok(Ok(Ok(())) | Err(_)) | Err(_)) | Err(_) => told,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Serving HTTP/1.1, plain on the loopback or over TLS, and saying who is at the other end.
 //!
 //! Always: connections are bounded in number, in the time of their handshake and in the time between requests; a shutdown ends them
-//! after their running request, or after the time limit. Every request carries `PeerIdentity` and `Closing` in its extensions.
+//! after their running request, or after the time limit. A handler that panics answers 500, and no other request notices. Every request carries `PeerIdentity` and `Closing` in its extensions.
 //! Never here: routes.
 
 use std::io;
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse as _, Response};
+use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
@@ -197,10 +199,11 @@ impl Server {
                 match listener.accept().await {
                     Ok((stream, addr)) => {
                         let host = host.clone();
-                        connections.spawn(async move {
+                        let served = connections.track_future(async move {
                             host.receive(stream, addr).await;
                             drop(seat);
                         });
+                        tasks::spawn_contained("connection", served);
                     }
                     Err(error) if is_about_one_connection(&error) => {
                         debug!(%error, "connection was gone before it was accepted");
@@ -294,7 +297,12 @@ impl Host {
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(closing.clone());
-            service.call(request)
+            let answer = tasks::contain("request", service.call(request));
+            async move {
+                answer
+                    .await
+                    .unwrap_or_else(|tasks::Panicked| Ok(panicked()))
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -316,6 +324,15 @@ impl Host {
             debug!(%addr, %error, "connection broke");
         }
     }
+}
+
+/// What a request is answered whose handler has panicked. The others go on.
+fn panicked() -> Response {
+    let message = "a fault of the program: this request has failed, and whether it was carried out is unknown; the log of this part tells more";
+    let problem = Problem::new("InternalError", message);
+    problem
+        .status(StatusCode::INTERNAL_SERVER_ERROR)
+        .into_response()
 }
 
 /// Closing a socket with unread bytes resets it, and the client would never read our alert.

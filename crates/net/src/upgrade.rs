@@ -40,7 +40,7 @@ where
         .into_response();
     }
     let upgrading = hyper::upgrade::on(request);
-    tokio::spawn(async move {
+    tasks::spawn(protocol, async move {
         match upgrading.await {
             Ok(upgraded) => talk(TokioIo::new(upgraded)).await,
             Err(error) => tracing::debug!(%error, "the connection broke before it was upgraded"),

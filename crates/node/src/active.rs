@@ -9,7 +9,8 @@ use axum::Router;
 use cluster::Log;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Where the drivers find the commit loop, which is what calls them: there as soon as it runs.
 pub type LateHandle<M> = Arc<OnceLock<Handle<M>>>;
@@ -21,7 +22,7 @@ pub struct Active<M: Clustered> {
     log: Log,
     front: Front,
     /// Keeps the cluster's state true.
-    keeping: JoinSet<()>,
+    keeping: Option<AbortOnDropHandle<()>>,
 }
 
 /// Why a member leads no more, or is to lead no more.
@@ -59,7 +60,7 @@ impl<M: Clustered> Active<M> {
             task,
             log: log.clone(),
             front: front.clone(),
-            keeping: JoinSet::new(),
+            keeping: None,
         }))
     }
 
@@ -72,7 +73,7 @@ impl<M: Clustered> Active<M> {
     pub fn open(&mut self, routes: Router) {
         self.front.open(routes);
         let keeping = pair::keep(self.handle.clone(), self.log.clone(), self.front.clone());
-        self.keeping.spawn(keeping);
+        self.keeping = Some(AbortOnDropHandle::new(tasks::spawn("pair", keeping)));
     }
 
     /// Leads until this wish comes, or longer is not possible. The wish may be dropped in its middle.

@@ -117,7 +117,7 @@ impl Node {
             end: None,
         };
         commit_loop.begin().await?;
-        let task = tokio::spawn(async move {
+        let task = tasks::spawn("commit-loop", async move {
             let ended = commit_loop.run().await;
             if let Err(fault) = &ended {
                 tracing::error!(%fault, "the node stops");
@@ -355,7 +355,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
         self.released = self.machine.released();
         let until = may_go(&self.machine, &self.log, self.last, self.limits.kept_bytes);
         let log = self.log.clone();
-        tokio::spawn(async move { log.release(until.0).await });
+        tasks::spawn("release", async move { log.release(until.0).await });
     }
 
     async fn close(&mut self, end: End) -> Result<End, Fault> {

@@ -2,9 +2,21 @@
 //!
 //! Never here: figures of what the node does. See its own crate.
 
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use cluster::Status;
 use std::time::Duration;
-use telemetry::{Page, names};
+use telemetry::{Metrics, Page, names};
+
+/// The page with the figures of the process, and what was recorded besides, as an answer.
+pub fn page_response(mut page: Page, recorded: Option<&Metrics>) -> Response {
+    page.put_process();
+    let mut text = page.render();
+    if let Some(recorded) = recorded {
+        text.push_str(&recorded.render());
+    }
+    ([(CONTENT_TYPE, telemetry::CONTENT_TYPE)], text).into_response()
+}
 
 /// Puts the log's figures on the page.
 pub fn journal_figures(page: &mut Page, status: &Status) {

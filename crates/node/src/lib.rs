@@ -38,7 +38,7 @@ pub use clock::{Clock, SystemClock};
 pub use commit::{Limits, Node};
 pub use facts::Facts;
 pub use fault::{Fault, Stopped};
-pub use figures::journal_figures;
+pub use figures::{journal_figures, page_response};
 pub use front::Front;
 pub use handle::{End, Handle};
 pub use kept::Kept;

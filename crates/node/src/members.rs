@@ -11,9 +11,11 @@ use net::{
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 /// The language of the members among themselves.
 pub const MEMBERS: &str = "mainspring-members";
@@ -115,8 +117,26 @@ pub async fn join_if_begun(options: &mut Options, others: &[Client], path: &'sta
     cluster::join_if_begun(options, others, dial).await;
 }
 
+/// The members that are dialled, and spoken with, as long as this is kept.
+#[derive(Debug)]
+#[must_use = "the connections end when this is dropped"]
+pub struct Dialled(
+    #[expect(dead_code, reason = "dropped, it ends them")] Vec<AbortOnDropHandle<Infallible>>,
+);
+
+impl Dialled {
+    /// Dials all of them. Must be called within the runtime.
+    pub fn begin(log: &Log, members: &[Client], path: &'static str) -> Dialled {
+        let begin = |client: &Client| {
+            let dialling = dial(log.clone(), client.clone(), path);
+            AbortOnDropHandle::new(tasks::spawn_endless("member-dialler", dialling))
+        };
+        Dialled(members.iter().map(begin).collect())
+    }
+}
+
 /// Dials another member and speaks with it, for ever.
-pub async fn dial(log: Log, client: Client, path: &'static str) {
+async fn dial(log: Log, client: Client, path: &'static str) -> Infallible {
     let begun = Instant::now();
     let mut backoff = Backoff::new();
     let mut tries = 0;

@@ -29,7 +29,7 @@ pub(crate) async fn recover<M: Machine>(
     snapshot: Option<SnapshotFile>,
     replay: Replay,
 ) -> Result<Recovered<M>, Fault> {
-    let reading = tokio::task::spawn_blocking(move || read(machine, snapshot, replay));
+    let reading = tasks::spawn_blocking(move || read(machine, snapshot, replay));
     reading
         .await
         .unwrap_or_else(|panic| Err(Fault::Misfit(NotApplicable::new(panic))))

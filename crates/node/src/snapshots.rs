@@ -22,7 +22,7 @@ type Reply = oneshot::Sender<Taken>;
 pub(crate) struct Snapshots {
     log: Log,
     limits: Limits,
-    writing: Option<JoinHandle<Result<(), String>>>,
+    writing: Option<JoinHandle<Result<Result<(), String>, tasks::Panicked>>>,
     /// Those who wait for the snapshot that is being written.
     waiting: Vec<Reply>,
     /// Those who wait for the next one.
@@ -99,7 +99,7 @@ impl Snapshots {
         self.grown_events = 0;
         let written = Arc::clone(&self.written);
         let (log, state) = (self.log.clone(), machine.clone());
-        self.writing = Some(tokio::spawn(async move {
+        self.writing = Some(tasks::spawn_contained("snapshot", async move {
             let lines = move |out: &mut dyn std::io::Write| {
                 let mut bytes = 0;
                 for line in state.snapshot() {
@@ -121,7 +121,12 @@ impl Snapshots {
         let Some(writing) = &mut self.writing else {
             return std::future::pending().await;
         };
-        let written = writing.await.unwrap_or_else(|panic| Err(panic.to_string()));
+        let written = match writing.await {
+            Ok(Ok(written)) => written,
+            // The log tells more. It must not end the node: the next one that is started would meet the same state.
+            Ok(Err(tasks::Panicked)) => Err("writing it has panicked".to_owned()),
+            Err(cancelled) => Err(cancelled.to_string()),
+        };
         self.writing = None;
         match written {
             Ok(()) => {

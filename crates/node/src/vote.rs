@@ -4,12 +4,11 @@
 //! too. Never here: the decision; consensus makes it.
 
 use crate::Fault;
-use crate::members::dial;
+use crate::members::Dialled;
 use cluster::{AppendError, Log, OpenError, Options, Part};
 use net::Client;
 use std::path::Path;
 use std::time::Duration;
-use tokio::task::JoinSet;
 
 /// It keeps no events: small files are enough.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -21,7 +20,7 @@ const TIDY: Duration = Duration::from_secs(30);
 /// A vote that is being given. It must be shut down.
 pub struct Vote {
     log: Log,
-    dialled: JoinSet<()>,
+    dialled: Dialled,
 }
 
 impl Vote {
@@ -39,10 +38,7 @@ impl Vote {
         options.part = Part::Watch;
         options.joins = true;
         let log = Log::open(options).await?.log;
-        let mut dialled = JoinSet::new();
-        for member in members {
-            dialled.spawn(dial(log.clone(), member, path));
-        }
+        let dialled = Dialled::begin(&log, &members, path);
         Ok(Vote { log, dialled })
     }
 
@@ -74,8 +70,8 @@ impl Vote {
     }
 
     /// Ends in order.
-    pub async fn shut_down(mut self) {
-        self.dialled.abort_all();
+    pub async fn shut_down(self) {
+        drop(self.dialled);
         self.log.shutdown().await;
     }
 }

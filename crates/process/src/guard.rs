@@ -62,13 +62,10 @@ impl Guard {
         let first = spawn(&program, &work_dir)?;
         let first = lock(&line).connect(first)?;
         let theirs = Arc::clone(&line);
-        std::thread::Builder::new()
-            .name("guarded".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(move || {
-                crate::spare_from_child_signals();
-                replace_forever(&program, &work_dir, first, &theirs);
-            })?;
+        tasks::spawn_thread("guarded", 128 * 1024, move || {
+            crate::spare_from_child_signals();
+            replace_forever(&program, &work_dir, first, &theirs);
+        })?;
         Ok(Guard { line })
     }
 
@@ -137,6 +134,7 @@ fn spawn(program: &GuardProgram, work_dir: &Path) -> io::Result<Child> {
 fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: &Mutex<Line>) {
     let mut guard = first;
     loop {
+        tasks::fault_point("guarded");
         let started = Instant::now();
         // This process may go on with another ward: the guard must not stay behind as a zombie.
         let status = guard.wait();
@@ -185,7 +183,7 @@ pub fn guard(
     input: impl BufRead + Send + 'static,
 ) -> Result<Leftovers, OpenError> {
     let (hears, heard) = mpsc::sync_channel(16);
-    std::thread::spawn(move || {
+    tasks::spawn_thread("guard-input", 128 * 1024, move || {
         for line in input.lines() {
             let Ok(line) = line else { return };
             let heard = match line.strip_prefix("until ").map(str::parse) {
@@ -196,7 +194,11 @@ pub fn guard(
                 return;
             }
         }
-    });
+    })
+    .map_err(|source| OpenError::Begin {
+        dir: work_dir.to_owned(),
+        source,
+    })?;
     let mut well_until: Option<Duration> = None;
     loop {
         let next = match well_until {

@@ -64,15 +64,12 @@ impl Keeper {
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("process-keeper".to_owned())
-            .stack_size(256 * 1024)
-            .spawn(move || {
-                crate::spare_from_child_signals();
-                keep(&theirs, &ledger);
-                // Now that the groups in it are gone its directory can be removed, too.
-                drop(cgroups);
-            })?;
+        let thread = tasks::spawn_thread("process-keeper", 256 * 1024, move || {
+            crate::spare_from_child_signals();
+            keep(&theirs, &ledger);
+            // Now that the groups in it are gone its directory can be removed, too.
+            drop(cgroups);
+        })?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -129,6 +126,7 @@ fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
     let mut next_sweep = Instant::now();
     let mut must_sweep = true;
     loop {
+        tasks::fault_point("process-keeper");
         let (due, left, look_after, is_closed) = {
             let mut inbox = shared.inbox();
             let now = Instant::now();

@@ -54,10 +54,20 @@ pub(crate) async fn run(
     order: Box<Order>,
     controlled: watch::Receiver<Option<Control>>,
 ) {
-    let outcome = match plan_of(&subagent, &attempt, &order) {
-        Ok(plan) => execute(&subagent, &attempt, &plan, controlled).await,
-        Err(problem) => Outcome::disrupted(problem),
+    let executed = async {
+        match plan_of(&subagent, &attempt, &order) {
+            Ok(plan) => execute(&subagent, &attempt, &plan, controlled).await,
+            Err(problem) => Outcome::disrupted(problem),
+        }
     };
+    // A process that is no longer followed is killed.
+    let outcome = tasks::contain("job-process", executed).await;
+    let outcome = outcome.unwrap_or_else(|tasks::Panicked| {
+        Outcome::disrupted(Problem::new(
+            "JobTaskPanicked",
+            "a fault of the program has ended this job; the log of the Subagent tells more",
+        ))
+    });
     subagent.report_end(&attempt, outcome);
 }
 

@@ -125,7 +125,7 @@ impl Subagent {
     pub fn watch_lease(&self) {
         let coupled = self.0.leases.coupled.clone();
         // Not kept alive by this: a Director that begins anew gives its Subagent up, with the work directory.
-        tokio::spawn(watch(Arc::downgrade(&self.0), coupled));
+        tasks::spawn("lease-watch", watch(Arc::downgrade(&self.0), coupled));
     }
 }
 

@@ -75,7 +75,11 @@ pub async fn run(
     tracing::info!(%url, %run_id, "the Subagent is ready");
     ready(&url);
     let close = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(router.merge(health), close.clone()));
+    let serving = tasks::spawn_until(
+        "web-server",
+        close.clone(),
+        server.serve(router.merge(health), close.clone()),
+    );
     let restart = tokio::select! {
         restart = subagent.ended() => restart,
         () = stop.cancelled() => {

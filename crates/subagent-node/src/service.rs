@@ -311,7 +311,7 @@ impl Inner {
                 Effect::Start { attempt, order, .. } => {
                     let (control, controlled) = watch::channel(None);
                     self.controls().insert(attempt.clone(), control);
-                    tokio::spawn(job::run(self.clone(), attempt, order, controlled));
+                    tasks::spawn("job", job::run(self.clone(), attempt, order, controlled));
                 }
                 Effect::Kill {
                     attempt,

@@ -1,7 +1,7 @@
 //! What a node tells about itself: log lines for the operator, metrics for the graphs.
 //!
 //! Always: the log tells how the node fares, never what happened to orders, which is the journal's business; every metric's name is in
-//! `names`. Never here: who writes or reads which of them.
+//! `names`; telling never fails and never holds up who tells. Never here: who writes or reads which of them.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -9,10 +9,17 @@ mod line;
 mod log;
 mod metrics;
 pub mod names;
+mod outlet;
 mod page;
+mod print;
+mod process;
 mod watchdog;
 
-pub use log::{LogFormat, LogTarget, Logging, TelemetryError, init};
+pub use log::{
+    LogFormat, LogTarget, Logging, TelemetryError, flush_log, init, log_trouble, reopen_log,
+};
 pub use metrics::{Metrics, MetricsError, install_metrics};
+pub use outlet::dropped_log_lines;
 pub use page::{CONTENT_TYPE, Page};
+pub use print::{Standard, print};
 pub use watchdog::panic_on_error;

@@ -1,19 +1,21 @@
 //! Sets up the log: lines for people or JSON for machines, to standard error or a file.
-//! Always: colours only on a terminal and never against `NO_COLOR`; a file is appended to, one write per line, so that it can be rotated
-//! by copying and truncating.
+//! Always: colours only on a terminal and never against `NO_COLOR`; a file is appended to in whole lines, so that it can be rotated by
+//! copying and truncating, or by moving it away and [`reopen_log`]; logging never fails and never waits, see [`crate::outlet`].
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::filter::{EnvFilter, ParseError};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::line::Line;
+use crate::outlet::{Destination, Outlet, open};
+
+/// The outlet of this process's log.
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +91,9 @@ pub enum TelemetryError {
         /// What the system said.
         source: io::Error,
     },
+    /// The system gives no thread.
+    #[error("cannot start the thread that writes the log")]
+    NoThread(#[source] io::Error),
     /// There is a log already.
     #[error("cannot set up the log twice")]
     Again(#[from] TryInitError),
@@ -96,27 +101,44 @@ pub enum TelemetryError {
 
 /// Sets up the log of this process, once.
 pub fn init(logging: &Logging) -> Result<(), TelemetryError> {
-    match &logging.target {
-        LogTarget::Stderr => subscriber(logging, io::stderr, colours_are_wanted())?.try_init()?,
-        LogTarget::File(path) => {
-            let file = open(path)?;
-            subscriber(logging, Arc::new(file), false)?.try_init()?;
+    let filter = filter_of(logging)?;
+    let (destination, colours) = match &logging.target {
+        LogTarget::Stderr => {
+            let stream = Box::new(io::stderr());
+            (Destination::Stream(stream), colours_are_wanted())
         }
-    }
+        LogTarget::File(path) => {
+            let file = open(path).map_err(|source| TelemetryError::Unwritable {
+                path: path.clone(),
+                source,
+            })?;
+            (Destination::File(path.clone(), file), false)
+        }
+    };
+    let outlet = Outlet::start(destination).map_err(TelemetryError::NoThread)?;
+    subscriber(logging.format, filter, outlet.clone(), colours).try_init()?;
+    // There is one log, or this point is not reached.
+    let _first = OUTLET.set(outlet);
     Ok(())
 }
 
-fn open(path: &PathBuf) -> Result<File, TelemetryError> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        // Lines name orders and users: nobody else reads them, whatever the umask is, unless the operator lets him.
-        .mode(0o600)
-        .open(path);
-    file.map_err(|source| TelemetryError::Unwritable {
-        path: path.clone(),
-        source,
-    })
+/// Opens the log file anew under its name, after everything that was logged by now is in the old one. For rotation.
+pub fn reopen_log() {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.reopen();
+    }
+}
+
+/// Waits until everything that was logged is written, no longer than `patience`. For the end of a process.
+pub fn flush_log(patience: Duration) {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.flush(patience);
+    }
+}
+
+/// Why log lines are being dropped at the moment, if they are.
+pub fn log_trouble() -> Option<String> {
+    OUTLET.get()?.trouble()
 }
 
 fn colours_are_wanted() -> bool {
@@ -125,25 +147,30 @@ fn colours_are_wanted() -> bool {
     !is_forbidden && !is_dumb && io::stderr().is_terminal()
 }
 
+fn filter_of(logging: &Logging) -> Result<EnvFilter, TelemetryError> {
+    let filter = EnvFilter::builder().parse(&logging.filter);
+    filter.map_err(|source| TelemetryError::BadFilter {
+        filter: logging.filter.clone(),
+        source,
+    })
+}
+
 fn subscriber(
-    logging: &Logging,
-    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    format: LogFormat,
+    filter: EnvFilter,
+    outlet: Outlet,
     colours: bool,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, TelemetryError> {
-    let filter = EnvFilter::builder()
-        .parse(&logging.filter)
-        .map_err(|source| TelemetryError::BadFilter {
-            filter: logging.filter.clone(),
-            source,
-        })?;
+) -> Box<dyn tracing::Subscriber + Send + Sync> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(colours);
-    Ok(match logging.format {
+        .with_writer(outlet)
+        .with_ansi(colours)
+        // It would tell of them on standard error, and panic where that cannot be written.
+        .log_internal_errors(false);
+    match format {
         LogFormat::Text => Box::new(builder.event_format(Line).finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -160,8 +187,12 @@ mod tests {
             filter: filter.to_owned(),
             target: LogTarget::File(path.clone()),
         };
-        let subscriber = subscriber(&logging, Arc::new(open(&path).unwrap()), false).unwrap();
+        let file = open(&path).unwrap();
+        let outlet = Outlet::start(Destination::File(path.clone(), file)).unwrap();
+        let filter = filter_of(&logging).unwrap();
+        let subscriber = subscriber(format, filter, outlet.clone(), false);
         tracing::subscriber::with_default(subscriber, talk);
+        outlet.flush(Duration::from_mins(1));
         std::fs::read_to_string(path).unwrap()
     }
 

@@ -17,6 +17,7 @@ const SECONDS: [f64; 12] = [
 ];
 /// Values of histograms are kept singly until somebody sorts them into buckets, be it a reader or this clock.
 const UPKEEP: Duration = Duration::from_secs(10);
+const UPKEEP_STACK_BYTES: usize = 256 << 10;
 
 /// Access to the metrics of this process.
 #[derive(Clone)]
@@ -60,13 +61,11 @@ pub fn install_metrics() -> Result<Metrics, MetricsError> {
     describe();
     let handle = metrics.0.clone();
     let upkeep = move || loop {
+        tasks::fault_point("metrics");
         thread::sleep(UPKEEP);
         handle.run_upkeep();
     };
-    thread::Builder::new()
-        .name("metrics".to_owned())
-        .spawn(upkeep)
-        .map_err(MetricsError::NoThread)?;
+    tasks::spawn_thread("metrics", UPKEEP_STACK_BYTES, upkeep).map_err(MetricsError::NoThread)?;
     *installed = Some(metrics.clone());
     Ok(metrics)
 }

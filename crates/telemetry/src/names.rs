@@ -1,5 +1,5 @@
 //! All metrics, each with its kind and meaning.
-//! Always: counters end in `_total`, units are seconds and bytes, every queue has its depth, every sync its duration.
+//! Always: names begin with `mainspring_`, but for those of the process itself, which are Prometheus' own; counters end in `_total`, units are seconds and bytes, every queue has its depth, every sync its duration.
 
 use metrics::Unit;
 
@@ -71,6 +71,15 @@ metrics_of_the_house! {
     HTTP_SECONDS = "mainspring_http_seconds" Histogram Seconds "Duration of requests, streams left out.";
     HTTP_STREAMS = "mainspring_http_streams" Gauge Count "Event streams that are open.";
     LOGINS_FAILED = "mainspring_logins_failed_total" Counter Count "Logins with a wrong password or token.";
+    LOG_LINES_DROPPED = "mainspring_log_lines_dropped_total" Counter Count "Log lines that nobody took or that could not be written.";
+    TASK_PANICS = "mainspring_task_panics_total" Counter Count "Requests, connections and jobs that have failed by a fault of the program, by label task.";
+    BUILD_INFO = "mainspring_build_info" Gauge Count "Always 1: the label version tells which program runs.";
+    PROCESS_MEMORY = "process_resident_memory_bytes" Gauge Bytes "Resident memory of this process.";
+    PROCESS_CPU = "process_cpu_seconds_total" Counter Seconds "Processor time of this process, without that of its jobs.";
+    PROCESS_START_TIME = "process_start_time_seconds" Gauge Seconds "When this process was started, in seconds since 1970.";
+    PROCESS_THREADS = "process_threads" Gauge Count "Threads of this process.";
+    PROCESS_OPEN_DESCRIPTORS = "process_open_fds" Gauge Count "Open file descriptors of this process.";
+    PROCESS_MAX_DESCRIPTORS = "process_max_fds" Gauge Count "How many file descriptors this process may have open.";
     START_SECONDS = "mainspring_start_seconds" Gauge Seconds "Duration of the last start, reading the journal included.";
 }
 
@@ -81,7 +90,12 @@ mod tests {
     #[test]
     fn names_follow_the_rules() {
         for metric in ALL {
-            assert!(metric.name.starts_with("mainspring_"), "{}", metric.name);
+            let is_ours = metric.name.starts_with("mainspring_");
+            assert!(
+                is_ours || metric.name.starts_with("process_"),
+                "{}",
+                metric.name
+            );
             assert_eq!(
                 metric.name.ends_with("_total"),
                 metric.kind == Kind::Counter,

@@ -51,8 +51,7 @@ impl LogStore {
                 .read_some(start, end, bytes_max)
                 .map_err(io::Error::other)?
         } else {
-            let read =
-                tokio::task::spawn_blocking(move || journal.read_some(start, end, bytes_max));
+            let read = tasks::spawn_blocking(move || journal.read_some(start, end, bytes_max));
             read.await
                 .map_err(io::Error::other)?
                 .map_err(io::Error::other)?
@@ -184,7 +183,7 @@ impl RaftLogStorage<Types> for LogStore {
             // The way to the other member's disk is longer than that to the own one: first it is sent.
             self.journal.append_deferred(records, told);
             let journal = Arc::clone(&self.journal);
-            tokio::spawn(async move {
+            tasks::spawn("deferred-write", async move {
                 // Whatever is ready to run comes before this, the connections among it.
                 tokio::task::yield_now().await;
                 journal.write_deferred();

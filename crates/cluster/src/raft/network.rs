@@ -190,7 +190,7 @@ impl Target {
         let mut offset = 0;
         loop {
             let file = Arc::clone(&file);
-            let read = tokio::task::spawn_blocking(move || {
+            let read = tasks::spawn_blocking(move || {
                 let mut bytes = vec![0; PIECE_BYTES];
                 let count = file.read_at(&mut bytes, offset)?;
                 bytes.truncate(count);

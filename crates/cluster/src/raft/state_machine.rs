@@ -156,7 +156,7 @@ impl RaftStateMachine<Types> for StateMachine {
         let journal = Arc::clone(&self.journal);
         let last = meta.last_log_id;
         let membership = membership_to_text(&meta.last_membership);
-        let installing = tokio::task::spawn_blocking(move || match (body, last) {
+        let installing = tasks::spawn_blocking(move || match (body, last) {
             (Some(path), _) => journal.install(&path, done).map(|_file| ()),
             (None, Some(last)) => {
                 let place = Position {

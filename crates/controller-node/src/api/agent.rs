@@ -27,7 +27,7 @@ pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Valu
         .await
         .map_err(stopped)?;
     // All orders are counted: that must not hold up those who wait for short answers.
-    let list = tokio::task::spawn_blocking(move || listed(&machine)).await;
+    let list = tasks::spawn_blocking(move || listed(&machine)).await;
     list.map(Json)
         .map_err(|error| Problem::uncoded(format!("the Agents cannot be listed: {error}")).into())
 }

@@ -144,7 +144,7 @@ pub(super) async fn list(
         .await
         .map_err(stopped)?;
     // A great list must not hold up those who wait for short answers.
-    let list = tokio::task::spawn_blocking(move || listed(&machine, &query)).await;
+    let list = tasks::spawn_blocking(move || listed(&machine, &query)).await;
     list.map(Json)
         .map_err(|error| Problem::uncoded(format!("the orders cannot be listed: {error}")).into())
 }

@@ -8,10 +8,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::stream;
+use futures::{FutureExt as _, stream};
 use net::{Closing, Problem, Query, Refusal, stream_response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::task::{Poll, ready};
 use tokio::sync::mpsc;
 
 /// Bytes of lines that go out at once.
@@ -53,8 +54,17 @@ pub(super) async fn snapshot(
     }
     let (sender, mut chunks) = mpsc::channel::<Bytes>(4);
     // The lines are made while the reader takes them, never all at once; who goes away stops it.
-    tokio::task::spawn_blocking(move || write(&machine, &sender));
-    let lines = stream::poll_fn(move |context| chunks.poll_recv(context));
+    let mut writing = tasks::spawn_blocking(move || write(&machine, &sender));
+    let lines = stream::poll_fn(move |context| {
+        let chunk = ready!(chunks.poll_recv(context));
+        if chunk.is_none()
+            && let Err(error) = ready!(writing.poll_unpin(context))
+        {
+            // A state that was cut short must not look like a whole one: the connection breaks.
+            std::panic::resume_unwind(Box::new(error));
+        }
+        Poll::Ready(chunk)
+    });
     Ok(stream_response(lines, None, Some(&closing)))
 }
 

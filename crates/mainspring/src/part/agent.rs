@@ -2,7 +2,7 @@
 
 use agent_node::AgentSettings;
 
-use super::{Flags, announce, note_url, run};
+use super::{Flags, announce_at, run};
 use crate::arguments::{Access, AgentArgs};
 use crate::exit::{Emergency, Exit};
 
@@ -17,11 +17,7 @@ pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
         super::take_data(&settings.data)?;
         let (data, name) = (settings.data.clone(), settings.name.clone());
         let ready = move |url: &str| {
-            if let Err(error) = note_url(&data, url)
-                .and_then(|()| Ok(announce(&format!("Agent {name} listens on {url}"))?))
-            {
-                tracing::warn!(%error, "the start could not be announced");
-            }
+            announce_at(&data, url, &format!("Agent {name} listens on {url}"));
         };
         of(agent_node::run(settings, Some(metrics), stop, ready).await)
     })

@@ -2,7 +2,7 @@
 
 use controller_node::ControllerSettings;
 
-use super::{Flags, announce, note_url, run};
+use super::{Flags, announce_at, run};
 use crate::arguments::{Access, ControllerArgs};
 use crate::call::ADMIN_TOKEN_FILE;
 use crate::exit::{Emergency, Exit};
@@ -22,9 +22,7 @@ pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Resu
                 "Controller {id} listens on {url}; the token of user admin is in {}",
                 token.display()
             );
-            if let Err(error) = note_url(&data, url).and_then(|()| Ok(announce(&told)?)) {
-                tracing::warn!(%error, "the start could not be announced");
-            }
+            announce_at(&data, url, &told);
         };
         of(controller_node::run(settings, Some(metrics), stop, ready).await)
     })

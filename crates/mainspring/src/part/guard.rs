@@ -26,6 +26,7 @@ pub(crate) fn guard(args: &GuardArgs) -> anyhow::Result<Exit> {
         target: LogTarget::Stderr,
     };
     telemetry::init(&logging).map_err(|error| Misuse(format!("{error}")))?;
+    tasks::install_panic_hook();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -44,5 +45,6 @@ pub(crate) fn guard(args: &GuardArgs) -> anyhow::Result<Exit> {
     if !ended.survivors.is_empty() {
         tracing::error!(pids = ?ended.survivors, "processes of jobs cannot be ended; end them by hand");
     }
+    telemetry::flush_log(super::LAST_WORDS);
     Ok(Exit::Done)
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Flags, announce, default_data, note_url, noted_url, run};
+use super::{Flags, announce_at, default_data, note_url_or_warn, noted_url, run};
 use crate::arguments::{Access, StandaloneArgs};
 use crate::call::{ADMIN_TOKEN_FILE, Controller};
 use crate::deploy::Target;
@@ -113,7 +113,7 @@ async fn live(
     let (agent_is_ready, agent_ready) = oneshot::channel();
     let (agent_stop, agent_metrics) = (stop.child_token(), metrics.clone());
     let token = agent_stop.clone();
-    let mut agent = tokio::spawn(async move {
+    let mut agent = tasks::spawn("agent", async move {
         super::agent::of(
             agent_node::run(
                 agent_settings,
@@ -128,12 +128,12 @@ async fn live(
         Ok(url) => url,
         Err(exit) => return Ok(exit),
     };
-    note_url(&agent_data, &agent_url)?;
+    note_url_or_warn(&agent_data, &agent_url);
 
     let (controller_is_ready, controller_ready) = oneshot::channel();
     let controller_stop = stop.child_token();
     let token = controller_stop.clone();
-    let mut controller = tokio::spawn(async move {
+    let mut controller = tasks::spawn("controller", async move {
         super::controller::of(
             controller_node::run(
                 controller_settings,
@@ -152,22 +152,25 @@ async fn live(
             return ended.map(|ended| ended.err().unwrap_or(Exit::Done));
         }
     };
-    note_url(&controller_data, &controller_url)?;
 
-    let registration = tokio::spawn(register(
-        controller_url.clone(),
-        controller_data.clone(),
-        tls,
-        agent_name.clone(),
-        agent_url.clone(),
-    ));
-    announce(&welcome(
+    let registration = tasks::spawn(
+        "registration",
+        register(
+            controller_url.clone(),
+            controller_data.clone(),
+            tls,
+            agent_name.clone(),
+            agent_url.clone(),
+        ),
+    );
+    let welcome = welcome(
         &data,
         &controller_url,
         &controller_data,
         &agent_name,
         &agent_url,
-    ))?;
+    );
+    announce_at(&controller_data, &controller_url, &welcome);
 
     // One without the other is no standalone: whoever ends first takes the other along.
     let exit = tokio::select! {
@@ -312,6 +315,7 @@ Try in another terminal:\n{place}  mainspring status\n  mainspring deploy FILEâ€
 mod tests {
     use super::*;
     use crate::arguments::PartArgs;
+    use crate::part::note_url;
 
     fn args(settings: &[(&str, &str)]) -> StandaloneArgs {
         let settings = settings

@@ -2,7 +2,7 @@
 
 use subagent_node::SubagentSettings;
 
-use super::{Flags, announce, note_url, run};
+use super::{Flags, announce_at, run};
 use crate::arguments::{Access, SubagentArgs};
 use crate::exit::Exit;
 
@@ -19,11 +19,7 @@ pub(crate) fn subagent(args: &SubagentArgs, access: &Access) -> anyhow::Result<E
         super::take_data(&settings.data)?;
         let data = settings.data.clone();
         let ready = move |url: &str| {
-            if let Err(error) = note_url(&data, url)
-                .and_then(|()| Ok(announce(&format!("{name} listens on {url}"))?))
-            {
-                tracing::warn!(%error, "the start could not be announced");
-            }
+            announce_at(&data, url, &format!("{name} listens on {url}"));
         };
         let exit = subagent_node::run(settings, stop, ready).await?;
         Ok(if exit.restart {

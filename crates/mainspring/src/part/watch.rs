@@ -17,11 +17,7 @@ pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exi
     let settings: WatchSettings = flags.load(&args.part)?;
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;
-        let ready = |members: &str| {
-            if let Err(error) = announce(&format!("the watch looks at {members}")) {
-                tracing::warn!(%error, "the start could not be announced");
-            }
-        };
+        let ready = |members: &str| announce(&format!("the watch looks at {members}"));
         match controller_node::watch(settings, stop, ready).await {
             Ok(()) => Ok(Exit::Done),
             Err(error) if error.is_fault() => Err(Emergency(error.into()).into()),

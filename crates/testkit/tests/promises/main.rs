@@ -14,6 +14,7 @@ mod directors;
 mod disk;
 mod disks;
 mod examples;
+mod failing_tasks;
 mod golden;
 mod leases;
 mod members;

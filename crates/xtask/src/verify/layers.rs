@@ -81,7 +81,10 @@ fn is_neighbour(layer: u64, user: &str, used: &str) -> bool {
     match layer {
         1 => user == "model" && used == "expr",
         2 => used == "engine",
-        3 => matches!(used, "settings" | "telemetry") || (user == "cluster" && used == "journal"),
+        3 => {
+            matches!(used, "settings" | "tasks" | "telemetry")
+                || (user == "cluster" && used == "journal")
+        }
         4 => used == "node" || (user == "agent-node" && used == "subagent-node"),
         _ => false,
     }

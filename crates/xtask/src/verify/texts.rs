@@ -1,5 +1,6 @@
 //! Rules of our own for sources and pages.
-//! Always: a Rust file begins with a header; names that say nothing are refused; no test is ignored; links between pages lead somewhere,
+//! Always: a Rust file begins with a header; names that say nothing are refused; no test is ignored; parts start their tasks and threads
+//! by the crate `tasks`; links between pages lead somewhere,
 //! and every page of `docs/` can be reached from its index.
 //! Never here: lengths. They are a smell to talk about, not a gate.
 
@@ -17,13 +18,38 @@ const NAMELESS: &[&str] = &[
     "mod", "utils", "util", "helpers", "helper", "common", "misc", "types", "manager", "imp",
 ];
 
+/// Ways of starting a task or thread that tell nobody when it fails.
+const UNSUPERVISED: &[&str] = &[
+    "tokio::spawn(",
+    "task::spawn(",
+    "spawn_local(",
+    "task::spawn_blocking(",
+    "thread::spawn(",
+    "thread::Builder",
+    "JoinSet",
+];
+
+/// Crates of a part's process that start tasks otherwise: the one that is the other way, and the log, which must outlive it.
+const MAY_START_TASKS: &[&str] = &["tasks", "telemetry"];
+
 pub(super) fn check(metadata: &Metadata) -> Result<Faults> {
     let root = cargo::root();
     let mut faults = Faults::new();
     for package in metadata.members() {
+        let starts_tasks = package.layer().is_some_and(|layer| matches!(layer, 3 | 4))
+            && !MAY_START_TASKS.contains(&package.name.as_str());
         for path in unused::sources(&package.folder())? {
             let text = read(&path)?;
             let shown = path.strip_prefix(&root).unwrap_or(&path).display();
+            let is_part = starts_tasks || path.to_string_lossy().contains("mainspring/src/part");
+            if is_part
+                && is_product(&path, &package.folder())
+                && let Some(call) = unsupervised(&text)
+            {
+                faults.push(format!(
+                    "{shown}: start it by the crate tasks instead of {call}: it must not fail unseen"
+                ));
+            }
             faults.extend(
                 faults_of_source(&path, &text)
                     .into_iter()
@@ -59,6 +85,27 @@ pub(super) fn check(metadata: &Metadata) -> Result<Faults> {
         }
     }
     Ok(faults)
+}
+
+/// Whether a file is part of the product, as opposed to tests and examples.
+fn is_product(path: &Path, folder: &Path) -> bool {
+    let inside = path.strip_prefix(folder).unwrap_or(path);
+    let is_for_tests = |part: &std::ffi::OsStr| part == "tests" || part == "loopback";
+    inside.starts_with("src")
+        && !inside.iter().any(is_for_tests)
+        && path.file_stem().is_none_or(|stem| !is_for_tests(stem))
+}
+
+/// How a source starts a task of which nobody hears when it fails, if it does; its tests, which stand last, may.
+fn unsupervised(text: &str) -> Option<&'static str> {
+    let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    let is_used = |call: &&&'static str| {
+        let lines = product.lines().map(str::trim_start);
+        lines
+            .filter(|line| !line.starts_with("//"))
+            .any(|line| line.contains(**call))
+    };
+    UNSUPERVISED.iter().find(is_used).copied()
 }
 
 fn faults_of_source(path: &Path, text: &str) -> Vec<&'static str> {
@@ -150,6 +197,22 @@ mod claims {
             .len(),
             1
         );
+    }
+
+    #[test]
+    fn a_task_that_may_fail_unseen_is_found_in_the_product_and_not_in_its_tests() {
+        assert_eq!(
+            unsupervised("fn f() {\n    tokio::spawn(work());\n}\n"),
+            Some("tokio::spawn(")
+        );
+        let fine = "// tokio::spawn( is not used\nfn f() {\n    tasks::spawn(\"f\", work());\n}\n#[cfg(test)]\nmod tests {\n    fn g() { tokio::spawn(work()); }\n}\n";
+        assert_eq!(unsupervised(fine), None);
+        let folder = Path::new("/crates/net");
+        let is_product = |path: &str| is_product(&folder.join(path), folder);
+        assert!(is_product("src/listen.rs"));
+        assert!(!is_product("tests/listen.rs"));
+        assert!(!is_product("src/listen/tests.rs"));
+        assert!(!is_product("src/loopback.rs"));
     }
 
     #[test]

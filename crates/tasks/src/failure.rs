@@ -1,0 +1,71 @@
+//! The failure of a task, which is that of the process.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::PanicHookInfo;
+use std::sync::LazyLock;
+use std::thread;
+
+use tokio::sync::watch;
+
+use crate::contained;
+use crate::scope;
+
+/// The first failure of this process.
+static FAILURE: LazyLock<watch::Sender<Option<String>>> =
+    LazyLock::new(|| watch::Sender::new(None));
+
+/// Comes with the reason when a task of this process has failed: the process has to end at once.
+pub async fn failed() -> String {
+    let mut failure = FAILURE.subscribe();
+    match failure.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or_default(),
+        // The sender is never dropped.
+        Err(_closed) => std::future::pending().await,
+    }
+}
+
+/// Notes a failure; only the first one is told.
+pub(crate) fn fail(reason: String) {
+    FAILURE.send_if_modified(|known| {
+        let is_first = known.is_none();
+        known.get_or_insert(reason);
+        is_first
+    });
+}
+
+/// From now on a panic is logged, instead of being written to standard error, where it could be held up; and what is not contained
+/// is a failure of the process. For the process of a part.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(on_panic));
+}
+
+fn on_panic(info: &PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let what = info.payload_as_str().unwrap_or("(no message)");
+    let scope = scope::current();
+    let thread = thread::current();
+    let task = scope.map_or_else(|| thread.name().unwrap_or("unnamed"), |scope| scope.name);
+    // Only if somebody has asked for it with RUST_BACKTRACE.
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    let backtrace = backtrace.as_ref().map(tracing::field::display);
+    if scope.is_some_and(|scope| scope.is_contained) {
+        contained::count(task);
+        tracing::error!(
+            task,
+            place,
+            what,
+            backtrace,
+            "a panic, which is a fault of the program: what was being done here has failed, everything else goes on"
+        );
+    } else {
+        tracing::error!(
+            task,
+            place,
+            what,
+            backtrace,
+            "a panic, which is a fault of the program: the process ends and is to be started again"
+        );
+        fail(format!("the task {task} has panicked at {place}: {what}"));
+    }
+}

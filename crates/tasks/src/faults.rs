@@ -1,0 +1,106 @@
+//! Faults that a test injects into a running part: it says which task is to panic, or to end.
+//!
+//! Always: only in builds with debug assertions, and only where the variable below names a directory. The part writes there which
+//! tasks have been started (`started/NAME`); a file `panic/NAME` makes one task of that name panic, `end/NAME` makes it end; it is
+//! removed by the task that it strikes. In other builds nothing of this exists.
+
+#[cfg(debug_assertions)]
+pub(crate) use on::{may_end, may_strike, note, strike_here};
+
+/// Here a thread is hit by a fault that a test injects. Nothing in a release.
+#[inline]
+pub fn fault_point(name: &'static str) {
+    #[cfg(debug_assertions)]
+    strike_here(name);
+    #[cfg(not(debug_assertions))]
+    let _nothing = name;
+}
+
+#[cfg(debug_assertions)]
+mod on {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use futures::future::{Either, select};
+
+    /// The directory through which faults are injected.
+    const VARIABLE: &str = "MAINSPRING_INJECT_FAULTS";
+    const LOOK: Duration = Duration::from_millis(20);
+
+    static DIRECTORY: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os(VARIABLE).map(PathBuf::from));
+
+    pub(crate) fn note(name: &str) {
+        if let Some(directory) = DIRECTORY.as_deref() {
+            // The directory is the test's, which sees when it is not there.
+            let _unseen = fs::write(directory.join("started").join(name), "");
+        }
+    }
+
+    /// Whether this is to happen here: whoever removes the file is the one.
+    fn is_struck(directory: &Path, fault: &str, name: &str) -> bool {
+        fs::remove_file(directory.join(fault).join(name)).is_ok()
+    }
+
+    async fn struck(fault: &str, name: &str) {
+        let Some(directory) = DIRECTORY.as_deref() else {
+            return std::future::pending().await;
+        };
+        while !is_struck(directory, fault, name) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    pub(crate) fn strike_here(name: &str) {
+        if let Some(directory) = DIRECTORY.as_deref()
+            && is_struck(directory, "panic", name)
+        {
+            panic!("this panic was injected by a test");
+        }
+    }
+
+    /// The work, which panics when a test wants it.
+    pub(crate) async fn may_strike<F: Future>(name: &'static str, work: F) -> F::Output {
+        note(name);
+        strike_here(name);
+        if DIRECTORY.is_none() {
+            return work.await;
+        }
+        match select(Box::pin(work), Box::pin(struck("panic", name))).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), _)) => panic!("this panic was injected by a test"),
+        }
+    }
+
+    /// The work, which ends without a result when a test wants it.
+    pub(crate) async fn may_end<F: Future>(name: &'static str, work: F) -> Option<F::Output> {
+        if DIRECTORY.is_none() {
+            return Some(work.await);
+        }
+        match select(Box::pin(work), Box::pin(struck("end", name))).await {
+            Either::Left((done, _)) => Some(done),
+            Either::Right(((), _)) => None,
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod off {
+    #[inline]
+    pub(crate) fn note(_name: &str) {}
+
+    #[inline]
+    pub(crate) fn may_strike<F: Future>(_name: &'static str, work: F) -> F {
+        work
+    }
+
+    #[inline]
+    pub(crate) async fn may_end<F: Future>(_name: &'static str, work: F) -> Option<F::Output> {
+        Some(work.await)
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) use off::{may_end, may_strike, note};

@@ -1,0 +1,60 @@
+//! Which task this thread is working for at the moment: its name, and whether its panics are contained.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// What is known of the work that a thread does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) name: &'static str,
+    pub(crate) is_contained: bool,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<Scope>> = const { Cell::new(None) };
+}
+
+/// The scope of this thread, if it is in one.
+pub(crate) fn current() -> Option<Scope> {
+    CURRENT.get()
+}
+
+/// Does `work` in this scope.
+pub(crate) fn within<T>(scope: Scope, work: impl FnOnce() -> T) -> T {
+    /// Also when the work panics.
+    struct Restore(Option<Scope>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some(scope)));
+    work()
+}
+
+/// A future that is polled in a scope.
+pub(crate) struct Scoped<F> {
+    scope: Scope,
+    // Boxed, so that it can be polled without unsafe code.
+    work: Pin<Box<F>>,
+}
+
+impl<F> Scoped<F> {
+    pub(crate) fn new(scope: Scope, work: F) -> Scoped<F> {
+        Scoped {
+            scope,
+            work: Box::pin(work),
+        }
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let scope = self.scope;
+        let work = self.work.as_mut();
+        within(scope, || work.poll(context))
+    }
+}
