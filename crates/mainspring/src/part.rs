@@ -121,6 +121,7 @@ where
         let stop = CancellationToken::new();
         // Among its own tasks: a thread that only waits here would have to be woken for each piece of work, and wake others.
         let body = tasks::spawn("part", body(stop.clone()));
+        tasks::spawn_endless("certificates", net::watch_certificates());
         to_the_end(body, signals, &stop).await
     });
     // Threads that wait for a disk or a process must not hold up an end that has been told.
@@ -158,7 +159,11 @@ async fn to_the_end(
                     service_manager::notify(service_manager::STOPPING);
                     stop.cancel();
                 }
-                Wish::Reopen => telemetry::reopen_log(),
+                Wish::Reopen => {
+                    telemetry::reopen_log();
+                    // The disk may take its time.
+                    tasks::spawn_blocking(net::reload_certificates);
+                }
             }
         }
     }

@@ -97,7 +97,7 @@ pub(crate) struct Inner {
     port: u16,
     host_header: HeaderValue,
     prefix: String,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(TlsClient, ServerName<'static>)>,
     credentials: Option<(HeaderName, HeaderValue)>,
     connect_timeout: Duration,
     request_timeout: Duration,
@@ -155,7 +155,7 @@ impl Client {
             ("https", Some(tls)) => {
                 let name = ServerName::try_from(host.clone())
                     .map_err(|error| misused(&format!("bad host name: {error}")))?;
-                (Some((TlsConnector::from(tls.0), name)), 443)
+                (Some((tls, name)), 443)
             }
             ("https", None) => return Err(misused("https needs the CA's certificate")),
             ("http", _) if is_loopback(&host) => (None, 80),
@@ -366,9 +366,10 @@ impl Inner {
             let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
             let stream = stream
                 .map_err(|error| ClientError::unreachable(&self.peer, Outage::Connect(error)))?;
-            let Some((connector, name)) = &self.tls else {
+            let Some((tls, name)) = &self.tls else {
                 return self.open(stream).await;
             };
+            let connector = TlsConnector::from(tls.0.current());
             let stream = connector.connect(name.clone(), stream).await;
             self.open(stream.map_err(|error| ClientError::handshake(&self.peer, error))?)
                 .await

@@ -23,6 +23,7 @@ mod tls;
 mod token_file;
 mod trouble;
 mod upgrade;
+mod validity;
 
 pub use auth::{Passwords, Presented, TokenHash, new_token};
 pub use backoff::Backoff;
@@ -41,3 +42,7 @@ pub use tls::{ClientCertificates, TlsClient, TlsError, TlsFiles, TlsServer};
 pub use token_file::{TokenFileError, token_in, token_of};
 pub use trouble::{ClientError, Outage};
 pub use upgrade::{Stream, upgrade};
+pub use validity::{
+    Certificate, Validity, certificate_advice, certificates, reload_certificates,
+    watch_certificates,
+};

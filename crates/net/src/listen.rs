@@ -185,7 +185,7 @@ impl Server {
         let seats = Arc::new(Semaphore::new(limits.connections));
         let host = Host {
             service: TowerToHyperService::new(router.with_state(())),
-            tls: tls.map(|tls| TlsAcceptor::from(tls.0)),
+            tls,
             limits,
             closing: Closing(shutdown.clone()),
         };
@@ -238,7 +238,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 #[derive(Clone)]
 struct Host {
     service: TowerToHyperService<Router>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<TlsServer>,
     limits: Limits,
     closing: Closing,
 }
@@ -249,9 +249,10 @@ impl Host {
             debug!(%addr, %error, "connection was gone before it was served");
             return;
         }
-        let Some(acceptor) = &self.tls else {
+        let Some(tls) = &self.tls else {
             return self.converse(stream, PeerIdentity::unnamed(addr)).await;
         };
+        let acceptor = TlsAcceptor::from(tls.0.current());
         let handshake = timeout(
             self.limits.handshake,
             acceptor.accept(stream).into_fallible(),

@@ -6,7 +6,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,6 +13,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::Deserialize;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::validity::{Certificate, InUse, Loaded, now};
 
 /// The PEM files of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -37,12 +38,24 @@ pub enum ClientCertificates {
 }
 
 /// What a server needs to speak TLS.
-#[derive(Clone, Debug)]
-pub struct TlsServer(pub(crate) Arc<ServerConfig>);
+#[derive(Clone)]
+pub struct TlsServer(pub(crate) Arc<InUse<ServerConfig>>);
 
 /// What a client needs to speak TLS.
-#[derive(Clone, Debug)]
-pub struct TlsClient(pub(crate) Arc<ClientConfig>);
+#[derive(Clone)]
+pub struct TlsClient(pub(crate) Arc<InUse<ClientConfig>>);
+
+impl std::fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsServer")
+    }
+}
+
+impl std::fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsClient")
+    }
+}
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +113,17 @@ pub enum TlsError {
 }
 
 impl TlsServer {
-    /// Reads a server's files and checks that they fit together.
+    /// Reads a server's files and checks that they fit together. They are read again by [`crate::reload_certificates`].
     pub fn load(files: &TlsFiles, clients: ClientCertificates) -> Result<TlsServer, TlsError> {
         install_provider();
+        let files = files.clone();
+        InUse::load(move || TlsServer::read(&files, clients)).map(TlsServer)
+    }
+
+    fn read(
+        files: &TlsFiles,
+        clients: ClientCertificates,
+    ) -> Result<Loaded<ServerConfig>, TlsError> {
         let own = Own::load(files)?;
         let roots = Arc::new(load_roots(&files.ca)?);
         let verifier = match clients {
@@ -120,36 +141,52 @@ impl TlsServer {
             .with_single_cert(own.chain, own.key)
             .map_err(|error| unusable_pair(files, &error))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsServer(Arc::new(config)))
+        Ok(Loaded {
+            config,
+            certificates: own.certificates,
+        })
     }
 }
 
 impl TlsClient {
-    /// Trusts the CA and presents the certificate.
+    /// Trusts the CA and presents the certificate. The files are read again by [`crate::reload_certificates`].
     pub fn load(files: &TlsFiles) -> Result<TlsClient, TlsError> {
         install_provider();
-        let own = Own::load(files)?;
-        let config = ClientConfig::builder()
-            .with_root_certificates(load_roots(&files.ca)?)
-            .with_client_auth_cert(own.chain, own.key)
-            .map_err(|error| unusable_pair(files, &error))?;
-        Ok(TlsClient::from(config))
+        let files = files.clone();
+        let read = move || {
+            let own = Own::load(&files)?;
+            let config = ClientConfig::builder()
+                .with_root_certificates(load_roots(&files.ca)?)
+                .with_client_auth_cert(own.chain, own.key)
+                .map_err(|error| unusable_pair(&files, &error))?;
+            Ok(Loaded {
+                config: speaking_http(config),
+                certificates: own.certificates,
+            })
+        };
+        InUse::load(read).map(TlsClient)
     }
 
     /// Trusts the CA and presents nothing: for people with a password or token.
     pub fn load_ca(ca: &Path) -> Result<TlsClient, TlsError> {
         install_provider();
-        Ok(TlsClient::from(
-            ClientConfig::builder()
-                .with_root_certificates(load_roots(ca)?)
-                .with_no_client_auth(),
-        ))
+        let ca = ca.to_owned();
+        let read = move || {
+            let config = ClientConfig::builder()
+                .with_root_certificates(load_roots(&ca)?)
+                .with_no_client_auth();
+            Ok(Loaded {
+                config: speaking_http(config),
+                certificates: described(&ca, &load_certificates(&ca)?)?,
+            })
+        };
+        InUse::load(read).map(TlsClient)
     }
+}
 
-    fn from(mut config: ClientConfig) -> TlsClient {
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        TlsClient(Arc::new(config))
-    }
+fn speaking_http(mut config: ClientConfig) -> ClientConfig {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 /// Cryptography comes from aws-lc, whatever else another crate might switch on.
@@ -163,6 +200,8 @@ fn install_provider() {
 struct Own {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    /// Of the node and of the CA.
+    certificates: Vec<Certificate>,
 }
 
 impl Own {
@@ -172,7 +211,13 @@ impl Own {
         let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
             .map_err(|error| pem_error(&files.key, "private key", &error))?;
         check_issuer(files, &chain, &cas)?;
-        Ok(Own { chain, key })
+        let mut certificates = described(&files.certificate, &chain)?;
+        certificates.extend(described(&files.ca, &cas)?);
+        Ok(Own {
+            chain,
+            key,
+            certificates,
+        })
     }
 }
 
@@ -211,14 +256,22 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
+/// What is to be known of the certificates of a file.
+fn described(
+    path: &Path,
+    certificates: &[CertificateDer<'_>],
+) -> Result<Vec<Certificate>, TlsError> {
+    let describe = |certificate| Ok(Certificate::of(path, &parse(path, certificate)?));
+    certificates
+        .iter()
+        .map(|certificate| describe(certificate))
+        .collect()
+}
+
 fn check_validity(path: &Path, certificate: &[u8]) -> Result<(), TlsError> {
     let certificate = parse(path, certificate)?;
     let validity = certificate.validity();
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    if (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now) {
+    if (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now()) {
         return Ok(());
     }
     Err(TlsError::OutOfDate {

@@ -11,11 +11,23 @@ use telemetry::{Metrics, Page, names};
 /// The page with the figures of the process, and what was recorded besides, as an answer.
 pub fn page_response(mut page: Page, recorded: Option<&Metrics>) -> Response {
     page.put_process();
+    put_certificates(&mut page);
     let mut text = page.render();
     if let Some(recorded) = recorded {
         text.push_str(&recorded.render());
     }
     ([(CONTENT_TYPE, telemetry::CONTENT_TYPE)], text).into_response()
+}
+
+fn put_certificates(page: &mut Page) {
+    for certificate in net::certificates() {
+        let file = certificate.file.display().to_string();
+        page.put(
+            names::CERTIFICATE_EXPIRY,
+            &[("file", &file)],
+            certificate.expires,
+        );
+    }
 }
 
 /// Puts the log's figures on the page.

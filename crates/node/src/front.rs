@@ -156,7 +156,7 @@ impl Front {
                 ))
             }
             (Standing::Active | Standing::Standby | Standing::Joining | Standing::Starting, _) => {
-                None
+                process_advice()
             }
         }
     }
@@ -235,6 +235,15 @@ impl Front {
         told["ifTheActiveMemberFailed"] = json!(what_if(log, &self.state()));
         told
     }
+}
+
+/// What is to be done about the process, whatever it runs.
+pub fn process_advice() -> Option<String> {
+    let of_log = || {
+        let trouble = telemetry::log_trouble()?;
+        Some(format!("log lines are being dropped: {trouble}"))
+    };
+    net::certificate_advice().or_else(of_log)
 }
 
 /// The process lives; whatever it is, it need not be started again.

@@ -39,7 +39,7 @@ pub use commit::{Limits, Node};
 pub use facts::Facts;
 pub use fault::{Fault, Stopped};
 pub use figures::{journal_figures, page_response};
-pub use front::Front;
+pub use front::{Front, process_advice};
 pub use handle::{End, Handle};
 pub use kept::Kept;
 pub use machine::{Machine, NotApplicable, Outside};

@@ -71,6 +71,7 @@ metrics_of_the_house! {
     HTTP_SECONDS = "mainspring_http_seconds" Histogram Seconds "Duration of requests, streams left out.";
     HTTP_STREAMS = "mainspring_http_streams" Gauge Count "Event streams that are open.";
     LOGINS_FAILED = "mainspring_logins_failed_total" Counter Count "Logins with a wrong password or token.";
+    CERTIFICATE_EXPIRY = "mainspring_certificate_expiry_timestamp_seconds" Gauge Seconds "When a certificate in use expires, in seconds since 1970, by label file.";
     LOG_LINES_DROPPED = "mainspring_log_lines_dropped_total" Counter Count "Log lines that nobody took or that could not be written.";
     TASK_PANICS = "mainspring_task_panics_total" Counter Count "Requests, connections and jobs that have failed by a fault of the program, by label task.";
     BUILD_INFO = "mainspring_build_info" Gauge Count "Always 1: the label version tells which program runs.";

@@ -1,6 +1,6 @@
 //! What a part makes of signals.
 //!
-//! Always: SIGTERM and SIGINT end it, SIGHUP opens the log file anew; no other signal that anybody may send by a wrong number or that a
+//! Always: SIGTERM and SIGINT end it, SIGHUP opens the log file anew and reads certificates again; no other signal that anybody may send by a wrong number or that a
 //! timer sends ends a part with its jobs. Children begin with the defaults: a handler is not inherited. Never here: how a part ends.
 
 use anyhow::Context as _;

@@ -153,17 +153,88 @@ async fn tls_and_plain_http_do_not_understand_each_other_and_say_so() {
 fn unchecked(files: &TlsFiles) -> TlsClient {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(&files.ca).unwrap())
-        .unwrap();
-    let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
-    let config = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    TlsClient(Arc::new(config))
+    let files = files.clone();
+    let load = move || {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_file(&files.ca).unwrap())
+            .unwrap();
+        let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+        let config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        Ok(crate::validity::Loaded {
+            config,
+            certificates: Vec::new(),
+        })
+    };
+    TlsClient(crate::validity::InUse::load(load).unwrap())
+}
+
+#[tokio::test]
+async fn certificates_that_were_replaced_are_used_by_new_connections_and_the_old_ones_go_on() {
+    let ca = Ca::new();
+    let files = ca.issue("first", Role::Controller, "127.0.0.1");
+    let tls = TlsServer::load(&files, ClientCertificates::Required).unwrap();
+    let server = Running::start(Some(tls), Limits::default()).await;
+    let mine = ca.issue("agent-a", Role::Agent, "127.0.0.1");
+    let client = https(&server.url, TlsClient::load(&mine).unwrap());
+    let mut stream = client.get_stream("/event?after=7", PATIENCE).await.unwrap();
+    stream.next_line().await.unwrap().unwrap();
+    let subject_of = |file: &std::path::Path| {
+        let mut known = crate::certificates().into_iter();
+        known.find(|known| known.file == file).unwrap().subject
+    };
+    assert!(subject_of(&files.certificate).contains("CN=first"));
+
+    // Half of it is replaced: what does not fit together is not used, and nobody notices.
+    let next = ca.issue("second", Role::Controller, "127.0.0.1");
+    std::fs::copy(&next.certificate, &files.certificate).unwrap();
+    crate::reload_certificates();
+    assert!(subject_of(&files.certificate).contains("CN=first"));
+    let renamed = ca.issue("agent-b", Role::Agent, "127.0.0.1");
+    let who = https(&server.url, TlsClient::load(&renamed).unwrap());
+    let answer = who.get_json::<Value>("/who").await.unwrap();
+    assert_eq!(answer["name"], "agent-b");
+
+    // The other half comes, and a client's, too.
+    std::fs::copy(&next.key, &files.key).unwrap();
+    std::fs::copy(&renamed.certificate, &mine.certificate).unwrap();
+    std::fs::copy(&renamed.key, &mine.key).unwrap();
+    crate::reload_certificates();
+    assert!(subject_of(&files.certificate).contains("CN=second"));
+    stream.next_line().await.unwrap().unwrap();
+    let upgraded = client.inner().connect().await;
+    assert!(upgraded.is_ok(), "a new connection comes about");
+    assert!(subject_of(&mine.certificate).contains("CN=agent-b"));
+    server.stop().await;
+}
+
+#[test]
+fn of_what_ends_soon_the_file_and_the_time_are_told() {
+    let ca = Ca::new();
+    let dir = ca.0.path().join("soon");
+    let issued = issue_for(
+        ca.0.path(),
+        "soon",
+        Role::Agent,
+        &[],
+        &dir,
+        time::Duration::hours(1),
+    );
+    let files = files(&issued.unwrap());
+    let _client = TlsClient::load(&files).unwrap();
+    let mut known = crate::certificates().into_iter();
+    let soon = known.find(|known| known.file == files.certificate).unwrap();
+    let (begins, ends) = (soon.begins, soon.expires);
+    assert_eq!(ends - begins, 2 * 3600, "with the margin for clocks");
+    assert_eq!(
+        soon.validity(ends - 60),
+        crate::Validity::EndsSoon { days: 0 }
+    );
+    assert_eq!(soon.validity(ends + 1), crate::Validity::Over);
 }
 
 #[test]
