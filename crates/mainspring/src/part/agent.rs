@@ -12,9 +12,9 @@ pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
     flags.put_path("token-file", access.token_file.as_deref());
     let mut settings: AgentSettings = flags.load(&args.part)?;
     settings.jobs.guard = Some(super::guard::program()?);
-    let metrics = telemetry::install_metrics()?;
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;
+        let metrics = telemetry::install_metrics()?;
         let (data, name) = (settings.data.clone(), settings.name.clone());
         let ready = move |url: &str| {
             announce_at(&data, url, &format!("Agent {name} listens on {url}"));

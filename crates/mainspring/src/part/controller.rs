@@ -12,9 +12,9 @@ pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Resu
     flags.put("id", args.id.as_ref());
     flags.put_path("agent-token-file", access.token_file.as_deref());
     let settings: ControllerSettings = flags.load(&args.part)?;
-    let metrics = telemetry::install_metrics()?;
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;
+        let metrics = telemetry::install_metrics()?;
         let (data, id) = (settings.data.clone(), settings.id.clone());
         let ready = move |url: &str| {
             let token = data.join(ADMIN_TOKEN_FILE);
