@@ -225,7 +225,7 @@ async fn events(
     Query(query): Query<EventQuery>,
     closing: Option<Extension<Closing>>,
 ) -> Result<Response, Refusal> {
-    event_stream(&api.log, &query, closing.as_deref()).await
+    event_stream(&api.log, &query, closing.as_deref(), None).await
 }
 
 async fn metrics(State(api): State<Api>) -> Response {

@@ -148,6 +148,7 @@ async fn live(
     let client_tls = tls.map(TlsClient::load).transpose()?;
     let position = position_of(&settings.cluster)?;
     let server = Server::bind(settings.listen, server_tls).await?;
+    let server = server.with_connections(settings.connections_max);
     let address = server.local_addr();
     let token_in = |file: &Option<PathBuf>| file.as_deref().map(token_of).transpose();
     let subagent_token = token_in(&settings.subagent_token_file)?;

@@ -28,6 +28,8 @@ pub struct AgentSettings {
     pub subagent_lease: settings::Duration,
     /// The other Director that keeps this Agent's log, if there is one. Since 0.1.
     pub cluster: node::ClusterSettings,
+    /// Connections of those who have not shown that they may connect; the Controller's and the other Directors' come on top. Since 0.1.
+    pub connections_max: usize,
     /// How jobs are run in the Agent's own Subagent.
     pub jobs: JobSettings,
     /// Size of a segment of the log. Since 0.1.
@@ -45,6 +47,7 @@ impl Default for AgentSettings {
             subagent_token_file: None,
             subagent_lease: Duration::from_mins(1).into(),
             cluster: node::ClusterSettings::default(),
+            connections_max: 2000,
             jobs: JobSettings::default(),
             segment: settings::ByteSize(64 * 1024 * 1024),
         }

@@ -106,6 +106,9 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(pub Duration);
 
+/// A hundred years.
+const SECONDS_MAX: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
+
 impl Seconds {
     /// A span of so many milliseconds.
     pub const fn from_millis(millis: u64) -> Seconds {
@@ -126,7 +129,13 @@ impl Serialize for Seconds {
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        Duration::try_from_secs_f64(seconds)
+        // Nobody can mean more than a hundred years, and clocks cannot add it. It is not refused, since logs may hold it.
+        let bounded = if seconds > SECONDS_MAX {
+            SECONDS_MAX
+        } else {
+            seconds
+        };
+        Duration::try_from_secs_f64(bounded)
             .map(Seconds)
             .map_err(|_range| {
                 de::Error::invalid_value(
@@ -134,5 +143,21 @@ impl<'de> Deserialize<'de> for Seconds {
                     &"a number of seconds, zero or more",
                 )
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_that_no_clock_can_add_are_a_hundred_years() {
+        let read = |text: &str| serde_json::from_str::<Seconds>(text);
+        for text in ["1.8e19", "1e300", "1e18"] {
+            assert_eq!(read(text).unwrap().0.as_secs_f64(), SECONDS_MAX, "{text}");
+        }
+        assert!(read("-1").is_err());
+        assert_eq!(read("0.25").unwrap(), Seconds::from_millis(250));
+        assert!(Timestamp(i64::MAX) + read("1e300").unwrap().0 == Timestamp(i64::MAX));
     }
 }

@@ -4,8 +4,9 @@
 //! Never here: who exists and what they may do.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use argon2::Argon2;
@@ -20,10 +21,12 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use crate::connections::Caller;
 use crate::problem::{Problem, Refusal};
+use crate::quota::Quota;
 use crate::secret::Secret;
 
 /// The header with a session's token.
@@ -146,56 +149,98 @@ fn unreadable(header: &str) -> Refusal {
     .status(StatusCode::UNAUTHORIZED)
 }
 
-/// Hashes and checks passwords. Each takes some ten milliseconds of a core, so only two run at a time and the rest stand in line.
+/// Hashes and checks passwords. Each takes some ten milliseconds of a core and 19 MiB, so one after another is computed, always by the
+/// same thread, and so many may wait for it.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    seats: Arc<Semaphore>,
+    queue: SyncSender<Work>,
+    waiting: Quota,
     answer_to_failure: Duration,
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Passwords that are computed or wait for it, in sum and for one address.
+const WAITING_MAX: usize = 64;
+const WAITING_OF_ONE: usize = 32;
+
 impl Default for Passwords {
     fn default() -> Passwords {
+        let (queue, works) = sync_channel::<Work>(WAITING_MAX);
+        let computing = move || {
+            while let Ok(work) = works.recv() {
+                // Whoever waits for the answer sees that none comes; the others get theirs.
+                drop(catch_unwind(AssertUnwindSafe(work)));
+            }
+        };
+        std::thread::Builder::new()
+            .name("passwords".to_owned())
+            .spawn(computing)
+            .expect("a process that starts can have threads");
         Passwords {
-            seats: Arc::new(Semaphore::new(2)),
-            answer_to_failure: Duration::from_secs(1),
+            queue,
+            waiting: Quota::new("logins at once", WAITING_MAX, WAITING_OF_ONE),
+            answer_to_failure: ANSWER_TO_FAILURE,
         }
     }
+}
+
+/// A wrong login is answered so late, so that guessing is not worth while.
+const ANSWER_TO_FAILURE: Duration = Duration::from_secs(1);
+
+/// Answers a wrong token or password late, counted from the question.
+pub async fn answer_late(asked: Instant) {
+    sleep_until(asked + ANSWER_TO_FAILURE).await;
 }
 
 impl Passwords {
     /// The hash to store, with its salt and parameters in it.
     pub async fn hash(&self, password: Secret) -> String {
-        self.run(move || {
+        let hashing = move || {
             let hash = Argon2::default().hash_password(password.reveal().as_bytes());
             hash.expect("default parameters and a fresh salt always give a hash")
                 .to_string()
-        })
-        .await
+        };
+        let hashed = tasks::spawn_blocking(hashing).await;
+        hashed.expect("hashing does not panic")
     }
 
     /// Whether the password is right. No comes a second after the question, with or without a stored hash, so that
-    /// neither guessing nor asking for user names is worth while.
-    pub async fn login(&self, password: Secret, stored: Option<String>) -> bool {
+    /// neither guessing nor asking for user names is worth while. Refused, to be tried again later, while too many others log in.
+    pub async fn login(
+        &self,
+        caller: &Caller,
+        password: Secret,
+        stored: Option<String>,
+    ) -> Result<bool, Refusal> {
         let deadline = Instant::now() + self.answer_to_failure;
+        let share = self.waiting.take(caller, 1)?;
         let is_right = match stored {
-            Some(stored) => self.run(move || verify(&password, &stored)).await,
+            Some(stored) => {
+                // The share is the work's: whoever goes away keeps his place in the queue until it is seen.
+                let work = move || (verify(&password, &stored), share);
+                self.run(work).await.0
+            }
             None => false,
         };
         if !is_right {
             sleep_until(deadline).await;
         }
-        is_right
+        Ok(is_right)
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let _seat = self
-            .seats
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
-        tasks::spawn_blocking(work)
-            .await
-            .expect("hashing does not panic")
+        let (answer, answered) = oneshot::channel();
+        let work = move || {
+            // Whoever has gone away meanwhile costs nothing.
+            if !answer.is_closed() {
+                drop(answer.send(work()));
+            }
+        };
+        self.queue
+            .try_send(Box::new(work))
+            .expect("the thread computes as long as there is somebody to ask, and there is room for all shares");
+        answered.await.expect("hashing does not panic")
     }
 }
 
@@ -278,15 +323,45 @@ mod tests {
         let passwords = Passwords::default();
         let stored = passwords.hash(Secret::new("sesame")).await;
         assert!(stored.starts_with("$argon2id$"));
-        assert!(
-            passwords
-                .login(Secret::new("sesame"), Some(stored.clone()))
-                .await
-        );
+        let login = |password, stored| {
+            let passwords = passwords.clone();
+            async move {
+                let caller = Caller::User("anna".into());
+                passwords
+                    .login(&caller, Secret::new(password), stored)
+                    .await
+            }
+        };
+        assert_eq!(login("sesame", Some(stored.clone())).await, Ok(true));
         for stored in [Some(stored), Some("nonsense".to_owned()), None] {
             let asked = Instant::now();
-            assert!(!passwords.login(Secret::new("Sesame"), stored).await);
+            assert_eq!(login("Sesame", stored).await, Ok(false));
             assert!(asked.elapsed() >= Duration::from_secs(1));
         }
+    }
+
+    #[tokio::test]
+    async fn a_hundred_logins_at_once_are_computed_one_by_one_or_refused_and_the_next_one_gets_in()
+    {
+        let passwords = Passwords::default();
+        let stored = passwords.hash(Secret::new("sesame")).await;
+        let one = |n: u8, password: &'static str| {
+            let (passwords, stored) = (passwords.clone(), stored.clone());
+            // Two addresses.
+            let caller = Caller::Stranger([10, 0, 0, n % 2].into());
+            async move {
+                let login = passwords.login(&caller, Secret::new(password), Some(stored));
+                login.await.map_err(|refusal| refusal.status.as_u16())
+            }
+        };
+        let all = futures::future::join_all((0..100).map(|n| one(n, "Sesame"))).await;
+        let refused = all.iter().filter(|answer| **answer == Err(429)).count();
+        let wrong = all.iter().filter(|answer| **answer == Ok(false)).count();
+        assert_eq!(
+            (refused, wrong),
+            (100 - WAITING_MAX, WAITING_MAX),
+            "{all:?}"
+        );
+        assert_eq!(one(0, "sesame").await, Ok(true));
     }
 }

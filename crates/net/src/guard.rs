@@ -2,7 +2,7 @@
 //! (a browser can be tricked into sending those from a foreign page), bodies that are too large, too slow or no JSON.
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -12,17 +12,33 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, body::Body};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::connections::Caller;
 use crate::problem::{Problem, Refusal};
+use crate::quota::Quota;
 
 /// How long a body may pause.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a body may take, beside a second for each so many bytes.
+const BODY_TIME: Duration = Duration::from_secs(60);
+const LEAST_RATE: usize = 16 << 10;
+/// Bodies up to this size are as many as there are connections.
+const SMALL: usize = 64 << 10;
+/// Bytes of larger bodies that a server has in memory at once, and how long a request waits for them.
+const BODIES_MAX: usize = 512 << 20;
+const BODIES_WAIT: Duration = Duration::from_secs(10);
 /// How much of an oversized body is read and dropped so that its sender gets to read our answer, instead of a reset connection.
 const DRAIN: usize = 64 << 20;
+
+/// The longest duration that a query may name.
+const SECONDS_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The shortest distance of signs of life.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 
 /// The greatest body in bytes; a route can have its own through `Extension(BodyLimit(…))`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +51,16 @@ pub fn guard(router: Router, limit: BodyLimit) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(refuse_forms))
         .layer(Extension(limit))
+        .layer(Extension(Bodies(Quota::new(
+            "bytes of request bodies",
+            BODIES_MAX,
+            BODIES_MAX / 2,
+        ))))
 }
+
+/// What large bodies share.
+#[derive(Clone)]
+struct Bodies(Quota);
 
 async fn unknown_path(request: Request) -> Refusal {
     let path = request.uri().path();
@@ -97,7 +122,18 @@ impl<S: Sync> FromRequest<S> for RawBody {
                     .status(StatusCode::INTERNAL_SERVER_ERROR),
             );
         };
-        read(request.into_body(), limit).await.map(RawBody)
+        let bodies = request.extensions().get::<Bodies>().cloned();
+        let caller = Caller::of(request.extensions());
+        let body = request.into_body();
+        let Some(Bodies(bodies)) = bodies.filter(|_| !is_small(&body, limit)) else {
+            return read(body, limit).await.map(RawBody);
+        };
+        // Who does not say how large it is, is given room for the greatest.
+        let most = body.size_hint().upper().map(usize::try_from);
+        let size = most.and_then(Result::ok).unwrap_or(limit).min(limit);
+        let share = bodies.wait(&caller, size, BODIES_WAIT).await?;
+        let bytes = read(body, limit).await?;
+        Ok(RawBody(share.hold(bytes)))
     }
 }
 
@@ -139,10 +175,44 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// A duration of a query, in decimal seconds. Refuses what is no duration, and more than a year: nobody can mean it, and clocks overflow.
+pub fn seconds(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = value else { return Ok(None) };
+    match Duration::try_from_secs_f64(value) {
+        Ok(duration) if duration <= SECONDS_MAX => Ok(Some(duration)),
+        Ok(_) | Err(_) => {
+            let most = SECONDS_MAX.as_secs();
+            let message = format!("{name}={value} is not a number of seconds from 0 to {most}");
+            Err(Problem::new("InvalidParameter", message).into())
+        }
+    }
+}
+
+/// The distance of a stream's signs of life; 0 is none. Refuses a distance so short that a stream would consist of them.
+pub fn heartbeat(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refusal> {
+    let every = seconds(name, value)?.filter(|_| value != Some(0.0));
+    if every.is_some_and(|every| every < HEARTBEAT_MIN) {
+        let least = HEARTBEAT_MIN.as_secs_f64();
+        let value = value.unwrap_or_default();
+        let message = format!("{name}={value} is less than {least} seconds; 0 is for none");
+        return Err(Problem::new("InvalidParameter", message).into());
+    }
+    Ok(every)
+}
+
+fn is_small(body: &Body, limit: usize) -> bool {
+    limit <= SMALL
+        || body
+            .size_hint()
+            .upper()
+            .is_some_and(|size| size <= SMALL as u64)
+}
+
 async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let mut length = 0;
+    let begun = Instant::now();
     while let Some(chunk) = next_chunk(&mut body).await? {
         length += chunk.len();
         if length > limit {
@@ -153,6 +223,12 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
             )
             .with("limit", limit.to_string())
             .status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        if begun.elapsed() > BODY_TIME + Duration::from_secs((length / LEAST_RATE) as u64) {
+            return Err(too_slow(format!(
+                "after {} s only {length} bytes of the body have come",
+                begun.elapsed().as_secs()
+            )));
         }
         // Nearly all bodies come in one chunk, which is passed on as it is.
         if first.is_empty() && rest.is_empty() {
@@ -175,11 +251,9 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
 async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
     loop {
         let Ok(frame) = timeout(PATIENCE, body.frame()).await else {
-            return Err(Problem::new(
-                "BodyIsTooSlow",
-                format!("no more of the body came within {PATIENCE:?}"),
-            )
-            .status(StatusCode::REQUEST_TIMEOUT));
+            return Err(too_slow(format!(
+                "no more of the body came within {PATIENCE:?}"
+            )));
         };
         match frame {
             None => return Ok(None),
@@ -195,12 +269,52 @@ async fn next_chunk(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
     }
 }
 
+fn too_slow(message: String) -> Refusal {
+    Problem::new("BodyIsTooSlow", message).status(StatusCode::REQUEST_TIMEOUT)
+}
+
 async fn drain(mut body: Body) {
     let mut drained = 0;
-    while drained < DRAIN {
+    let begun = Instant::now();
+    while drained < DRAIN && begun.elapsed() < BODY_TIME {
         let Ok(Some(chunk)) = next_chunk(&mut body).await else {
             return;
         };
         drained += chunk.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_that_nobody_can_mean_are_refused_with_their_name() {
+        let odd = [
+            -1.0,
+            -1e-300,
+            1.8e19,
+            1e18,
+            1e300,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+        ];
+        for value in odd {
+            let refused = seconds("delay", Some(value)).unwrap_err();
+            assert!(refused.problem.message.starts_with("delay="), "{refused:?}");
+            assert!(heartbeat("heartbeat", Some(value)).is_err(), "{value}");
+        }
+        assert_eq!(seconds("delay", None), Ok(None));
+        assert_eq!(seconds("delay", Some(0.0)), Ok(Some(Duration::ZERO)));
+        assert_eq!(seconds("delay", Some(1e-300)), Ok(Some(Duration::ZERO)));
+        assert_eq!(
+            seconds("delay", Some(0.5)),
+            Ok(Some(Duration::from_millis(500)))
+        );
+        assert_eq!(heartbeat("heartbeat", Some(0.0)), Ok(None));
+        assert!(heartbeat("heartbeat", Some(1e-300)).is_err());
+        assert!(heartbeat("heartbeat", Some(0.001)).is_err());
+        assert!(heartbeat("heartbeat", Some(0.1)).unwrap().is_some());
     }
 }

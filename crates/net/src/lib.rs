@@ -9,6 +9,7 @@ mod auth;
 mod backoff;
 mod certs;
 mod client;
+mod connections;
 mod guard;
 mod listen;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod ndjson;
 mod pace;
 mod peer;
 mod problem;
+mod quota;
 mod secret;
 mod stall;
 mod tls;
@@ -25,11 +27,12 @@ mod trouble;
 mod upgrade;
 mod validity;
 
-pub use auth::{Passwords, Presented, TokenHash, new_token};
+pub use auth::{Passwords, Presented, TokenHash, answer_late, new_token};
 pub use backoff::Backoff;
 pub use certs::{CertsError, Issued, create_ca, issue};
 pub use client::{Client, ClientSettings, Credentials};
-pub use guard::{BodyLimit, JsonBody, Query, RawBody, guard};
+pub use connections::Caller;
+pub use guard::{BodyLimit, JsonBody, Query, RawBody, guard, heartbeat, seconds};
 pub use listen::{BindError, Closing, Limits, Server};
 pub use ndjson::{
     LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response, stream_response_saying,
@@ -37,6 +40,7 @@ pub use ndjson::{
 pub use pace::Pace;
 pub use peer::{PeerIdentity, Role};
 pub use problem::{Problem, Refusal};
+pub use quota::{Quota, Share};
 pub use secret::Secret;
 pub use tls::{ClientCertificates, TlsClient, TlsError, TlsFiles, TlsServer};
 pub use token_file::{TokenFileError, token_in, token_of};

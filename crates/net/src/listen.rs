@@ -1,19 +1,23 @@
 //! Serving HTTP/1.1, plain on the loopback or over TLS, and saying who is at the other end.
 //!
-//! Always: connections are bounded in number, in the time of their handshake and in the time between requests; a shutdown ends them
-//! after their running request, or after the time limit. A handler that panics answers 500, and no other request notices. Every request carries `PeerIdentity` and `Closing` in its extensions.
+//! Always: connections are bounded in number, in the time of their handshake and in the time between requests; one that does not show
+//! soon who sends its requests is closed; a shutdown ends them after their running request, or after the time limit. A handler that
+//! panics answers 500, and no other request notices. Every request carries `PeerIdentity` and `Closing` in its extensions. No error of
+//! accepting ends the server.
 //! Never here: routes.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse as _, Response};
 use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -21,14 +25,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::peer::PeerIdentity;
+use crate::connections::{Busy, Caller, Connection, Connections, Room};
+use crate::peer::{PeerIdentity, Role};
 use crate::problem::{Problem, Refusal};
 use crate::stall::Impatient;
 use crate::tls::TlsServer;
@@ -37,6 +41,41 @@ use crate::tls::TlsServer;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A pause when the system has no descriptor left, since trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The log has one line in so much time about connections that were closed or could not be accepted, with their number.
+const REPORT_PERIOD: Duration = Duration::from_secs(60);
+/// One in so many descriptors of the process is for the connections of a server. The others are for the log, for jobs, and for a second server
+/// in the same process.
+const DESCRIPTOR_SHARE: usize = 2;
+/// The body of an answer; its connection carries a request until it has been written or given up.
+struct Answer {
+    body: axum::body::Body,
+    _busy: Busy,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The first byte of a connection that begins with TLS.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// A header, or a piece of a body, that is not taken yet has at most so many bytes.
+const READ_AHEAD: usize = 128 << 10;
 
 /// Why a port cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +85,14 @@ pub enum BindError {
         "cannot listen on {addr}: the port is in use; stop the process that uses it (ss -ltnp) or set another port"
     )]
     PortInUse {
+        /// The wanted address.
+        addr: SocketAddr,
+    },
+    /// The system keeps ports below 1024 for those who have a right to them.
+    #[error(
+        "cannot listen on {addr}: ports below 1024 need a right of their own; set another port, or give the program CAP_NET_BIND_SERVICE (AmbientCapabilities= in its systemd unit, or setcap)"
+    )]
+    PortIsPrivileged {
         /// The wanted address.
         addr: SocketAddr,
     },
@@ -70,10 +117,13 @@ pub enum BindError {
 /// The bounds of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// More connections wait in the system's queue.
+    /// Connections of users and strangers; those of other parts of the system come on top. Never more than half of the descriptors
+    /// that the process may have.
     pub connections: usize,
     /// For TLS to come about.
     pub handshake: Duration,
+    /// From the beginning of a connection to the first request that shows who sends it.
+    pub stranger: Duration,
     /// From the end of one request to the end of the next one's header.
     pub header: Duration,
     /// For a client that takes nothing of its answer; an event stream can be resumed later.
@@ -87,6 +137,7 @@ impl Default for Limits {
         Limits {
             connections: 2000,
             handshake: Duration::from_secs(10),
+            stranger: Duration::from_secs(15),
             header: Duration::from_secs(30),
             stall: Duration::from_mins(1),
             drain: Duration::from_secs(5),
@@ -140,6 +191,8 @@ impl Server {
         let listener = TcpListener::bind(addr).await.map_err(|source| {
             if source.kind() == io::ErrorKind::AddrInUse {
                 BindError::PortInUse { addr }
+            } else if source.kind() == io::ErrorKind::PermissionDenied && addr.port() < 1024 {
+                BindError::PortIsPrivileged { addr }
             } else {
                 BindError::Fault { addr, source }
             }
@@ -162,6 +215,13 @@ impl Server {
         self
     }
 
+    /// The same port with another number of connections.
+    #[must_use]
+    pub fn with_connections(mut self, connections: usize) -> Server {
+        self.limits.connections = connections;
+        self
+    }
+
     /// The address, with the port the system has chosen if it was 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
@@ -181,8 +241,8 @@ impl Server {
             limits,
             ..
         } = self;
-        let connections = TaskTracker::new();
-        let seats = Arc::new(Semaphore::new(limits.connections));
+        let connected = TaskTracker::new();
+        let connections = Connections::new(Room::of(affordable(limits.connections)));
         let host = Host {
             service: TowerToHyperService::new(router.with_state(())),
             tls,
@@ -190,29 +250,25 @@ impl Server {
             closing: Closing(shutdown.clone()),
         };
         let accept = async {
+            let mut troubles = Troubles::default();
             loop {
-                let seat = seats
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .expect("the semaphore is never closed");
                 match listener.accept().await {
                     Ok((stream, addr)) => {
-                        let host = host.clone();
-                        let served = connections.track_future(async move {
-                            host.receive(stream, addr).await;
-                            drop(seat);
-                        });
-                        tasks::spawn_contained("connection", served);
+                        let connection = connections.admit(addr.ip());
+                        let served = host.clone().receive(stream, addr, connection);
+                        tasks::spawn_contained("connection", connected.track_future(served));
                     }
                     Err(error) if is_about_one_connection(&error) => {
                         debug!(%error, "connection was gone before it was accepted");
                     }
                     Err(error) => {
-                        warn!(%error, "cannot accept a connection");
+                        // Most likely no descriptor is left.
+                        connections.close_oldest();
+                        troubles.failed(error);
                         sleep(ACCEPT_PAUSE).await;
                     }
                 }
+                troubles.report(&connections);
             }
         };
         // Nothing is lost when accepting is dropped: a connection is either in the system's queue or in its task.
@@ -221,8 +277,57 @@ impl Server {
             () = shutdown.cancelled() => {}
         }
         drop(listener);
-        connections.close();
-        connections.wait().await;
+        connected.close();
+        connected.wait().await;
+    }
+}
+
+/// As many connections as are wanted, if the process has the descriptors for them.
+fn affordable(wanted: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
+        return wanted;
+    };
+    wanted.min((limit / DESCRIPTOR_SHARE).max(1))
+}
+
+/// What went wrong with connections since the last line about it.
+#[derive(Default)]
+struct Troubles {
+    reported: Option<Instant>,
+    closed: u64,
+    failed: u64,
+    last_error: Option<io::Error>,
+}
+
+impl Troubles {
+    fn failed(&mut self, error: io::Error) {
+        self.failed += 1;
+        self.last_error = Some(error);
+    }
+
+    /// Whoever floods the port must not flood the log.
+    fn report(&mut self, connections: &Connections) {
+        self.closed += connections.take_closed();
+        let is_due = self
+            .reported
+            .is_none_or(|reported| reported.elapsed() >= REPORT_PERIOD);
+        if !is_due || self.closed + self.failed == 0 {
+            return;
+        }
+        if let Some(error) = self.last_error.take() {
+            warn!(%error, count = self.failed, "cannot accept connections");
+        }
+        if self.closed > 0 {
+            warn!(
+                count = self.closed,
+                "closed connections that had not logged in, to make room for new ones"
+            );
+        }
+        *self = Troubles {
+            reported: Some(Instant::now()),
+            ..Troubles::default()
+        };
     }
 }
 
@@ -244,25 +349,36 @@ struct Host {
 }
 
 impl Host {
-    async fn receive(self, stream: TcpStream, addr: SocketAddr) {
+    async fn receive(self, stream: TcpStream, addr: SocketAddr, connection: Connection) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%addr, %error, "connection was gone before it was served");
             return;
         }
         let Some(tls) = &self.tls else {
-            return self.converse(stream, PeerIdentity::unnamed(addr)).await;
+            let peer = PeerIdentity::unnamed(addr);
+            return self.converse(stream, peer, connection).await;
         };
         let acceptor = TlsAcceptor::from(tls.0.current());
-        let handshake = timeout(
-            self.limits.handshake,
-            acceptor.accept(stream).into_fallible(),
-        );
+        let handshake = async {
+            let mut first = [0];
+            if matches!(stream.peek(&mut first).await, Ok(1)) && first[0] != TLS_HANDSHAKE {
+                return Ok(Err(stream));
+            }
+            let accepted = acceptor.accept(stream).into_fallible().await;
+            accepted.map(Ok)
+        };
+        let handshake = timeout(self.limits.handshake, handshake);
         let outcome = tokio::select! {
             outcome = handshake => outcome,
+            () = connection.closed() => return,
             () = self.closing.0.cancelled() => return,
         };
         match outcome {
-            Ok(Ok(stream)) => {
+            Ok(Ok(Err(plain))) => {
+                debug!(%addr, "plain text on a port that speaks TLS");
+                refuse_plain_text(plain).await;
+            }
+            Ok(Ok(Ok(stream))) => {
                 let certificate = stream
                     .get_ref()
                     .1
@@ -272,7 +388,12 @@ impl Host {
                     Some(certificate) => PeerIdentity::named(addr, certificate),
                     None => PeerIdentity::unnamed(addr),
                 };
-                self.converse(stream, peer).await;
+                if peer.role.is_some_and(|role| role != Role::User)
+                    && connection.identify(&Caller::Part).is_err()
+                {
+                    return;
+                }
+                self.converse(stream, peer, connection).await;
             }
             Ok(Err((error, stream))) => {
                 debug!(%addr, %error, "TLS handshake failed");
@@ -286,6 +407,7 @@ impl Host {
         self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: PeerIdentity,
+        connection: Connection,
     ) {
         let Host {
             service,
@@ -295,27 +417,47 @@ impl Host {
         } = self;
         let addr = peer.addr;
         let shutdown = closing.0.clone();
+        let identity = connection.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(closing.clone());
+            request.extensions_mut().insert(identity.clone());
+            let busy = identity.busy();
             let answer = tasks::contain("request", service.call(request));
             async move {
-                answer
+                let answer: Result<Response, Infallible> = answer
                     .await
-                    .unwrap_or_else(|tasks::Panicked| Ok(panicked()))
+                    .unwrap_or_else(|tasks::Panicked| Ok(panicked()));
+                answer.map(|response| response.map(|body| Answer { body, _busy: busy }))
             }
         });
-        let connection = http1::Builder::new()
+        let stream = Impatient::new(stream, limits.stall, connection.clone());
+        let conversation = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header)
-            .serve_connection(TokioIo::new(Impatient::new(stream, limits.stall)), service)
+            .max_buf_size(READ_AHEAD)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
+        let mut conversation = std::pin::pin!(conversation);
+        let overdue = async {
+            sleep(limits.stranger).await;
+            if connection.is_known() {
+                std::future::pending().await
+            }
+        };
         let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
+            outcome = conversation.as_mut() => outcome,
+            () = connection.closed() => return debug!(%addr, "connection made room for another one"),
+            () = overdue => {
+                conversation.as_mut().graceful_shutdown();
+                match timeout(limits.drain, conversation).await {
+                    Ok(outcome) => outcome,
+                    Err(_elapsed) => return debug!(%addr, "connection did not show who sends its requests"),
+                }
+            }
             () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                match timeout(limits.drain, connection).await {
+                conversation.as_mut().graceful_shutdown();
+                match timeout(limits.drain, conversation).await {
                     Ok(outcome) => outcome,
                     Err(_elapsed) => return warn!(%addr, "request was cut off by the shutdown"),
                 }
@@ -334,6 +476,19 @@ fn panicked() -> Response {
     problem
         .status(StatusCode::INTERNAL_SERVER_ERROR)
         .into_response()
+}
+
+/// Tells a client that speaks HTTP without TLS what to do.
+async fn refuse_plain_text(mut stream: TcpStream) {
+    let problem = Problem::new("TlsIsRequired", "this port speaks TLS; use https");
+    let body = serde_json::to_string(&problem).expect("a problem consists of strings");
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    if let Ok(Ok(())) = timeout(FAREWELL, stream.write_all(answer.as_bytes())).await {
+        say_farewell(stream).await;
+    }
 }
 
 /// Closing a socket with unread bytes resets it, and the client would never read our alert.

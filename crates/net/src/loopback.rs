@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Query, Request};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
@@ -75,6 +75,23 @@ fn routes() -> Router {
         .route(
             "/busy",
             get(async || Problem::new("ClusterNodeIsNotActive", "this node is passive")),
+        )
+        .route(
+            "/login",
+            get(async |mut request: Request| {
+                let user = request.headers().get("x-user");
+                let user = user.and_then(|user| user.to_str().ok()).unwrap_or("anna");
+                let caller = Caller::User(user.into());
+                let identified = caller.identify(request.extensions_mut());
+                let stays = request.uri().query() == Some("stay");
+                identified.map(|()| {
+                    if stays {
+                        stream_response(stream::pending(), Some(20 * MS), None)
+                    } else {
+                        Json("welcome").into_response()
+                    }
+                })
+            }),
         )
         .route("/text", get(async || "plain words"))
         .route("/big", get(async || Json("x".repeat(1000))))

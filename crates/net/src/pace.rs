@@ -8,6 +8,10 @@ const MEMORY: Duration = Duration::from_millis(50);
 /// The runtime's timers are no finer: a shorter wait would become this one.
 const LEAST: Duration = Duration::from_millis(1);
 
+/// Events that wait longer come too late.
+const DISTANCE_MAX: Duration = Duration::from_secs(60);
+const LEAST_FLOW: f64 = 1e-3;
+
 /// When the next chunk of a stream may go. Each chunk costs its receiver a commit, which is a flush; what comes while a chunk
 /// waits goes with it. So the chunks of a strong flow keep a distance, and those of a weak one go at once.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +25,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Chunks are `distance_max` apart when so many events flow in a second, or more.
+    /// Chunks are `distance_max` apart when so many events flow in a second, or more. What makes no sense, such as a flow that is no
+    /// number, is bounded and harms nobody.
     pub fn new(distance_max: Duration, full_flow: f64) -> Pace {
         Pace {
-            distance_max,
-            full_flow,
+            distance_max: distance_max.min(DISTANCE_MAX),
+            // A flow that is no number is the least one.
+            full_flow: full_flow.max(LEAST_FLOW),
             sent_at: Instant::now(),
             recent: 0.0,
         }
@@ -77,6 +83,28 @@ mod tests {
             }
         }
         sizes
+    }
+
+    #[test]
+    fn whatever_is_asked_for_a_pace_comes_to_an_end() {
+        let odd = [
+            0.0,
+            -1.0,
+            1e-300,
+            1e300,
+            f64::INFINITY,
+            f64::NAN,
+            f64::NEG_INFINITY,
+        ];
+        for flow in odd {
+            for distance in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+                let now = Instant::now();
+                let mut pace = Pace::new(distance, flow);
+                pace.sent(usize::MAX, now);
+                pace.sent(0, now);
+                assert!(pace.next() <= now + DISTANCE_MAX, "{distance:?} {flow}");
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A connection that gives up on a peer who takes nothing any more.
+//! A connection that gives up on a peer that takes nothing, or hardly anything, of what is written.
 //! Always: time runs only while there is something to write and the peer takes none of it. Reading has its own limits elsewhere.
 
 use std::io;
@@ -7,35 +7,75 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::connections::Connection;
+
+/// A peer that takes fewer bytes than this in each second that it lets us wait only holds what others need.
+const LEAST_RATE: u64 = 1024;
 
 pub(crate) struct Impatient<T> {
     io: T,
     limit: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Stall>,
+    /// Waited for the peer since the last judgement.
+    waited: Duration,
+    /// What it has taken in that time.
+    taken: u64,
+    /// It counts for as long as its socket is open, also when it has been upgraded.
+    _connection: Connection,
+}
+
+struct Stall {
+    since: Instant,
+    over: Pin<Box<Sleep>>,
 }
 
 impl<T> Impatient<T> {
-    pub(crate) fn new(io: T, limit: Duration) -> Impatient<T> {
+    pub(crate) fn new(io: T, limit: Duration, connection: Connection) -> Impatient<T> {
         Impatient {
             io,
             limit,
             stalled: None,
+            waited: Duration::ZERO,
+            taken: 0,
+            _connection: connection,
         }
     }
 
     fn judge<R>(
         &mut self,
         outcome: Poll<io::Result<R>>,
+        taken: impl Fn(&R) -> usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<R>> {
+        let limit = self.limit;
+        if let Poll::Ready(Ok(done)) = &outcome {
+            self.taken += taken(done) as u64;
+        }
         if outcome.is_ready() {
-            self.stalled = None;
+            if let Some(stall) = self.stalled.take() {
+                self.waited += stall.since.elapsed();
+            }
+            if self.waited > limit {
+                let is_slow = self.taken < limit.as_secs().saturating_mul(LEAST_RATE);
+                (self.waited, self.taken) = (Duration::ZERO, 0);
+                if is_slow {
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!(
+                            "the peer took less than {LEAST_RATE} bytes in a second for {limit:?}"
+                        ),
+                    )));
+                }
+            }
             return outcome;
         }
-        let limit = self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        std::task::ready!(stalled.as_mut().poll(cx));
+        let stall = self.stalled.get_or_insert_with(|| Stall {
+            since: Instant::now(),
+            over: Box::pin(sleep(limit)),
+        });
+        std::task::ready!(stall.over.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             format!("the peer took nothing for {limit:?}"),
@@ -60,7 +100,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Impatient<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.judge(outcome, cx)
+        self.judge(outcome, |taken| *taken, cx)
     }
 
     fn poll_write_vectored(
@@ -69,7 +109,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Impatient<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.judge(outcome, cx)
+        self.judge(outcome, |taken| *taken, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -78,11 +118,56 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Impatient<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
-        self.judge(outcome, cx)
+        self.judge(outcome, |()| 0, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.judge(outcome, cx)
+        self.judge(outcome, |()| 0, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::connections::{Connections, Room};
+
+    /// Writes to a peer that takes `piece` bytes each `pause`; the answer is why it came to an end, if it did.
+    async fn write_to_a_peer_that_takes(piece: usize, pause: Duration) -> Option<io::Error> {
+        let (near, mut far) = tokio::io::duplex(64);
+        let connection = Connections::new(Room::of(4)).admit([127, 0, 0, 1].into());
+        let mut near = Impatient::new(near, Duration::from_secs(1), connection);
+        let taking = tokio::spawn(async move {
+            let mut bytes = vec![0; piece];
+            while far.read_exact(&mut bytes).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+        });
+        let writing = async {
+            loop {
+                if let Err(error) = near.write_all(&[0; 32]).await {
+                    break error;
+                }
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(5), writing).await;
+        taking.abort();
+        ended.ok()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_drop_by_drop_is_left_and_one_that_takes_enough_is_not() {
+        let ms = Duration::from_millis;
+        let (slow, fast) = tokio::join!(
+            write_to_a_peer_that_takes(1, ms(20)),
+            write_to_a_peer_that_takes(4096, ms(1)),
+        );
+        assert_eq!(
+            slow.map(|error| error.kind()),
+            Some(io::ErrorKind::TimedOut)
+        );
+        assert!(fast.is_none(), "{fast:?}");
     }
 }

@@ -8,11 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use cluster::{Batch, Log, Reader};
 use futures::stream;
-use model::{
-    AgentEvent, AgentOwnEvent, ClusterEvent, ControllerEvent, EventId, ItemEvent, JournalEvent,
-    OrderEvent, SubagentStateEvent,
-};
-use net::{Closing, Pace, Problem, Refusal, stream_response};
+use model::{Event, EventId};
+use net::{Closing, Pace, Problem, Refusal, Share, heartbeat, seconds, stream_response};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,11 +46,12 @@ pub struct EventQuery {
     pub pace_flow: Option<f64>,
 }
 
-/// Answers with the stream, or says why there is none.
+/// Answers with the stream, or says why there is none. The stream keeps `share` until it ends.
 pub async fn event_stream(
     log: &Log,
     query: &EventQuery,
     closing: Option<&Closing>,
+    share: Option<Share>,
 ) -> Result<Response, Refusal> {
     let after = query.after.unwrap_or_else(|| *log.committed().borrow());
     let begin = position(log, EventId(after)).await?;
@@ -72,7 +70,7 @@ pub async fn event_stream(
             .map(|distance| Pace::new(distance, query.pace_flow.unwrap_or(PACE_FLOW))),
         first: None,
     };
-    let heartbeat = seconds("heartbeat", query.heartbeat)?.filter(|every| !every.is_zero());
+    let heartbeat = heartbeat("heartbeat", query.heartbeat)?;
     let torn_older = seconds("tornOlder", query.torn_older)?;
     if heartbeat.is_none() || torn_older.is_some() {
         // Errors get a status only before the first byte, so the first event is waited for; not where it is only looked at.
@@ -103,12 +101,12 @@ pub async fn event_stream(
             }
         }
     }
-    let lines = stream::unfold(follower, |mut follower| async move {
+    let lines = stream::unfold((follower, share), |(mut follower, share)| async move {
         let chunk = match follower.first.take() {
             Some(first) => first,
             None => follower.chunk().await?,
         };
-        Some((chunk, follower))
+        Some((chunk, (follower, share)))
     });
     Ok(stream_response(lines, heartbeat, closing))
 }
@@ -153,34 +151,11 @@ fn torn_problem(after: EventId, torn: EventId) -> Refusal {
     .into()
 }
 
-fn seconds(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refusal> {
-    let Some(value) = value else { return Ok(None) };
-    match Duration::try_from_secs_f64(value) {
-        Ok(duration) => Ok(Some(duration)),
-        Err(_range) => Err(Problem::new(
-            "InvalidParameter",
-            format!("{name}={value} is not a number of seconds"),
-        )
-        .into()),
-    }
-}
-
 /// Which lines are passed on.
 enum Wanted {
     All,
     Types(BTreeSet<&'static str>),
 }
-
-const GROUPS: [(&str, &[&[&str]]); 8] = [
-    ("OrderEvent", &[OrderEvent::TYPES]),
-    ("InventoryItemEvent", &[ItemEvent::TYPES]),
-    ("AgentRefStateEvent", &[AgentEvent::TYPES]),
-    ("AgentEvent", &[AgentOwnEvent::TYPES]),
-    ("SubagentItemStateEvent", &[SubagentStateEvent::TYPES]),
-    ("ControllerEvent", &[ControllerEvent::TYPES]),
-    ("JournalEvent", &[JournalEvent::TYPES]),
-    ("ClusterEvent", &[ClusterEvent::TYPES]),
-];
 
 impl Wanted {
     fn from_names(names: Option<&str>) -> Result<Wanted, Refusal> {
@@ -196,14 +171,12 @@ impl Wanted {
             if name == "Event" {
                 return Ok(Wanted::All);
             }
-            if let Some((_, types)) = GROUPS.iter().find(|(group, _)| *group == name) {
-                wanted.extend(types.iter().copied().flatten());
+            if let Some((_, types)) = Event::GROUPS.iter().find(|(group, _)| *group == name) {
+                wanted.extend(types.iter().copied());
                 continue;
             }
-            let known = GROUPS
-                .iter()
-                .flat_map(|(_, types)| types.iter().copied().flatten())
-                .find(|known| **known == name);
+            let mut known = Event::GROUPS.iter().flat_map(|(_, types)| types.iter());
+            let known = known.find(|known| **known == name);
             let Some(known) = known else {
                 return Err(Problem::new(
                     "InvalidParameter",

@@ -14,7 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use cluster::{Log, Part, PeerStatus, Role};
 use model::{ClusterSetting, ClusterState, Timestamp};
-use net::{PeerIdentity, Problem, Refusal, upgrade};
+use net::{Caller, PeerIdentity, Problem, Refusal, upgrade};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError, RwLock};
 use tower_service::Service as _;
@@ -359,7 +359,8 @@ fn what_if(log: &Log, state: &ClusterState) -> String {
 /// Another member, or the watch, wants to speak.
 async fn member(State(front): State<Front>, mut request: Request) -> Response {
     let peer = request.extensions().get::<PeerIdentity>();
-    if let Err(refusal) = front.0.trusted.check(peer, request.headers()) {
+    let trusted = front.0.trusted.check(peer, request.headers());
+    if let Err(refusal) = trusted.and_then(|()| Caller::Part.identify(request.extensions_mut())) {
         return refusal.into_response();
     }
     let log = front.0.log.clone();

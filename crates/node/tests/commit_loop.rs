@@ -498,7 +498,7 @@ async fn the_outside_sees_committed_state_and_a_nudge_shows_it_again() {
 // ---- Streams
 
 async fn lines(log: &Log, query: EventQuery) -> Vec<Stamped> {
-    let response = event_stream(log, &query, None).await.unwrap();
+    let response = event_stream(log, &query, None, None).await.unwrap();
     let bytes: Bytes = response.into_body().collect().await.unwrap().to_bytes();
     let text = std::str::from_utf8(&bytes).unwrap();
     text.lines()
@@ -516,7 +516,7 @@ fn until_now(after: u64) -> EventQuery {
 }
 
 async fn refusal(log: &Log, query: EventQuery) -> Problem {
-    let Err(Refusal { problem, .. }) = event_stream(log, &query, None).await else {
+    let Err(Refusal { problem, .. }) = event_stream(log, &query, None, None).await else {
         panic!("a stream was given")
     };
     problem
@@ -602,7 +602,7 @@ async fn s74_an_open_stream_brings_each_event_as_it_comes() {
         limit: Some(3),
         ..EventQuery::default()
     };
-    let mut body = event_stream(&running.log, &query, None)
+    let mut body = event_stream(&running.log, &query, None, None)
         .await
         .unwrap()
         .into_body();

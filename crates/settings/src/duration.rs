@@ -54,8 +54,8 @@ impl FromStr for Duration {
         let mut rest = text.trim();
         if let Ok(seconds) = rest.parse::<f64>() {
             return std::time::Duration::try_from_secs_f64(seconds)
-                .map(Duration)
-                .map_err(|_range| wrong());
+                .map_err(|_range| wrong())
+                .and_then(bounded);
         }
         let mut nanos: u64 = 0;
         while !rest.is_empty() {
@@ -76,9 +76,19 @@ impl FromStr for Duration {
         if text.trim().is_empty() {
             Err(wrong())
         } else {
-            Ok(Duration(std::time::Duration::from_nanos(nanos)))
+            bounded(std::time::Duration::from_nanos(nanos))
         }
     }
+}
+
+/// Nobody can mean more than a hundred years, and clocks cannot add it.
+const MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 24 * 3600);
+
+fn bounded(duration: std::time::Duration) -> Result<Duration, String> {
+    if duration > MAX {
+        return Err("a duration has at most a hundred years (36500d)".to_owned());
+    }
+    Ok(Duration(duration))
 }
 
 fn split_at_first(text: &str, is_end: impl Fn(char) -> bool) -> (&str, &str) {
@@ -130,18 +140,18 @@ impl Visitor<'_> for DurationVisitor {
     fn visit_i64<E: Error>(self, seconds: i64) -> Result<Duration, E> {
         let seconds = u64::try_from(seconds)
             .map_err(|_range| E::custom(format!("{seconds} seconds are less than none")))?;
-        Ok(Duration::from_secs(seconds))
+        self.visit_u64(seconds)
     }
 
     fn visit_u64<E: Error>(self, seconds: u64) -> Result<Duration, E> {
-        Ok(Duration::from_secs(seconds))
+        bounded(std::time::Duration::from_secs(seconds)).map_err(E::custom)
     }
 
     fn visit_f64<E: Error>(self, seconds: f64) -> Result<Duration, E> {
         let duration = std::time::Duration::try_from_secs_f64(seconds);
         duration
-            .map(Duration)
             .map_err(|error| E::custom(format!("{seconds} seconds: {error}")))
+            .and_then(|duration| bounded(duration).map_err(E::custom))
     }
 }
 
@@ -150,6 +160,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_no_clock_can_add_is_no_duration() {
+        for text in ["1.8e19", "1e300", "36501d", "NaN", "-1", "inf"] {
+            assert!(text.parse::<Duration>().is_err(), "{text}");
+        }
+        assert!("36500d".parse::<Duration>().is_ok());
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {
@@ -196,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_printed_duration_reads_back(nanos in 0..u64::MAX / 2) {
+        fn a_printed_duration_reads_back(nanos in 0..=100 * 365 * 86_400_000_000_000_u64) {
             let duration = Duration(std::time::Duration::from_nanos(nanos));
             prop_assert_eq!(duration.to_string().parse(), Ok(duration));
         }

@@ -10,10 +10,9 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use model::{EventId, RunId, SubagentCommand};
-use net::{BodyLimit, Closing, JsonBody, Query, guard, stream_response_saying};
+use net::{BodyLimit, Closing, JsonBody, Query, guard, heartbeat, seconds, stream_response_saying};
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// The largest batch of commands: orders carry their arguments.
@@ -109,7 +108,13 @@ async fn events(
     if let Err(problem) = subagent.check_place(&run_id, query.after) {
         return problem_response(problem);
     }
-    let pace = pace(duration(query.pace).unwrap_or_default());
+    let distances = seconds("pace", query.pace)
+        .and_then(|pace| Ok((pace, heartbeat("heartbeat", query.heartbeat)?)));
+    let (distance, heartbeat) = match distances {
+        Ok(distances) => distances,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let pace = pace(distance.unwrap_or_default());
     // Told with each sign of life and, while events flow instead, with them.
     let meter = Arc::new(Mutex::new(Meter::default()));
     let busy = meter.clone();
@@ -137,13 +142,9 @@ async fn events(
             metering.to_line().into()
         })
     };
-    stream_response_saying(source, duration(query.heartbeat), beat, closing.as_deref())
+    stream_response_saying(source, heartbeat, beat, closing.as_deref())
 }
 
 fn lock(meter: &Mutex<Meter>) -> std::sync::MutexGuard<'_, Meter> {
     meter.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn duration(seconds: Option<f64>) -> Option<Duration> {
-    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }

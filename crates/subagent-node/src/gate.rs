@@ -6,8 +6,9 @@
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use net::{PeerIdentity, Presented, Problem, Role, Secret, TokenHash};
+use net::{Caller, PeerIdentity, Presented, Problem, Role, Secret, TokenHash, answer_late};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Lets in the right peers.
 #[derive(Clone)]
@@ -37,8 +38,9 @@ impl Gate {
             .get::<PeerIdentity>()
             .is_some_and(|peer| peer.role == Some(self.0.role));
         if by_certificate {
-            return next.run(request).await;
+            return self.let_in(request, next).await;
         }
+        let asked = Instant::now();
         let presented = match Presented::from_headers(request.headers()) {
             Ok(presented) => presented,
             Err(refusal) => return refusal.into_response(),
@@ -47,7 +49,7 @@ impl Gate {
             Some(Presented::Bearer(shown))
                 if self.0.tokens.iter().any(|token| token.matches(&shown)) =>
             {
-                next.run(request).await
+                self.let_in(request, next).await
             }
             None => {
                 let message = format!(
@@ -59,12 +61,20 @@ impl Gate {
                     .into_response()
             }
             Some(_) => {
+                answer_late(asked).await;
                 let message = "the token is not the one in this component's token file";
                 Problem::new("Unauthenticated", message)
                     .status(hyper::StatusCode::UNAUTHORIZED)
                     .into_response()
             }
         }
+    }
+
+    async fn let_in(&self, mut request: Request, next: Next) -> Response {
+        if let Err(refusal) = Caller::Part.identify(request.extensions_mut()) {
+            return refusal.into_response();
+        }
+        next.run(request).await
     }
 }
 

@@ -59,6 +59,7 @@ pub async fn run(
         .map(|files| TlsServer::load(files, ClientCertificates::Optional))
         .transpose()?;
     let server = Server::bind(settings.listen, tls).await?;
+    let server = server.with_connections(settings.connections_max);
     let token_file = settings
         .token_file
         .clone()

@@ -54,6 +54,8 @@ pub struct SubagentSettings {
     pub tls: Option<net::TlsFiles>,
     /// A file with the token that Directors must show. Without it the certificate must be a Director's. Since 0.1.
     pub token_file: Option<PathBuf>,
+    /// Connections of those who have not shown that they may connect; the Directors' come on top. Since 0.1.
+    pub connections_max: usize,
     /// How jobs are run.
     pub jobs: JobSettings,
 }
@@ -65,6 +67,7 @@ impl Default for SubagentSettings {
             data: PathBuf::from("data/subagent"),
             tls: None,
             token_file: None,
+            connections_max: 2000,
             jobs: JobSettings::default(),
         }
     }

@@ -330,3 +330,21 @@ fn certificates_are_never_overwritten_and_keys_are_private() {
         );
     }
 }
+
+#[tokio::test]
+async fn who_speaks_plain_http_to_a_port_with_tls_is_told_to_use_https() {
+    let ca = Ca::new();
+    let server = Running::start(
+        Some(ca.server(ClientCertificates::Optional)),
+        Limits::default(),
+    )
+    .await;
+    let plain = Client::new(ClientSettings::new(format!("http://{}", server.addr))).unwrap();
+    let (status, problem) = refusal(plain.get_json("/who")).await;
+    assert_eq!(status, 400);
+    assert!(
+        problem.is("TlsIsRequired") && problem.message.contains("use https"),
+        "{problem:?}"
+    );
+    server.stop().await;
+}

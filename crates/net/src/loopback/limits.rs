@@ -154,38 +154,6 @@ async fn a_client_that_never_begins_its_handshake_is_hung_up_on() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_waits_until_another_ends() {
-    let server = Running::start(
-        None,
-        Limits {
-            connections: 1,
-            ..Limits::default()
-        },
-    )
-    .await;
-    let first = server.client();
-    assert_eq!(
-        first
-            .post_json::<_, i64>("/sum", &Sum { a: 1, b: 1 })
-            .await
-            .unwrap(),
-        2
-    );
-    let second = server.client();
-    let waiting = tokio::spawn(async move {
-        second
-            .post_json::<_, i64>("/sum", &Sum { a: 2, b: 2 })
-            .await
-            .unwrap()
-    });
-    sleep(100 * MS).await;
-    assert!(!waiting.is_finished());
-    drop(first);
-    assert_eq!(timeout(PATIENCE, waiting).await.unwrap().unwrap(), 4);
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn s32_a_client_that_takes_nothing_of_its_stream_is_hung_up_on() {
     let ended = CancellationToken::new();
     let guard = Arc::new(ended.clone().drop_guard());
@@ -225,4 +193,92 @@ async fn s32_a_client_that_takes_nothing_of_its_stream_is_hung_up_on() {
     shutdown.cancel();
     timeout(PATIENCE, task).await.unwrap().unwrap();
     assert!(ended.is_cancelled(), "the stream's source has been dropped");
+}
+
+#[tokio::test]
+async fn strangers_that_only_connect_keep_nobody_out() {
+    let limits = Limits {
+        connections: 40,
+        ..Limits::default()
+    };
+    let server = Running::start(None, limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(TcpStream::connect(server.addr).await.unwrap());
+    }
+    // A user who was there before the crowd stays, and one who comes after it gets in.
+    let client = server.client();
+    for _ in 0..3 {
+        let sum = client.post_json::<_, i64>("/sum", &Sum { a: 1, b: 1 });
+        assert_eq!(timeout(PATIENCE, sum).await.unwrap().unwrap(), 2);
+    }
+    let mut closed = 0;
+    for stream in &mut idle[..150] {
+        let mut byte = [0];
+        let read = timeout(PATIENCE, stream.read(&mut byte)).await;
+        closed += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
+    }
+    assert_eq!(closed, 150, "the oldest made room");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_show_who_sends_is_closed_and_one_that_does_is_kept() {
+    let limits = Limits {
+        stranger: 100 * MS,
+        drain: 100 * MS,
+        ..Limits::default()
+    };
+    let server = Running::start(None, limits).await;
+    let mut silent = TcpStream::connect(server.addr).await.unwrap();
+    let mut known = TcpStream::connect(server.addr).await.unwrap();
+    let request = b"GET /login HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut answer = [0; 1000];
+    known.write_all(request).await.unwrap();
+    assert!(known.read(&mut answer).await.unwrap() > 0);
+    let begun = Instant::now();
+    assert_eq!(
+        timeout(PATIENCE, silent.read(&mut answer))
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
+    sleep((500 * MS).saturating_sub(begun.elapsed())).await;
+    known.write_all(request).await.unwrap();
+    assert!(known.read(&mut answer).await.unwrap() > 0, "it is kept");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_with_too_many_connections_is_refused_and_another_one_is_not() {
+    let limits = Limits {
+        connections: 8,
+        drain: 100 * MS,
+        ..Limits::default()
+    };
+    let server = Running::start(None, limits).await;
+    let login = async |user: &str| {
+        let mut stream = TcpStream::connect(server.addr).await.unwrap();
+        // An answer that does not end keeps its connection busy.
+        let request = format!("GET /login?stay HTTP/1.1\r\nhost: x\r\nx-user: {user}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 1000];
+        let length = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        (stream, answer)
+    };
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let (stream, answer) = login("anna").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        open.push(stream);
+    }
+    let (_, answer) = login("anna").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: 1"),
+        "{answer}"
+    );
+    assert!(login("bob").await.1.starts_with("HTTP/1.1 200"));
+    server.stop().await;
 }

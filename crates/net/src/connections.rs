@@ -1,0 +1,429 @@
+//! The open connections of a server, and which of them make room for others.
+//!
+//! Always: a new connection is let in; the oldest one that has not shown who sends its requests is closed for it where there are too many.
+//! So strangers push out strangers only: they cannot keep a user or another part of the system from connecting. A user who has too many
+//! loses the oldest one that is idle. Never here: sockets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::FromRequestParts;
+use hyper::StatusCode;
+use hyper::http::Extensions;
+use hyper::http::request::Parts;
+use tokio_util::sync::CancellationToken;
+
+use crate::problem::{Problem, Refusal};
+
+/// Who sends a request, as far as it matters for sharing what is scarce.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    /// Nobody knows; all strangers of one address count as one.
+    Stranger(IpAddr),
+    /// A user.
+    User(Arc<str>),
+    /// Another part of the system: a Controller, a Director, a member of the cluster, a watch.
+    Part,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Caller, Self::Rejection> {
+        Ok(Caller::of(&parts.extensions))
+    }
+}
+
+impl Caller {
+    /// Who has been identified for this request.
+    pub fn of(extensions: &Extensions) -> Caller {
+        let identified = extensions.get::<Caller>().cloned();
+        identified.unwrap_or_else(|| {
+            let peer = extensions.get::<crate::PeerIdentity>();
+            // A router that is called without a server, as in a test, has no address.
+            Caller::Stranger(peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| {
+                peer.addr.ip()
+            }))
+        })
+    }
+
+    /// Notes who sends this request. Its connection is no longer a stranger's. Refuses a user who has too many connections.
+    pub fn identify(self, extensions: &mut Extensions) -> Result<(), Refusal> {
+        if let Some(connection) = extensions.get::<Connection>() {
+            connection.identify(&self)?;
+        }
+        extensions.insert(self);
+        Ok(())
+    }
+}
+
+/// How many connections a server keeps. Connections of other parts of the system come on top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Strangers in sum.
+    pub(crate) strangers: usize,
+    /// Strangers from one address.
+    pub(crate) strangers_of_address: usize,
+    /// Users in sum.
+    pub(crate) users: usize,
+    /// One user.
+    pub(crate) one_user: usize,
+}
+
+impl Room {
+    /// Shares out so many connections.
+    pub(crate) fn of(connections: usize) -> Room {
+        let share = |part: usize| (connections / part).max(1);
+        Room {
+            strangers: share(4),
+            strangers_of_address: share(8),
+            users: (connections - connections / 4).max(1),
+            one_user: share(2),
+        }
+    }
+}
+
+/// The open connections of one server.
+#[derive(Clone)]
+pub(crate) struct Connections(Arc<Shared>);
+
+struct Shared {
+    room: Room,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    /// In the order in which they came.
+    strangers: BTreeMap<u64, Stranger>,
+    by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
+    /// Connections of users.
+    known: BTreeMap<u64, Known>,
+    by_user: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    /// Closed to make room since somebody asked.
+    closed: u64,
+}
+
+struct Stranger {
+    address: IpAddr,
+    close: CancellationToken,
+}
+
+struct Known {
+    user: Arc<str>,
+    close: CancellationToken,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Known {
+    fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Table {
+    fn remove_known(&mut self, id: u64) -> Option<Known> {
+        let known = self.known.remove(&id)?;
+        if let Some(of_user) = self.by_user.get_mut(&known.user) {
+            of_user.remove(&id);
+            if of_user.is_empty() {
+                self.by_user.remove(&known.user);
+            }
+        }
+        Some(known)
+    }
+
+    /// Closes a connection that carries no request; whether there was one.
+    fn close_known(&mut self, id: Option<u64>) -> bool {
+        let Some(known) = id.and_then(|id| self.remove_known(id)) else {
+            return false;
+        };
+        known.close.cancel();
+        true
+    }
+
+    /// The oldest connection of this user that is idle.
+    fn idle_of(&self, user: &str) -> Option<u64> {
+        let ids = self.by_user.get(user)?.iter().copied();
+        ids.into_iter()
+            .find(|id| self.known.get(id).is_some_and(Known::is_idle))
+    }
+
+    /// The oldest connection of any user that is idle.
+    fn idle(&self) -> Option<u64> {
+        let mut known = self.known.iter();
+        known.find(|(_, known)| known.is_idle()).map(|(id, _)| *id)
+    }
+
+    fn remove_stranger(&mut self, id: u64) -> Option<Stranger> {
+        let stranger = self.strangers.remove(&id)?;
+        if let Some(of_address) = self.by_address.get_mut(&stranger.address) {
+            of_address.remove(&id);
+            if of_address.is_empty() {
+                self.by_address.remove(&stranger.address);
+            }
+        }
+        Some(stranger)
+    }
+
+    fn close_stranger(&mut self, id: Option<u64>) {
+        if let Some(stranger) = id.and_then(|id| self.remove_stranger(id)) {
+            stranger.close.cancel();
+            self.closed += 1;
+        }
+    }
+}
+
+/// A connection as its server and its requests know it. The last clone that is dropped takes it out of the count.
+#[derive(Clone)]
+pub(crate) struct Connection(Arc<Entry>);
+
+struct Entry {
+    id: u64,
+    shared: Arc<Shared>,
+    is_known: AtomicBool,
+    /// Requests whose answers have not been written to their ends.
+    requests: Arc<AtomicUsize>,
+    close: CancellationToken,
+}
+
+/// A request that is being answered.
+pub(crate) struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(room: Room) -> Connections {
+        Connections(Arc::new(Shared {
+            room,
+            table: Mutex::default(),
+        }))
+    }
+
+    /// Takes in a new connection, and closes the oldest strangers that are one too many for it.
+    pub(crate) fn admit(&self, address: IpAddr) -> Connection {
+        let close = CancellationToken::new();
+        let mut table = lock(&self.0.table);
+        let id = table.next;
+        table.next += 1;
+        table.strangers.insert(
+            id,
+            Stranger {
+                address,
+                close: close.clone(),
+            },
+        );
+        let of_address = table.by_address.entry(address).or_default();
+        of_address.insert(id);
+        if of_address.len() > self.0.room.strangers_of_address {
+            let oldest = of_address.first().copied();
+            table.close_stranger(oldest);
+        }
+        if table.strangers.len() > self.0.room.strangers {
+            let oldest = table.strangers.keys().next().copied();
+            table.close_stranger(oldest);
+        }
+        drop(table);
+        Connection(Arc::new(Entry {
+            id,
+            shared: Arc::clone(&self.0),
+            is_known: AtomicBool::new(false),
+            requests: Arc::default(),
+            close,
+        }))
+    }
+
+    /// Closes the oldest stranger, where the system has run out of something.
+    pub(crate) fn close_oldest(&self) {
+        let mut table = lock(&self.0.table);
+        let oldest = table.strangers.keys().next().copied();
+        table.close_stranger(oldest);
+    }
+
+    /// How many strangers were closed since the last question.
+    pub(crate) fn take_closed(&self) -> u64 {
+        std::mem::take(&mut lock(&self.0.table).closed)
+    }
+}
+
+impl Connection {
+    /// Whether a request has shown who sends it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.is_known.load(Ordering::Relaxed)
+    }
+
+    /// A request is being answered until this is dropped.
+    pub(crate) fn busy(&self) -> Busy {
+        let requests = Arc::clone(&self.0.requests);
+        requests.fetch_add(1, Ordering::Relaxed);
+        Busy(requests)
+    }
+
+    /// Resolves when the connection is to make room.
+    pub(crate) async fn closed(&self) {
+        self.0.close.cancelled().await;
+    }
+
+    /// The first one counts: a connection that carries the requests of several users, as a proxy's, is its first user's.
+    pub(crate) fn identify(&self, caller: &Caller) -> Result<(), Refusal> {
+        let entry = &self.0;
+        if self.is_known() || matches!(caller, Caller::Stranger(_)) {
+            return Ok(());
+        }
+        let room = &entry.shared.room;
+        let mut table = lock(&entry.shared.table);
+        if let Caller::User(user) = caller {
+            let count = table.by_user.get(user).map_or(0, BTreeSet::len);
+            let idle = table.idle_of(user);
+            if count >= room.one_user && !table.close_known(idle) {
+                let message = format!(
+                    "user {user} has {count} connections to this server, and none is idle; close some"
+                );
+                return Err(Problem::new("TooManyConnections", message)
+                    .with("limit", room.one_user.to_string())
+                    .status(StatusCode::TOO_MANY_REQUESTS));
+            }
+            let idle = table.idle();
+            if table.known.len() >= room.users && !table.close_known(idle) {
+                let message =
+                    "users have as many connections to this server as it keeps; try again later";
+                return Err(Problem::new("TooManyConnections", message)
+                    .with("limit", room.users.to_string())
+                    .status(StatusCode::SERVICE_UNAVAILABLE));
+            }
+            let of_user = table.by_user.entry(Arc::clone(user)).or_default();
+            of_user.insert(entry.id);
+            let known = Known {
+                user: Arc::clone(user),
+                close: entry.close.clone(),
+                requests: Arc::clone(&entry.requests),
+            };
+            table.known.insert(entry.id, known);
+        }
+        table.remove_stranger(entry.id);
+        entry.is_known.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut table = lock(&self.shared.table);
+        table.remove_stranger(self.id);
+        table.remove_known(self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = Room {
+        strangers: 4,
+        strangers_of_address: 2,
+        users: 3,
+        one_user: 2,
+    };
+
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    fn is_closed(connection: &Connection) -> bool {
+        connection.0.close.is_cancelled()
+    }
+
+    fn user(name: &str) -> Caller {
+        Caller::User(name.into())
+    }
+
+    #[test]
+    fn strangers_of_one_address_push_out_their_own_oldest() {
+        let connections = Connections::new(ROOM);
+        let other = connections.admit(address(2));
+        let own: Vec<_> = (0..4).map(|_| connections.admit(address(1))).collect();
+        let closed: Vec<bool> = own.iter().map(is_closed).collect();
+        assert_eq!(closed, [true, true, false, false]);
+        assert!(!is_closed(&other), "another address has its own share");
+        assert_eq!(connections.take_closed(), 2);
+        assert_eq!(connections.take_closed(), 0);
+    }
+
+    #[test]
+    fn strangers_of_many_addresses_push_out_the_oldest_of_all_and_nobody_who_is_known() {
+        let connections = Connections::new(ROOM);
+        let (known, part) = (connections.admit(address(1)), connections.admit(address(1)));
+        known.identify(&user("anna")).unwrap();
+        part.identify(&Caller::Part).unwrap();
+        let strangers: Vec<_> = (10..16).map(|n| connections.admit(address(n))).collect();
+        let closed: Vec<bool> = strangers.iter().map(is_closed).collect();
+        assert_eq!(closed, [true, true, false, false, false, false]);
+        assert!(!is_closed(&known) && !is_closed(&part));
+    }
+
+    #[test]
+    fn a_connection_that_ends_gives_its_place_back() {
+        let connections = Connections::new(ROOM);
+        for _ in 0..10 {
+            let (a, b) = (connections.admit(address(1)), connections.admit(address(1)));
+            a.identify(&user("anna")).unwrap();
+            b.identify(&user("anna")).unwrap();
+            assert!(!is_closed(&a) && !is_closed(&b));
+        }
+        assert_eq!(connections.take_closed(), 0);
+        let table = lock(&connections.0.table);
+        assert!(table.strangers.is_empty() && table.by_address.is_empty());
+        assert!(table.by_user.is_empty() && table.known.is_empty());
+    }
+
+    #[test]
+    fn a_user_has_a_share_and_users_in_sum_leave_room_for_parts() {
+        let connections = Connections::new(ROOM);
+        let open = |caller: Caller| {
+            let connection = connections.admit(address(1));
+            let busy = connection.busy();
+            let identified = connection.identify(&caller);
+            let status = identified.map_err(|refusal| refusal.status.as_u16());
+            (connection, status, busy)
+        };
+        let anna: Vec<_> = (0..3).map(|_| open(user("anna"))).collect();
+        assert_eq!(anna[1].1, Ok(()));
+        assert_eq!(anna[2].1, Err(429));
+        let bob = open(user("bob"));
+        assert_eq!(bob.1, Ok(()));
+        assert_eq!(open(user("carl")).1, Err(503));
+        let parts: Vec<_> = (0..100).map(|_| open(Caller::Part)).collect();
+        assert!(parts.iter().all(|(_, identified, _)| identified.is_ok()));
+    }
+
+    #[test]
+    fn a_user_with_too_many_connections_loses_the_oldest_that_is_idle() {
+        let connections = Connections::new(ROOM);
+        let open = |user: &str| {
+            let connection = connections.admit(address(1));
+            connection.identify(&Caller::User(user.into())).unwrap();
+            connection
+        };
+        let (first, second) = (open("anna"), open("anna"));
+        let busy = first.busy();
+        let third = open("anna");
+        assert!(!is_closed(&first), "it is in use");
+        assert!(is_closed(&second));
+        drop(busy);
+        let bob = open("bob");
+        let carl = open("carl");
+        let closed = [&first, &third, &bob, &carl].map(is_closed);
+        assert_eq!(closed, [true, false, false, false], "the oldest of all");
+    }
+}

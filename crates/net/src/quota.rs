@@ -1,0 +1,235 @@
+//! Shares of something that is scarce: so much in sum, and so much of it for one caller, so that the others go on.
+//!
+//! Always: what was taken comes back when the share is dropped; waiting for a share has an end. Never here: what it is that is shared.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::connections::Caller;
+use crate::problem::{Problem, Refusal};
+
+/// Something that is shared out. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Quota(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    what: &'static str,
+    sum: usize,
+    each: usize,
+    taken: Mutex<Taken>,
+    returned: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    sum: usize,
+    by_caller: BTreeMap<Caller, usize>,
+}
+
+/// A part of a quota, until it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    quota: Quota,
+    caller: Caller,
+    amount: usize,
+}
+
+/// Which bound was met.
+enum Shortage {
+    OfCaller,
+    OfAll,
+}
+
+impl Quota {
+    /// `sum` of `what` in all, and `each` for one caller. `what` is told to those who are refused, such as `event streams`.
+    pub fn new(what: &'static str, sum: usize, each: usize) -> Quota {
+        Quota(Arc::new(Inner {
+            what,
+            sum,
+            each: each.min(sum),
+            taken: Mutex::default(),
+            returned: Notify::new(),
+        }))
+    }
+
+    /// A quota of which one caller gets a quarter.
+    pub fn quarters(what: &'static str, sum: usize) -> Quota {
+        Quota::new(what, sum.max(1), (sum / 4).max(1))
+    }
+
+    /// Takes a share, or refuses at once. Other parts of the system have no bound of their own.
+    pub fn take(&self, caller: &Caller, amount: usize) -> Result<Share, Refusal> {
+        self.try_take(caller, amount)
+            .map_err(|shortage| self.refusal(&shortage))
+    }
+
+    /// The same, and waits so long for others to give back theirs.
+    pub async fn wait(
+        &self,
+        caller: &Caller,
+        amount: usize,
+        patience: Duration,
+    ) -> Result<Share, Refusal> {
+        let until = Instant::now() + patience;
+        loop {
+            let returned = self.0.returned.notified();
+            let shortage = match self.try_take(caller, amount) {
+                Ok(share) => return Ok(share),
+                Err(shortage) => shortage,
+            };
+            if timeout_at(until, returned).await.is_err() {
+                return Err(self.refusal(&shortage));
+            }
+        }
+    }
+
+    fn try_take(&self, caller: &Caller, amount: usize) -> Result<Share, Shortage> {
+        let mut taken = self.lock();
+        let own = taken.by_caller.get(caller).copied().unwrap_or(0);
+        let each = if matches!(caller, Caller::Part) {
+            self.0.sum
+        } else {
+            self.0.each
+        };
+        // One that is greater than the whole would never come; it goes alone.
+        if own > 0 && own + amount > each {
+            return Err(Shortage::OfCaller);
+        }
+        if taken.sum > 0 && taken.sum + amount > self.0.sum {
+            return Err(Shortage::OfAll);
+        }
+        taken.sum += amount;
+        *taken.by_caller.entry(caller.clone()).or_default() += amount;
+        Ok(Share {
+            quota: self.clone(),
+            caller: caller.clone(),
+            amount,
+        })
+    }
+
+    fn refusal(&self, shortage: &Shortage) -> Refusal {
+        let Inner {
+            what, sum, each, ..
+        } = &*self.0;
+        let (limit, status, message) = match shortage {
+            Shortage::OfCaller => (
+                each,
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "you have as many {what} as one caller may have ({each}); end some, or try again later"
+                ),
+            ),
+            Shortage::OfAll => (
+                sum,
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!(
+                    "there are as many {what} as this server has room for ({sum}); try again later"
+                ),
+            ),
+        };
+        Problem::new("TooManyRequests", message)
+            .with("limit", limit.to_string())
+            .status(status)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// Keeps the share for as long as anybody has these bytes.
+    pub fn hold(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        struct Held<T>(
+            T,
+            #[expect(dead_code, reason = "dropping it is its use")] Share,
+        );
+        impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_ref()
+            }
+        }
+        Bytes::from_owner(Held(bytes, self))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.quota.lock();
+        taken.sum -= self.amount;
+        if let Some(own) = taken.by_caller.get_mut(&self.caller) {
+            *own -= self.amount;
+            if *own == 0 {
+                taken.by_caller.remove(&self.caller);
+            }
+        }
+        drop(taken);
+        self.quota.0.returned.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> Caller {
+        Caller::User(name.into())
+    }
+
+    fn status(taken: Result<Share, Refusal>) -> Result<Share, u16> {
+        taken.map_err(|refusal| refusal.status.as_u16())
+    }
+
+    #[test]
+    fn one_caller_has_his_share_and_all_have_the_sum() {
+        let quota = Quota::new("things", 3, 2);
+        let anna = (quota.take(&user("anna"), 1), quota.take(&user("anna"), 1));
+        assert!(anna.0.is_ok() && anna.1.is_ok());
+        assert_eq!(status(quota.take(&user("anna"), 1)).unwrap_err(), 429);
+        let bob = quota.take(&user("bob"), 1);
+        assert!(bob.is_ok());
+        assert_eq!(status(quota.take(&user("carl"), 1)).unwrap_err(), 503);
+        drop(bob);
+        assert!(quota.take(&user("carl"), 1).is_ok());
+    }
+
+    #[test]
+    fn what_is_greater_than_the_whole_goes_alone() {
+        let quota = Quota::new("bytes", 10, 5);
+        let great = quota.take(&user("anna"), 100).unwrap();
+        assert_eq!(status(quota.take(&user("bob"), 1)).unwrap_err(), 503);
+        drop(great);
+        assert!(quota.take(&user("bob"), 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_share_is_waited_for_and_held_by_bytes() {
+        let quota = Quota::new("things", 1, 1);
+        let bytes = quota.take(&user("anna"), 1).unwrap().hold(vec![1, 2, 3]);
+        let hour = Duration::from_secs(3600);
+        let waiting = tokio::spawn({
+            let quota = quota.clone();
+            async move { quota.wait(&user("bob"), 1, hour).await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        let part = bytes.slice(1..);
+        drop(bytes);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "a slice holds it, too");
+        drop(part);
+        assert!(waiting.await.unwrap());
+        let held = quota.take(&user("anna"), 1).unwrap();
+        let moment = Duration::from_millis(1);
+        let refused = quota.wait(&user("bob"), 1, moment).await;
+        assert_eq!(status(refused).unwrap_err(), 503);
+        drop(held);
+    }
+}
