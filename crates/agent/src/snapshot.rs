@@ -143,6 +143,7 @@ impl State {
                 self.evolve(&model::Stamped {
                     event_id: EventId::BEFORE_FIRST,
                     timestamp: None,
+                    by: None,
                     event: model::Event::Item(event),
                 })?;
             }

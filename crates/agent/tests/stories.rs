@@ -60,6 +60,7 @@ impl World {
             let stamped = Stamped {
                 event_id: self.last,
                 timestamp: None,
+                by: None,
                 event,
             };
             // What is written must be readable, or a restart would lose it.

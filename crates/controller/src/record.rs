@@ -87,6 +87,7 @@ impl Recorder for Batch {
         let stamped = Stamped {
             event_id,
             timestamp,
+            by: None,
             event,
         };
         state.evolve(&stamped)?;

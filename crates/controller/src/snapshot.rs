@@ -318,6 +318,7 @@ fn event_line(event_id: EventId, event: Event) -> String {
     Stamped {
         event_id,
         timestamp: None,
+        by: None,
         event,
     }
     .to_json()

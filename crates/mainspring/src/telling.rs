@@ -83,7 +83,12 @@ impl<'a> Teller<'a> {
             other => (key_of(other), (Tone::Faint, other_line(other))),
         };
         self.width = self.width.max(key.chars().count()).min(WIDTH_MAX);
-        let (tone, text) = told;
+        let (tone, mut text) = told;
+        if let Some(by) = &stamped.by
+            && let Some(reason) = &by.reason
+        {
+            text = format!("{text}  ({}: {reason})", by.user);
+        }
         let head = format!(
             "{} {}",
             self.paint.put(Tone::Faint, &moment::clock(stamped.at())),
@@ -363,6 +368,7 @@ fn other_line(event: &Event) -> String {
     let stamped = Stamped {
         event_id: model::EventId(0),
         timestamp: None,
+        by: None,
         event: event.clone(),
     };
     stamped.write_line(&mut line);

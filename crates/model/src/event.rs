@@ -56,6 +56,16 @@ tagged! {
     }
 }
 
+/// Who has caused an event by a command or a deployment, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The user.
+    pub user: UserId,
+    /// What the user has said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+}
+
 /// An event with its number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stamped {
@@ -63,6 +73,8 @@ pub struct Stamped {
     pub event_id: EventId,
     /// When it happened, if the number does not say so (events taken over from elsewhere).
     pub timestamp: Option<Timestamp>,
+    /// Who wanted it, where somebody did.
+    pub by: Option<Arc<Cause>>,
     /// What happened.
     pub event: Event,
 }
@@ -93,6 +105,26 @@ pub enum UnreadableEvent {
 }
 
 impl Event {
+    /// The groups that a reader may ask for, with the names of their events.
+    pub const GROUPS: [(&'static str, &'static [&'static str]); 8] = [
+        ("OrderEvent", OrderEvent::TYPES),
+        ("InventoryItemEvent", ItemEvent::TYPES),
+        ("AgentRefStateEvent", AgentEvent::TYPES),
+        ("AgentEvent", AgentOwnEvent::TYPES),
+        ("SubagentItemStateEvent", SubagentStateEvent::TYPES),
+        ("ControllerEvent", ControllerEvent::TYPES),
+        ("JournalEvent", JournalEvent::TYPES),
+        ("ClusterEvent", ClusterEvent::TYPES),
+    ];
+
+    /// Whether an event, a group, or `Event` for all of them, is called so.
+    pub fn is_known_name(name: &str) -> bool {
+        name == "Event"
+            || Event::GROUPS
+                .iter()
+                .any(|(group, types)| *group == name || types.contains(&name))
+    }
+
     /// The name in the field `TYPE`.
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -135,6 +167,10 @@ impl Stamped {
         if let Some(timestamp) = self.timestamp {
             let _infallible = write!(out, ",\"timestamp\":{}", timestamp.millis());
         }
+        if let Some(by) = &self.by {
+            out.push_str(",\"by\":");
+            out.push_str(&serde_json::to_string(by).expect("texts always have a JSON form"));
+        }
         match &self.event {
             Event::Order(key, event) => append(out, Some(key.as_str()), event),
             Event::Item(event) => append(out, None, event),
@@ -163,6 +199,7 @@ impl Stamped {
             #[serde(rename = "eventId")]
             event_id: EventId,
             timestamp: Option<Timestamp>,
+            by: Option<Arc<Cause>>,
             #[serde(rename = "Key", borrow)]
             key: Option<Cow<'a, str>>,
             #[serde(rename = "TYPE", borrow)]
@@ -213,6 +250,7 @@ impl Stamped {
         Ok(Stamped {
             event_id: head.event_id,
             timestamp: head.timestamp,
+            by: head.by,
             event,
         })
     }
@@ -238,6 +276,24 @@ mod tests {
     use crate::{Outcome, Position};
 
     #[test]
+    fn an_event_carries_who_wanted_it_and_why() {
+        let reason = Some(r#"said "TYPE":"X" and "Key""#.into());
+        let user = "anna".into();
+        let stamped = Stamped {
+            event_id: EventId(7),
+            timestamp: None,
+            by: Some(Arc::new(Cause { user, reason })),
+            event: Event::Order("A".into(), OrderEvent::OrderCancelled),
+        };
+        let line = stamped.to_json();
+        assert!(
+            line.starts_with(r#"{"eventId":7,"by":{"user":"anna","reason":"#),
+            "{line}"
+        );
+        assert_eq!(Stamped::from_json(&line).unwrap(), stamped);
+    }
+
+    #[test]
     fn an_event_is_read_as_it_is_written() {
         let event = Event::Order(
             "A|b".into(),
@@ -249,6 +305,7 @@ mod tests {
         let stamped = Stamped {
             event_id: EventId(1_735_560_000_000_001),
             timestamp: None,
+            by: None,
             event,
         };
         let line = stamped.to_json();

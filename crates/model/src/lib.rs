@@ -37,7 +37,7 @@ pub use command::{
     AgentAnswer, AgentCommand, ClusterAction, ControllerAnswer, ControllerCommand, OrderSelection,
     ShutDown, SubagentAnswer, SubagentCommand,
 };
-pub use event::{ControllerEvent, Event, JournalEvent, Stamped, UnreadableEvent};
+pub use event::{Cause, ControllerEvent, Event, JournalEvent, Stamped, UnreadableEvent};
 pub use event_id::EventId;
 pub use id::{
     AgentPath, BundleId, ControllerId, ItemKey, JobName, JobResourcePath, Label, NameError, NodeId,

@@ -4,7 +4,8 @@
 //! once, here. Never here: when the batch is committed.
 
 use crate::{Machine, NotApplicable};
-use model::{Event, EventId, Stamped, Timestamp};
+use model::{Cause, Event, EventId, Stamped, Timestamp};
+use std::sync::Arc;
 
 /// Bytes of events after which a batch takes nothing more that can wait for the next one.
 pub(crate) const FULL_BYTES: usize = 4 << 20;
@@ -16,6 +17,7 @@ pub struct Facts {
     last: EventId,
     lines: String,
     count: usize,
+    by: Option<Arc<Cause>>,
 }
 
 impl Facts {
@@ -26,7 +28,13 @@ impl Facts {
             last,
             lines: String::new(),
             count: 0,
+            by: None,
         }
+    }
+
+    /// Who wants what is recorded from now on.
+    pub fn caused_by(&mut self, by: Option<Arc<Cause>>) {
+        self.by = by;
     }
 
     /// The time at which the batch is judged.
@@ -89,6 +97,7 @@ impl Facts {
         let stamped = Stamped {
             event_id,
             timestamp,
+            by: self.by.clone(),
             event,
         };
         evolve(&stamped)?;

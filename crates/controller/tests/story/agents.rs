@@ -114,6 +114,7 @@ fn an_event_that_does_not_fit_is_put_down_and_blocks_nobody() {
     let ghost = model::Stamped {
         event_id: last.next(world.now),
         timestamp: None,
+        by: None,
         event: ghost,
     };
     world.at("ALFA").log.push(ghost);

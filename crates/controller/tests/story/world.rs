@@ -373,6 +373,7 @@ impl Agent {
             self.log.push(Stamped {
                 event_id: last.next(now),
                 timestamp: None,
+                by: None,
                 event,
             });
         }
