@@ -20,12 +20,14 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use bytes::Bytes;
 use cluster::Log;
-use model::ControllerAnswer;
-use net::{BodyLimit, Closing, Query, Refusal, guard};
+use model::{Cause, ControllerAnswer};
+use net::{BodyLimit, Closing, Query, Quota, Refusal, guard};
 use node::events::{EventQuery, event_stream};
 use node::{End, Handle, Kept, Stopped};
 use std::sync::Arc;
+use std::time::Duration;
 use telemetry::Metrics;
 use tokio::sync::mpsc;
 
@@ -41,11 +43,69 @@ pub(crate) struct Shared {
     pub(crate) metrics: Option<Metrics>,
     pub(crate) dialling: Dialling,
     pub(crate) shut_down: mpsc::Sender<End>,
+    pub(crate) quotas: Quotas,
+}
+
+/// What the users share, so that one of them cannot take all of it.
+pub(crate) struct Quotas {
+    /// Streams of events: each keeps a connection and the batch that its reader has not taken yet.
+    event_streams: Quota,
+    /// Streams of the state as a whole: each keeps the state as it was at its beginning.
+    snapshots: Quota,
+    /// Answers that go through many orders or through the log.
+    searches: Quota,
+    /// Batches of commands.
+    batches: Quota,
+}
+
+/// How long a request waits for its turn where others of its kind are being answered.
+const TURN: Duration = Duration::from_secs(10);
+
+impl Quotas {
+    pub(crate) fn new(event_streams: usize, snapshots: usize) -> Quotas {
+        Quotas {
+            event_streams: Quota::quarters("event streams", event_streams),
+            snapshots: Quota::quarters("snapshot streams", snapshots),
+            searches: Quota::quarters("lists and searches at once", 16),
+            batches: Quota::quarters("batches of commands at once", 8),
+        }
+    }
 }
 
 impl AsRef<Users> for Api {
     fn as_ref(&self) -> &Users {
         &self.0.users
+    }
+}
+
+/// A login comes from somebody who is not known yet.
+const LOGIN_LIMIT: usize = 64 << 10;
+
+/// What a change can say about itself.
+#[derive(serde::Deserialize)]
+pub(crate) struct Why {
+    /// Why it is wanted: the events of the change carry it, with the user.
+    reason: Option<String>,
+}
+
+/// Characters of a reason.
+const REASON_MAX: usize = 1000;
+
+impl Why {
+    fn cause(self, user: &User) -> Result<Arc<Cause>, Refusal> {
+        let length = self
+            .reason
+            .as_ref()
+            .map_or(0, |reason| reason.chars().count());
+        if length > REASON_MAX {
+            let message = format!("reason: it has {length} characters, {REASON_MAX} are allowed");
+            return Err(net::Problem::new("InvalidParameter", message).into());
+        }
+        let reason = self.reason.filter(|reason| !reason.is_empty());
+        Ok(Arc::new(Cause {
+            user: user.id.clone(),
+            reason: reason.map(Into::into),
+        }))
     }
 }
 
@@ -64,7 +124,9 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
         .route("/controller/api/command", post(command::command))
         .route(
             "/controller/api/session",
-            post(session::session).get(session::list),
+            post(session::session)
+                .get(session::list)
+                .layer(Extension(BodyLimit(LOGIN_LIMIT))),
         )
         .route(
             "/controller/api/item",
@@ -88,6 +150,26 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
         .route("/metrics", get(metrics))
         .with_state(api);
     guard(routes, BodyLimit(limits.command))
+}
+
+/// A body of this size takes a moment to read, in which others would wait.
+const LARGE: usize = 256 << 10;
+
+/// Reads a body, a large one where it holds up nobody.
+async fn read_apart<T: Send + 'static>(
+    body: Bytes,
+    read: impl FnOnce(&[u8]) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if body.len() < LARGE {
+        return read(&body);
+    }
+    tasks::spawn_blocking(move || read(&body))
+        .await
+        .map_err(|error| {
+            Refusal::from(net::Problem::uncoded(format!(
+                "cannot read the body: {error}"
+            )))
+        })?
 }
 
 /// The loop takes nothing any more.
@@ -134,7 +216,8 @@ async fn events(
     closing: Closing,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::Event)?;
-    event_stream(&api.0.log, &query, Some(&closing)).await
+    let share = api.0.quotas.event_streams.take(&user.caller(), 1)?;
+    event_stream(&api.0.log, &query, Some(&closing), Some(share)).await
 }
 
 async fn metrics(State(api): State<Api>, user: User) -> Result<Response, Refusal> {

@@ -2,8 +2,8 @@
 
 use controller::{NotApplicable as Misfit, Recorder, State, Thing};
 use model::{
-    AgentPath, ClusterEvent, ClusterState, ControllerAnswer, ControllerCommand, ControllerEvent,
-    Event, EventId, ItemOperation, Problem, RunId, Stamped, Timestamp, UserId,
+    AgentPath, Cause, ClusterEvent, ClusterState, ControllerAnswer, ControllerCommand,
+    ControllerEvent, Event, EventId, ItemOperation, Problem, RunId, Stamped, Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::sync::Arc;
@@ -29,6 +29,13 @@ pub enum Input {
     },
     /// Somebody changes items.
     Items(Vec<ItemOperation>),
+    /// The same, and the events tell who wanted them and why.
+    By {
+        /// Who, and why.
+        by: Arc<Cause>,
+        /// What.
+        input: Box<Input>,
+    },
     /// The Agent belongs to us.
     AgentDedicated {
         /// Which.
@@ -158,7 +165,7 @@ impl ControllerMachine {
                         .unwrap_or_default(),
                 ));
             }
-            Input::Command { .. } | Input::Items(_) | Input::Cluster(_) => {}
+            Input::By { .. } | Input::Command { .. } | Input::Items(_) | Input::Cluster(_) => {}
         }
         Ok(Reply::Done)
     }
@@ -201,6 +208,15 @@ impl Machine for ControllerMachine {
     type Reply = Reply;
 
     fn take(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, NotApplicable> {
+        let input = match input {
+            Input::By { by, input } => {
+                facts.caused_by(Some(by));
+                let reply = self.take(*input, facts);
+                facts.caused_by(None);
+                return reply;
+            }
+            input => input,
+        };
         let mut out = Out {
             facts,
             last: &mut self.last_event_id,
@@ -223,7 +239,8 @@ impl Machine for ControllerMachine {
                 .cluster_changed(event, &mut out)
                 .map(|_| Reply::Done)
                 .map_err(NotApplicable::new),
-            input @ (Input::AgentDedicated { .. }
+            input @ (Input::By { .. }
+            | Input::AgentDedicated { .. }
             | Input::AgentCoupled { .. }
             | Input::AgentReset { .. }
             | Input::AgentCouplingFailed { .. }

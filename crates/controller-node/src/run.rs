@@ -1,6 +1,6 @@
 //! `mainspring controller`: from the data directory to the orderly end.
 
-use crate::api::{Api, BodyLimits, Shared, router};
+use crate::api::{Api, BodyLimits, Quotas, Shared, router};
 use crate::directors::Voting;
 use crate::drivers::{Dialling, Drivers};
 use crate::front;
@@ -122,6 +122,7 @@ pub async fn run(
             .map(|files| TlsServer::load(files, ClientCertificates::Optional))
             .transpose()?;
         let server = Server::bind(member.settings.listen, server_tls).await?;
+        let server = server.with_connections(member.settings.connections_max);
         let url = server.url();
         let told = |url: &str| {
             if let Some(ready) = ready.take() {
@@ -278,6 +279,7 @@ impl Member {
             metrics: self.metrics.clone(),
             dialling: self.dialling.clone(),
             shut_down,
+            quotas: Quotas::new(self.settings.event_streams_max, self.settings.snapshots_max),
         };
         let limits = BodyLimits {
             command: self.settings.command_size_max.as_usize(),

@@ -32,6 +32,12 @@ pub struct ControllerSettings {
     pub command_size_max: settings::ByteSize,
     /// The greatest body with items or orders. Since 0.1.
     pub stream_size_max: settings::ByteSize,
+    /// Connections of users and of those who have not logged in. Since 0.1.
+    pub connections_max: usize,
+    /// Streams of events that users read at once; a quarter of them for one user. Since 0.1.
+    pub event_streams_max: usize,
+    /// Streams of the state as a whole that users read at once; a quarter of them for one user. Since 0.1.
+    pub snapshots_max: usize,
     /// How long a login is good for. Since 0.1.
     pub session_lifetime: settings::Duration,
     /// The other members that keep this Controller's log, if there are any. Since 0.1.
@@ -59,6 +65,9 @@ impl Default for ControllerSettings {
             agent_token_files: BTreeMap::new(),
             command_size_max: settings::ByteSize::mebibytes(8),
             stream_size_max: settings::ByteSize::mebibytes(128),
+            connections_max: 2000,
+            event_streams_max: 256,
+            snapshots_max: 8,
             session_lifetime: settings::Duration::from_secs(3600),
             cluster: ClusterSettings::default(),
             segment: settings::ByteSize::mebibytes(64),

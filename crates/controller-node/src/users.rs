@@ -10,11 +10,15 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use model::{ControllerCommand, UserId};
-use net::{Passwords, PeerIdentity, Presented, Problem, Refusal, Role, Secret, TokenHash};
+use net::{
+    Caller, Passwords, PeerIdentity, Presented, Problem, Refusal, Role, Secret, TokenHash,
+    answer_late,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::Instant;
 
 /// A user of the settings.
 struct Entry {
@@ -88,25 +92,37 @@ impl Users {
                         .status(StatusCode::FORBIDDEN),
                 ),
             },
-            Some(Presented::Bearer(token)) => match self.of_token(&token) {
-                Some(user) => Ok(Some(user)),
-                None => Err(self.refused("the token is not valid")),
-            },
+            Some(Presented::Bearer(token)) => {
+                let asked = Instant::now();
+                match self.of_token(&token) {
+                    Some(user) => Ok(Some(user)),
+                    None => {
+                        answer_late(asked).await;
+                        Err(self.refused("the token is not valid"))
+                    }
+                }
+            }
             Some(Presented::Basic { user, password }) => {
-                self.log_in(&user, password).await.map(Some)
+                let caller = Caller::of(&parts.extensions);
+                self.log_in(&caller, &user, password).await.map(Some)
             }
             None => Ok(self.of_certificate(parts)),
         }
     }
 
     /// Checks a password.
-    pub(crate) async fn log_in(&self, user: &str, password: Secret) -> Result<User, Refusal> {
+    pub(crate) async fn log_in(
+        &self,
+        caller: &Caller,
+        user: &str,
+        password: Secret,
+    ) -> Result<User, Refusal> {
         let id = UserId::from(user);
         let stored = self
             .entries
             .get(&id)
             .and_then(|entry| entry.password_hash.clone());
-        if self.passwords.login(password, stored).await {
+        if self.passwords.login(caller, password, stored).await? {
             self.user(id)
                 .ok_or_else(|| self.refused("user or password is wrong"))
         } else {
@@ -161,6 +177,11 @@ fn entry(user: &UserSettings) -> Result<Entry, String> {
 }
 
 impl User {
+    /// Who shares what is scarce with the others.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::User(self.id.as_str().into())
+    }
+
     /// Refuses what he may not do.
     pub(crate) fn may_use(&self, route: Route) -> Result<(), Refusal> {
         self.may(Permission::for_route(route).as_slice())
@@ -194,9 +215,11 @@ impl<S: AsRef<Users> + Sync> FromRequestParts<S> for User {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<User, Refusal> {
         let users = state.as_ref();
-        users.of_request(parts).await?.ok_or_else(|| {
+        let user = users.of_request(parts).await?.ok_or_else(|| {
             let message = "show who you are: Authorization: Bearer, Authorization: Basic, a session or a certificate";
             Problem::new("NotLoggedIn", message).status(StatusCode::UNAUTHORIZED)
-        })
+        })?;
+        user.caller().identify(&mut parts.extensions)?;
+        Ok(user)
     }
 }

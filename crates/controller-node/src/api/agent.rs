@@ -1,6 +1,6 @@
 //! `GET /controller/api/agent`: how the Agents and their Subagents stand.
 
-use super::{Api, stopped};
+use super::{Api, TURN, stopped};
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::User;
@@ -20,6 +20,8 @@ pub(super) fn is_coupled(agent: &AgentState) -> bool {
 
 pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::Agent)?;
+    let searches = &api.0.quotas.searches;
+    let _turn = searches.wait(&user.caller(), 1, TURN).await?;
     let machine = api
         .0
         .handle

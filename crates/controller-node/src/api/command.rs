@@ -1,62 +1,144 @@
 //! `POST /controller/api/command`: one command, or a batch of them.
 
-use super::{Api, granted, stopped};
+use super::{Api, TURN, Why, granted, read_apart, stopped};
 use crate::directors::active_of;
 use crate::drivers::target_of;
 use crate::machine::{Input, Reply};
 use crate::users::User;
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures::future::{BoxFuture, FutureExt as _};
 use model::{
-    AgentAnswer, AgentCommand, AgentPath, ControllerAnswer, ControllerCommand, Problem, UserId,
+    AgentAnswer, AgentCommand, AgentPath, Cause, ControllerAnswer, ControllerCommand, Problem,
 };
-use net::{RawBody, Refusal};
+use net::{Query, RawBody, Refusal};
 use node::End;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How deep batches may stand in one another.
 const BATCH_DEPTH_MAX: usize = 4;
+/// How many commands a batch may hold, also in the batches in it.
+const BATCH_COMMANDS_MAX: usize = 10_000;
+/// So many commands of a batch are decided in one go; then others have their turn.
+const BATCH_PIECE: usize = 32;
 /// The longest pause that somebody can ask for.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 pub(super) async fn command(
     State(api): State<Api>,
     user: User,
+    Query(why): Query<Why>,
     RawBody(body): RawBody,
 ) -> Result<Response, Refusal> {
-    let text = std::str::from_utf8(&body).map_err(|error| {
-        net::Problem::new("InvalidJson", format!("the command is no text: {error}"))
-    })?;
-    let command = ControllerCommand::from_json(text).map_err(|error| {
-        net::Problem::new("InvalidJson", format!("cannot read the command: {error}"))
-    })?;
+    let command = read_apart(body, |body| {
+        let text = std::str::from_utf8(body).map_err(|error| {
+            net::Problem::new("InvalidJson", format!("the command is no text: {error}"))
+        })?;
+        let command = ControllerCommand::from_json(text).map_err(|error| {
+            net::Problem::new("InvalidJson", format!("cannot read the command: {error}"))
+        })?;
+        Ok(command)
+    })
+    .await?;
     user.may_command(&command)?;
-    let answer = run(&api, &user.id, command, 0).await?;
+    let by = why.cause(&user)?;
+    let _turn = match count(&command) {
+        1 => None,
+        many if many > BATCH_COMMANDS_MAX => {
+            let message = format!(
+                "a batch has at most {BATCH_COMMANDS_MAX} commands, and this one has {many}; send several, or AddOrders for many orders"
+            );
+            return Err(net::Problem::new("BatchIsTooLarge", message)
+                .with("limit", BATCH_COMMANDS_MAX.to_string())
+                .status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        _ => Some(api.0.quotas.batches.wait(&user.caller(), 1, TURN).await?),
+    };
+    let answer = run(&api, &by, command, 0).await?;
     Ok(Json(granted(answer)?).into_response())
+}
+
+/// How many commands a command is, itself included.
+fn count(command: &ControllerCommand) -> usize {
+    if let ControllerCommand::Batch { commands } = command {
+        1 + commands.iter().map(count).sum::<usize>()
+    } else {
+        1
+    }
+}
+
+/// Whether the machine judges a command, and nothing else has to do with it.
+fn is_for_machine(command: &ControllerCommand) -> bool {
+    match command {
+        ControllerCommand::AddOrder { .. }
+        | ControllerCommand::AddOrders { .. }
+        | ControllerCommand::CancelOrders { .. }
+        | ControllerCommand::SuspendOrders { .. }
+        | ControllerCommand::ResumeOrder { .. }
+        | ControllerCommand::ResumeOrders { .. }
+        | ControllerCommand::DeleteOrdersWhenTerminated { .. }
+        | ControllerCommand::ResetAgent { .. }
+        | ControllerCommand::ResetSubagent { .. }
+        | ControllerCommand::ConfirmSubagentLoss { .. }
+        | ControllerCommand::ClusterAppointNodes { .. }
+        | ControllerCommand::ReleaseEvents { .. } => true,
+        ControllerCommand::Batch { .. }
+        | ControllerCommand::TakeSnapshot
+        | ControllerCommand::ShutDown { .. }
+        | ControllerCommand::ClusterRemoveNode { .. }
+        | ControllerCommand::ClusterSwitchOver { .. }
+        | ControllerCommand::NoOperation { .. } => false,
+    }
+}
+
+/// One command after another: each sees what the one before has done.
+async fn run_batch(
+    api: &Api,
+    by: &Arc<Cause>,
+    commands: Vec<ControllerCommand>,
+    depth: usize,
+) -> Result<ControllerAnswer, Refusal> {
+    let mut responses = Vec::with_capacity(commands.len());
+    let mut commands = commands.into_iter().peekable();
+    while let Some(command) = commands.next() {
+        if !is_for_machine(&command) {
+            responses.push(run(api, by, command, depth + 1).await?);
+            continue;
+        }
+        let mut piece = vec![command];
+        while piece.len() < BATCH_PIECE
+            && let Some(command) = commands.next_if(is_for_machine)
+        {
+            piece.push(command);
+        }
+        responses.extend(ask_all(api, by, piece).await?);
+    }
+    Ok(ControllerAnswer::BatchResponse { responses })
 }
 
 fn run<'a>(
     api: &'a Api,
-    user: &'a UserId,
+    by: &'a Arc<Cause>,
     command: ControllerCommand,
     depth: usize,
 ) -> BoxFuture<'a, Result<ControllerAnswer, Refusal>> {
     async move {
+        if !is_for_machine(&command)
+            && !matches!(command, ControllerCommand::Batch { .. } | ControllerCommand::NoOperation { .. })
+        {
+            // No event tells it.
+            let (user, reason) = (&by.user, by.reason.as_deref());
+            tracing::info!(%user, reason, command = command.type_name(), "a user has given a command");
+        }
         match command {
             ControllerCommand::Batch { .. } if depth >= BATCH_DEPTH_MAX => Ok(Problem::plain(
                 format!("batches may be nested {BATCH_DEPTH_MAX} times only"),
             )
             .into()),
-            ControllerCommand::Batch { commands } => {
-                // One after another: each sees what the one before has done.
-                let mut responses = Vec::with_capacity(commands.len());
-                for command in commands {
-                    responses.push(run(api, user, command, depth + 1).await?);
-                }
-                Ok(ControllerAnswer::BatchResponse { responses })
-            }
+            ControllerCommand::Batch { commands } => run_batch(api, by, commands, depth).await,
             ControllerCommand::TakeSnapshot => {
                 match api.0.handle.take_snapshot().await.map_err(stopped)? {
                     Ok(()) => Ok(ControllerAnswer::Accepted),
@@ -92,7 +174,7 @@ fn run<'a>(
             ControllerCommand::NoOperation { duration } => {
                 tokio::time::sleep(duration.unwrap_or_default().0.min(PAUSE_MAX)).await;
                 // The loop answers when it is ready.
-                ask(api, user, ControllerCommand::NoOperation { duration: None }).await
+                ask(api, by, ControllerCommand::NoOperation { duration: None }).await
             }
             ControllerCommand::AddOrder { .. }
             | ControllerCommand::AddOrders { .. }
@@ -105,7 +187,7 @@ fn run<'a>(
             | ControllerCommand::ResetSubagent { .. }
             | ControllerCommand::ConfirmSubagentLoss { .. }
             | ControllerCommand::ClusterAppointNodes { .. }
-            | ControllerCommand::ReleaseEvents { .. } => ask(api, user, command).await,
+            | ControllerCommand::ReleaseEvents { .. } => ask(api, by, command).await,
         }
     }
     .boxed()
@@ -149,17 +231,40 @@ async fn switch_directors(api: &Api, agent: AgentPath) -> Result<ControllerAnswe
 /// Has one command judged by the machine.
 pub(super) async fn ask(
     api: &Api,
-    user: &UserId,
+    by: &Arc<Cause>,
     command: ControllerCommand,
 ) -> Result<ControllerAnswer, Refusal> {
-    let input = Input::Command {
-        user: user.clone(),
+    let input = input(by, command);
+    Ok(answer(api.0.handle.ask(input).await.map_err(stopped)?))
+}
+
+/// Has several judged, one after another, in one commit.
+async fn ask_all(
+    api: &Api,
+    by: &Arc<Cause>,
+    commands: Vec<ControllerCommand>,
+) -> Result<Vec<ControllerAnswer>, Refusal> {
+    let inputs = commands.into_iter().map(|command| input(by, command));
+    let replies = api.0.handle.ask_all(inputs.collect()).await;
+    Ok(replies.map_err(stopped)?.into_iter().map(answer).collect())
+}
+
+fn input(by: &Arc<Cause>, command: ControllerCommand) -> Input {
+    let command = Input::Command {
+        user: by.user.clone(),
         command: Box::new(command),
     };
-    match api.0.handle.ask(input).await.map_err(stopped)? {
-        Reply::Answer(answer) => Ok(answer),
+    Input::By {
+        by: Arc::clone(by),
+        input: Box::new(command),
+    }
+}
+
+fn answer(reply: Reply) -> ControllerAnswer {
+    match reply {
+        Reply::Answer(answer) => answer,
         Reply::Items(_) | Reply::Observed(_) | Reply::More | Reply::Done => {
-            Ok(ControllerAnswer::Accepted)
+            ControllerAnswer::Accepted
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `/controller/api/item`: change items, look at them.
 
-use super::{Api, refusal, stopped};
+use super::{Api, TURN, Why, read_apart, refusal, stopped};
 use crate::machine::{ControllerMachine, Input, Reply};
 use crate::permission::Route;
 use crate::users::User;
@@ -9,20 +9,24 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use controller::{Attachment, ItemRecord};
 use model::{AgentPath, ItemKey, ItemOperation};
-use net::{Problem, RawBody, Refusal};
+use net::{Problem, Query, RawBody, Refusal};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(super) async fn change(
     State(api): State<Api>,
     user: User,
+    Query(why): Query<Why>,
     RawBody(body): RawBody,
 ) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::ChangeItems)?;
-    let operations = operations(&body)?;
+    let by = why.cause(&user)?;
+    let operations = read_apart(body, operations).await?;
+    let input = Box::new(Input::Items(operations));
     let reply = api
         .0
         .handle
-        .ask(Input::Items(operations))
+        .ask(Input::By { by, input })
         .await
         .map_err(stopped)?;
     if let Reply::Items(Err(problem)) = reply {
@@ -54,22 +58,51 @@ fn operations(body: &[u8]) -> Result<Vec<ItemOperation>, Refusal> {
     }
 }
 
-pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
+/// Which items are listed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Only those behind this key: `next` of the page before.
+    after: Option<String>,
+    /// So many.
+    limit: Option<usize>,
+}
+
+/// No page has more items.
+const LIST_MAX: usize = 10_000;
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    user: User,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::Item)?;
+    let searches = &api.0.quotas.searches;
+    let _turn = searches.wait(&user.caller(), 1, TURN).await?;
     let machine = api
         .0
         .handle
         .read(ControllerMachine::clone)
         .await
         .map_err(stopped)?;
-    let items: Vec<Value> = machine
-        .state
-        .items()
+    let limit = query.limit.unwrap_or(LIST_MAX).min(LIST_MAX);
+    let after = query.after.as_deref();
+    let mut records = machine.state.items().skip_while(|record| {
+        after
+            .as_ref()
+            .is_some_and(|after| record.item.key.as_str() <= *after)
+    });
+    let page: Vec<_> = records.by_ref().take(limit).collect();
+    let items: Vec<Value> = page
+        .iter()
         .map(|record| summary(&machine, record))
         .collect();
-    Ok(Json(
-        json!({ "eventId": machine.last_event_id, "items": items }),
-    ))
+    let has_more = records.next().is_some();
+    let mut list = json!({ "eventId": machine.last_event_id, "items": items, "hasMore": has_more });
+    if has_more && let Some(last) = page.last() {
+        list["next"] = json!(last.item.key);
+    }
+    Ok(Json(list))
 }
 
 pub(super) async fn single(

@@ -1,51 +1,71 @@
 //! `/controller/api/order`: add orders, look at them.
 
-use super::{Api, command, granted, stopped};
+use super::{Api, TURN, Why, command, granted, read_apart, stopped};
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::User;
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::{ControllerAnswer, ControllerCommand, EventId, FreshOrder, Order, OrderId, Timestamp};
+use model::{
+    Cause, ControllerAnswer, ControllerCommand, EventId, FreshOrder, Order, OrderId, OrderState,
+    Outcome, Timestamp,
+};
 use net::{NDJSON, Problem, Query, RawBody, Refusal};
 use node::{Clock as _, SystemClock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 100_000;
+/// A page ends with the order that makes it longer than this.
+const LIST_BYTES: usize = 4 << 20;
+/// Characters of a message that a list shows.
+const MESSAGE_MAX: usize = 300;
+/// What a list can be asked for beside the states: an order can be suspended in several.
+const SUSPENDED: &str = "Suspended";
+const WHOLE: Fields = Fields {
+    arguments: true,
+    history: true,
+};
 
 /// One order, an array, or one per line.
 pub(super) async fn add(
     State(api): State<Api>,
     user: User,
+    Query(why): Query<Why>,
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::AddOrders)?;
+    let by = why.cause(&user)?;
     let is_ndjson = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with(NDJSON));
     if !is_ndjson && body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
         let order = json::<FreshOrder>(&body)?;
-        return add_one(&api, &user, order).await;
+        return add_one(&api, &by, order).await;
     }
-    let orders = if is_ndjson {
-        lines(&body)?
-    } else {
-        json::<Vec<FreshOrder>>(&body)?
-    };
-    let answer = command::ask(&api, &user.id, ControllerCommand::AddOrders { orders }).await?;
+    let orders = read_apart(body, move |body| {
+        if is_ndjson {
+            lines(body)
+        } else {
+            json::<Vec<FreshOrder>>(body)
+        }
+    })
+    .await?;
+    let answer = command::ask(&api, &by, ControllerCommand::AddOrders { orders }).await?;
     Ok(Json(granted(answer)?).into_response())
 }
 
-async fn add_one(api: &Api, user: &User, order: FreshOrder) -> Result<Response, Refusal> {
+async fn add_one(api: &Api, by: &Arc<Cause>, order: FreshOrder) -> Result<Response, Refusal> {
     let location = format!("/controller/api/order/{}", path_segment(order.id.as_str()));
-    let answer = command::ask(api, &user.id, ControllerCommand::AddOrder { order }).await?;
+    let answer = command::ask(api, by, ControllerCommand::AddOrder { order }).await?;
     let answer = granted(answer)?;
     let is_duplicate = matches!(
         answer,
@@ -100,17 +120,21 @@ fn lines<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Refusal> {
 pub(super) async fn delete_when_terminated(
     State(api): State<Api>,
     user: User,
+    Query(why): Query<Why>,
     RawBody(body): RawBody,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::DeleteOrders)?;
+    let by = why.cause(&user)?;
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let order_ids = if is_array {
-        json(&body)?
-    } else {
-        lines(&body)?
-    };
+    let order_ids = read_apart(
+        body,
+        move |body| {
+            if is_array { json(body) } else { lines(body) }
+        },
+    )
+    .await?;
     let command = ControllerCommand::DeleteOrdersWhenTerminated { order_ids };
-    let answer = command::ask(&api, &user.id, command).await?;
+    let answer = command::ask(&api, &by, command).await?;
     Ok(Json(granted(answer)?).into_response())
 }
 
@@ -121,22 +145,115 @@ pub(super) struct ListQuery {
     /// Their ids begin so.
     #[serde(default)]
     prefix: String,
-    /// One of these states, separated by commas.
+    /// Their ids look so: `*` is any text, `?` any character.
+    pattern: Option<String>,
+    /// One of these states, separated by commas. `Suspended` is one, too.
     state: Option<String>,
     /// They run this workflow.
     workflow_path: Option<String>,
-    /// Only those behind this id.
+    /// They are scheduled for this time or later, in milliseconds since 1970.
+    scheduled_from: Option<i64>,
+    /// They are scheduled for a time before this one.
+    scheduled_before: Option<i64>,
+    /// Only those behind this id: `next` of the page before.
     after: Option<String>,
     /// So many.
     limit: Option<usize>,
+    /// Also these fields, separated by commas: `arguments`, `historicOutcomes`.
+    fields: Option<String>,
+}
+
+/// What a query asks for.
+struct Listing {
+    query: ListQuery,
+    pattern: Option<Pattern>,
+    states: Option<Vec<String>>,
+    fields: Fields,
+    limit: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Fields {
+    arguments: bool,
+    history: bool,
+}
+
+impl Listing {
+    fn of(query: ListQuery) -> Result<Listing, Refusal> {
+        let invalid = |message: String| Refusal::from(Problem::new("InvalidParameter", message));
+        let names = |names: &str| -> Vec<String> {
+            let names = names.split(',').map(str::trim);
+            names
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        let states = query.state.as_deref().map(names);
+        for state in states.iter().flatten() {
+            if state != SUSPENDED && !OrderState::TYPES.contains(&state.as_str()) {
+                let known = OrderState::TYPES.join(", ");
+                return Err(invalid(format!(
+                    "state: no such state: {state}; known are {known}, {SUSPENDED}"
+                )));
+            }
+        }
+        let mut fields = Fields::default();
+        for field in query.fields.as_deref().map(names).into_iter().flatten() {
+            match field.as_str() {
+                "arguments" => fields.arguments = true,
+                "historicOutcomes" => fields.history = true,
+                _ => {
+                    return Err(invalid(format!(
+                        "fields: no such field: {field}; known are arguments, historicOutcomes"
+                    )));
+                }
+            }
+        }
+        Ok(Listing {
+            pattern: query.pattern.as_deref().map(Pattern::new),
+            states,
+            fields,
+            limit: query.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX),
+            query,
+        })
+    }
+
+    fn wants(&self, order: &Order) -> bool {
+        let query = &self.query;
+        let is_in_state = |states: &Vec<String>| {
+            states.iter().any(|state| {
+                state == order.state.type_name() || order.is_suspended && state == SUSPENDED
+            })
+        };
+        let is_in_time = || match order.scheduled_for {
+            Some(at) => {
+                query.scheduled_from.is_none_or(|from| at.millis() >= from)
+                    && query.scheduled_before.is_none_or(|end| at.millis() < end)
+            }
+            None => query.scheduled_from.is_none() && query.scheduled_before.is_none(),
+        };
+        query
+            .workflow_path
+            .as_deref()
+            .is_none_or(|path| order.workflow_id.path.as_str() == path)
+            && self.states.as_ref().is_none_or(is_in_state)
+            && is_in_time()
+            && self
+                .pattern
+                .as_ref()
+                .is_none_or(|pattern| pattern.matches(order.id.as_str()))
+    }
 }
 
 pub(super) async fn list(
     State(api): State<Api>,
     user: User,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Listed>, Refusal> {
+) -> Result<Response, Refusal> {
     user.may_use(Route::Order)?;
+    let listing = Listing::of(query)?;
+    let searches = &api.0.quotas.searches;
+    let share = searches.wait(&user.caller(), 1, TURN).await?;
     let machine = api
         .0
         .handle
@@ -144,30 +261,20 @@ pub(super) async fn list(
         .await
         .map_err(stopped)?;
     // A great list must not hold up those who wait for short answers.
-    let list = tasks::spawn_blocking(move || listed(&machine, &query)).await;
-    list.map(Json)
-        .map_err(|error| Problem::uncoded(format!("the orders cannot be listed: {error}")).into())
+    let list = tasks::spawn_blocking(move || listed(&machine, &listing)).await;
+    let list = list.map_err(|error| {
+        Refusal::from(Problem::uncoded(format!(
+            "the orders cannot be listed: {error}"
+        )))
+    })?;
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    // Others have their turn when the answer has been taken.
+    Ok((json, Body::from(share.hold(list))).into_response())
 }
 
-fn listed(machine: &ControllerMachine, query: &ListQuery) -> Listed {
-    let limit = query.limit.unwrap_or(LIST_DEFAULT).min(LIST_MAX);
-    let states: Option<Vec<&str>> = query
-        .state
-        .as_deref()
-        .map(|states| states.split(',').map(str::trim).collect());
-    let is_wanted = |order: &Order| {
-        states
-            .as_ref()
-            .is_none_or(|states| states.contains(&state_name(order)))
-            && query
-                .workflow_path
-                .as_deref()
-                .is_none_or(|path| order.workflow_id.path.as_str() == path)
-            && query
-                .after
-                .as_deref()
-                .is_none_or(|after| order.id.as_str() > after)
-    };
+/// The page as JSON. It ends before it is too great: arguments and histories can be long.
+fn listed(machine: &ControllerMachine, listing: &Listing) -> Vec<u8> {
+    let query = &listing.query;
     let begin = query
         .after
         .as_deref()
@@ -175,34 +282,103 @@ fn listed(machine: &ControllerMachine, query: &ListQuery) -> Listed {
         .unwrap_or(&query.prefix);
     let begin = OrderId::from(begin);
     let engine = machine.state.engine();
-    let matching = engine
+    let is_behind = |order: &Order| {
+        let after = query.after.as_deref();
+        after.is_none_or(|after| order.id.as_str() > after)
+    };
+    let mut matching = engine
         .orders_from(&begin)
         .take_while(|order| order.id.as_str().starts_with(&query.prefix))
-        .filter(|order| is_wanted(order));
-    let mut orders: Vec<Described> = matching
-        .take(limit + 1)
-        .map(|order| described(machine, order))
-        .collect();
-    let has_more = orders.len() > limit;
-    orders.truncate(limit);
-    Listed {
-        event_id: machine.last_event_id,
-        orders,
-        has_more,
-        count: engine.order_count(),
+        .filter(|order| is_behind(order) && listing.wants(order));
+    let mut page = Page::begin(machine);
+    for order in matching.by_ref().take(listing.limit) {
+        page.push(&order.id, &described(machine, order, listing.fields));
+        if page.json.len() >= LIST_BYTES {
+            break;
+        }
+    }
+    let has_more = matching.next().is_some();
+    page.end(has_more, engine.order_count())
+}
+
+/// A page that is being written. It is text at once, because numbers have more digits than a JSON tree keeps.
+struct Page {
+    json: Vec<u8>,
+    last: Option<OrderId>,
+}
+
+impl Page {
+    fn begin(machine: &ControllerMachine) -> Page {
+        Page {
+            json: format!("{{\"eventId\":{},\"orders\":[", machine.last_event_id).into_bytes(),
+            last: None,
+        }
+    }
+
+    fn push(&mut self, id: &OrderId, order: &Described) {
+        if self.last.is_some() {
+            self.json.push(b',');
+        }
+        let written = serde_json::to_writer(&mut self.json, order);
+        written.expect("an order is JSON, and memory takes it");
+        self.last = Some(id.clone());
+    }
+
+    fn end(self, has_more: bool, count: usize) -> Vec<u8> {
+        let Page { mut json, last } = self;
+        let next = last.filter(|_| has_more).map_or_else(String::new, |last| {
+            format!(",\"next\":{}", serde_json::Value::from(last.as_str()))
+        });
+        let end = format!("],\"hasMore\":{has_more}{next},\"count\":{count}}}");
+        json.extend_from_slice(end.as_bytes());
+        json
     }
 }
 
-fn state_name(order: &Order) -> &'static str {
-    order.state.type_name()
+/// An id with `*` and `?` in it.
+struct Pattern(Vec<char>);
+
+impl Pattern {
+    fn new(text: &str) -> Pattern {
+        Pattern(text.chars().collect())
+    }
+
+    /// In time that grows with the text and the pattern only, not with the number of stars: the last star is tried again, no other.
+    fn matches(&self, text: &str) -> bool {
+        let (pattern, text) = (&self.0, text.chars().collect::<Vec<_>>());
+        let (mut p, mut t) = (0, 0);
+        let mut star = None;
+        while t < text.len() {
+            match pattern.get(p) {
+                Some('*') => {
+                    star = Some((p, t));
+                    p += 1;
+                }
+                Some(wanted) if *wanted == '?' || *wanted == text[t] => {
+                    p += 1;
+                    t += 1;
+                }
+                Some(_) | None => {
+                    let Some((at, from)) = star else { return false };
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    t = from + 1;
+                }
+            }
+        }
+        pattern[p..].iter().all(|rest| *rest == '*')
+    }
 }
 
-/// An order as it is shown. It is written as text at once, because numbers have more digits than a JSON tree keeps.
+/// An order as it is shown.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Described {
     #[serde(flatten)]
     order: Order,
+    /// How its last step ended, where its history is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_outcome: Option<Outcome>,
     /// Why it waits.
     obstacles: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,26 +388,60 @@ pub(super) struct Described {
     output_lost_until: Option<EventId>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Listed {
-    event_id: EventId,
-    orders: Vec<Described>,
-    has_more: bool,
-    count: usize,
-}
-
-fn described(machine: &ControllerMachine, order: &Order) -> Described {
+fn described(machine: &ControllerMachine, order: &Order, fields: Fields) -> Described {
     let now: Timestamp = SystemClock.now();
     let obstacles = machine.state.engine().obstacles(&order.id, now);
     let mut obstacles: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
     let shortage = machine.state.shortage(&order.id, now);
     obstacles.extend(shortage.map(|shortage| shortage.to_string()));
+    let mut shown = order.clone();
+    if !fields.arguments {
+        shown.arguments.clear();
+    }
+    let mut last_outcome = None;
+    if !fields.history {
+        last_outcome = order
+            .historic_outcomes
+            .last()
+            .map(|last| short(&last.outcome));
+        shown.historic_outcomes.clear();
+    }
     Described {
-        order: order.clone(),
+        order: shown,
+        last_outcome,
         obstacles,
         agent_problem: machine.state.order_refusal(&order.id).cloned(),
         output_lost_until: None,
+    }
+}
+
+/// An outcome without what jobs can make long.
+fn short(outcome: &Outcome) -> Outcome {
+    let boxed = |outcome: &Outcome| Box::new(short(outcome));
+    match outcome {
+        Outcome::Succeeded { .. } => Outcome::Succeeded {
+            named_values: Default::default(),
+        },
+        Outcome::Caught => Outcome::Caught,
+        Outcome::Failed {
+            message,
+            uncatchable,
+            ..
+        } => Outcome::Failed {
+            message: message.as_deref().map(|message| {
+                let short: String = message.chars().take(MESSAGE_MAX).collect();
+                short.into()
+            }),
+            named_values: Default::default(),
+            uncatchable: *uncatchable,
+        },
+        Outcome::TimedOut { outcome } => Outcome::TimedOut {
+            outcome: boxed(outcome),
+        },
+        Outcome::Killed { outcome } => Outcome::Killed {
+            outcome: boxed(outcome),
+        },
+        Outcome::Disrupted { .. } => outcome.clone(),
     }
 }
 
@@ -247,7 +457,7 @@ pub(super) async fn single(
             .state
             .engine()
             .order(&order_id)
-            .map(|order| described(machine, order))
+            .map(|order| described(machine, order, WHOLE))
     };
     match api.0.handle.read(look).await.map_err(stopped)? {
         Some(mut order) => {
@@ -264,4 +474,37 @@ pub(super) fn unknown_order(id: &str) -> Refusal {
     Problem::new("UnknownOrder", format!("there is no Order:{id}"))
         .with("orderId", id)
         .status(StatusCode::NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_ids_with_stars_and_question_marks() {
+        let fits = |pattern: &str, id: &str| Pattern::new(pattern).matches(id);
+        for (pattern, id) in [
+            ("*", ""),
+            ("*", "anything"),
+            ("nightly-*", "nightly-1"),
+            ("*-?", "nightly-1"),
+            ("*a*b*c", "xxaxxbxxbc"),
+            ("ä?", "äö"),
+            ("plain", "plain"),
+        ] {
+            assert!(fits(pattern, id), "{pattern} {id}");
+        }
+        for (pattern, id) in [
+            ("", "a"),
+            ("?", ""),
+            ("nightly-*", "daily-1"),
+            ("*-?", "nightly-12"),
+            ("plain", "plainer"),
+            ("*a", "ab"),
+        ] {
+            assert!(!fits(pattern, id), "{pattern} {id}");
+        }
+        let (pattern, id) = ("*a".repeat(1000), "a".repeat(999) + "b");
+        assert!(!fits(&pattern, &id), "and in no time");
+    }
 }

@@ -1,6 +1,6 @@
 //! `GET /controller/api/order/ID/log`: what an order's jobs have written, from the events that are still in the log.
 
-use super::Api;
+use super::{Api, TURN};
 use crate::permission::Route;
 use crate::users::User;
 use axum::body::Body;
@@ -31,6 +31,8 @@ pub(super) async fn log(
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::Order)?;
+    let searches = &api.0.quotas.searches;
+    let share = searches.wait(&user.caller(), 1, TURN).await?;
     let begin = query
         .after
         .unwrap_or_default()
@@ -48,9 +50,9 @@ pub(super) async fn log(
         is_done: begin >= end,
         key: id,
     };
-    let chunks = stream::unfold(search, |mut search| async move {
+    let chunks = stream::unfold((search, share), |(mut search, share)| async move {
         let chunk = search.next().await?;
-        Some((Ok::<_, Infallible>(chunk), search))
+        Some((Ok::<_, Infallible>(chunk), (search, share)))
     });
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),

@@ -9,9 +9,12 @@ use serde_json::json;
 
 pub(super) async fn overview(
     State(api): State<Api>,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Result<Json<serde_json::Value>, Refusal> {
     let user = api.0.users.of_request(&parts).await?;
+    if let Some(user) = &user {
+        user.caller().identify(&mut parts.extensions)?;
+    }
     let machine = api
         .0
         .handle

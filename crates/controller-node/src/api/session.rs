@@ -6,7 +6,7 @@ use crate::users::User;
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use net::{JsonBody, Problem, Refusal, Secret};
+use net::{Caller, JsonBody, Problem, Refusal, Secret};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub(super) async fn session(
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let (parts, body) = request.into_parts();
-    let by_header = parts.clone();
+    let mut by_header = parts.clone();
     let JsonBody(body): JsonBody<Body> =
         JsonBody::from_request(Request::from_parts(parts, body), &()).await?;
     match body.kind.as_str() {
@@ -40,7 +40,11 @@ pub(super) async fn session(
                 Some(login) => {
                     api.0
                         .users
-                        .log_in(&login.user_id, Secret::new(login.password))
+                        .log_in(
+                            &Caller::of(&by_header.extensions),
+                            &login.user_id,
+                            Secret::new(login.password),
+                        )
                         .await?
                 }
                 None => api.0.users.of_request(&by_header).await?.ok_or_else(|| {
@@ -51,6 +55,7 @@ pub(super) async fn session(
                     .status(StatusCode::UNAUTHORIZED)
                 })?,
             };
+            user.caller().identify(&mut by_header.extensions)?;
             let token = api.0.users.sessions.begin(user.id);
             let version = env!("CARGO_PKG_VERSION");
             Ok(Json(

@@ -16,7 +16,7 @@ use std::task::{Poll, ready};
 use tokio::sync::mpsc;
 
 /// Bytes of lines that go out at once.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 64 << 10;
 
 /// Which state.
 #[derive(Deserialize)]
@@ -34,6 +34,7 @@ pub(super) async fn snapshot(
     closing: Closing,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::Snapshot)?;
+    let share = api.0.quotas.snapshots.take(&user.caller(), 1)?;
     let machine = api
         .0
         .handle
@@ -56,6 +57,8 @@ pub(super) async fn snapshot(
     // The lines are made while the reader takes them, never all at once; who goes away stops it.
     let mut writing = tasks::spawn_blocking(move || write(&machine, &sender));
     let lines = stream::poll_fn(move |context| {
+        // Until the last line has gone, or the reader has.
+        let _kept = &share;
         let chunk = ready!(chunks.poll_recv(context));
         if chunk.is_none()
             && let Err(error) = ready!(writing.poll_unpin(context))

@@ -8,7 +8,9 @@
 
 mod access;
 mod agents;
+mod bounds;
 mod documentation;
+mod permissions;
 mod restart;
 mod web;
 mod world;

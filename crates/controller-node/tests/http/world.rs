@@ -72,7 +72,7 @@ impl Controller {
             panic!("the Controller does not start: {:?}", task.await)
         };
         let token = std::fs::read_to_string(data.join("private/admin-token")).unwrap();
-        let addr = url.strip_prefix("http://").unwrap().to_owned();
+        let addr = url.split_once("://").unwrap().1.to_owned();
         Controller {
             addr,
             token: token.trim().to_owned(),

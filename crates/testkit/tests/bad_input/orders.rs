@@ -119,7 +119,10 @@ async fn a_number_of_any_size_is_kept_and_shown_and_disturbs_no_list() {
     let answer = world.api().post(path, "application/json", add).await;
     answer.unwrap().unwrap();
     world.await_event("O", "OrderFailed").await.unwrap();
-    for path in ["/controller/api/order", "/controller/api/order/O"] {
+    for path in [
+        "/controller/api/order?fields=arguments,historicOutcomes",
+        "/controller/api/order/O",
+    ] {
         let shown = world.api().client().get_bytes(path).await.unwrap();
         let shown = String::from_utf8(shown.to_vec()).unwrap();
         assert!(shown.contains(r#""id":"O""#), "{path}: {shown}");

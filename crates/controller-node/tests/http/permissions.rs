@@ -1,0 +1,509 @@
+//! Every route and every command with every permission missing. A route or a command that is added without an entry here fails the test.
+
+use crate::world::{Answer, Controller, settings};
+use controller_node::{Permission, UserSettings};
+use hyper::Method;
+use model::ControllerCommand;
+use net::{
+    Client, ClientSettings, Passwords, Role, Secret, TlsClient, TlsFiles, TokenHash, create_ca,
+    issue,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const SOURCES: [&str; 3] = [
+    include_str!("../../src/api.rs"),
+    include_str!("../../src/front.rs"),
+    include_str!("../../../node/src/front.rs"),
+];
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum For {
+    /// Everybody.
+    All,
+    /// Whoever is logged in.
+    Users,
+    /// Who has this permission.
+    Permitted(Permission),
+    /// Other members of the cluster.
+    Members,
+}
+
+/// Method, path as it stands in the source, what is asked of it, its body, and who may.
+const ROUTES: [(&str, &str, &str, &str, For); 22] = {
+    use For::{All, Members, Permitted, Users};
+    use Permission as P;
+    [
+        ("GET", "/controller/api", "", "", All),
+        // Judged by its command: see the table below.
+        (
+            "POST",
+            "/controller/api/command",
+            "",
+            r#"{"TYPE":"NoOperation"}"#,
+            Users,
+        ),
+        (
+            "POST",
+            "/controller/api/session",
+            "",
+            r#"{"TYPE":"Logout"}"#,
+            All,
+        ),
+        (
+            "GET",
+            "/controller/api/session",
+            "",
+            "",
+            Permitted(P::Administer),
+        ),
+        ("GET", "/controller/api/item", "", "", Permitted(P::View)),
+        (
+            "POST",
+            "/controller/api/item",
+            "",
+            "",
+            Permitted(P::UpdateItem),
+        ),
+        (
+            "GET",
+            "/controller/api/item/{*key}",
+            "",
+            "",
+            Permitted(P::View),
+        ),
+        ("GET", "/controller/api/order", "", "", Permitted(P::View)),
+        (
+            "POST",
+            "/controller/api/order",
+            "",
+            "[]",
+            Permitted(P::AddOrder),
+        ),
+        (
+            "POST",
+            "/controller/api/order/DeleteOrdersWhenTerminated",
+            "",
+            "[]",
+            Permitted(P::ControlOrder),
+        ),
+        (
+            "GET",
+            "/controller/api/order/{id}",
+            "",
+            "",
+            Permitted(P::View),
+        ),
+        (
+            "GET",
+            "/controller/api/order/{id}/log",
+            "",
+            "",
+            Permitted(P::View),
+        ),
+        ("GET", "/controller/api/agent", "", "", Permitted(P::View)),
+        (
+            "GET",
+            "/controller/api/event",
+            "?after=0&timeout=0",
+            "",
+            Permitted(P::ReadEvents),
+        ),
+        (
+            "GET",
+            "/controller/api/snapshot",
+            "",
+            "",
+            Permitted(P::View),
+        ),
+        (
+            "GET",
+            "/controller/api/journalInfo",
+            "",
+            "",
+            Permitted(P::Administer),
+        ),
+        ("GET", "/metrics", "", "", Permitted(P::ReadMetrics)),
+        ("GET", "/controller/api/cluster", "", "", Users),
+        ("GET", "members_path", "", "", Members),
+        ("GET", "/health", "", "", All),
+        ("GET", "/health/active", "", "", All),
+        // A path that no route has.
+        ("GET", "/controller/UNKNOWN", "", "", All),
+    ]
+};
+
+/// Each command and the permissions that it needs. `ShutDown` is the last: whoever may, does.
+fn commands() -> Vec<(Value, Vec<Permission>)> {
+    use Permission as P;
+    let command = |kind: &str, mut fields: Value, needed: &[Permission]| {
+        fields["TYPE"] = json!(kind);
+        (fields, needed.to_vec())
+    };
+    let order = json!({ "id": "A", "workflowPath": "MISSING" });
+    let cancel = json!({ "TYPE": "CancelOrders", "orderIds": [] });
+    let release = json!({ "TYPE": "ReleaseEvents", "untilEventId": 0 });
+    vec![
+        command(
+            "Batch",
+            json!({ "commands": [cancel, { "TYPE": "Batch", "commands": [release] }] }),
+            &[P::ControlOrder, P::ReleaseEvents],
+        ),
+        command("AddOrder", json!({ "order": order }), &[P::AddOrder]),
+        command("AddOrders", json!({ "orders": [] }), &[P::AddOrder]),
+        command(
+            "CancelOrders",
+            json!({ "orderIds": [] }),
+            &[P::ControlOrder],
+        ),
+        command(
+            "SuspendOrders",
+            json!({ "orderIds": [] }),
+            &[P::ControlOrder],
+        ),
+        command("ResumeOrder", json!({ "orderId": "A" }), &[P::ControlOrder]),
+        command(
+            "ResumeOrders",
+            json!({ "orderIds": [] }),
+            &[P::ControlOrder],
+        ),
+        command(
+            "DeleteOrdersWhenTerminated",
+            json!({ "orderIds": [] }),
+            &[P::ControlOrder],
+        ),
+        command(
+            "ConfirmSubagentLoss",
+            json!({ "subagentId": "S" }),
+            &[P::Administer],
+        ),
+        command(
+            "ResetAgent",
+            json!({ "agentPath": "A" }),
+            &[P::ControlAgent],
+        ),
+        command(
+            "ResetSubagent",
+            json!({ "subagentId": "S" }),
+            &[P::ControlAgent],
+        ),
+        command(
+            "ClusterAppointNodes",
+            json!({ "idToUri": {}, "activeId": "Primary" }),
+            &[P::Administer],
+        ),
+        command(
+            "ClusterRemoveNode",
+            json!({ "nodeId": "Backup" }),
+            &[P::Administer],
+        ),
+        command(
+            "ClusterSwitchOver",
+            json!({ "agentPath": "A" }),
+            &[P::Administer],
+        ),
+        command(
+            "ReleaseEvents",
+            json!({ "untilEventId": 0 }),
+            &[P::ReleaseEvents],
+        ),
+        command("TakeSnapshot", json!({}), &[P::Administer]),
+        command("NoOperation", json!({}), &[]),
+        command("ShutDown", json!({}), &[P::Administer]),
+    ]
+}
+
+/// The routes of the source: `.route(PATH, get(…).post(…))`.
+fn routes_of(source: &str) -> Vec<(String, String)> {
+    let mut routes = Vec::new();
+    for rest in source.split(".route(").skip(1) {
+        let mut depth = 1;
+        let end = rest.char_indices().find(|(_, letter)| {
+            depth += match letter {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        let route = &rest[..end.expect("the parenthesis ends").0];
+        let (path, methods) = route.split_once(',').expect("a path and its methods");
+        let path = path.trim().trim_matches('"').to_owned();
+        for method in ["get", "post", "put", "delete", "patch", "any"] {
+            let is_there = methods.match_indices(&format!("{method}(")).any(|(at, _)| {
+                !methods[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_')
+            });
+            if is_there {
+                routes.push((method.to_uppercase(), path.clone()));
+            }
+        }
+    }
+    routes
+}
+
+#[test]
+fn every_route_of_the_source_is_in_the_table() {
+    let mut found: Vec<_> = SOURCES
+        .iter()
+        .flat_map(|source| routes_of(source))
+        .collect();
+    let mut listed: Vec<_> = ROUTES
+        .iter()
+        .filter(|(_, path, ..)| !path.ends_with("UNKNOWN"))
+        .map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
+    found.sort();
+    listed.sort();
+    assert_eq!(found, listed, "each route says here who may use it");
+    let mut types: Vec<_> = commands()
+        .iter()
+        .map(|(command, _)| command["TYPE"].as_str().unwrap().to_owned())
+        .collect();
+    let mut known = ControllerCommand::TYPES.to_vec();
+    types.sort();
+    known.sort_unstable();
+    assert_eq!(types, known, "each command says here who may give it");
+}
+
+/// A Controller with two users for each permission: one who has all others, and one who has nothing else.
+struct World {
+    controller: Controller,
+    tokens: BTreeMap<String, String>,
+}
+
+impl World {
+    async fn start(data: &Path) -> World {
+        let mut settings = settings(data);
+        let mut tokens = BTreeMap::new();
+        let mut user = |name: String, permissions: Vec<Permission>| {
+            let token = net::new_token();
+            let user = UserSettings {
+                token_hashes: vec![TokenHash::of(&token).to_string()],
+                permissions,
+                ..UserSettings::default()
+            };
+            tokens.insert(name.clone(), format!("Bearer {}", token.reveal()));
+            settings.users.insert(name, user);
+        };
+        user("nothing".to_owned(), Vec::new());
+        user("everything".to_owned(), Permission::ALL.to_vec());
+        for permission in Permission::ALL {
+            let others = Permission::ALL
+                .into_iter()
+                .filter(|other| *other != permission);
+            user(format!("without-{permission:?}"), others.collect());
+            user(format!("only-{permission:?}"), vec![permission]);
+        }
+        World {
+            controller: Controller::start_with(settings).await,
+            tokens,
+        }
+    }
+
+    async fn call(&self, user: Option<&str>, method: &str, path: &str, body: &str) -> Answer {
+        let mut headers = Vec::new();
+        if method == "POST" {
+            headers.push(("content-type", "application/json"));
+        }
+        if let Some(user) = user {
+            let token = self.tokens.get(user).map_or("Bearer wrong", String::as_str);
+            headers.push(("authorization", token));
+        }
+        let method = method.parse::<Method>().unwrap();
+        let body = body.as_bytes().to_vec();
+        self.controller.call(method, path, &headers, body).await
+    }
+}
+
+fn example(path: &str) -> String {
+    path.replace("{*key}", "Lock:L")
+        .replace("{id}", "A")
+        .replace("members_path", "/controller/api/cluster/member")
+}
+
+fn is_denied(answer: &Answer) -> bool {
+    matches!(answer.status, 401 | 403)
+}
+
+/// What is wrong with a route: nothing, if it wants what the table says.
+async fn faults_of_route(
+    world: &World,
+    (method, path, query, body, who): (&str, &str, &str, &str, For),
+) -> Vec<String> {
+    let path = format!("{}{query}", example(path));
+    let mut faults = Vec::new();
+    let mut check = |caller: &str, is_right: bool, answer: &Answer| {
+        if !is_right {
+            faults.push(format!("{method} {path} by {caller}: {answer:?}"));
+        }
+    };
+    let call = async |user: Option<&str>| world.call(user, method, &path, body).await;
+    let stranger = call(None).await;
+    let wrong = call(Some("wrong")).await;
+    if who == For::All {
+        check("a stranger", !is_denied(&stranger), &stranger);
+    } else {
+        check("a stranger", stranger.status == 401, &stranger);
+        check("a wrong token", wrong.status == 401, &wrong);
+    }
+    for permission in Permission::ALL {
+        let names = [
+            format!("without-{permission:?}"),
+            format!("only-{permission:?}"),
+        ];
+        let without = call(Some(&names[0])).await;
+        let only = call(Some(&names[1])).await;
+        match who {
+            For::Permitted(needed) if needed == permission => {
+                let names_it = without.status == 403
+                    && without.code() == "PermissionDenied"
+                    && without.json()["arguments"]["permission"] == format!("{permission:?}");
+                check(&names[0], names_it, &without);
+                check(&names[1], !is_denied(&only), &only);
+            }
+            For::Permitted(_) => {
+                check(&names[0], !is_denied(&without), &without);
+                check(&names[1], only.status == 403, &only);
+            }
+            For::All | For::Users => {
+                check(&names[0], !is_denied(&without), &without);
+                check(&names[1], !is_denied(&only), &only);
+            }
+            // Users are no members.
+            For::Members => {
+                check(&names[0], without.status == 401, &without);
+                check(&names[1], only.status == 401, &only);
+            }
+        }
+    }
+    if method == "POST" {
+        let token = world.tokens["everything"].as_str();
+        let forms = [
+            None,
+            Some("text/plain"),
+            Some("application/x-www-form-urlencoded"),
+        ];
+        for kind in forms {
+            let mut headers = vec![("authorization", token)];
+            headers.extend(kind.map(|kind| ("content-type", kind)));
+            let body = body.as_bytes().to_vec();
+            let answer = world
+                .controller
+                .call(Method::POST, &path, &headers, body)
+                .await;
+            let is_refused = answer.status == 403 && answer.code() == "FormIsRefused";
+            check(&format!("a form as {kind:?}"), is_refused, &answer);
+        }
+    }
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_wants_its_permission_and_no_other() {
+    let data = tempfile::tempdir().unwrap();
+    let world = World::start(data.path()).await;
+    let walked = ROUTES.map(|route| faults_of_route(&world, route));
+    let faults = futures::future::join_all(walked).await.concat();
+    assert!(faults.is_empty(), "{faults:#?}");
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_wants_its_permissions_and_no_other() {
+    let data = tempfile::tempdir().unwrap();
+    let world = World::start(data.path()).await;
+    for (command, needed) in commands() {
+        let body = command.to_string();
+        let call = async |user: &str| {
+            let answer = world
+                .call(Some(user), "POST", "/controller/api/command", &body)
+                .await;
+            (is_denied(&answer), answer)
+        };
+        if !needed.is_empty() {
+            let (denied, answer) = call("nothing").await;
+            assert!(denied, "{command}: {answer:?}");
+        }
+        for permission in Permission::ALL {
+            let is_needed = needed.contains(&permission);
+            if is_needed {
+                let (denied, answer) = call(&format!("without-{permission:?}")).await;
+                assert!(denied, "{command} without {permission:?}: {answer:?}");
+                assert!(
+                    answer.text.contains(&format!("{permission:?}")),
+                    "{answer:?}"
+                );
+            }
+            if needed == [permission] && command["TYPE"] != "ShutDown" {
+                let (denied, answer) = call(&format!("only-{permission:?}")).await;
+                assert!(!denied, "{command} with {permission:?}: {answer:?}");
+            } else if !needed.is_empty() && !is_needed {
+                let (denied, answer) = call(&format!("only-{permission:?}")).await;
+                assert!(denied, "{command} with {permission:?} only: {answer:?}");
+            }
+        }
+    }
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_after_its_lifetime() {
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = settings(data.path());
+    let password_hash = Some(Passwords::default().hash(Secret::new("P")).await);
+    let user = UserSettings {
+        password_hash,
+        permissions: vec![Permission::View],
+        ..UserSettings::default()
+    };
+    settings.users.insert("U".into(), user);
+    settings.session_lifetime = ::settings::Duration::from_secs(0);
+    let controller = Controller::start_with(settings).await;
+    let login = json!({ "TYPE": "Login", "userAndPassword": { "userId": "U", "password": "P" } });
+    let json_type = [("content-type", "application/json")];
+    let path = "/controller/api/session";
+    let body = login.to_string().into_bytes();
+    let answer = controller.call(Method::POST, path, &json_type, body).await;
+    let token = answer.json()["sessionToken"].as_str().unwrap().to_owned();
+    let session = [("x-js7-session", token.as_str())];
+    let answer = controller
+        .call(Method::GET, "/controller/api/order", &session, Vec::new())
+        .await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (403, "InvalidSessionToken")
+    );
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_a_node_is_no_users() {
+    let (data, ca) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    create_ca(ca.path(), "Test CA").unwrap();
+    let certificate = |name: &str, role: Role| {
+        let dir = ca.path().join(format!("{name}-{role}"));
+        let issued = issue(ca.path(), name, role, &["127.0.0.1".to_owned()], &dir).unwrap();
+        TlsFiles {
+            ca: issued.ca,
+            certificate: issued.certificate,
+            key: issued.key,
+        }
+    };
+    let mut settings = settings(data.path());
+    settings.tls = Some(certificate("controller", Role::Controller));
+    let controller = Controller::start_with(settings).await;
+    for role in Role::ALL {
+        let client = Client::new(ClientSettings {
+            tls: Some(TlsClient::load(&certificate("admin", role)).unwrap()),
+            ..ClientSettings::new(format!("https://{}", controller.addr))
+        });
+        let answer = client
+            .unwrap()
+            .get_json::<Value>("/controller/api/order")
+            .await;
+        assert_eq!(answer.is_ok(), role == Role::User, "{role}: {answer:?}");
+    }
+    controller.stop().await;
+}
