@@ -62,6 +62,9 @@ pub(crate) struct Access {
         requires = "certificate"
     )]
     pub(crate) key: Option<PathBuf>,
+    /// Why: it is kept with the events of what this command changes
+    #[arg(long, global = true, value_name = "TEXT", env = "MAINSPRING_REASON")]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -371,11 +374,7 @@ pub(crate) enum OrderCommand {
     /// Let suspended, stopped, failed or broken orders go on
     Resume(ResumeArgs),
     /// Forget orders as soon as they have ended
-    Delete {
-        /// Their ids
-        #[arg(value_name = "ID", required = true)]
-        ids: Vec<String>,
-    },
+    Delete(Selection),
     /// Show what the jobs of an order wrote to stdout and stderr
     Log(LogArgs),
     /// Follow orders live; all orders if none is named
@@ -421,6 +420,22 @@ pub(crate) struct AddArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) filter: OrderFilter,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// All of them
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
+    /// With --json: also these, which can be long: arguments, historicOutcomes
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) fields: Option<String>,
+}
+
+/// Which orders.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct OrderFilter {
     /// Only orders in this state, such as Failed, or `ended`, `open`
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Option<String>,
@@ -430,16 +445,40 @@ pub(crate) struct ListArgs {
     /// Only orders whose id begins so
     #[arg(long, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) limit: usize,
+    /// Only orders whose id looks so: `*` is any text, `?` any character
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) pattern: Option<String>,
+    /// Only orders that are scheduled for this time or later
+    #[arg(long, value_name = "TIME")]
+    pub(crate) scheduled_from: Option<String>,
+    /// Only orders that are scheduled for a time before this one
+    #[arg(long, value_name = "TIME")]
+    pub(crate) scheduled_before: Option<String>,
+}
+
+/// Orders by their ids, or all that a filter lets through.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Selection {
+    /// Their ids; without any, the orders that the options name
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: OrderFilter,
+    /// All orders
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+    /// Show which orders it would be, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask first
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
-    /// Their ids
-    #[arg(value_name = "ID", required = true)]
-    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) orders: Selection,
     /// Kill the running job: SIGTERM and, after its grace time, SIGKILL
     #[arg(long)]
     pub(crate) kill: bool,
@@ -453,9 +492,8 @@ pub(crate) struct CancelArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SuspendArgs {
-    /// Their ids
-    #[arg(value_name = "ID", required = true)]
-    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) orders: Selection,
     /// Kill the running job: SIGTERM and, after its grace time, SIGKILL
     #[arg(long)]
     pub(crate) kill: bool,
@@ -469,15 +507,18 @@ pub(crate) struct SuspendArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// Their ids
-    #[arg(value_name = "ID", required = true)]
-    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) orders: Selection,
     /// Go on from this position, such as 2 or 0/then:1 (one order only)
     #[arg(long, value_name = "POSITION", conflicts_with = "as_succeeded")]
     pub(crate) position: Option<String>,
     /// Go on as if the failed instruction had succeeded
     #[arg(long)]
     pub(crate) as_succeeded: bool,
+    /// From now on this value counts under this name, as if the step where the order stands had given it; not for what the order itself
+    /// has brought along
+    #[arg(long = "arg", short = 'a', value_name = "NAME=VALUE", value_parser = key_and_value)]
+    pub(crate) arguments: Vec<(String, String)>,
     /// Run the killed job again
     #[arg(long)]
     pub(crate) restart_killed_job: bool,

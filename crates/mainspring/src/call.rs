@@ -22,7 +22,9 @@ use serde_json::Value;
 use crate::arguments::Access;
 use crate::exit::{Exit, Misuse, Unknown};
 
-pub(crate) use answers::{AgentSeen, ItemSeen, JournalSeen, OrderQuery, OrderSeen, SubagentSeen};
+pub(crate) use answers::{
+    AgentSeen, ItemSeen, JournalSeen, OrderQuery, OrderRow, OrderSeen, SubagentSeen,
+};
 pub(crate) use following::{Followed, Following};
 pub(crate) use members::CLUSTER;
 use members::{Members, NOT_ACTIVE};
@@ -47,6 +49,8 @@ pub(crate) fn talk(command: impl Future<Output = anyhow::Result<Exit>>) -> anyho
 #[derive(Clone, Debug)]
 pub(crate) struct Controller {
     members: Arc<Members>,
+    /// Why the user does what he does.
+    reason: Option<Arc<str>>,
 }
 
 /// Whether a request may be carried out twice, should its answer have been lost.
@@ -97,7 +101,9 @@ impl Controller {
             credentials,
             ..ClientSettings::new(String::new())
         };
-        Controller::at(settings, &urls)
+        let mut controller = Controller::at(settings, &urls)?;
+        controller.reason = access.reason.as_deref().map(Into::into);
+        Ok(controller)
     }
 
     pub(crate) fn new(settings: ClientSettings) -> anyhow::Result<Controller> {
@@ -110,6 +116,7 @@ impl Controller {
         let members = Members::new(settings, urls)?;
         Ok(Controller {
             members: Arc::new(members),
+            reason: None,
         })
     }
 
@@ -159,9 +166,8 @@ impl Controller {
         &self,
         command: &model::ControllerCommand,
     ) -> anyhow::Result<(model::ControllerAnswer, bool)> {
-        let request = |client: Client| async move {
-            client.post_json("/controller/api/command", command).await
-        };
+        let path = &self.with_reason("/controller/api/command");
+        let request = |client: Client| async move { client.post_json(path, command).await };
         let called = self.call(repeat_of(command), request).await;
         let (answer, is_repeated) = called.map_err(told_as_unknown)?;
         if let model::ControllerAnswer::Problem {
@@ -180,15 +186,20 @@ impl Controller {
         Ok((answer, is_repeated))
     }
 
+    fn with_reason(&self, path: &str) -> String {
+        match &self.reason {
+            Some(reason) => format!("{path}?reason={}", segment(reason)),
+            None => path.to_owned(),
+        }
+    }
+
     /// Posts changes of items, one JSON line each.
     pub(crate) async fn change_items(&self, lines: String) -> anyhow::Result<Value> {
         let lines = bytes::Bytes::from(lines);
+        let path = &self.with_reason("/controller/api/item");
         let request = |client: Client| {
             let lines = lines.clone();
-            async move {
-                let path = "/controller/api/item";
-                client.post_bytes(path, net::NDJSON, lines).await
-            }
+            async move { client.post_bytes(path, net::NDJSON, lines).await }
         };
         let called = self.call(Repeat::Never, request).await;
         Ok(called.map_err(told_as_unknown)?.0)

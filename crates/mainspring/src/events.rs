@@ -1,8 +1,10 @@
 //! `events`: everything that happens at a Controller, as lines for people or as it was written for programs.
 
+use model::Event;
+
 use crate::arguments::{Access, EventsArgs};
 use crate::call::{Controller, Followed, Following};
-use crate::exit::Exit;
+use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
 use crate::telling::Teller;
 
@@ -11,6 +13,15 @@ pub(crate) async fn run(
     access: &Access,
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
+    let names = args.types.as_deref().unwrap_or("Event").split(',');
+    for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+        if !Event::is_known_name(name) {
+            return Err(Misuse(format!(
+                "--return: no event or group is called {name}; names are such as OrderFailed or the group OrderEvent"
+            ))
+            .into());
+        }
+    }
     let controller = Controller::of(access)?;
     let mut teller = Teller::new(&controller, screen.paint);
     let followed = Followed {

@@ -1,11 +1,11 @@
 //! `item list|show`: what is deployed.
 
-use model::ItemBody;
+use model::{ItemBody, ItemType};
 
 use crate::arguments::{Access, ItemCommand};
 use crate::call::{Controller, ItemSeen};
 use crate::deploy::target;
-use crate::exit::Exit;
+use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
 use crate::stage;
 use crate::table::Table;
@@ -15,6 +15,9 @@ pub(crate) async fn run(
     access: &Access,
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
+    if let ItemCommand::List { kind: Some(kind) } = &command {
+        check_kind(kind)?;
+    }
     let controller = Controller::of(access)?;
     let items = controller.items().await?;
     match command {
@@ -58,12 +61,31 @@ fn list(items: &[ItemSeen], kind: Option<&str>, screen: &Screen) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
+/// A type that nobody has heard of is a slip, not an empty list.
+fn check_kind(kind: &str) -> Result<(), Misuse> {
+    let is_it = |known: &ItemType| {
+        [known.type_name(), known.key_name()]
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(kind))
+    };
+    if ItemType::ALL.iter().any(is_it) {
+        return Ok(());
+    }
+    let known = ItemType::ALL.map(ItemType::type_name).join(", ");
+    Err(Misuse(format!(
+        "--type: no items are of the type {kind}; known are {known}"
+    )))
+}
+
 fn is_of_kind(item: &ItemSeen, kind: &str) -> bool {
-    item.key
-        .split()
-        .0
-        .eq_ignore_ascii_case(kind.trim_end_matches("Ref").trim_end_matches("Item"))
-        || item.key.split().0.eq_ignore_ascii_case(kind)
+    let key = item.key.split().0;
+    // Both names of a type mean it.
+    let named = ItemType::ALL
+        .iter()
+        .filter(|known| known.key_name().eq_ignore_ascii_case(key));
+    named
+        .flat_map(|known| [known.type_name(), known.key_name()])
+        .any(|name| name.eq_ignore_ascii_case(kind))
 }
 
 async fn show(

@@ -5,6 +5,7 @@ mod add;
 mod end;
 mod list;
 mod log;
+mod selection;
 mod show;
 mod summary;
 mod waited;
@@ -28,7 +29,7 @@ pub(crate) async fn run(
         OrderCommand::Cancel(args) => act::cancel(args, &controller, screen).await,
         OrderCommand::Suspend(args) => act::suspend(args, &controller, screen).await,
         OrderCommand::Resume(args) => act::resume(args, &controller, screen).await,
-        OrderCommand::Delete { ids } => act::delete(ids, &controller, screen).await,
+        OrderCommand::Delete(orders) => act::delete(orders, &controller, screen).await,
         OrderCommand::Log(args) => log::run(args, &controller, screen).await,
         OrderCommand::Watch(args) => watch::run(args, &controller, screen).await,
     }

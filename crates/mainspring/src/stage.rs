@@ -102,10 +102,11 @@ impl Drawing<'_> {
         } else {
             text.to_owned()
         };
+        // As `order resume --position` takes it.
+        let place = position.to_string();
         self.out += &format!(
-            "{} {indent}{:>2}  {text}{told}\n",
-            self.paint.put(tone, mark),
-            position.nr
+            "{} {indent}{place:>2}  {text}{told}\n",
+            self.paint.put(tone, mark)
         );
     }
 }
@@ -278,13 +279,13 @@ jobs:
         let drawn = draw(&workflow(), Some(&order), Paint { is_on: false });
         let expected = "   0  try, at most 3 times
       try
-✓      0  first: job dump
-▶      1  job dump  — Failed(no space)
+✓     0/try:0  first: job dump
+▶     0/try:1  job dump  — Failed(no space)
       catch
-       0  retry
+      0/catch:0  retry
    1  if
       then: if $rows == 0
-       0  fail 'nothing there'
+      1/then:0  fail 'nothing there'
 ";
         assert_eq!(
             drawn.replace("\"nothing there\"", "'nothing there'"),

@@ -386,3 +386,149 @@ fn a_failed_order_shows_in_the_exit_code_of_who_waits_for_it() {
     assert!(late.contains("have not ended in time"), "{late}");
     assert!(told(&data, 0, &["undeploy", "choosy", "--dry-run"]).contains("would be removed"));
 }
+
+#[test]
+fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wanted_it() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let _part = Part::standalone(&data);
+    let workflow = write(
+        &dir,
+        "w.yaml",
+        "TYPE: Workflow\ninstructions:\n  - TYPE: If\n    predicate: $good\n    then: {instructions: []}\n    else: {instructions: [{TYPE: Fail, message: '\"no good\"'}]}\n",
+    );
+    told(
+        &data,
+        0,
+        &[
+            "deploy",
+            workflow.to_str().unwrap(),
+            "--reason",
+            "a new start",
+        ],
+    );
+    let add = |code, id: &str, more: &[&str]| {
+        let mut args = vec!["order", "add", "w", "--id", id, "--arg", "good=false"];
+        args.extend_from_slice(more);
+        told(&data, code, &args)
+    };
+    add(
+        0,
+        "later",
+        &["--count", "3", "--at", "2099-01-01T00:00:00Z"],
+    );
+    add(4, "failed", &["--wait"]);
+
+    // The same again is no failure; another order of that id is one.
+    add(0, "later-1", &["--at", "2099-01-01T00:00:00Z"]);
+    assert!(add(1, "later-1", &["--at", "2098-01-01T00:00:00Z"]).contains("another order later-1"));
+    assert!(add(1, "failed", &["--arg", "more=1"]).contains("no argument more"));
+    let other = add(1, "later", &["--count", "3"]);
+    assert!(
+        other.contains("another order later-1") && other.contains("nothing was added"),
+        "{other}"
+    );
+
+    // Pages for programs.
+    let list = |args: &[&str]| {
+        let mut all = vec!["--json", "order", "list"];
+        all.extend_from_slice(args);
+        serde_json::from_str::<serde_json::Value>(&told(&data, 0, &all)).unwrap()
+    };
+    let page = list(&["--limit", "2"]);
+    assert_eq!(
+        (
+            page["orders"].as_array().unwrap().len(),
+            &page["hasMore"],
+            &page["next"]
+        ),
+        (2, &true.into(), &"later-1".into()),
+        "{page}"
+    );
+    let all = list(&["--all"]);
+    assert_eq!(
+        (all["orders"].as_array().unwrap().len(), &all["hasMore"]),
+        (4, &false.into())
+    );
+    assert!(!all.to_string().contains("arguments"), "{all}");
+    assert!(
+        list(&["--fields", "arguments"])
+            .to_string()
+            .contains("\"good\":false")
+    );
+
+    // A choice is shown, and done only after a yes.
+    let cancel = |code, args: &[&str]| {
+        let mut all = vec!["order", "cancel"];
+        all.extend_from_slice(args);
+        told(&data, code, &all)
+    };
+    assert!(cancel(2, &[]).contains("which orders?"));
+    assert!(cancel(2, &["later-1", "--all"]).contains("cannot be used with"));
+    let shown = cancel(0, &["--pattern", "later-*", "--dry-run"]);
+    assert!(
+        shown.contains("later-3") && shown.contains("would cancel 3 orders"),
+        "{shown}"
+    );
+    assert!(cancel(2, &["--pattern", "later-*"]).contains("would cancel 3 orders"));
+    let chosen = [
+        "--workflow",
+        "w",
+        "--scheduled-from",
+        "2099-01-01T00:00:00Z",
+        "--yes",
+    ];
+    let done = cancel(0, &[&chosen[..], &["--reason", "not needed"]].concat());
+    assert!(
+        done.contains("later-1  to be cancelled") && !done.contains("failed"),
+        "{done}"
+    );
+    until("they are cancelled", || {
+        told(&data, 0, &["order", "list", "--state", "cancelled"]).contains("later-3")
+    });
+    assert!(
+        cancel(0, &chosen).contains("no orders to cancel"),
+        "none is open any more"
+    );
+
+    // Where it stands is where it goes on, with another argument.
+    let shown = told(&data, 0, &["order", "show", "failed"]);
+    assert!(shown.contains("--position 0/else:1"), "{shown}");
+    let resume = |code, more: &[&str]| {
+        let mut args = vec!["order", "resume", "failed"];
+        args.extend_from_slice(more);
+        told(&data, code, &args)
+    };
+    assert!(resume(1, &["--arg", "good=true"]).contains("has brought along good"));
+    resume(0, &["--position", "0/else:1", "--arg", "note=mended"]);
+    until("it has ended well", || {
+        told(&data, 0, &["order", "list", "--state", "finished"]).contains("failed")
+    });
+
+    assert!(told(&data, 0, &["order", "show", "failed"]).contains("note = 'mended'"));
+
+    let events = told(&data, 0, &["--json", "events", "--no-follow"]);
+    let said = |event: &str, reason: &str| {
+        events
+            .lines()
+            .any(|line| line.contains(event) && line.contains(reason))
+    };
+    assert!(
+        said(
+            "VersionedItemAdded",
+            r#""by":{"user":"admin","reason":"a new start"}"#
+        ),
+        "{events}"
+    );
+    assert!(
+        said("later-2", r#""by":{"user":"admin","reason":"not needed"}"#),
+        "{events}"
+    );
+    assert!(said("OrderResumed", r#""by":{"user":"admin"}"#), "{events}");
+
+    // A slip is no empty answer.
+    assert!(told(&data, 2, &["events", "--return", "NoSuchEvent"]).contains("NoSuchEvent"));
+    assert!(told(&data, 2, &["item", "list", "--type", "Workfow"]).contains("Workfow"));
+    assert!(told(&data, 0, &["item", "list", "--type", "agentref"]).contains("Agent"));
+}

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
-    ClusterState, EventId, ItemBody, ItemKey, Order, PlatformInfo, SignedText, Timestamp, Workflow,
-    WorkflowId,
+    ClusterState, EventId, ItemBody, ItemKey, Order, Outcome, PlatformInfo, SignedText, Timestamp,
+    Workflow, WorkflowId,
 };
 use net::ClientError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Controller, segment};
 
@@ -38,8 +39,50 @@ pub(crate) struct Waiting {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Orders {
-    orders: Vec<Order>,
+    orders: Vec<Box<RawValue>>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+/// A line of a list of orders.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderRow {
+    pub(crate) order: Order,
+    /// How its last step ended.
+    pub(crate) last_outcome: Option<Outcome>,
+    /// As it came.
+    pub(crate) json: Box<RawValue>,
+}
+
+/// Some orders, and whether there are more of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OrderPage {
+    pub(crate) orders: Vec<OrderRow>,
+    pub(crate) has_more: bool,
+}
+
+impl OrderRow {
+    /// The order's own fields and what a list says of it stand side by side.
+    fn read(json: Box<RawValue>) -> Result<OrderRow, serde_json::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Beside {
+            #[serde(default)]
+            last_outcome: Option<Outcome>,
+        }
+        let order: Order = serde_json::from_str(json.get())?;
+        let beside: Beside = serde_json::from_str(json.get())?;
+        // An older Controller sends the whole history.
+        let last = order.historic_outcomes.last();
+        let last = last.map(|entry| entry.outcome.clone());
+        Ok(OrderRow {
+            last_outcome: beside.last_outcome.or(last),
+            order,
+            json,
+        })
+    }
 }
 
 /// A deployed item.
@@ -62,9 +105,15 @@ fn yes() -> bool {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Items {
     items: Vec<ItemSeen>,
+    #[serde(default)]
+    has_more: bool,
 }
+
+/// So many orders are asked for at once.
+const ORDERS_PER_PAGE: usize = 10_000;
 
 #[derive(Deserialize)]
 struct WithText {
@@ -166,19 +215,33 @@ struct Agents {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OrderQuery {
     pub(crate) prefix: Option<String>,
+    /// An id with `*` and `?` in it.
+    pub(crate) pattern: Option<String>,
     pub(crate) workflow: Option<String>,
     pub(crate) states: Option<&'static str>,
+    pub(crate) scheduled_from: Option<Timestamp>,
+    pub(crate) scheduled_before: Option<Timestamp>,
+    /// What can be long and is left out otherwise.
+    pub(crate) fields: Option<String>,
+    /// No more than so many; all of them without it.
     pub(crate) limit: Option<usize>,
 }
 
 impl OrderQuery {
-    fn path(&self) -> String {
-        let limit = self.limit.map(|limit| limit.to_string());
+    fn path(&self, after: Option<&str>, limit: usize) -> String {
+        let millis = |at: Option<Timestamp>| at.map(|at| at.millis().to_string());
+        let (from, before) = (millis(self.scheduled_from), millis(self.scheduled_before));
+        let limit = limit.to_string();
         let parameters = [
             ("prefix", self.prefix.as_deref()),
+            ("pattern", self.pattern.as_deref()),
             ("workflowPath", self.workflow.as_deref()),
             ("state", self.states),
-            ("limit", limit.as_deref()),
+            ("scheduledFrom", from.as_deref()),
+            ("scheduledBefore", before.as_deref()),
+            ("fields", self.fields.as_deref()),
+            ("after", after),
+            ("limit", Some(limit.as_str())),
         ];
         let given = parameters
             .into_iter()
@@ -216,9 +279,24 @@ impl Controller {
         self.get("/controller/api/agent").await
     }
 
-    pub(crate) async fn orders(&self, query: &OrderQuery) -> Result<Vec<Order>, ClientError> {
-        let answer: Orders = self.get(&query.path()).await?;
-        Ok(answer.orders)
+    /// Orders, page by page.
+    pub(crate) async fn orders(&self, query: &OrderQuery) -> anyhow::Result<OrderPage> {
+        let mut all = OrderPage::default();
+        loop {
+            let left = query.limit.unwrap_or(usize::MAX) - all.orders.len();
+            let after = all.orders.last().map(|row| row.order.id.to_string());
+            let path = query.path(after.as_deref(), left.min(ORDERS_PER_PAGE));
+            // Bytes, since numbers have more digits than a JSON tree keeps.
+            let page: Orders = serde_json::from_slice(&self.get_bytes(&path).await?)?;
+            let count = page.orders.len();
+            for json in page.orders {
+                all.orders.push(OrderRow::read(json)?);
+            }
+            all.has_more = page.has_more;
+            if !page.has_more || count == 0 || left <= count {
+                return Ok(all);
+            }
+        }
     }
 
     pub(crate) async fn order(&self, id: &str) -> anyhow::Result<OrderSeen> {
@@ -226,6 +304,13 @@ impl Controller {
             .get_bytes(&format!("/controller/api/order/{}", segment(id)))
             .await?;
         OrderSeen::read(&bytes)
+    }
+
+    /// An order as a list shows it.
+    pub(crate) async fn order_row(&self, id: &str) -> anyhow::Result<OrderRow> {
+        let path = format!("/controller/api/order/{}", segment(id));
+        let json = serde_json::from_slice(&self.get_bytes(&path).await?)?;
+        Ok(OrderRow::read(json)?)
     }
 
     pub(crate) async fn order_as_told(&self, id: &str) -> Result<Value, ClientError> {
@@ -240,8 +325,19 @@ impl Controller {
     }
 
     pub(crate) async fn items(&self) -> Result<Vec<ItemSeen>, ClientError> {
-        let answer: Items = self.get("/controller/api/item").await?;
-        Ok(answer.items)
+        let mut all: Vec<ItemSeen> = Vec::new();
+        loop {
+            let path = match all.last() {
+                Some(last) => format!("/controller/api/item?after={}", segment(last.key.as_str())),
+                None => "/controller/api/item".to_owned(),
+            };
+            let page: Items = self.get(&path).await?;
+            let is_last = !page.has_more || page.items.is_empty();
+            all.extend(page.items);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 
     /// The exact text of an item.

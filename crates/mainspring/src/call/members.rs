@@ -18,8 +18,8 @@ use crate::screen::Screen;
 pub(crate) const CLUSTER: &str = "/controller/api/cluster";
 /// A member that is not active says so with this code, and has done nothing.
 pub(super) const NOT_ACTIVE: &str = "ClusterNodeIsNotActive";
-/// So long a member may take to say how it stands.
-const ANSWER_WITHIN: Duration = Duration::from_millis(700);
+/// So long a member may take to say how it stands. A wrong token is answered after a second.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1700);
 /// When one has answered, the others are waited for no longer than this.
 const GRACE: Duration = Duration::from_millis(150);
 /// Pauses between two looks; the last one is repeated.
@@ -136,14 +136,16 @@ impl Members {
                 Look::Silent(error) if lock(&self.known).len() > 1 => (error, RESTART),
                 Look::Silent(error) => return Err(error),
             };
-            let pause = pauses.next().copied().unwrap_or_default();
-            if !error.is_transient() || begun.elapsed() + pause > bound {
+            let left = bound.saturating_sub(begun.elapsed());
+            // The last look is when the time is up.
+            let pause = pauses.next().copied().unwrap_or_default().min(left);
+            if !error.is_transient() || left.is_zero() {
                 return Err(error);
             }
             if !is_told || pause >= LONG_PAUSE {
-                let left = bound.saturating_sub(begun.elapsed()).as_secs();
                 self.screen.warn(&format!(
-                    "no member is active ({error}); trying again for {left} s at most"
+                    "no member is active ({error}); trying again for {:.0} s at most",
+                    left.as_secs_f64()
                 ));
                 is_told = true;
             }

@@ -2,14 +2,15 @@
 //!
 //! Always: what cannot be meant is refused before anything is sent; an id that exists already is told, and is no failure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use expr::{NamedValues, Number, Value};
 use model::{
-    ControllerAnswer, ControllerCommand, Event, FreshOrder, OrderId, Place, Position, Timestamp,
-    WorkflowPath,
+    ControllerAnswer, ControllerCommand, Event, FreshOrder, Order, OrderId, ParameterKind, Place,
+    Position, Timestamp, WorkflowPath,
 };
 
 use super::end::End;
@@ -143,7 +144,7 @@ fn orders(args: &AddArgs, now: Timestamp) -> Result<Vec<FreshOrder>, Misuse> {
 }
 
 /// A JSON value is one, anything else is a text.
-fn arguments(given: &[(String, String)]) -> Result<NamedValues, Misuse> {
+pub(super) fn arguments(given: &[(String, String)]) -> Result<NamedValues, Misuse> {
     let mut arguments = NamedValues::new();
     for (name, text) in given {
         let value = serde_json::from_str::<Value>(text)
@@ -194,13 +195,22 @@ async fn send(
                 ignored_because_duplicate: true
             }
         );
-        let is_foreign = is_duplicate && !(is_repeated && is_ours(order, controller).await);
-        return Ok(Some(
-            is_foreign.then(|| order.id.clone()).into_iter().collect(),
-        ));
+        if !is_duplicate {
+            return Ok(Some(BTreeSet::new()));
+        }
+        // One that is gone again was there a moment ago.
+        let difference = match controller.order(order.id.as_str()).await {
+            Ok(seen) => difference(order, &seen.order, controller).await,
+            Err(_gone) => None,
+        };
+        return match difference {
+            Some(difference) => Err(taken(&order.id, &difference)),
+            None if is_repeated => Ok(Some(BTreeSet::new())),
+            None => Ok(Some(BTreeSet::from([order.id.clone()]))),
+        };
     }
     // The answer to many does not tell.
-    let duplicates = already_there(&orders, controller).await;
+    let duplicates = already_there(&orders, controller).await?;
     let bar = screen.progress(orders.len() as u64, "adding orders");
     for (n, some) in orders.chunks(ORDERS_PER_COMMAND).enumerate() {
         let command = ControllerCommand::AddOrders {
@@ -216,42 +226,90 @@ async fn send(
     Ok(duplicates)
 }
 
-/// Which of several orders exist, by one question for all ids that begin alike; nothing if that does not tell.
+/// Which of several orders exist, by one question for all ids that begin alike; nothing if that does not tell. Fails if one of them is
+/// another order than the one that is meant.
 async fn already_there(
     orders: &[FreshOrder],
     controller: &Controller,
-) -> Option<BTreeSet<OrderId>> {
-    let first = orders.first()?.id.as_str();
+) -> anyhow::Result<Option<BTreeSet<OrderId>>> {
+    let prefix = orders
+        .first()
+        .and_then(|first| first.id.as_str().strip_suffix('1'));
+    let Some(prefix) = prefix else {
+        return Ok(None);
+    };
     let limit = (orders.len() + 1).min(DUPLICATES_TOLD_MAX);
     let query = OrderQuery {
-        prefix: Some(first.strip_suffix('1')?.to_owned()),
+        prefix: Some(prefix.to_owned()),
+        fields: Some("arguments".to_owned()),
         limit: Some(limit),
         ..OrderQuery::default()
     };
-    let seen = controller.orders(&query).await.ok()?;
+    let Ok(seen) = controller.orders(&query).await else {
+        return Ok(None);
+    };
     // There may be more that were not told.
-    if seen.len() >= limit {
-        return None;
+    if seen.orders.len() >= limit {
+        return Ok(None);
     }
-    let seen: BTreeSet<OrderId> = seen.into_iter().map(|order| order.id).collect();
-    let is_seen = |id: &&OrderId| seen.contains(*id);
-    let ids = orders.iter().map(|order| &order.id);
-    Some(ids.filter(is_seen).cloned().collect())
+    let mut duplicates = BTreeSet::new();
+    let meant: BTreeMap<&OrderId, &FreshOrder> =
+        orders.iter().map(|order| (&order.id, order)).collect();
+    for row in &seen.orders {
+        let Some(meant) = meant.get(&row.order.id) else {
+            continue;
+        };
+        if let Some(difference) = difference(meant, &row.order, controller).await {
+            return Err(taken(&row.order.id, &difference).context("nothing was added"));
+        }
+        duplicates.insert(row.order.id.clone());
+    }
+    Ok(Some(duplicates))
 }
 
-/// Whether an order that is there already is the one that was meant to be added: then an earlier attempt has done it, whose answer was lost.
-async fn is_ours(meant: &FreshOrder, controller: &Controller) -> bool {
-    // One that is gone again was there a moment ago, and can only be ours.
-    let Ok(seen) = controller.order(meant.id.as_str()).await else {
-        return true;
+fn taken(id: &OrderId, difference: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "there is another order {id} already: {difference}; look at it with mainspring order show, or take another id"
+    )
+}
+
+/// What tells an order that is there already from the one that was meant to be added. Nothing: it is the same, added twice.
+async fn difference(meant: &FreshOrder, order: &Order, controller: &Controller) -> Option<String> {
+    let path = &order.workflow_id.path;
+    if *path != meant.workflow_path {
+        return Some(format!("it runs {path}, not {}", meant.workflow_path));
+    }
+    if order.scheduled_for != meant.scheduled_for {
+        let at = |at: Option<Timestamp>| at.map_or("at once".to_owned(), moment::full);
+        let (is, should_be) = (at(order.scheduled_for), at(meant.scheduled_for));
+        return Some(format!("it is scheduled for {is}, not for {should_be}"));
+    }
+    if order.priority != meant.priority {
+        return Some(format!("it has the priority {}", order.priority));
+    }
+    for (name, value) in &meant.arguments {
+        match order.arguments.get(name) {
+            Some(there) if there == value => {}
+            Some(_) => return Some(format!("its argument {name} has another value")),
+            None => return Some(format!("it has no argument {name}")),
+        }
+    }
+    let mut extra = order
+        .arguments
+        .keys()
+        .filter(|name| !meant.arguments.contains_key(*name))
+        .peekable();
+    extra.peek()?;
+    // What was not given may come from the workflow.
+    let workflow = controller.workflow(&order.workflow_id).await.ok()?;
+    let is_made_up = |name: &Arc<str>| {
+        let preparation = workflow.order_preparation.as_ref();
+        let parameter = preparation.and_then(|preparation| preparation.parameters.get(name));
+        parameter.is_some_and(|parameter| parameter.kind != ParameterKind::Required)
     };
-    let order = seen.order;
-    order.workflow_id.path == meant.workflow_path
-        && order.scheduled_for == meant.scheduled_for
-        && meant
-            .arguments
-            .iter()
-            .all(|(name, value)| order.arguments.get(name) == Some(value))
+    extra
+        .find(|name| !is_made_up(name))
+        .map(|name| format!("it has the argument {name}"))
 }
 
 async fn wait(

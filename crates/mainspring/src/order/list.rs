@@ -1,14 +1,18 @@
 //! `order list`: a table of orders.
 
 use model::{Order, OrderState};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::arguments::ListArgs;
-use crate::call::{Controller, OrderQuery};
+use crate::arguments::{ListArgs, OrderFilter};
+use crate::call::{Controller, OrderQuery, OrderRow};
 use crate::exit::{Exit, Misuse};
 use crate::moment;
-use crate::screen::Screen;
+use crate::screen::{Screen, Tone};
 use crate::stage;
 use crate::table::{Cell, Table};
+
+const FINISHED_WITH_A_FAILURE: &str = "Finished with a failure";
 
 /// The states an order can be listed by; lower-case letters are fine, too.
 const STATES: [&str; 17] = [
@@ -31,86 +35,24 @@ const STATES: [&str; 17] = [
     "Suspended",
 ];
 
-/// How the Controller is asked, and what is left to choose here.
-enum Choice {
-    All,
-    State(&'static str),
-    /// Not a state: an order can be suspended in several.
-    Suspended,
-    Open,
-    Ended,
-}
-
-impl Choice {
-    fn states(&self) -> Option<&'static str> {
-        match self {
-            Choice::All | Choice::Suspended => None,
-            Choice::State(state) => Some(state),
-            Choice::Open => Some(
-                "Fresh,Ready,Processing,Processed,ProcessingKilled,DelayingRetry,Forked,Sleeping,Broken,Failed,FailedWhileFresh,FailedInFork,Stopped,StoppedWhileFresh",
-            ),
-            Choice::Ended => Some("Finished,Cancelled"),
-        }
-    }
-}
-
-pub(crate) async fn run(
-    args: ListArgs,
-    controller: &Controller,
-    screen: &Screen,
-) -> anyhow::Result<Exit> {
-    let choice = choice(args.state.as_deref())?;
-    let asked = OrderQuery {
-        prefix: args.prefix.clone(),
-        workflow: args.workflow.clone(),
-        states: choice.states(),
-        // What is chosen here must not be cut off there.
-        limit: Some(if matches!(choice, Choice::Suspended) {
-            usize::MAX
-        } else {
-            args.limit.saturating_add(1)
-        }),
-    };
-    let mut orders = controller.orders(&asked).await?;
-    orders.retain(|order| !matches!(choice, Choice::Suspended) || order.is_suspended);
-    let is_cut = orders.len() > args.limit;
-    orders.truncate(args.limit);
-    if screen.json {
-        screen.say_json(&orders)?;
-        return Ok(Exit::Done);
-    }
-    if orders.is_empty() {
-        screen.remark("no orders");
-        return Ok(Exit::Done);
-    }
-    let mut table = Table::new(&["ORDER", "STATE", "WORKFLOW", "AT", "AGENT"]);
-    for order in &orders {
-        table.row(row(order));
-    }
-    screen.say(&table.draw(screen.paint))?;
-    if is_cut {
-        screen.remark(&format!(
-            "only the first {}; see --limit, --state and --prefix",
-            args.limit
-        ));
-    }
-    Ok(Exit::Done)
-}
-
-fn choice(state: Option<&str>) -> Result<Choice, Misuse> {
-    let Some(wanted) = state else {
-        return Ok(Choice::All);
+/// The states that an operator's word stands for, as the Controller is asked; nothing asks for all.
+pub(super) fn states(wanted: Option<&str>) -> Result<Option<&'static str>, Misuse> {
+    let Some(wanted) = wanted else {
+        return Ok(None);
     };
     match wanted.to_lowercase().as_str() {
-        "open" => return Ok(Choice::Open),
-        "ended" => return Ok(Choice::Ended),
-        "suspended" => return Ok(Choice::Suspended),
+        "open" => {
+            return Ok(Some(
+                "Fresh,Ready,Processing,Processed,ProcessingKilled,DelayingRetry,Forked,Sleeping,Broken,Failed,FailedWhileFresh,FailedInFork,Stopped,StoppedWhileFresh",
+            ));
+        }
+        "ended" => return Ok(Some("Finished,Cancelled")),
         _ => {}
     }
     let state = STATES
         .into_iter()
         .find(|state| state.eq_ignore_ascii_case(wanted));
-    state.map(Choice::State).ok_or_else(|| {
+    state.map(Some).ok_or_else(|| {
         Misuse(format!(
             "no such state: {wanted}; known are open, ended, {}",
             STATES.join(", ")
@@ -118,10 +60,119 @@ fn choice(state: Option<&str>) -> Result<Choice, Misuse> {
     })
 }
 
-fn row(order: &Order) -> [Cell; 5] {
+pub(crate) async fn run(
+    args: ListArgs,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
+    let asked = OrderQuery {
+        fields: args.fields,
+        limit: if args.all { None } else { Some(args.limit) },
+        ..args.filter.query()?
+    };
+    let page = controller.orders(&asked).await?;
+    if screen.json {
+        let orders = page.orders.iter().map(|row| &*row.json);
+        screen.say_json(&Listed {
+            next: page
+                .orders
+                .last()
+                .filter(|_| page.has_more)
+                .map(|row| row.order.id.as_str()),
+            orders: orders.collect(),
+            has_more: page.has_more,
+        })?;
+        return Ok(Exit::Done);
+    }
+    if page.orders.is_empty() {
+        screen.remark("no orders");
+        return Ok(Exit::Done);
+    }
+    screen.say(&table(&page.orders).draw(screen.paint))?;
+    if page.has_more {
+        screen.remark(&format!(
+            "only the first {}; see --all, --limit, --state and --pattern",
+            page.orders.len()
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// A list for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed<'a> {
+    orders: Vec<&'a RawValue>,
+    has_more: bool,
+    /// The last order, where more follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<&'a str>,
+}
+
+pub(super) fn table(orders: &[OrderRow]) -> Table {
+    let mut table = Table::new(&["ORDER", "STATE", "WORKFLOW", "AT", "AGENT"]);
+    for order in orders {
+        table.row(row(order));
+    }
+    table
+}
+
+impl OrderFilter {
+    /// Whether anything is chosen at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let OrderFilter {
+            state,
+            workflow,
+            prefix,
+            pattern,
+            scheduled_from,
+            scheduled_before,
+        } = self;
+        [
+            state,
+            workflow,
+            prefix,
+            pattern,
+            scheduled_from,
+            scheduled_before,
+        ]
+        .iter()
+        .all(|chosen| chosen.is_none())
+    }
+
+    pub(super) fn query(&self) -> Result<OrderQuery, Misuse> {
+        let now = moment::now();
+        let time = |text: &Option<String>| {
+            let at = text.as_deref().map(|text| moment::parse(text, now));
+            at.transpose().map_err(Misuse)
+        };
+        Ok(OrderQuery {
+            prefix: self.prefix.clone(),
+            pattern: self.pattern.clone(),
+            workflow: self.workflow.clone(),
+            states: states(self.state.as_deref())?,
+            scheduled_from: time(&self.scheduled_from)?,
+            scheduled_before: time(&self.scheduled_before)?,
+            fields: None,
+            limit: None,
+        })
+    }
+}
+
+fn row(row: &OrderRow) -> [Cell; 5] {
+    let order = &row.order;
+    let has_failed = row
+        .last_outcome
+        .as_ref()
+        .is_some_and(|last| !last.is_succeeded());
+    let (tone, state) = if has_failed && order.state == OrderState::Finished {
+        (Tone::Bad, FINISHED_WITH_A_FAILURE.to_owned())
+    } else {
+        (stage::tone_of_state(order), state(order))
+    };
     [
         order.id.to_string().into(),
-        Cell::toned(stage::tone_of_state(order), state(order)),
+        Cell::toned(tone, state),
         order.workflow_id.path.to_string().into(),
         order.position.to_string().into(),
         order
@@ -149,7 +200,7 @@ pub(crate) fn state(order: &Order) -> String {
         OrderState::Sleeping { until, .. } => format!("Sleeping until {}", moment::clock(*until)),
         OrderState::Forked { children } => format!("Forked, {} children", children.len()),
         OrderState::Finished if !order.last_outcome().is_succeeded() => {
-            "Finished with a failure".to_owned()
+            FINISHED_WITH_A_FAILURE.to_owned()
         }
         state => state.type_name().to_owned(),
     };

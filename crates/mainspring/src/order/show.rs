@@ -134,24 +134,26 @@ fn next_step(seen: &OrderSeen) -> Option<String> {
     let order = &seen.order;
     let id = &order.id;
     match &order.state {
-        _ if order.is_suspended => Some(format!("go on with: mainspring order resume {id}")),
-        OrderState::Failed | OrderState::Stopped | OrderState::Broken { .. }
-            if order.attempts == 0 || seen.waiting.output_lost_until.is_some() =>
-        {
-            let lost = match seen.waiting.output_lost_until {
+        _ if order.is_suspended => Some(format!(
+            "go on at {} with: mainspring order resume {id}",
+            order.position
+        )),
+        OrderState::Failed | OrderState::Stopped | OrderState::Broken { .. } => {
+            let see = match seen.waiting.output_lost_until {
                 Some(until) => format!(
                     "what its jobs wrote until {} is no longer kept\n",
                     moment::full(until.timestamp())
                 ),
-                None => String::new(),
+                None if order.attempts == 0 => String::new(),
+                None => format!("see why with:  mainspring order log {id}\n"),
             };
+            let mut behind = order.position.clone();
+            behind.nr += 1;
             Some(format!(
-                "{lost}go on with:   mainspring order resume {id}   (or cancel it)"
+                "{see}go on at {}:    mainspring order resume {id}\ngo on behind:  mainspring order resume {id} --position {behind}\nor give it up: mainspring order cancel {id}",
+                order.position
             ))
         }
-        OrderState::Failed | OrderState::Stopped | OrderState::Broken { .. } => Some(format!(
-            "see why with: mainspring order log {id}\ngo on with:   mainspring order resume {id}   (or cancel it)"
-        )),
         _ => None,
     }
 }
