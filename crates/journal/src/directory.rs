@@ -3,12 +3,18 @@
 //! Always: the lock file is never deleted (a deleted one could be locked twice); the lock ends with the process.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::fault::{Fault, OpenError};
 use crate::storage::{Disk, write_all_at};
+
+/// So long a process that is ending is waited for. The kernel may take a while to end a large one.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+/// The kernel's flag of a process that is on its way out.
+const PF_EXITING: u64 = 0x4;
 
 /// Name of the lock file.
 pub const LOCK_FILE: &str = "lock";
@@ -38,7 +44,7 @@ pub(crate) fn take(
 
 fn lock(dir: &Path, identity: &str) -> Result<DirectoryLock, OpenError> {
     let path = dir.join(LOCK_FILE);
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -46,26 +52,65 @@ fn lock(dir: &Path, identity: &str) -> Result<DirectoryLock, OpenError> {
         .mode(0o600)
         .open(&path)
         .map_err(|e| Fault::new("open", &path, e))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            // What the lock file says is only a help for the reader of the message.
-            if file.read_to_string(&mut holder).is_err() || holder.trim().is_empty() {
-                "another process".clone_into(&mut holder);
-            }
+    let begin = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(Fault::new("lock", &path, errno.into()).into()),
+        }
+        let holder = std::fs::read_to_string(&path).unwrap_or_default();
+        let holder = holder.trim();
+        if !is_ending(holder) || begin.elapsed() >= PATIENCE {
             return Err(OpenError::InUse {
                 dir: dir.to_owned(),
-                holder: holder.trim().to_owned(),
+                holder: if holder.is_empty() {
+                    "another process".to_owned()
+                } else {
+                    holder.to_owned()
+                },
             });
         }
-        Err(errno) => return Err(Fault::new("lock", &path, errno.into()).into()),
+        std::thread::sleep(PAUSE);
     }
     let text = format!("process {}, {identity}\n", std::process::id());
     file.set_len(0)
         .and_then(|()| std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), 0))
         .map_err(|e| Fault::new("write", &path, e))?;
     Ok(DirectoryLock { _file: file })
+}
+
+/// Whether the process that the lock file names is gone or is being ended by the kernel: then the lock is free soon. Until its exec, a
+/// process that it was just starting has the lock, too.
+fn is_ending(holder: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let words = holder.strip_prefix("process ");
+    let Some(pid) = words.and_then(|words| number(words.split(',').next()?)) else {
+        return false;
+    };
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // Behind the name, which may contain anything: the state, five numbers, the flags.
+    let mut fields = stat
+        .rsplit_once(") ")
+        .map_or("", |(_, rest)| rest)
+        .split(' ');
+    let state = fields.next().unwrap_or_default();
+    let flags: u64 = fields
+        .nth(5)
+        .and_then(|flags| flags.parse().ok())
+        .unwrap_or(0);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let is_being_killed = status.lines().any(|line| {
+        let mask = line
+            .strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"));
+        // SIGKILL is 9, and the first bit is 1.
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .is_some_and(|mask| mask & (1 << 8) != 0)
+    });
+    matches!(state, "Z" | "X") || flags & PF_EXITING != 0 || is_being_killed
 }
 
 fn check_identity(disk: &dyn Disk, dir: &Path, identity: &str) -> Result<(), OpenError> {
@@ -117,4 +162,30 @@ pub(crate) fn temporary_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_outlives_its_process_is_waited_for_and_one_of_a_living_process_is_not() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let held = lock(dir.path(), "Primary").unwrap();
+        let refused = lock(dir.path(), "Primary");
+        assert!(
+            matches!(refused, Err(OpenError::InUse { .. })),
+            "we are alive"
+        );
+        // As a process that the dead one was just starting: it has the lock, and the file names the dead one.
+        // No process has so high a number.
+        let text = "process 4194305, Primary\n";
+        std::fs::write(dir.path().join(LOCK_FILE), text).unwrap();
+        let theirs = dir.path().to_owned();
+        let successor = std::thread::spawn(move || lock(&theirs, "Primary").map(drop));
+        std::thread::sleep(PAUSE * 20);
+        assert!(!successor.is_finished(), "it neither fails nor goes on");
+        drop(held);
+        successor.join().unwrap().unwrap();
+    }
 }

@@ -60,6 +60,13 @@ pub enum BadReturnValues {
     },
 }
 
+impl BadReturnValues {
+    /// Whether it is no fault of the job but a shortage of the machine, which may pass.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if crate::is_shortage(source))
+    }
+}
+
 /// Reads the content of the file. A bad line refuses all of it.
 pub fn parse_return_values(bytes: &[u8]) -> Result<BTreeMap<String, String>, BadReturnValues> {
     if bytes.len() as u64 > MAX_RETURN_VALUES_BYTES {
@@ -143,6 +150,17 @@ mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into()
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_the_jobs_fault() {
+        let unreadable = |errno: rustix::io::Errno| BadReturnValues::Unreadable {
+            path: "x".into(),
+            source: errno.into(),
+        };
+        assert!(unreadable(rustix::io::Errno::MFILE).is_shortage());
+        assert!(!unreadable(rustix::io::Errno::IO).is_shortage());
+        assert!(!BadReturnValues::TooLong.is_shortage());
     }
 
     #[test]

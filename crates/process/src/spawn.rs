@@ -35,9 +35,18 @@ pub(crate) struct Pipe {
     pub(crate) write: OwnedFd,
 }
 
-/// A pipe of which only the reading end does not block.
+/// Descriptors that jobs leave for what ends them, looks for their processes and reads what they return.
+const RESERVE: u64 = 32;
+
+/// A pipe of which only the reading end does not block. Fails as without descriptors when only the reserve is left.
 pub(crate) fn pipe() -> io::Result<Pipe> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    // A new descriptor has the lowest free number, so a high one tells that most are taken.
+    let number = u64::try_from(read.as_raw_fd().max(write.as_raw_fd())).unwrap_or(u64::MAX);
+    if limit.is_some_and(|limit| number + RESERVE.min(limit / 8) >= limit) {
+        return Err(rustix::io::Errno::MFILE.into());
+    }
     rustix::io::ioctl_fionbio(&read, true)?;
     Ok(Pipe { read, write })
 }

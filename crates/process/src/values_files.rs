@@ -67,8 +67,8 @@ impl ValuesFile {
         &self.path
     }
 
-    /// Reads what the job has written, and removes it. A job that has written nothing has no return values.
-    pub fn take(mut self) -> Result<BTreeMap<String, String>, BadReturnValues> {
+    /// Reads what the job has written. A job that has written nothing has no return values. May be tried again after a shortage.
+    pub fn read_values(&mut self) -> Result<BTreeMap<String, String>, BadReturnValues> {
         let Some(bytes) = self.read()? else {
             self.is_absent = true;
             return Ok(BTreeMap::new());
@@ -144,9 +144,9 @@ mod tests {
         assert!(is_empty(&values));
         fs::write(told.path(), "a = 1\n").expect("written");
         fs::write(dropped.path(), "b=2\n").expect("written");
-        assert_eq!(silent.take().expect("good"), BTreeMap::new());
+        assert_eq!({ silent }.read_values().expect("good"), BTreeMap::new());
         let expected = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
-        assert_eq!(told.take().expect("good"), expected);
+        assert_eq!({ told }.read_values().expect("good"), expected);
         drop(dropped);
         assert!(is_empty(&values));
     }
@@ -181,7 +181,7 @@ mod tests {
         let mine = files.next();
         assert!(mine.path().is_absolute());
         assert_ne!(mine.path(), late);
-        assert_eq!(mine.take().expect("good"), BTreeMap::new());
+        assert_eq!({ mine }.read_values().expect("good"), BTreeMap::new());
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         let link = files.next();
         symlink(&secret, link.path()).expect("linked");
         assert!(matches!(
-            link.take(),
+            { link }.read_values(),
             Err(BadReturnValues::NoRegularFile { .. })
         ));
         let pipe = files.next();
@@ -202,7 +202,7 @@ mod tests {
             .expect("mkfifo can be started");
         assert!(made.success());
         assert!(matches!(
-            pipe.take(),
+            { pipe }.read_values(),
             Err(BadReturnValues::NoRegularFile { .. })
         ));
         assert!(is_empty(&dir.path().join("work/values")));
@@ -216,6 +216,9 @@ mod tests {
         File::create(values.path())
             .and_then(|file| file.set_len(1 << 40))
             .expect("a sparse file");
-        assert!(matches!(values.take(), Err(BadReturnValues::TooLong)));
+        assert!(matches!(
+            { values }.read_values(),
+            Err(BadReturnValues::TooLong)
+        ));
     }
 }

@@ -183,6 +183,40 @@ fn the_limit_of_processes_is_kept() {
 }
 
 #[test]
+fn jobs_leave_descriptors_for_what_ends_them() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    alone(async {
+        let yard = Yard::open(Settings::default());
+        let given = getrlimit(Resource::Nofile);
+        let few = Rlimit {
+            current: Some(80),
+            ..given
+        };
+        setrlimit(Resource::Nofile, few).expect("a lower limit");
+        let mut jobs = vec![];
+        let error = loop {
+            assert!(jobs.len() < 80, "they have two descriptors each");
+            let launch = yard.launch("sleep 1000 & wait");
+            match yard.ward.start(launch, OutputSettings::default()).await {
+                Ok(job) => jobs.push(job),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_shortage(), "{error}");
+        let left = 80 - open_descriptors();
+        for job in &jobs {
+            job.kill();
+        }
+        for job in jobs {
+            assert_eq!(finish(job).await.code(), Some(137));
+        }
+        setrlimit(Resource::Nofile, given).expect("as it was");
+        assert!(left >= 5, "{left} are left");
+        eventually("no orphan is left", || yard::children().is_empty()).await;
+    });
+}
+
+#[test]
 fn five_hundred_jobs_one_after_another_leak_nothing() {
     alone(async {
         let yard = Yard::open(Settings::default());

@@ -8,6 +8,7 @@ use model::{Attempt, Order, Outcome, Problem, SubagentEvent, Timestamp};
 use process::{
     Cause, Ending, Environment, Event, ExitStatus, Input, Launch, OutputSettings, Running, Stream,
 };
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ async fn execute(
     mut controlled: watch::Receiver<Option<Control>>,
 ) -> Outcome {
     let mut waiting: Option<Waiting<'_>> = None;
-    let (running, values, _files) = loop {
+    let (running, mut values, _files) = loop {
         // The job may have been killed before its process could be started.
         let wish = *controlled.borrow_and_update();
         if let Some(control) = wish {
@@ -155,8 +156,8 @@ async fn execute(
     let (status, cause, last_error_line) = watched
         .follow_to_the_end(subagent, attempt, &mut controlled)
         .await;
-    let values = values
-        .take()
+    let values = read_values(subagent, &mut values)
+        .await
         .map(|values| values.into_iter().collect())
         .map_err(|bad| bad.to_string());
     let end = JobEnd {
@@ -167,6 +168,24 @@ async fn execute(
         last_error_line,
     };
     end.outcome(&plan.job)
+}
+
+/// A job that has ended well must not fail because the machine is short of something afterwards.
+async fn read_values(
+    subagent: &Inner,
+    file: &mut process::ValuesFile,
+) -> Result<BTreeMap<String, String>, process::BadReturnValues> {
+    let mut waiting: Option<Waiting<'_>> = None;
+    loop {
+        match file.read_values() {
+            Err(bad) if bad.is_shortage() => {
+                let waiting = waiting.get_or_insert_with(|| subagent.shortage.wait());
+                subagent.shortage.tell(&bad.to_string());
+                waiting.pause().await;
+            }
+            read => return read,
+        }
+    }
 }
 
 fn ended_before_start(cause: EndCause) -> Outcome {
