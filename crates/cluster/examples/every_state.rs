@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let small = |at: usize, otherwise: usize| u8::try_from(number(at, otherwise));
     let pair = Setup {
         has_watch: true,
+        is_witness: false,
         terms: small(1, 3)?,
         entries: small(2, 2)?,
         messages: number(3, 3),
@@ -44,7 +45,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let worlds = [
         ("two members and a watch", pair),
         (
-            "the same, and one loses its disk",
+            "two members and a witness",
+            Setup {
+                is_witness: true,
+                ..pair
+            },
+        ),
+        (
+            "two members and a watch, and one loses its disk",
             Setup {
                 wipes: true,
                 ..pair

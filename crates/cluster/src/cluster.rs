@@ -121,20 +121,32 @@ impl Log {
             return;
         }
         let (raft, peers) = (shared.raft.clone(), Arc::clone(&shared.peers));
+        let vote_within = shared.timing.silence_min;
         tasks::spawn("hint", async move {
+            let mut asked = None;
             for _ in 0..HINTS_MAX {
-                let is_settled = {
+                let (is_settled, asking) = {
                     let metrics = raft.metrics();
                     let metrics = metrics.borrow_watched();
-                    metrics.state == ServerState::Leader
+                    let is_settled = metrics.state == ServerState::Leader
                         || metrics.current_leader.is_some_and(|leader| leader != gone)
-                        || metrics.running_state.is_err()
+                        || metrics.running_state.is_err();
+                    let is_asking = metrics.state == ServerState::Candidate;
+                    (is_settled, is_asking.then_some(metrics.current_term))
                 };
                 if is_settled || peers.link(gone).is_some() {
                     return;
                 }
-                if raft.trigger().elect(true).await.is_err() {
-                    return;
+                // A vote may take a while to be recorded: who asks anew before it comes asks for ever.
+                let is_under_way = asking.is_some_and(|term| {
+                    let (asked_in, since) = *asked.get_or_insert((term, Instant::now()));
+                    asked_in == term && since.elapsed() < vote_within
+                });
+                if !is_under_way {
+                    asked = None;
+                    if raft.trigger().elect(true).await.is_err() {
+                        return;
+                    }
                 }
                 tokio::time::sleep(HINT_PERIOD).await;
             }

@@ -24,6 +24,7 @@ mod respond;
 pub mod rules;
 mod status;
 mod stuck;
+mod witness;
 
 pub use append::{AppendError, Batch};
 pub use begin::join_if_begun;
@@ -34,9 +35,12 @@ pub use journal::{
 pub use leadership::Leadership;
 pub use link::LinkEnd;
 pub use log::Log;
-pub use member::{Hello, Part, Timing};
+pub use member::{Hello, Part, Timing, draw_number};
 pub use open::{OpenError, Opened, Replay};
 pub use options::Options;
 pub use peers::PeerStatus;
 pub use reader::{Reader, Torn};
 pub use status::{Role, Status};
+pub use witness::{
+    Candidate, EntryId, MembersAt, Outdated, Witness, WitnessEnd, WitnessState, WitnessStore,
+};

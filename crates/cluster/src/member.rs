@@ -24,6 +24,16 @@ pub enum Part {
     Data,
     /// Only which events there are: the third vote of a pair. It never becomes the active one.
     Watch,
+    /// Only which event it has confirmed last, which another cluster remembers: a third vote as well, but one that is told of events
+    /// only now and then as long as every data member keeps up.
+    Witness,
+}
+
+impl Part {
+    /// Whether it is the third vote of a pair, which keeps no events.
+    pub fn is_third_vote(self) -> bool {
+        self != Part::Data
+    }
 }
 
 /// Which member of which cluster speaks.
@@ -107,11 +117,7 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
-    // Two members that ever meet are not made in the same microsecond.
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(std::io::Error::other)?;
-    let number = u64::try_from(since.as_micros()).map_err(std::io::Error::other)?;
+    let number = draw_number()?;
     let temporary = dir.join("member.tmp");
     let mut file = std::fs::OpenOptions::new()
         .write(true)
@@ -124,6 +130,15 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     std::fs::rename(&temporary, &path)?;
     std::fs::File::open(dir)?.sync_all()?;
     Ok(number)
+}
+
+/// A number for a new member.
+pub fn draw_number() -> std::io::Result<u64> {
+    // Two members that ever meet are not made in the same microsecond.
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(std::io::Error::other)?;
+    u64::try_from(since.as_micros()).map_err(std::io::Error::other)
 }
 
 /// Whether the directory says which member it belongs to.

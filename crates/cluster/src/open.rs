@@ -169,7 +169,9 @@ fn campaign_later(raft: Raft, patience: Duration) {
 }
 
 /// The membership that the log ends with, committed or not.
-fn newest_membership(recovered: &Recovered) -> Result<StoredMembershipOf<Types>, OpenError> {
+pub(crate) fn newest_membership(
+    recovered: &Recovered,
+) -> Result<StoredMembershipOf<Types>, OpenError> {
     let remembered = recovered.hard_state.membership.as_ref();
     membership_of(recovered.membership.as_ref(), remembered)
         .map_err(|e| OpenError::Consensus(format!("the membership is not readable: {e}")))

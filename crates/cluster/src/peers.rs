@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::link::Link;
 use crate::member::{Hello, Part, Timing};
@@ -21,7 +21,9 @@ use crate::rules::{self, Other};
 #[derive(Clone)]
 struct Peer {
     hello: Hello,
-    link: Option<Arc<Link>>,
+    /// Its connections. The newest one is used; an older one is there when that breaks, since whoever has made the older one need not
+    /// notice that it was replaced for a while: a witness may be continued by another process.
+    links: Vec<Arc<Link>>,
     /// The newest entry it has confirmed to us.
     acknowledged: Option<u64>,
     heard_at: Instant,
@@ -149,7 +151,7 @@ impl Peers {
     /// Whether another data member is connected, which is sent what this one appends as the active one.
     pub(crate) fn has_other_data(&self) -> bool {
         let known = self.known();
-        let mut connected = known.values().filter(|peer| peer.link.is_some());
+        let mut connected = known.values().filter(|peer| !peer.links.is_empty());
         connected.any(|peer| peer.hello.part == Part::Data)
     }
 
@@ -176,10 +178,12 @@ impl Peers {
         let acknowledged = before.and_then(|peer| peer.acknowledged);
         let pace = before.map_or_else(Pace::default, |peer| peer.pace);
         // Two members that dial each other have two connections: with the second one nothing is lost.
-        let is_lost = before.is_none_or(|peer| peer.is_lost || peer.link.is_none());
+        let is_lost = before.is_none_or(|peer| peer.is_lost || peer.links.is_empty());
+        let mut links = before.map_or_else(Vec::new, |peer| peer.links.clone());
+        links.push(Arc::clone(link));
         let peer = Peer {
             hello: hello.clone(),
-            link: Some(Arc::clone(link)),
+            links,
             acknowledged,
             heard_at: Instant::now(),
             // Until it has caught up it is not waited for.
@@ -201,27 +205,22 @@ impl Peers {
 
     /// All who are connected are told anew who this member is.
     pub(crate) fn tell_all(&self, me: &Hello) {
-        for link in self.known().values().filter_map(|peer| peer.link.as_ref()) {
+        for link in self.known().values().flat_map(|peer| &peer.links) {
             link.tell(me);
         }
     }
 
-    /// The connection is gone, unless a newer one has taken its place.
+    /// The connection is gone.
     pub(crate) fn disconnected(&self, member: u64, link: &Arc<Link>) {
-        if let Some(peer) = self.known().get_mut(&member)
-            && peer
-                .link
-                .as_ref()
-                .is_some_and(|held| Arc::ptr_eq(held, link))
-        {
-            peer.link = None;
-            peer.is_lost = true;
+        if let Some(peer) = self.known().get_mut(&member) {
+            peer.links.retain(|held| !Arc::ptr_eq(held, link));
+            peer.is_lost |= peer.links.is_empty();
         }
         self.tell();
     }
 
     pub(crate) fn link(&self, member: u64) -> Option<Arc<Link>> {
-        self.known().get(&member)?.link.clone()
+        self.known().get(&member)?.links.last().cloned()
     }
 
     pub(crate) fn part(&self, member: u64) -> Part {
@@ -237,7 +236,7 @@ impl Peers {
         let Some(peer) = known.get_mut(&member) else {
             return;
         };
-        if peer.hello.part == Part::Watch {
+        if peer.hello.part.is_third_vote() {
             return;
         }
         let was_kept = peer.pace.is_kept(&self.timing, now);
@@ -311,21 +310,53 @@ impl Peers {
         }
     }
 
-    /// Lets a watch rest, until a data member is lost: then each commit needs the watch at once.
-    pub(crate) async fn let_watch_rest(&self) {
+    /// Lets a watch or witness rest, until a data member is lost: then each commit needs it at once.
+    pub(crate) async fn let_watch_rest(&self, member: u64) {
+        let is_witness = self
+            .known()
+            .get(&member)
+            .is_some_and(|peer| peer.hello.part == Part::Witness && !peer.is_lost);
+        let until = Instant::now()
+            + if is_witness {
+                rules::witness_rest(&self.timing)
+            } else {
+                rules::watch_rest(&self.timing)
+            };
         let mut changed = self.changed();
-        let rest = tokio::time::sleep(rules::watch_rest(&self.timing));
-        tokio::pin!(rest);
+        let mut appended = self.appended.subscribe();
+        let mut newest = appended.borrow_and_update().checked_sub(1);
+        let mut look = Some(Instant::now() + rules::witness_look(&self.timing));
         loop {
             changed.mark_unchanged();
             if !rules::may_leave_watch_alone(self.others_with_vote()) {
                 return;
             }
             tokio::select! {
-                () = &mut rest => return,
+                () = sleep_until(until) => return,
+                () = sleep_until(look.unwrap_or(until)), if look.is_some() => {
+                    // Whoever is silent is given up in the name of the watch, which has to be told of the entry for that.
+                    if !self.is_elsewhere(newest) {
+                        return;
+                    }
+                    look = None;
+                }
+                // The sender lives as long as this does.
+                _ = appended.changed(), if look.is_none() => {
+                    newest = appended.borrow_and_update().checked_sub(1);
+                    look = Some(Instant::now() + rules::witness_look(&self.timing));
+                }
                 _ = changed.changed() => {}
             }
         }
+    }
+
+    /// Whether a data member that could lead with it has everything up to this entry.
+    fn is_elsewhere(&self, newest: Option<u64>) -> bool {
+        let has = |other: &Other| {
+            other.part == Part::Data
+                && newest.is_none_or(|newest| rules::has_caught_up(other.acknowledged, newest))
+        };
+        self.others_with_vote().iter().any(has)
     }
 
     fn lose_those_without(&self, index: u64) {
@@ -341,7 +372,7 @@ impl Peers {
         let now = self.begun.elapsed();
         let status = |peer: &Peer| PeerStatus {
             hello: peer.hello.clone(),
-            is_connected: peer.link.is_some(),
+            is_connected: !peer.links.is_empty(),
             acknowledged: peer.acknowledged,
             silent_for: peer.heard_at.elapsed(),
             is_lost: peer.is_lost,

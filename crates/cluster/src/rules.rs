@@ -58,6 +58,18 @@ pub fn watch_rest(timing: &Timing) -> Duration {
     timing.heartbeat / 5
 }
 
+/// So long a witness rests: what it is told is recorded by another cluster, which is to be spared. After the loss of a data member it has to
+/// be told of what it has not heard, and as long as something is on its way to it the beginning of the log is not let go.
+pub fn witness_rest(timing: &Timing) -> Duration {
+    timing.heartbeat * 40
+}
+
+/// So long an entry may be on its way to the data members before the one who lets it wait is watched for the [hold time](may_go_to_watch),
+/// though the witness rests.
+pub fn witness_look(timing: &Timing) -> Duration {
+    watch_rest(timing) * 3
+}
+
 /// So long the news that entries are committed may wait for the next entries: the standby needs it for nothing that is urgent, and a
 /// message of its own after each commit would meet the next command.
 pub fn commit_rest(timing: &Timing) -> Duration {

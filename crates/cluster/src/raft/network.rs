@@ -22,7 +22,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{LogId, Types};
 use crate::link::{Answer, Ask, Question};
-use crate::member::Part;
 use crate::peers::Peers;
 
 /// A piece of a snapshot on its way.
@@ -108,7 +107,7 @@ impl Target {
         let peers = &self.network.peers;
         peers.leads(request.vote.leader_id.term);
         let last = request.entries.last().map(RaftEntry::log_id);
-        if peers.part(self.member) == Part::Watch {
+        if peers.part(self.member).is_third_vote() {
             for entry in &mut request.entries {
                 if matches!(entry.payload, EntryPayload::Normal(_)) {
                     entry.payload = EntryPayload::Blank;
@@ -239,7 +238,7 @@ impl RaftNetworkV2<Types> for Target {
     {
         // The futures own what they need: openraft's bounds are too general for borrowed ones.
         let this = self.clone();
-        let is_watch = this.network.peers.part(this.member) == Part::Watch;
+        let is_watch = this.network.peers.part(this.member).is_third_vote();
         let ahead = if is_watch { 1 } else { SENT_AHEAD };
         let mut has_entries = false;
         let sender = self.clone();
@@ -274,7 +273,7 @@ impl RaftNetworkV2<Types> for Target {
                 let range = (sent.previous, sent.last);
                 let response = this.settle(sent).await?;
                 if is_watch && has_entries {
-                    this.network.peers.let_watch_rest().await;
+                    this.network.peers.let_watch_rest(this.member).await;
                 }
                 Ok((range, response))
             }
@@ -330,7 +329,7 @@ impl RaftNetworkV2<Types> for Target {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let is_watch = self.network.peers.part(self.member) == Part::Watch;
+        let is_watch = self.network.peers.part(self.member).is_third_vote();
         let file = snapshot.snapshot.filter(|_| !is_watch);
         let sending = async {
             let has_file = file.is_some();

@@ -16,6 +16,7 @@ use world::{Broken, Setup};
 
 const SMALL: Setup = Setup {
     has_watch: true,
+    is_witness: false,
     terms: 2,
     entries: 0,
     messages: 2,
@@ -80,6 +81,51 @@ fn r9_a_member_that_lost_its_disk_is_taken_in_as_another_one() {
     all_is_well(&setup);
 }
 
+const WITNESS: Setup = Setup {
+    is_witness: true,
+    ..SMALL
+};
+
+#[test]
+fn r9_in_a_pair_with_a_witness_that_keeps_no_log_at_most_one_answers_and_nothing_is_lost() {
+    let visited = all_is_well(&WITNESS);
+    assert!(visited.followed > 100, "{visited:?}");
+}
+
+#[test]
+fn r9_a_witness_is_continued_elsewhere_and_members_come_back_as_what_they_are() {
+    let setup = Setup {
+        crashes: 1,
+        messages: 1,
+        ..WITNESS
+    };
+    let visited = all_is_well(&setup);
+    assert!(visited.followed > 100, "{visited:?}");
+}
+
+#[test]
+fn r9_with_a_witness_the_active_part_goes_from_hand_to_hand() {
+    let setup = Setup {
+        hand_overs: true,
+        messages: 1,
+        ..WITNESS
+    };
+    let visited = all_is_well(&setup);
+    assert!(visited.followed > 100, "{visited:?}");
+}
+
+#[test]
+fn r9_with_a_witness_a_member_that_lost_its_disk_is_taken_in_as_another_one() {
+    let setup = Setup {
+        wipes: true,
+        crashes: 1,
+        terms: 1,
+        messages: 1,
+        ..WITNESS
+    };
+    all_is_well(&setup);
+}
+
 #[test]
 fn r9_three_members_without_a_watch() {
     let setup = Setup {
@@ -94,7 +140,8 @@ fn r9_three_members_without_a_watch() {
 #[test]
 fn each_rule_is_needed_without_it_the_search_finds_the_harm() {
     use Broken::{
-        Hold, Lease, OwnDisk, Patience, SilenceAfterHandOver, VoteOnDisk, WaitAfterStart,
+        Hold, InCharge, Lease, NewestStays, OwnDisk, Patience, RecordFirst, SilenceAfterHandOver,
+        VoteOnDisk, WaitAfterStart,
     };
     let crash = Setup {
         crashes: 1,
@@ -114,6 +161,10 @@ fn each_rule_is_needed_without_it_the_search_finds_the_harm() {
         hand_overs: true,
         ..calm
     };
+    let witness = |setup: Setup| Setup {
+        is_witness: true,
+        ..setup
+    };
     for (broken, setup, harm) in [
         (Hold, entry, "cannot go on"),
         (OwnDisk, crash, "cannot go on"),
@@ -122,6 +173,11 @@ fn each_rule_is_needed_without_it_the_search_finds_the_harm() {
         (Patience, calm, "may answer"),
         (Lease, calm, "may answer"),
         (SilenceAfterHandOver, hand_over, "may answer"),
+        (Hold, witness(entry), "cannot go on"),
+        (RecordFirst, witness(crash), "two leaders"),
+        (InCharge, witness(calm), "may answer"),
+        (NewestStays, witness(SMALL), "leads"),
+        (WaitAfterStart, witness(crash), "may answer"),
     ] {
         let setup = Setup {
             broken: Some(broken),

@@ -2,6 +2,8 @@
 //!
 //! Always: of a fixed size, so that a state can be copied and hashed as a whole.
 
+use cluster::WitnessState;
+
 /// Who: `A` and `B` keep the events, `C` is the watch or a third one of them, `D` is what `B` comes back as with an empty disk.
 pub(crate) const A: usize = 0;
 pub(crate) const B: usize = 1;
@@ -189,6 +191,17 @@ impl Member {
         committed: 0,
         was_just_started: true,
     };
+
+    /// What a witness remembers. It need not remember that its candidate was elected: only one can be.
+    pub(crate) fn as_witness(&self) -> WitnessState {
+        let newest = self.log.end();
+        WitnessState {
+            term: self.term.into(),
+            voted_for: self.vote.map(u64::from),
+            newest: (newest.1 > 0).then(|| (newest.0.into(), u64::from(newest.1) - 1)),
+            ..WitnessState::new(C as u64)
+        }
+    }
 
     pub(crate) fn is_up(&self) -> bool {
         !matches!(self.role, Role::Gone | Role::Down)

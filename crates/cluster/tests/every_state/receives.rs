@@ -1,9 +1,22 @@
 //! What a message does to the one it arrives at: raft's part, after openraft.
 
 use cluster::rules;
+use cluster::{Candidate, EntryId, Part};
 
 use crate::member::{Entry, Leading, Log, Message, ROOM, Role, SLOTS};
-use crate::world::{Setup, World, bit, id};
+use crate::world::{Broken, Setup, World, bit, id};
+
+fn candidate(member: u8, term: u8) -> Candidate {
+    Candidate {
+        term: term.into(),
+        member: member.into(),
+    }
+}
+
+/// The entry at the end of a log.
+fn entry((term, count): (u8, u8)) -> Option<EntryId> {
+    Some((term.into(), u64::from(count.checked_sub(1)?)))
+}
 
 impl World {
     pub(crate) fn arrives(&mut self, setup: &Setup, message: Message) -> Result<(), String> {
@@ -65,9 +78,16 @@ impl World {
         if !it.is_up() {
             return;
         }
-        let is_free =
-            term > it.term || (term == it.term && it.vote.is_none_or(|vote| vote == from));
-        if end < it.log.end() || !is_free || (term == it.term && it.leading().is_some()) {
+        let is_witness = Self::part(setup, member) == Part::Witness;
+        let gives = if is_witness {
+            let candidate = candidate(from, term);
+            it.as_witness().voted(candidate, entry(end)).is_some()
+        } else {
+            let is_free =
+                term > it.term || (term == it.term && it.vote.is_none_or(|vote| vote == from));
+            end >= it.log.end() && is_free && (term > it.term || it.leading().is_none())
+        };
+        if !gives {
             return;
         }
         self.waits_to_vote(setup, member, is_handed_over);
@@ -143,6 +163,10 @@ impl World {
         log: &Log,
         is_fresh: bool,
     ) -> Result<(), String> {
+        if Self::part(setup, member) == Part::Witness {
+            self.is_witnessed(setup, member, from, term, log, is_fresh);
+            return Ok(());
+        }
         let it = &mut self.members[member];
         if !it.is_up() || term < it.term {
             return Ok(());
@@ -188,6 +212,48 @@ impl World {
         };
         self.post(setup, message);
         Ok(())
+    }
+
+    /// What the product's witness makes of it.
+    fn is_witnessed(
+        &mut self,
+        setup: &Setup,
+        member: usize,
+        from: u8,
+        term: u8,
+        log: &Log,
+        is_fresh: bool,
+    ) {
+        let it = &mut self.members[member];
+        if !it.is_up() {
+            return;
+        }
+        let before = it.as_witness();
+        let next = before.appended(candidate(from, term), entry(log.end()), None);
+        let message = |count| Message::Appended {
+            from: id(member),
+            to: from,
+            term,
+            count,
+            is_fresh,
+        };
+        let Ok(next) = next else {
+            if setup.broken == Some(Broken::InCharge) && !it.was_just_started {
+                self.post(setup, message(0));
+            }
+            return;
+        };
+        it.term = term;
+        it.role = Role::Follows;
+        it.was_just_started = false;
+        it.vote = Some(from);
+        let forgets = setup.broken == Some(Broken::NewestStays) && entry(log.end()).is_some();
+        if next.newest != before.newest || forgets {
+            // Of the log only the end counts; the rest is there to be compared.
+            it.log = *log;
+            it.on_disk = it.log.len();
+        }
+        self.post(setup, message(log.len()));
     }
 
     pub(crate) fn hears(

@@ -17,6 +17,8 @@ use crate::member::{A, B, C, D, Entry, Leading, Log, MAIL, Member, Message, ROOM
 pub(crate) struct Setup {
     /// `C` is a watch.
     pub(crate) has_watch: bool,
+    /// That watch is a witness: it keeps its newest entry only, which another cluster remembers.
+    pub(crate) is_witness: bool,
     pub(crate) terms: u8,
     /// Entries beside those with which a leader begins.
     pub(crate) entries: u8,
@@ -48,6 +50,12 @@ pub(crate) enum Broken {
     Patience,
     /// A vote is not on disk when it is given.
     VoteOnDisk,
+    /// A witness answers before its state is recorded.
+    RecordFirst,
+    /// A witness goes on answering though it has been continued elsewhere.
+    InCharge,
+    /// A witness forgets a later entry when it is sent earlier ones.
+    NewestStays,
 }
 
 /// What happens.
@@ -123,7 +131,11 @@ impl World {
 
     pub(crate) fn part(setup: &Setup, member: usize) -> Part {
         if setup.has_watch && member == C {
-            Part::Watch
+            if setup.is_witness {
+                Part::Witness
+            } else {
+                Part::Watch
+            }
         } else {
             Part::Data
         }
@@ -315,6 +327,13 @@ impl World {
                 it.committed = 0;
                 if setup.broken == Some(Broken::VoteOnDisk) {
                     it.vote = None;
+                }
+                if setup.broken == Some(Broken::RecordFirst)
+                    && Self::part(setup, member) == Part::Witness
+                {
+                    it.vote = None;
+                    it.log = Log::default();
+                    it.on_disk = 0;
                 }
             }
             Step::Starts(member) => {
