@@ -9,7 +9,7 @@ use cluster::Log;
 use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, UserId};
 use net::{BodyLimit, Closing, JsonBody, PeerIdentity, Query, Refusal, guard};
 use node::events::{EventQuery, event_stream};
-use node::members::AGENT_MEMBERS_PATH;
+use node::members::{AGENT_MEMBERS_PATH, AGENT_WITNESS_PATH};
 use node::{Front, Handle, Kept, Stopped};
 use std::sync::Arc;
 use subagent_node::{Gate, Subagent};
@@ -80,7 +80,7 @@ pub(crate) fn front(front: &Front, gate: &Gate) -> Router {
         .with_state(front.clone());
     gated(cluster, gate)
         .merge(front.health())
-        .merge(front.router(AGENT_MEMBERS_PATH))
+        .merge(front.router(&[AGENT_MEMBERS_PATH, AGENT_WITNESS_PATH]))
 }
 
 /// For those only whom the gate lets in.

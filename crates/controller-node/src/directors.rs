@@ -1,26 +1,31 @@
 //! The Directors of an Agent: which of them is active, and the Controller's vote in their pair.
 //!
-//! Always: only the Director that says that it is active, and that a majority has heard it, is spoken to as the Agent. Never here: who
+//! Always: only the Director that says that it is active, and that a majority has heard it, is spoken to as the Agent. The vote is the
+//! Controller's and not one member's: what it has promised is in the Controller's log before a Director hears of it. Never here: who
 //! becomes active; the Directors' consensus decides, in which this Controller has the third vote.
 
 use crate::drivers::{Dialling, Target};
+use crate::machine::{ControllerMachine, Input, Reply};
+use cluster::{Log, Witness, WitnessState, WitnessStore};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use model::{Problem, RunId};
+use model::{AgentPath, AgentWitness, Problem, RunId};
 use net::{Client, ClientError};
-use node::Vote;
-use node::members::{AGENT_MEMBERS_PATH, client};
+use node::Handle;
+use node::members::{client, dial_as_witness};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
 /// A Director that does not say by then whether it is active is not asked further.
 const PROBE: Duration = Duration::from_secs(1);
 /// Pause before a vote that cannot be given is tried again.
-const VOTE_PAUSE: Duration = Duration::from_secs(2);
+const VOTE_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a Director says of its pair.
 #[derive(Deserialize)]
@@ -72,68 +77,100 @@ pub(crate) async fn active_of(dialling: &Dialling, target: &Target) -> Result<Cl
     dial(only, None).map_err(misused)
 }
 
-/// This Controller's vote in a pair of Directors. Dropped, it is taken back in order.
-pub(crate) struct OurVote {
+/// The third vote in a pair of Directors, given by this member of the Controller's cluster as long as it is the active one. Dropped, it is
+/// given no longer.
+pub(crate) struct AgentVote {
     _stop: DropGuard,
+    task: JoinHandle<()>,
 }
 
-/// Where and as whom we vote.
+/// As whom we vote, and where votes of an earlier version are.
 #[derive(Clone)]
 pub(crate) struct Voting {
-    /// The directory of all votes.
+    /// The directory in which each member of the Controller's cluster has kept its own votes.
     pub(crate) dir: PathBuf,
     /// Our name.
     pub(crate) id: Arc<str>,
 }
 
-impl OurVote {
-    /// Gives the vote as long as this is kept, and tells the number of the Director that leads. What has been voted stays remembered in
-    /// the data directory.
-    pub(crate) fn give(
-        voting: &Voting,
-        dialling: &Dialling,
-        target: &Target,
-        life: &RunId,
-        leader: watch::Sender<Option<u64>>,
-    ) -> OurVote {
+/// What the vote is given with.
+pub(crate) struct Giving {
+    pub(crate) voting: Voting,
+    pub(crate) life: RunId,
+    pub(crate) dialling: Dialling,
+    pub(crate) target: Target,
+    pub(crate) handle: Handle<ControllerMachine>,
+    pub(crate) log: Log,
+    /// Is told the number of the Director that leads.
+    pub(crate) leader: watch::Sender<Option<u64>>,
+}
+
+impl AgentVote {
+    /// Gives the vote as long as this is kept, after an earlier one has ended. What has been voted is in the Controller's log, so whoever
+    /// becomes active continues the same vote.
+    pub(crate) fn give(giving: Giving, before: Option<AgentVote>) -> AgentVote {
         let stop = CancellationToken::new();
-        let giving = Giving {
-            of_agent: voting.dir.join(target.path.as_str()),
-            life: life.clone(),
-            id: voting.id.clone(),
-            dialling: dialling.clone(),
-            target: target.clone(),
-            leader,
-        };
-        tasks::spawn("agent-vote", giving.run(stop.clone()));
-        OurVote {
+        let before = before.map(|before| before.task);
+        let stopped = stop.clone();
+        let task = tasks::spawn("agent-vote", async move {
+            if let Some(before) = before {
+                // However it has ended: it speaks no longer.
+                let _ended = before.await;
+            }
+            giving.run(stopped).await;
+        });
+        AgentVote {
             _stop: stop.drop_guard(),
+            task,
         }
     }
 }
 
-struct Giving {
-    /// What has been voted in all lives of the Agent.
-    of_agent: PathBuf,
+/// The Controller's log as the memory of a witness.
+struct Memory {
+    agent: AgentPath,
     life: RunId,
-    id: Arc<str>,
-    dialling: Dialling,
-    target: Target,
-    leader: watch::Sender<Option<u64>>,
+    handle: Handle<ControllerMachine>,
+    log: Log,
+}
+
+impl WitnessStore for Memory {
+    async fn record(&self, state: &WitnessState) -> bool {
+        let input = Input::AgentWitness {
+            agent: self.agent.clone(),
+            run_id: self.life.clone(),
+            witness: to_model(state),
+        };
+        matches!(self.handle.ask(input).await, Ok(Reply::Remembered(true)))
+    }
+
+    fn may_answer(&self) -> bool {
+        self.log.may_answer()
+    }
 }
 
 impl Giving {
     async fn run(self, stop: CancellationToken) {
         let agent = &self.target.path;
+        let mut told = None;
         while !stop.is_cancelled() {
-            match self.open().await {
-                Ok(vote) => {
+            let opened = tokio::select! {
+                opened = self.open() => opened,
+                () = stop.cancelled() => return,
+            };
+            match opened {
+                // This member ends, or is active no longer.
+                Ok(None) => return,
+                Ok(Some(witness)) => {
+                    told = None;
                     tracing::info!(%agent, "this Controller has the third vote of the Agent's Directors");
-                    self.give(vote, &stop).await;
+                    self.give(&witness, &stop).await;
                 }
-                // An earlier one may still be about to end.
+                // It is tried again and again; once is enough.
+                Err(problem) if told.as_ref() == Some(&problem) => {}
                 Err(problem) => {
                     tracing::warn!(%agent, %problem, "the third vote of the Agent's Directors cannot be given");
+                    told = Some(problem);
                 }
             }
             tokio::select! {
@@ -143,58 +180,139 @@ impl Giving {
         }
     }
 
-    /// A vote in a life that is over must not bring that life back.
-    fn forget_other_lives(&self) -> std::io::Result<()> {
-        if !self.of_agent.exists() {
-            return Ok(());
+    /// Continues the vote where it stands in the log, or begins it. Nothing, if this member is active no longer.
+    async fn open(&self) -> Result<Option<Arc<Witness<Memory>>>, Problem> {
+        let (path, life) = (self.target.path.clone(), self.life.clone());
+        let identity = format!("agent:{path}");
+        let memory = Memory {
+            agent: path.clone(),
+            life: life.clone(),
+            handle: self.handle.clone(),
+            log: self.log.clone(),
+        };
+        let known = self.handle.read(move |machine| {
+            let agent = machine.state.agent(&path)?;
+            (agent.agent_run_id.as_ref() == Some(&life)).then(|| agent.witness.clone())
+        });
+        let known = match known.await {
+            Err(_stopped) => return Ok(None),
+            Ok(None) => return Err(Problem::plain("the Agent has been reset meanwhile")),
+            Ok(Some(known)) => known,
+        };
+        let state = if let Some(known) = known {
+            from_model(&known)
+        } else {
+            let begun = self.found(&identity).await?;
+            if !memory.record(&begun).await {
+                return Err(Problem::plain("its beginning could not be recorded"));
+            }
+            begun
+        };
+        self.remove_directory().await;
+        let witness = Witness::open(&identity, &self.voting.id, state, memory);
+        Ok(Some(witness))
+    }
+
+    /// What this member has voted before the Controller's log remembered votes, or a vote that has not voted yet.
+    async fn found(&self, identity: &str) -> Result<WitnessState, Problem> {
+        let dir = self.voting.dir.join(self.target.path.as_str());
+        let (dir, identity) = (dir.join(self.life.as_str()), identity.to_owned());
+        let told = dir.display().to_string();
+        let found = tasks::spawn_blocking(move || WitnessState::found_in(&dir, &identity)).await;
+        match found {
+            Ok(Ok(Some(found))) => {
+                tracing::info!(agent = %self.target.path, dir = told, "the third vote is taken over into the Controller's log");
+                return Ok(found);
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(agent = %self.target.path, dir = told, %error, "a former third vote cannot be read: the Directors take in another one");
+            }
+            Err(panic) => return Err(Problem::plain(panic.to_string())),
         }
-        for entry in std::fs::read_dir(&self.of_agent)? {
-            let entry = entry?;
-            if entry.file_name() != self.life.as_str() {
-                std::fs::remove_dir_all(entry.path())?;
+        let number = cluster::draw_number().map_err(|error| Problem::plain(error.to_string()))?;
+        Ok(WitnessState::new(number))
+    }
+
+    /// Removes what an earlier version has kept there: from now on the vote is in the log, and it must not be given twice.
+    async fn remove_directory(&self) {
+        let dir = self.voting.dir.join(self.target.path.as_str());
+        let agent = self.target.path.clone();
+        let removing = tasks::spawn_blocking(move || match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%agent, dir = %dir.display(), %error, "the former third vote cannot be removed; remove the directory");
+            }
+            Ok(()) | Err(_) => {}
+        });
+        // Nobody waits for more than its end.
+        let _ended = removing.await;
+    }
+
+    /// Gives the vote until it has to begin anew. In the end nobody speaks for it any more.
+    async fn give(&self, witness: &Arc<Witness<Memory>>, stop: &CancellationToken) {
+        let token = self.dialling.token_for(&self.target.path);
+        let mut dialled = Vec::new();
+        for uri in &self.target.uris {
+            match client(uri, self.dialling.tls.as_ref(), token) {
+                Ok(client) => {
+                    let dialling = dial_as_witness(Arc::clone(witness), client);
+                    let dialling = tasks::spawn_endless("witness-dialler", dialling);
+                    dialled.push(AbortOnDropHandle::new(dialling));
+                }
+                Err(error) => {
+                    tracing::warn!(agent = %self.target.path, %uri, %error, "this Director cannot be dialled");
+                }
             }
         }
-        Ok(())
-    }
-
-    async fn open(&self) -> Result<Vote, Problem> {
-        if let Err(error) = self.forget_other_lives() {
-            tracing::warn!(agent = %self.target.path, %error, "votes of former lives of the Agent cannot be removed");
-        }
-        let dir = self.of_agent.join(self.life.as_str());
-        let token = self.dialling.token_for(&self.target.path);
-        let members = self
-            .target
-            .uris
-            .iter()
-            .map(|uri| client(uri, self.dialling.tls.as_ref(), token));
-        let members = members
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Problem::plain(error.to_string()))?;
-        let identity = format!("agent:{}", self.target.path);
-        Vote::open(&dir, &identity, &self.id, members, AGENT_MEMBERS_PATH)
-            .await
-            .map_err(|error| Problem::plain(error.to_string()))
-    }
-
-    async fn give(&self, vote: Vote, stop: &CancellationToken) {
-        let mut leadership = vote.log().leadership();
+        let mut elected = witness.leader();
         let follow = async {
             loop {
-                let active = leadership.borrow_and_update().active;
+                let active = *elected.borrow_and_update();
                 self.leader
                     .send_if_modified(|known| std::mem::replace(known, active) != active);
-                if leadership.changed().await.is_err() {
+                if elected.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             }
         };
         tokio::select! {
+            end = witness.ended() => {
+                tracing::debug!(agent = %self.target.path, ?end, "the third vote begins anew");
+            }
             () = stop.cancelled() => {}
             () = follow => {}
-            fault = vote.give() => tracing::error!(agent = %self.target.path, %fault, "the vote of the Agent's Directors is lost"),
         }
-        vote.shut_down().await;
+        for dialling in dialled {
+            dialling.abort();
+            // However it ends: it speaks no longer.
+            let _aborted = dialling.await;
+        }
+    }
+}
+
+/// The state of a witness as the Controller's log keeps it.
+pub fn to_model(state: &WitnessState) -> AgentWitness {
+    AgentWitness {
+        member: state.member,
+        term: state.term,
+        voted_for: state.voted_for,
+        is_elected: state.is_elected,
+        newest: state.newest,
+        members: state.members.clone(),
+        members_since: state.members_since,
+    }
+}
+
+/// The state of a witness that the Controller's log has kept.
+pub fn from_model(witness: &AgentWitness) -> WitnessState {
+    WitnessState {
+        member: witness.member,
+        term: witness.term,
+        voted_for: witness.voted_for,
+        is_elected: witness.is_elected,
+        newest: witness.newest,
+        members: witness.members.clone(),
+        members_since: witness.members_since,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Always: nothing waits here; an Agent that is slow, silent or gone has a full slot or none, and the others do not notice.
 //! Never here: the connection. See `driver`.
 
-use crate::directors::{OurVote, Voting};
+use crate::directors::{AgentVote, Giving, Voting};
 use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
 use cluster::Log;
@@ -98,7 +98,7 @@ struct Slot {
     target: watch::Sender<Target>,
     /// With which Directors we vote, in which life of their log.
     voted_for: Option<(Vec<Arc<str>>, RunId)>,
-    vote: Option<OurVote>,
+    vote: Option<AgentVote>,
     leader: watch::Sender<Option<u64>>,
     link: Link,
     _task: AbortOnDropHandle<()>,
@@ -156,16 +156,32 @@ impl Drivers {
 
 impl Slot {
     /// A pair of Directors has our vote.
-    fn vote_for(&mut self, target: &Target, voting: &Voting, dialling: &Dialling) {
+    fn vote_for(
+        &mut self,
+        target: &Target,
+        voting: &Voting,
+        dialling: &Dialling,
+        (handle, log): (&Handle<ControllerMachine>, &Log),
+    ) {
         let is_pair = target.uris.len() > 1;
         let life = target.life.clone().filter(|_| is_pair);
         let wanted = life.map(|life| (target.uris.clone(), life));
         if self.voted_for == wanted {
             return;
         }
-        self.vote = wanted
-            .as_ref()
-            .map(|(_, life)| OurVote::give(voting, dialling, target, life, self.leader.clone()));
+        let before = self.vote.take();
+        self.vote = wanted.as_ref().map(|(_, life)| {
+            let giving = Giving {
+                voting: voting.clone(),
+                life: life.clone(),
+                dialling: dialling.clone(),
+                target: target.clone(),
+                handle: handle.clone(),
+                log: log.clone(),
+                leader: self.leader.clone(),
+            };
+            AgentVote::give(giving, before)
+        });
         self.voted_for = wanted;
     }
 }
@@ -184,11 +200,11 @@ impl Outside<ControllerMachine> for Drivers {
             match self.slots.get_mut(path) {
                 None => {
                     let mut slot = self.start(target.clone(), handle.clone());
-                    slot.vote_for(&target, &self.voting, &self.dialling);
+                    slot.vote_for(&target, &self.voting, &self.dialling, (handle, &self.log));
                     self.slots.insert(path.clone(), slot);
                 }
                 Some(slot) => {
-                    slot.vote_for(&target, &self.voting, &self.dialling);
+                    slot.vote_for(&target, &self.voting, &self.dialling, (handle, &self.log));
                     slot.target.send_if_modified(|known| {
                         // In which life it is shows while it is being coupled; that is no reason to begin again.
                         let before = Target {

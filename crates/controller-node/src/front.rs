@@ -33,7 +33,7 @@ pub(crate) fn router(front: &Front, users: Arc<Users>) -> Router {
         .route("/controller/api/cluster", get(cluster_state))
         .with_state(cluster)
         .merge(front.health())
-        .merge(front.router(CONTROLLER_MEMBERS_PATH))
+        .merge(front.router(&[CONTROLLER_MEMBERS_PATH]))
 }
 
 async fn cluster_state(

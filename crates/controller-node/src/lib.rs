@@ -19,6 +19,7 @@ mod settings;
 mod users;
 mod watch;
 
+pub use directors::{from_model, to_model};
 pub use machine::{ControllerMachine, Input, Reply};
 pub use permission::Permission;
 pub use run::{Exit, RunError, run};

@@ -2,8 +2,9 @@
 
 use controller::{NotApplicable as Misfit, Recorder, State, Thing};
 use model::{
-    AgentPath, Cause, ClusterEvent, ClusterState, ControllerAnswer, ControllerCommand,
-    ControllerEvent, Event, EventId, ItemOperation, Problem, RunId, Stamped, Timestamp, UserId,
+    AgentPath, AgentWitness, Cause, ClusterEvent, ClusterState, ControllerAnswer,
+    ControllerCommand, ControllerEvent, Event, EventId, ItemOperation, Problem, RunId, Stamped,
+    Timestamp, UserId,
 };
 use node::{Facts, Machine, NotApplicable};
 use std::sync::Arc;
@@ -44,6 +45,15 @@ pub enum Input {
         run_id: RunId,
         /// Where its events begin.
         event_id: EventId,
+    },
+    /// The third vote of the Agent's Directors is to be remembered so.
+    AgentWitness {
+        /// Which.
+        agent: AgentPath,
+        /// The life of its log.
+        run_id: RunId,
+        /// What it has confirmed and promised.
+        witness: AgentWitness,
     },
     /// The Agent is connected.
     AgentCoupled {
@@ -91,6 +101,8 @@ pub enum Reply {
     Items(Result<(), Problem>),
     /// To what an Agent reports: its newest event that is taken over.
     Observed(EventId),
+    /// To a third vote: whether it is remembered.
+    Remembered(bool),
     /// To a reset: there is more to give up. Tell it again.
     More,
     /// To everything else.
@@ -130,6 +142,14 @@ impl ControllerMachine {
                 event_id,
             } => {
                 state.agent_dedicated(&agent, run_id, event_id, &mut out)?;
+            }
+            Input::AgentWitness {
+                agent,
+                run_id,
+                witness,
+            } => {
+                let is_remembered = state.agent_witness(&agent, &run_id, witness, &mut out)?;
+                return Ok(Reply::Remembered(is_remembered));
             }
             Input::AgentCoupled { agent } => state.agent_coupled(&agent, &mut out)?,
             Input::AgentReset { agent } => {
@@ -241,6 +261,7 @@ impl Machine for ControllerMachine {
                 .map_err(NotApplicable::new),
             input @ (Input::By { .. }
             | Input::AgentDedicated { .. }
+            | Input::AgentWitness { .. }
             | Input::AgentCoupled { .. }
             | Input::AgentReset { .. }
             | Input::AgentCouplingFailed { .. }

@@ -1,6 +1,6 @@
 //! What the Controller knows of its Agents and their Subagents.
 
-use model::{AgentPath, ClusterState, EventId, PlatformInfo, Problem, RunId, UserId};
+use model::{AgentPath, AgentWitness, ClusterState, EventId, PlatformInfo, Problem, RunId, UserId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -41,6 +41,9 @@ pub struct AgentState {
     /// How its Directors stand to each other.
     #[serde(default, skip_serializing_if = "is_alone")]
     pub cluster: ClusterState,
+    /// The third vote of its Directors, while there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<AgentWitness>,
     /// While it is reset: whether what it had counts as lost already.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_reset_by_force: bool,

@@ -519,6 +519,17 @@ impl State {
                     agent.cluster = cluster;
                 }
             }
+            AgentEvent::AgentWitnessUpdated { witness } => {
+                if let Some(before) = &agent.witness
+                    && !before.may_become(witness)
+                {
+                    return Err(NotApplicable::new(
+                        event.type_name(),
+                        "the third vote would take back what it has promised",
+                    ));
+                }
+                agent.witness = Some(witness.clone());
+            }
             AgentEvent::AgentShutDown => {
                 // That it is to be reset counts for more.
                 if agent.coupling_state != Coupling::Resetting {
@@ -541,6 +552,7 @@ impl State {
                 agent.lost_since = None;
                 agent.agent_run_id = None;
                 agent.cluster = ClusterState::Empty;
+                agent.witness = None;
                 agent.event_id = EventId::BEFORE_FIRST;
             }
             AgentEvent::AgentEventRejected { event_id, .. } => {

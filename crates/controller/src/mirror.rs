@@ -5,8 +5,8 @@
 
 use crate::{Attachment, Coupling, NotApplicable, Recorder, State, Thing};
 use model::{
-    AgentEvent, AgentOwnEvent, AgentPath, AttachedState, CancellationMode, Event, EventId,
-    ItemEvent, Mark, OrderEvent, OrderId, Problem, RunId, Stamped, SubagentStateEvent,
+    AgentEvent, AgentOwnEvent, AgentPath, AgentWitness, AttachedState, CancellationMode, Event,
+    EventId, ItemEvent, Mark, OrderEvent, OrderId, Problem, RunId, Stamped, SubagentStateEvent,
 };
 
 impl State {
@@ -236,6 +236,31 @@ impl State {
             agent_event_id,
         };
         out.record(self, None, Event::Agent(path.clone(), event))
+    }
+
+    /// The third vote of the Agent's Directors, in this life of their log, is to be remembered so. Answers whether it is: not if that
+    /// life is over, or something else was promised meanwhile.
+    pub fn agent_witness(
+        &mut self,
+        path: &AgentPath,
+        agent_run_id: &RunId,
+        witness: AgentWitness,
+        out: &mut dyn Recorder,
+    ) -> Result<bool, NotApplicable> {
+        let Some(agent) = self.agents.get(path) else {
+            return Ok(false);
+        };
+        if agent.agent_run_id.as_ref() != Some(agent_run_id) {
+            return Ok(false);
+        }
+        match &agent.witness {
+            Some(before) if *before == witness => return Ok(true),
+            Some(before) if !before.may_become(&witness) => return Ok(false),
+            Some(_) | None => {}
+        }
+        let event = AgentEvent::AgentWitnessUpdated { witness };
+        out.record(self, None, Event::Agent(path.clone(), event))?;
+        Ok(true)
     }
 
     /// The Agent is connected, and both sides know where they stand.

@@ -2,7 +2,8 @@
 
 use crate::outcome::is_false;
 use crate::{
-    AgentPath, ClusterEvent, ControllerId, EventId, Problem, RunId, Seconds, SubagentId, UserId,
+    AgentPath, AgentWitness, ClusterEvent, ControllerId, EventId, Problem, RunId, Seconds,
+    SubagentId, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ tagged! {
         AgentEventsObserved { until_event_id: EventId },
         /// What happened to the pair of Directors that keeps the Agent's log.
         AgentMirroredEvent { keyed_event: ClusterEvent },
+        /// The third vote of the pair, which belongs to this Controller, has confirmed or promised something, or begins.
+        AgentWitnessUpdated { witness: AgentWitness },
         /// The Agent has been shut down in order.
         AgentShutDown,
         /// The Agent is to end its jobs, forget everything and begin anew. By force, what it had counts as lost from now on.

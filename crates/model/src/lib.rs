@@ -29,6 +29,7 @@ pub mod read;
 mod stored;
 mod subagent_event;
 mod time;
+mod witness;
 mod workflow;
 
 pub use agent_event::{AgentEvent, AgentOwnEvent, PlatformInfo, SubagentStateEvent};
@@ -60,6 +61,7 @@ pub use problem::Problem;
 pub use stored::stored_item;
 pub use subagent_event::{Attempt, Metering, SubagentEvent, SubagentStamped};
 pub use time::{Seconds, Timestamp};
+pub use witness::AgentWitness;
 pub use workflow::{
     Block, Case, Executable, ExecutableKind, Execute, Fork, ForkBranch, Instruction, Job,
     JobReference, OrderPreparation, Parameter, ParameterKind, ReturnCodeMeaning, Step, Try,

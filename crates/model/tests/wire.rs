@@ -143,6 +143,7 @@ fn events_of_components() {
             r#"{"eventId":1,"timestamp":5,"Key":"A","TYPE":"AgentReady","timezone":"UTC","platformInfo":{"version":"1","hostname":"h","system":"s"}}"#,
             r#"{"eventId":1,"Key":"A","TYPE":"AgentEventsObserved","untilEventId":7}"#,
             r#"{"eventId":1,"Key":"A","TYPE":"AgentMirroredEvent","keyedEvent":{"TYPE":"ClusterCoupled","activeId":"Primary"}}"#,
+            r#"{"eventId":1,"Key":"A","TYPE":"AgentWitnessUpdated","witness":{"member":13,"term":2,"votedFor":11,"isElected":true,"newest":[2,7],"members":[11,12,13],"membersSince":[1,3]}}"#,
             r#"{"eventId":1,"Key":"A","TYPE":"AgentShutDown"}"#,
             r#"{"eventId":1,"Key":"A","TYPE":"AgentResetStarted","force":true}"#,
             r#"{"eventId":1,"Key":"A","TYPE":"AgentReset"}"#,

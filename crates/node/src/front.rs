@@ -79,12 +79,12 @@ impl Front {
         known.tell(state, &self.0.log.me().name);
     }
 
-    /// The members' language at `members_path`, and everything else for the node.
-    pub fn router(&self, members_path: &str) -> Router {
-        Router::new()
-            .route(members_path, get(member))
-            .fallback(pass_on)
-            .with_state(self.clone())
+    /// The members' language at these paths, and everything else for the node.
+    pub fn router(&self, members_paths: &[&str]) -> Router {
+        let member_routes = members_paths.iter().fold(Router::new(), |routes, path| {
+            routes.route(path, get(member))
+        });
+        member_routes.fallback(pass_on).with_state(self.clone())
     }
 
     /// How this member fares: public, and for those who pass requests on.
@@ -200,7 +200,7 @@ impl Front {
             .map(|peer| {
                 json!({
                     "id": peer.hello.name,
-                    "isWatch": peer.hello.part == Part::Watch,
+                    "isWatch": peer.hello.part.is_third_vote(),
                     "isConnected": peer.is_connected,
                     "isInSync": !peer.is_lost,
                     // Only the active member waits for anybody.

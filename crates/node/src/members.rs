@@ -3,8 +3,8 @@
 //! Always: members speak over one connection each, which one of two dials; a member is known by a certificate or by the token that
 //! all of them share. Never here: what they say; see `cluster`.
 
-use axum::http::HeaderMap;
-use cluster::{Log, Options, Timing};
+use axum::http::{HeaderMap, StatusCode};
+use cluster::{LinkEnd, Log, Options, Part, Timing, Witness, WitnessStore};
 use net::{
     Backoff, Client, ClientError, ClientSettings, Credentials, PeerIdentity, Presented, Problem,
     Refusal, Role, Secret, TlsClient, TokenHash,
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -23,6 +24,8 @@ pub const MEMBERS: &str = "mainspring-members";
 pub const CONTROLLER_MEMBERS_PATH: &str = "/controller/api/cluster/member";
 /// Where the Directors of an Agent do.
 pub const AGENT_MEMBERS_PATH: &str = "/agent/api/cluster/member";
+/// Where the Directors of an Agent speak it with the witness that their Controller keeps.
+pub const AGENT_WITNESS_PATH: &str = "/agent/api/cluster/witness";
 /// The longest pause between two attempts to dial a member: one that is back is needed at once.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// So long the attempts may take, in turn. What was lost on its way is sent anew by TCP after a second and later, by a new attempt at
@@ -137,24 +140,60 @@ impl Dialled {
 
 /// Dials another member and speaks with it, for ever.
 async fn dial(log: Log, client: Client, path: &'static str) -> Infallible {
+    let upgrade = || client.upgrade(path, MEMBERS);
+    keep_connected(client.peer(), upgrade, |stream| log.serve(stream)).await
+}
+
+/// Dials a Director of the Agent whose pair this is the witness of, and speaks with it, for ever.
+pub async fn dial_as_witness<S: WitnessStore>(
+    witness: Arc<Witness<S>>,
+    client: Client,
+) -> Infallible {
+    let upgrade = || async {
+        match client.upgrade(AGENT_WITNESS_PATH, MEMBERS).await {
+            Ok(stream) => Ok((stream, Part::Witness)),
+            // A Director of an earlier version knows watches only.
+            Err(ClientError::Refused { status, .. })
+                if [StatusCode::NOT_FOUND, StatusCode::SERVICE_UNAVAILABLE].contains(&status) =>
+            {
+                let stream = client.upgrade(AGENT_MEMBERS_PATH, MEMBERS).await?;
+                Ok((stream, Part::Watch))
+            }
+            Err(error) => Err(error),
+        }
+    };
+    let serve = |(stream, part)| witness.serve(stream, part);
+    keep_connected(client.peer(), upgrade, serve).await
+}
+
+/// Connects, serves the connection until it ends, and begins anew.
+async fn keep_connected<T, C, E>(
+    peer: &str,
+    upgrade: impl Fn() -> C + Send,
+    serve: impl Fn(T) -> E + Send,
+) -> Infallible
+where
+    C: Future<Output = Result<T, ClientError>> + Send,
+    E: Future<Output = LinkEnd> + Send,
+{
     let begun = Instant::now();
     let mut backoff = Backoff::new();
     let mut tries = 0;
     loop {
         let within = PATIENCE[tries % PATIENCE.len()];
         tries += 1;
-        match timeout(within, client.upgrade(path, MEMBERS)).await {
+        match timeout(within, upgrade()).await {
             Ok(Ok(stream)) => {
                 backoff.connected(begun.elapsed());
                 tries = 0;
-                let end = log.serve(stream).await;
-                tracing::debug!(peer = client.peer(), %end, "the connection to a member has ended");
+                let end = serve(stream).await;
+                tracing::debug!(peer, %end, "the connection to a member has ended");
             }
             Ok(Err(error)) => {
-                tracing::debug!(peer = client.peer(), %error, "a member cannot be reached");
+                tracing::debug!(peer, %error, "a member cannot be reached");
             }
             Err(_elapsed) => {
-                tracing::debug!(peer = client.peer(), ?within, "a member does not answer");
+                tracing::debug!(peer, ?within, "a member does not answer");
             }
         }
         let pause = backoff.failed(begun.elapsed(), rand::random::<f64>());

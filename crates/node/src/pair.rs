@@ -216,7 +216,7 @@ async fn couple<M: Clustered>(
         return Ok(true);
     }
     let watch =
-        newest(peers, |peer| peer.hello.part == Part::Watch).filter(|_| setting.needs_watch());
+        newest(peers, |peer| peer.hello.part.is_third_vote()).filter(|_| setting.needs_watch());
     let wanted: BTreeSet<u64> = passive_peers
         .iter()
         .copied()
@@ -313,7 +313,7 @@ async fn change_watch<M: Clustered>(
 ) -> Result<bool, Stopped> {
     let peers = log.peers();
     let (voters, learners) = log.members();
-    let is_watch = |peer: &PeerStatus| peer.hello.part == Part::Watch && peer.is_connected;
+    let is_watch = |peer: &PeerStatus| peer.hello.part.is_third_vote() && peer.is_connected;
     if peers
         .iter()
         .any(|peer| is_watch(peer) && voters.contains(&peer.hello.member))

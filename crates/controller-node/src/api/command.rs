@@ -263,7 +263,7 @@ fn input(by: &Arc<Cause>, command: ControllerCommand) -> Input {
 fn answer(reply: Reply) -> ControllerAnswer {
     match reply {
         Reply::Answer(answer) => answer,
-        Reply::Items(_) | Reply::Observed(_) | Reply::More | Reply::Done => {
+        Reply::Items(_) | Reply::Observed(_) | Reply::Remembered(_) | Reply::More | Reply::Done => {
             ControllerAnswer::Accepted
         }
     }

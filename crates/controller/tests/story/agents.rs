@@ -3,7 +3,8 @@
 use crate::world::{World, jobs, succeeded};
 use controller::Coupling;
 use model::{
-    AgentEvent, AgentOwnEvent, AgentPath, ControllerCommand, Event, OrderEvent, OrderId, Problem,
+    AgentEvent, AgentOwnEvent, AgentPath, AgentWitness, ControllerCommand, Event, OrderEvent,
+    OrderId, Problem, RunId,
 };
 
 fn one_agent() -> World {
@@ -195,4 +196,58 @@ fn members_are_appointed_at_addresses_that_can_be_and_that_differ() {
     assert_eq!(*world.state.cluster(), model::ClusterState::Empty);
     world.tell(appoint("http://two:4444"));
     assert_eq!(world.state.cluster().type_name(), "NodesAppointed");
+}
+
+#[test]
+fn what_the_third_vote_of_directors_has_promised_is_kept_and_not_taken_back() {
+    let mut world = one_agent();
+    let run_id = world
+        .state
+        .agent(&"ALFA".into())
+        .unwrap()
+        .agent_run_id
+        .clone();
+    let run_id = run_id.unwrap();
+    let remember = |world: &mut World, run_id: &RunId, witness: &AgentWitness| {
+        let mut batch = controller::Batch::new(world.now, world.last);
+        let path = AgentPath::from("ALFA");
+        let is_remembered = world
+            .state
+            .agent_witness(&path, run_id, witness.clone(), &mut batch)
+            .unwrap();
+        world.last = batch.last;
+        world.events.extend(batch.events);
+        is_remembered
+    };
+    let begun = AgentWitness {
+        member: 13,
+        ..AgentWitness::default()
+    };
+    let voted = AgentWitness {
+        term: 3,
+        voted_for: Some(11),
+        newest: Some((2, 7)),
+        ..begun.clone()
+    };
+    let other = AgentWitness {
+        voted_for: Some(12),
+        ..voted.clone()
+    };
+    assert!(remember(&mut world, &run_id, &begun));
+    assert!(remember(&mut world, &run_id, &voted));
+    assert!(remember(&mut world, &run_id, &voted), "it is already so");
+    assert!(!remember(&mut world, &run_id, &other), "one vote in a term");
+    assert!(!remember(&mut world, &run_id, &begun), "nor none any more");
+    let of_another_life = RunId::from("OTHER");
+    assert!(!remember(&mut world, &of_another_life, &voted));
+    let updates = agent_story(&world);
+    let updates = updates
+        .iter()
+        .filter(|kind| **kind == "AgentWitnessUpdated");
+    assert_eq!(updates.count(), 2);
+    world.replay();
+    // Whoever becomes active has it.
+    world.restart();
+    let known = &world.state.agent(&"ALFA".into()).unwrap().witness;
+    assert_eq!(known.as_ref(), Some(&voted));
 }

@@ -1,0 +1,90 @@
+//! What the third vote of an Agent's Directors must never forget, as the Controller's log keeps it.
+//!
+//! Always: numbers and nothing else. Never here: what they mean for an election; see the crate `cluster`.
+
+use serde::{Deserialize, Serialize};
+
+/// The third vote of the pair of Directors that keeps an Agent's log. Every member of the Controller's cluster that becomes active
+/// continues it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentWitness {
+    /// Its number among the members of the pair.
+    pub member: u64,
+    /// The newest term that it knows.
+    #[serde(default)]
+    pub term: u64,
+    /// Who has its vote in that term, or has been elected in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voted_for: Option<u64>,
+    /// That one has been elected.
+    #[serde(default)]
+    pub is_elected: bool,
+    /// The newest entry of their log that it has confirmed: its term and index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<(u64, u64)>,
+    /// The numbers of all members, as it has heard them last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<u64>,
+    /// The entry with which they became the members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members_since: Option<(u64, u64)>,
+}
+
+impl AgentWitness {
+    /// Whether `later` can have come after this: the same witness, and nothing that it has promised is taken back.
+    pub fn may_become(&self, later: &AgentWitness) -> bool {
+        let keeps_its_vote = self.voted_for.is_none()
+            || self.voted_for == later.voted_for
+            || (!self.is_elected && later.is_elected);
+        later.member == self.member
+            && later.newest >= self.newest
+            && (later.term > self.term
+                || (later.term == self.term
+                    && keeps_its_vote
+                    && (later.is_elected || !self.is_elected)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_promised_is_not_taken_back() {
+        let voted = AgentWitness {
+            member: 13,
+            term: 2,
+            voted_for: Some(11),
+            newest: Some((1, 9)),
+            ..AgentWitness::default()
+        };
+        let elected = AgentWitness {
+            voted_for: Some(12),
+            is_elected: true,
+            ..voted.clone()
+        };
+        assert!(voted.may_become(&elected), "by the votes of the others");
+        assert!(!elected.may_become(&voted));
+        let other_vote = AgentWitness {
+            voted_for: Some(12),
+            ..voted.clone()
+        };
+        assert!(!voted.may_become(&other_vote));
+        let later_vote = AgentWitness {
+            term: 3,
+            ..other_vote
+        };
+        assert!(elected.may_become(&later_vote));
+        let forgetful = AgentWitness {
+            newest: Some((1, 8)),
+            ..later_vote
+        };
+        assert!(!voted.may_become(&forgetful));
+        let another = AgentWitness {
+            member: 14,
+            ..voted.clone()
+        };
+        assert!(!voted.may_become(&another));
+    }
+}
