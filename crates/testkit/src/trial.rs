@@ -9,6 +9,7 @@ mod fault;
 mod installation;
 mod judge;
 mod load;
+mod matrix;
 mod reader;
 mod report;
 mod run;
@@ -16,6 +17,9 @@ mod run;
 pub use capture::{Capture, Dialling};
 pub use courier::Courier;
 pub use fault::{Cut, Kind};
-pub use installation::{CLIENT, DIRECTORS, Directing, Installation, MEMBERS, SUBAGENTS, WATCH};
+pub use installation::{
+    CLIENT, DIRECTORS, Directing, Installation, MEMBERS, Placement, SUBAGENTS, WATCH,
+};
+pub use matrix::{Cell, Extent, HOSTS, Loss, Matrix, hosts, placements, run as run_matrix};
 pub use report::{Gaps, Report, Told};
 pub use run::{Plan, run};

@@ -5,8 +5,7 @@ use anyhow::Result;
 
 use crate::proof::{Profile, Proof};
 
-pub(crate) const SUMMARY: &str =
-    "fail-overs of a Controller pair under load, on hosts of its own: [--short] [--only KIND] …";
+pub(crate) const SUMMARY: &str = "fail-overs of a Controller pair under load, on hosts of its own: [--short] [--only KIND] [--matrix [--in-turn]] …";
 
 pub(crate) const PROOF: Proof = Proof {
     package: "testkit",

@@ -138,6 +138,11 @@ const STEPS: &[Step] = &[
         holds: "fail-overs on hosts of their own, two of each kind",
         run: Kind::Proof(&crate::trial::PROOF, &["--short"]),
     },
+    Step {
+        name: "matrix",
+        holds: "everything that is on one host is lost at once: three placements of the matrix of hosts",
+        run: Kind::Proof(&crate::trial::PROOF, &["--matrix", "--sample", "3"]),
+    },
 ];
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Parser;
-use testkit::trial::{Directing, Installation, Kind, Plan, Report, run};
+use testkit::trial::{
+    Directing, Extent, Installation, Kind, Matrix, Plan, Report, hosts, run, run_matrix,
+};
 use testkit::world::{Network, skip};
 
 /// Kills, stops, cuts off and hands over a Controller pair under load, and tells how long no job starts.
@@ -56,6 +58,20 @@ struct Arguments {
     /// Writes the section of docs/benchmarks.md from the newest kept result of each kind
     #[arg(long)]
     write_docs: bool,
+    /// Instead: a whole installation on three hosts, in every placement, and each host lost in each way
+    #[arg(long)]
+    matrix: bool,
+    /// Of the matrix one loss of each host in turn instead of each
+    #[arg(long, requires = "matrix")]
+    in_turn: bool,
+    /// Of the matrix so many placements only, to show that it runs
+    #[arg(
+        long,
+        requires = "matrix",
+        value_name = "N",
+        conflicts_with = "in_turn"
+    )]
+    sample: Option<usize>,
     /// Measures nothing; with --write-docs, for what is there already
     #[arg(long)]
     none: bool,
@@ -98,7 +114,45 @@ fn main() -> ExitCode {
     }
 }
 
+fn whole_hosts(arguments: &Arguments) -> Result<ExitCode> {
+    let extent = match arguments.sample {
+        Some(count) => Extent::Sample(count),
+        None if arguments.in_turn => Extent::InTurn,
+        None => Extent::Whole,
+    };
+    let matrix = if arguments.none {
+        Matrix::kept()?
+    } else {
+        let network = Arc::new(Network::build(&hosts()));
+        if let Some(why) = network.why_loopback() {
+            println!(
+                "hosts are addresses of the loopback and none is cut off, because namespaces cannot be made: {why}"
+            );
+            skip("hosts that are cut off", why)?;
+        }
+        println!("about {:.0} minutes", extent.lasts().as_secs_f64() / 60.0);
+        let matrix = run_matrix(&network, extent, arguments.rate, |line| println!("{line}"))?;
+        if arguments.sample.is_none() {
+            matrix.keep()?;
+        }
+        matrix
+    };
+    println!("\n{}", matrix.section());
+    if arguments.write_docs && arguments.sample.is_none() {
+        matrix.write_docs()?;
+        println!("written: docs/benchmarks.md");
+    }
+    Ok(if matrix.is_in_order() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
 fn trial(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.matrix {
+        return whole_hosts(arguments);
+    }
     let plan = arguments.plan();
     let network = Arc::new(Network::build(&Installation::hosts()));
     if let Some(why) = network.why_loopback() {

@@ -1,8 +1,9 @@
 //! An installation without a single point of failure: two members, a watch, an Agent with one or two Directors, and its Subagents,
-//! each on a host of its own, speaking TLS.
+//! each on a host of its own or several on one, speaking TLS.
 //!
 //! Always: dropping it ends every process that came out of it. Never here: who disturbs it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,9 +51,37 @@ pub enum Directing {
     Pair,
 }
 
+/// Which part is on which host. Parts are named as the hosts that they have when each has one of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Placement(BTreeMap<&'static str, &'static str>);
+
+impl Placement {
+    /// These parts are on these hosts; the others have hosts of their own.
+    pub fn of(parts: &[(&'static str, &'static str)]) -> Placement {
+        Placement(parts.iter().copied().collect())
+    }
+
+    /// The host of a part.
+    pub fn host(&self, part: &str) -> &str {
+        self.0.get(part).copied().unwrap_or(match part {
+            WATCH => WATCH,
+            CLIENT => CLIENT,
+            part => {
+                let mut parts = MEMBERS.iter().chain(&DIRECTORS).chain(&SUBAGENTS);
+                parts
+                    .find(|known| **known == part)
+                    .copied()
+                    .unwrap_or_default()
+            }
+        })
+    }
+}
+
 /// All of it.
 #[derive(Debug)]
 pub struct Installation {
+    /// Where each part is.
+    pub placement: Placement,
     /// The members.
     pub members: Vec<Node>,
     /// The watch.
@@ -82,7 +111,16 @@ impl Installation {
     /// Starts everything, appoints the members, waits until they are coupled, and makes Agent and workflows known. The caller is
     /// on the client's host.
     pub async fn start(network: &Arc<Network>, directing: Directing) -> Result<Installation> {
-        let mut installation = Installation::prepare(network, directing)?;
+        Installation::start_at(network, directing, Placement::default()).await
+    }
+
+    /// The same with several parts on one host.
+    pub async fn start_at(
+        network: &Arc<Network>,
+        directing: Directing,
+        placement: Placement,
+    ) -> Result<Installation> {
+        let mut installation = Installation::prepare(network, directing, placement)?;
         for node in installation.all() {
             node.start()?;
         }
@@ -109,7 +147,11 @@ impl Installation {
         Ok(installation)
     }
 
-    fn prepare(network: &Network, directing: Directing) -> Result<Installation> {
+    fn prepare(
+        network: &Network,
+        directing: Directing,
+        placement: Placement,
+    ) -> Result<Installation> {
         let dir = tempfile::Builder::new()
             .prefix("testkit-trial-")
             .tempdir()?;
@@ -123,13 +165,14 @@ impl Installation {
             .chain(DIRECTORS.map(|host| (host, Role::Agent)))
             .chain(SUBAGENTS.map(|host| (host, Role::Subagent)));
         let hosts: Vec<_> = roles
-            .map(|(host, role)| (host, role, network.address(host).into()))
+            .map(|(part, role)| (part, role, network.address(placement.host(part)).into()))
             .collect();
         make_certificates_of_hosts(&certificates, &hosts)?;
         let node = |part, host: &str, port: u16| {
-            let address = SocketAddr::from((network.address(host), port));
+            let place = placement.host(host);
+            let address = SocketAddr::from((network.address(place), port));
             let mut node = Node::at(address, part, host, dir.path(), &mark);
-            node.namespace = network.namespace(host);
+            node.namespace = network.namespace(place);
             node.serve_tls(&certificates);
             node.arguments = identity(&certificates, host);
             node
@@ -162,6 +205,7 @@ impl Installation {
         };
         let mut directors: Vec<Node> = hosts
             .iter()
+            .copied()
             .map(|host| node(Part::Agent, host, 4445))
             .collect();
         let first = directors[0].url();
@@ -184,12 +228,18 @@ impl Installation {
             .iter()
             .map(|director| Api::with_certificate(&director.url(), &own))
             .collect::<Result<Vec<_>>>()?;
-        let subagents = SUBAGENTS.map(|host| node(Part::Subagent, host, 4446));
+        // Two on one host must not listen at the same port.
+        let mut port = 4445;
+        let subagents = SUBAGENTS.map(|host| {
+            port += 1;
+            node(Part::Subagent, host, port)
+        });
         let apis = urls
             .iter()
             .map(|url| Api::with_tls(url, TOKEN, &certificates.join("ca.pem")))
             .collect::<Result<Vec<_>>>()?;
         Ok(Installation {
+            placement,
             members: members.into(),
             watch,
             directors,
@@ -215,6 +265,14 @@ impl Installation {
             .chain(directors)
             .chain(members)
             .chain([watch])
+    }
+
+    /// All processes of a host.
+    pub fn all_on(&mut self, host: &str) -> Vec<&mut Node> {
+        let placement = self.placement.clone();
+        self.all()
+            .filter(|node| placement.host(&node.name) == host)
+            .collect()
     }
 
     fn items(&self) -> Vec<Value> {

@@ -45,7 +45,7 @@ impl Gaps {
         self.0.last().copied().unwrap_or(0)
     }
 
-    fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         format!(
             "{} ms | {} ms | {} ms",
             self.percentile(50),
@@ -165,11 +165,7 @@ impl Report {
 
     /// Writes the section of `docs/benchmarks.md`; the rest of the page stays as it is.
     pub fn write_docs(&self) -> Result<()> {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
-        let page = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        std::fs::write(&path, with_section(&page, &self.section()))
-            .with_context(|| format!("cannot write {}", path.display()))
+        write_section(HEADING, &self.section())
     }
 
     /// The section as it stands in the page.
@@ -223,12 +219,21 @@ impl Report {
     }
 }
 
+/// Writes a section of `docs/benchmarks.md`; the rest of the page stays as it is.
+pub(super) fn write_section(heading: &str, section: &str) -> Result<()> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
+    let page = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    std::fs::write(&path, with_section(&page, heading, section))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// The page with this section in the place of its former self, or at its end.
-fn with_section(page: &str, section: &str) -> String {
+fn with_section(page: &str, heading: &str, section: &str) -> String {
     let mut text = String::new();
     let mut found = false;
     for part in parts(page) {
-        if part.starts_with(HEADING) {
+        if part.starts_with(heading) {
             text.push_str(section);
             text.push('\n');
             found = true;
@@ -300,13 +305,13 @@ mod tests {
     #[test]
     fn a_section_takes_the_place_of_its_former_self_and_leaves_the_others() {
         let page = "# Page\n\n## One\n\n1\n\n## Two\n\n2\n";
-        let once = with_section(page, &format!("{HEADING}\n\nfirst\n"));
+        let once = with_section(page, HEADING, &format!("{HEADING}\n\nfirst\n"));
         assert_eq!(
             once,
             format!("# Page\n\n## One\n\n1\n\n## Two\n\n2\n\n{HEADING}\n\nfirst\n")
         );
         let more = format!("{once}\n## Three\n\n3\n");
-        let twice = with_section(&more, &format!("{HEADING}\n\nsecond\n"));
+        let twice = with_section(&more, HEADING, &format!("{HEADING}\n\nsecond\n"));
         assert_eq!(
             twice,
             format!(

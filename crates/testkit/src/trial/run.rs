@@ -102,7 +102,7 @@ pub fn run(
     Ok(())
 }
 
-async fn signalled() -> Result<()> {
+pub(super) async fn signalled() -> Result<()> {
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -212,7 +212,7 @@ async fn one_kind(
 }
 
 /// Reads the log of the active member until all of these orders have finished.
-async fn whole_log(courier: &Courier, orders: &[String]) -> Result<Log> {
+pub(super) async fn whole_log(courier: &Courier, orders: &[String]) -> Result<Log> {
     let mut log = Log::default();
     let until = Instant::now() + END_WITHIN;
     let found = courier.found();
@@ -249,7 +249,7 @@ async fn whole_log(courier: &Courier, orders: &[String]) -> Result<Log> {
 }
 
 /// The reader may be a little behind.
-async fn await_reader(reader: &Reader, last: u64) -> Vec<(u64, u64)> {
+pub(super) async fn await_reader(reader: &Reader, last: u64) -> Vec<(u64, u64)> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         let mut prints = reader.prints();

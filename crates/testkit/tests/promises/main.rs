@@ -16,6 +16,7 @@ mod disks;
 mod examples;
 mod failing_tasks;
 mod golden;
+mod hosts;
 mod leases;
 mod members;
 mod outages;
