@@ -11,8 +11,11 @@ use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::net::{Ask, ClientCall, ConnId, Packet, Toward};
 use crate::node::{Asker, Committed, Moved, Node};
+use crate::pair::{Message, Number};
 use crate::place::Place;
+use crate::seat::Cluster;
 use crate::subagent::json;
+use crate::witness::{Known, Witnesses};
 use controller::{Handover, Thing};
 use controller_node::{ControllerMachine, Input, Reply};
 use model::{
@@ -103,14 +106,16 @@ pub struct ControllerHost {
     /// Its node.
     pub node: Node<ControllerMachine>,
     drivers: BTreeMap<usize, AgentDriver>,
+    witnesses: Witnesses,
 }
 
 impl ControllerHost {
     /// One that has not been started.
-    pub fn new(node: Node<ControllerMachine>) -> ControllerHost {
+    pub fn new(node: Node<ControllerMachine>, witnesses: Witnesses) -> ControllerHost {
         ControllerHost {
             node,
             drivers: BTreeMap::new(),
+            witnesses,
         }
     }
 
@@ -118,6 +123,7 @@ impl ControllerHost {
     pub fn crash(&mut self, k: &mut Kernel) {
         self.node.crash(k);
         self.drivers.clear();
+        self.witnesses.clear();
     }
 
     /// Something has happened to the member of the log.
@@ -137,6 +143,7 @@ impl ControllerHost {
             Moved::Nothing | Moved::Activated => {}
             Moved::Deposed => {
                 self.drivers.clear();
+                self.witnesses.clear();
                 k.hang_up_all(place);
             }
             Moved::Committed(committed) => {
@@ -169,10 +176,14 @@ impl ControllerHost {
                     };
                     k.send(conn, Toward::Client, Packet::Response { number, body });
                 }
+                Asker::Driver { driver, generation } if Witnesses::is_one(driver) => {
+                    self.witnesses.told(k, driver, generation, &replies);
+                }
                 Asker::Driver { driver, generation } => self.told(k, driver, generation, replies),
             }
         }
         self.keep_in_step(k);
+        self.keep_witnesses(k);
         self.node.release_log(k);
         let drivers: Vec<usize> = self.drivers.keys().copied().collect();
         for index in drivers {
@@ -217,6 +228,41 @@ impl ControllerHost {
                 let body = Err(json(&Problem::plain(error.to_string())));
                 k.send(conn, Toward::Client, Packet::Response { number, body });
             }
+        }
+    }
+
+    fn keep_witnesses(&mut self, k: &mut Kernel) {
+        let Some(machine) = self.node.machine() else {
+            return;
+        };
+        let known = machine.state.agents().filter_map(|(path, agent)| {
+            Some(Known {
+                cluster: crate::history::index_of(path)? + 1,
+                agent: path.clone(),
+                run_id: agent.agent_run_id.clone()?,
+                witness: agent.witness.clone(),
+            })
+        });
+        let known = known.collect();
+        for (asker, input) in self.witnesses.keep(k, known) {
+            self.node.ask(asker, vec![input]);
+        }
+    }
+
+    /// A Director says something to the witness of its pair.
+    pub fn witness_hears(
+        &mut self,
+        k: &mut Kernel,
+        cluster: Cluster,
+        from: Number,
+        message: Message,
+    ) {
+        if !self.node.may_act(k) {
+            return;
+        }
+        if let Some((asker, input)) = self.witnesses.hear(k, cluster, from, message) {
+            self.node.ask(asker, vec![input]);
+            self.pump(k);
         }
     }
 

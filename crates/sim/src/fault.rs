@@ -98,6 +98,12 @@ faults! {
     ActiveIsolated = "pair: active member isolated",
     /// Everything crashes at once.
     AllCrash = "crash of everything",
+    /// Everything on a host crashes at once.
+    HostCrash = "host crash",
+    /// Everything on a host stands still at once.
+    HostPause = "host pause",
+    /// A host is cut off from all others.
+    HostCut = "host cut off",
     /// A standby loses its disk.
     StandbyWiped = "pair: standby with an empty disk",
     /// A watch loses its disk.
@@ -139,6 +145,9 @@ impl Fault {
         Fault::WatchCutOneWay,
         Fault::ActiveIsolated,
         Fault::AllCrash,
+        Fault::HostCrash,
+        Fault::HostPause,
+        Fault::HostCut,
         Fault::StandbyWiped,
         Fault::WatchWiped,
         Fault::SwitchOver,

@@ -184,7 +184,13 @@ impl World {
             .iter()
             .find(|vote| vote.cluster == cluster)
             .map(|vote| vote.place);
-        (active, others, watch)
+        // A witness is where the active Controller is.
+        let witness = || {
+            let active = (0..self.controllers.len())
+                .find(|index| self.controllers[*index].node.running.is_some());
+            Place::Controller(active.unwrap_or(0))
+        };
+        (active, others, watch.or_else(|| Some(witness())))
     }
 
     fn stand_still(&mut self, place: Place, span: Duration, fault: Fault) {
@@ -283,9 +289,10 @@ impl World {
                 self.k.counts.count(Fault::RollingRestart);
                 self.roll(cluster, 0);
             }
-            84..89 => self.k.slow_disk(anyone, span),
-            89..93 => self.k.fill_disk(anyone, span),
-            93..96 => self.fail_next_sync(anyone),
+            84..88 => self.k.slow_disk(anyone, span),
+            88..91 => self.k.fill_disk(anyone, span),
+            91..93 => self.fail_next_sync(anyone),
+            93..97 => self.lose_host(is_silent, span),
             _ => {
                 let ahead = self.clock(member).map_or(0, |clock| clock.ahead);
                 let by = i64::try_from(self.k.rng.between(1, 3_600_000)).unwrap_or(1);
@@ -297,6 +304,70 @@ impl World {
                     -by
                 };
                 self.jump(member, by);
+            }
+        }
+    }
+
+    /// What is on one of three hosts: a Controller and a Director of each Agent, or the watch, and Subagents. Which Controller and which
+    /// Directors are together is the same all the time, and different from world to world.
+    fn host(&self, host: usize) -> Vec<Place> {
+        let layout = self.setting.layout;
+        let mut places = Vec::new();
+        if host < layout.controllers {
+            let member = usize::from((host == 1) != (self.seed % 2 == 1));
+            let directors = (0..layout.agents).map(|agent| agent + layout.agents * member);
+            places.push(Place::Controller(host));
+            places.extend(directors.map(Place::Agent));
+        } else {
+            places.push(Place::Watch(0));
+        }
+        let subagents = self.subagents.iter().enumerate();
+        let remote = subagents.filter(|(index, subagent)| !subagent.is_local && index % 3 == host);
+        places.extend(remote.map(|(_, subagent)| subagent.place));
+        places
+    }
+
+    /// Everything on a host crashes, stands still, or is cut off, at once.
+    fn lose_host(&mut self, is_silent: bool, span: Duration) {
+        let layout = self.setting.layout;
+        if layout.controllers != 2 || layout.directors != 2 {
+            return;
+        }
+        let number = self.k.rng.index(3);
+        let host = self.host(number);
+        let told = |what: &str| format!("host {number} {what} for {span:?}");
+        match self.k.rng.below(3) {
+            0 => {
+                self.k.counts.count(Fault::HostCrash);
+                self.k.note(format_args!("{}", told("is gone")));
+                for place in host {
+                    self.crash_uncounted(place, is_silent);
+                    self.k
+                        .after(span, Happening::Fault(FaultStep::Restart(place)));
+                }
+            }
+            1 => {
+                self.k.counts.count(Fault::HostPause);
+                self.k.note(format_args!("{}", told("stands still")));
+                let until = self.k.now.plus(span);
+                for place in host {
+                    if self.k.standing(place).is_up && self.k.paused_until(place).is_none() {
+                        self.pause(place, until);
+                    }
+                }
+            }
+            _ => {
+                self.k.counts.count(Fault::HostCut);
+                self.k.note(format_args!("{}", told("is cut off")));
+                let mut others = self.places();
+                others.push(Place::Client);
+                others.retain(|place| !host.contains(place));
+                for place in host {
+                    for other in &others {
+                        self.cut(place, *other, span);
+                        self.cut(*other, place, span);
+                    }
+                }
             }
         }
     }

@@ -30,6 +30,7 @@ pub mod seeds;
 pub mod subagent;
 pub mod sweep;
 pub mod trace;
+pub mod witness;
 pub mod workload;
 pub mod world;
 

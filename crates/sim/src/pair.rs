@@ -154,6 +154,8 @@ struct Peer {
     /// When the newest message that it has answered was sent.
     heard: Option<Duration>,
     asked: Option<Duration>,
+    /// When it was sent entries last.
+    told: Option<Duration>,
     is_lost: bool,
 }
 
@@ -662,7 +664,15 @@ impl Member {
         };
         let mut leading = leading.clone();
         let allowed = self.allowed(&leading);
-        let has_watch = leading.peers.values().any(|peer| peer.part == Part::Watch);
+        let has_watch = leading.peers.values().any(|peer| peer.part.is_third_vote());
+        // As in the product a witness is told now and then only, while every data member keeps up.
+        let is_at_rest = rules::may_leave_watch_alone(
+            leading
+                .peers
+                .values()
+                .filter(|peer| peer.part == Part::Data)
+                .map(Peer::seen),
+        );
         leading.held = match leading.held {
             _ if !has_watch || allowed >= newest => None,
             Some(held) if held.index > allowed => Some(held),
@@ -673,8 +683,16 @@ impl Member {
         };
         let mut to_watch = 0;
         for (number, peer) in &mut leading.peers {
-            let is_watch = peer.part == Part::Watch;
-            let until = if is_watch {
+            let is_watch = peer.part.is_third_vote();
+            let rests = peer.part == Part::Witness
+                && is_at_rest
+                && !peer.is_lost
+                && peer
+                    .told
+                    .is_some_and(|told| now < told + rules::witness_rest(&self.timing));
+            let until = if rests {
+                peer.has
+            } else if is_watch {
                 allowed.min(newest)
             } else {
                 newest
@@ -708,6 +726,9 @@ impl Member {
                 continue;
             }
             let mut entries = self.kept.from(peer.next, until, PIECE);
+            if !entries.is_empty() {
+                peer.told = Some(now);
+            }
             if is_watch {
                 for entry in &mut entries {
                     entry.without_lines();
@@ -1015,6 +1036,7 @@ impl Peer {
             has: 0,
             heard: None,
             asked: None,
+            told: None,
             // Until it has caught up it is not waited for.
             is_lost: true,
         }

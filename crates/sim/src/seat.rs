@@ -187,7 +187,7 @@ impl SeatHost {
 }
 
 /// Sends a word to another member; it may be lost, late or doubled, and nothing keeps their order.
-fn say(
+pub(crate) fn say(
     k: &mut Kernel,
     cluster: Cluster,
     (from, from_number): (Place, Number),

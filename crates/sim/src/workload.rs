@@ -4,6 +4,7 @@
 
 use crate::place::Place;
 use crate::rng::Rng;
+use cluster::Part;
 use serde_json::{Value, json};
 
 /// How many Agents and Subagents there are.
@@ -17,7 +18,7 @@ pub struct Layout {
     pub controllers: usize,
     /// Directors of each Agent: one, or two with a watch.
     pub directors: usize,
-    /// The third vote of Director pairs is at the watch; else with the first Controller.
+    /// The third vote of Director pairs is at the watch; else it is the Controller's.
     pub is_watch_apart: bool,
 }
 
@@ -29,19 +30,39 @@ impl Layout {
         own.chain(remote).collect()
     }
 
-    /// The third votes: of which log, where, and for how many data members.
+    /// Whether the third votes of Director pairs are the Controller's.
+    pub fn has_witnesses(self) -> bool {
+        self.directors > 1 && !self.is_watch_apart
+    }
+
+    /// What the third vote of a Director pair is.
+    pub fn third_of_directors(self) -> Part {
+        if self.has_witnesses() {
+            Part::Witness
+        } else {
+            Part::Watch
+        }
+    }
+
+    /// The logs that two keep.
+    pub fn pairs(self) -> Vec<usize> {
+        let controller = (self.controllers > 1).then_some(0);
+        let agents = (self.directors > 1).then_some(1..=self.agents);
+        controller
+            .into_iter()
+            .chain(agents.into_iter().flatten())
+            .collect()
+    }
+
+    /// The watches: of which log, where, and for how many data members.
     pub fn votes(self) -> Vec<(usize, Place, usize)> {
         let mut votes = Vec::new();
         if self.controllers > 1 {
             votes.push((0, Place::Watch(0), self.controllers));
         }
-        if self.directors > 1 {
-            let place = if self.is_watch_apart {
-                Place::Watch(0)
-            } else {
-                Place::Controller(0)
-            };
-            votes.extend((1..=self.agents).map(|cluster| (cluster, place, self.directors)));
+        if self.directors > 1 && self.is_watch_apart {
+            let watch = Place::Watch(0);
+            votes.extend((1..=self.agents).map(|cluster| (cluster, watch, self.directors)));
         }
         votes
     }

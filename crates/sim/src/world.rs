@@ -22,6 +22,7 @@ use crate::place::Place;
 use crate::process::{Manners, Processes};
 use crate::seat::{Cluster, SeatHost};
 use crate::subagent::SubagentHost;
+use crate::witness::Witnesses;
 use crate::workload::Layout;
 use agent_node::AgentMachine;
 use cluster::{Part, Timing};
@@ -125,7 +126,7 @@ pub struct World {
     pub controllers: Vec<ControllerHost>,
     /// The Directors: first the first ones of all Agents.
     pub agents: Vec<AgentHost>,
-    /// The third votes.
+    /// The watches.
     pub votes: Vec<SeatHost>,
     /// The Controller's log.
     pub controller_ledger: Ledger<ControllerMachine>,
@@ -174,18 +175,18 @@ fn controller_machine() -> ControllerMachine {
 }
 
 /// The number of a watch's first disk; further disks have greater ones, by tens.
-const WATCH: Number = 9;
+pub(crate) const WATCH: Number = 9;
 
 /// Who takes part in a log with so many data members at its beginning.
-fn members(data: usize) -> Members {
+fn members(data: usize, third: Part) -> Members {
     let seat = |part| Seat { part, votes: true };
     let numbers = (0..data).map(|member| (member as Number + 1, seat(Part::Data)));
-    let watch = (data > 1).then_some((WATCH, seat(Part::Watch)));
+    let watch = (data > 1).then_some((WATCH, seat(third)));
     numbers.chain(watch).collect()
 }
 
-fn kept(member: usize, data: usize) -> Kept {
-    Kept::new(member as Number + 1, Part::Data, members(data))
+fn kept(member: usize, data: usize, third: Part) -> Kept {
+    Kept::new(member as Number + 1, Part::Data, members(data, third))
 }
 
 impl World {
@@ -200,14 +201,15 @@ impl World {
         } = setting;
         let controllers = (0..layout.controllers).map(|member| {
             let place = Place::Controller(member);
-            ControllerHost::new(Node::new(
+            let node = Node::new(
                 0,
                 place,
-                kept(member, layout.controllers),
+                kept(member, layout.controllers, Part::Watch),
                 rules,
                 timing,
                 controller_machine(),
-            ))
+            );
+            ControllerHost::new(node, Witnesses::new(place, timing, layout.has_witnesses()))
         });
         let agents = (0..layout.agents * layout.directors).map(|index| {
             let (agent, member) = (index % layout.agents, index / layout.agents);
@@ -215,7 +217,7 @@ impl World {
             let node = Node::new(
                 agent + 1,
                 place,
-                kept(member, layout.directors),
+                kept(member, layout.directors, layout.third_of_directors()),
                 rules,
                 timing,
                 machine,
@@ -226,7 +228,7 @@ impl World {
             SeatHost::new(
                 cluster,
                 place,
-                Kept::new(WATCH, Part::Watch, members(data)),
+                Kept::new(WATCH, Part::Watch, members(data, Part::Watch)),
                 rules,
                 timing,
             )

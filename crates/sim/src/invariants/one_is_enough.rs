@@ -2,6 +2,7 @@
 //! active, unless the member that is left counted as lost before (S101, S127).
 
 use super::{Checked, Violation};
+use crate::place::Place;
 use crate::world::World;
 use cluster::Part;
 use std::time::Duration;
@@ -20,6 +21,16 @@ pub fn check(world: &World) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Where the third vote of a Director's pair is, if it is the Controller's and a Controller that is reached has been active for long.
+fn witness(world: &World, cluster: usize, data: Place, patience: Duration) -> Option<Place> {
+    if cluster == 0 || !world.setting.layout.has_witnesses() {
+        return None;
+    }
+    let place = world.controller()?.place;
+    let is_there = world.is_well(place, patience) && world.has_been_joined(data, place, patience);
+    is_there.then_some(place)
 }
 
 /// Two that are well, of which one has every acknowledged entry.
@@ -49,6 +60,14 @@ fn survivors(world: &World, cluster: usize, patience: Duration) -> Option<String
                     .is_some_and(|seat| seat.votes)
                 && world.has_been_joined(data.place, other.place, patience)
         };
+        if let Some(witness) = witness(world, cluster, data.place, patience) {
+            return Some(format!(
+                "log {cluster}: {} with {:?} is well and reaches its witness at {witness}, and nobody has been active for {:?}",
+                data.place,
+                member.kept.newest(),
+                world.idle_for(cluster)
+            ));
+        }
         if let Some(other) = well.iter().find(reaches) {
             return Some(format!(
                 "log {cluster}: {} with {:?} of {:?} and {} with {:?} are well and reach each other, and nobody has been active for {:?}",

@@ -13,6 +13,7 @@ use crate::pair::{Members, Number};
 use crate::place::Place;
 use crate::seat::{Cluster, SeatHost, SeatStep};
 use crate::subagent::SubagentHost;
+use cluster::Part;
 use std::time::Duration;
 
 impl World {
@@ -162,7 +163,9 @@ impl World {
         self.crash_uncounted(Place::Agent(index), false);
         let disk = self.k.standing(Place::Agent(index)).life;
         let machine = agent_machine(index, disk);
-        self.agents[index].node.wipe(kept(0, 1), machine.clone());
+        self.agents[index]
+            .node
+            .wipe(kept(0, 1, Part::Watch), machine.clone());
         self.agent_ledgers[index] = Ledger::new(index + 1, machine);
         self.history.agents[index].was_wiped = true;
         self.restart(Place::Agent(index));

@@ -127,9 +127,7 @@ impl World {
 
     /// The logs of pairs.
     pub fn pairs(&self) -> Vec<Cluster> {
-        let mut pairs: Vec<Cluster> = self.votes.iter().map(|vote| vote.cluster).collect();
-        pairs.sort_unstable();
-        pairs
+        self.setting.layout.pairs()
     }
 
     /// For how long nobody has been active in a log.

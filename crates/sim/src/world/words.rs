@@ -79,6 +79,16 @@ impl World {
         from_number: Number,
         message: crate::pair::Message,
     ) {
+        if let Place::Controller(index) = to
+            && cluster > 0
+        {
+            return self.controllers[index].witness_hears(
+                &mut self.k,
+                cluster,
+                from_number,
+                message,
+            );
+        }
         let World {
             k,
             controllers,
