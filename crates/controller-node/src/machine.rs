@@ -228,15 +228,12 @@ impl Machine for ControllerMachine {
     type Reply = Reply;
 
     fn take(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, NotApplicable> {
-        let input = match input {
-            Input::By { by, input } => {
-                facts.caused_by(Some(by));
-                let reply = self.take(*input, facts);
-                facts.caused_by(None);
-                return reply;
-            }
-            input => input,
-        };
+        if let Input::By { by, input } = input {
+            facts.caused_by(Some(by));
+            let reply = self.take(*input, facts);
+            facts.caused_by(None);
+            return reply;
+        }
         let mut out = Out {
             facts,
             last: &mut self.last_event_id,

@@ -94,13 +94,11 @@ impl Users {
             },
             Some(Presented::Bearer(token)) => {
                 let asked = Instant::now();
-                match self.of_token(&token) {
-                    Some(user) => Ok(Some(user)),
-                    None => {
-                        answer_late(asked).await;
-                        Err(self.refused("the token is not valid"))
-                    }
+                if let Some(user) = self.of_token(&token) {
+                    return Ok(Some(user));
                 }
+                answer_late(asked).await;
+                Err(self.refused("the token is not valid"))
             }
             Some(Presented::Basic { user, password }) => {
                 let caller = Caller::of(&parts.extensions);

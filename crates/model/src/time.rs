@@ -153,8 +153,9 @@ mod tests {
     #[test]
     fn seconds_that_no_clock_can_add_are_a_hundred_years() {
         let read = |text: &str| serde_json::from_str::<Seconds>(text);
+        let century = Duration::from_hours(100 * 365 * 24);
         for text in ["1.8e19", "1e300", "1e18"] {
-            assert_eq!(read(text).unwrap().0.as_secs_f64(), SECONDS_MAX, "{text}");
+            assert_eq!(read(text).unwrap().0, century, "{text}");
         }
         assert!(read("-1").is_err());
         assert_eq!(read("0.25").unwrap(), Seconds::from_millis(250));

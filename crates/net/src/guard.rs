@@ -25,7 +25,7 @@ use crate::quota::Quota;
 /// How long a body may pause.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a body may take, beside a second for each so many bytes.
-const BODY_TIME: Duration = Duration::from_secs(60);
+const BODY_TIME: Duration = Duration::from_mins(1);
 const LEAST_RATE: usize = 16 << 10;
 /// Bodies up to this size are as many as there are connections.
 const SMALL: usize = 64 << 10;
@@ -36,7 +36,7 @@ const BODIES_WAIT: Duration = Duration::from_secs(10);
 const DRAIN: usize = 64 << 20;
 
 /// The longest duration that a query may name.
-const SECONDS_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+const SECONDS_MAX: Duration = Duration::from_hours(365 * 24);
 /// The shortest distance of signs of life.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 

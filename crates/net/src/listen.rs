@@ -42,7 +42,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A pause when the system has no descriptor left, since trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The log has one line in so much time about connections that were closed or could not be accepted, with their number.
-const REPORT_PERIOD: Duration = Duration::from_secs(60);
+const REPORT_PERIOD: Duration = Duration::from_mins(1);
 /// One in so many descriptors of the process is for the connections of a server. The others are for the log, for jobs, and for a second server
 /// in the same process.
 const DESCRIPTOR_SHARE: usize = 2;
@@ -442,7 +442,7 @@ impl Host {
         let overdue = async {
             sleep(limits.stranger).await;
             if connection.is_known() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let outcome = tokio::select! {

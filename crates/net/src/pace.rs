@@ -9,7 +9,7 @@ const MEMORY: Duration = Duration::from_millis(50);
 const LEAST: Duration = Duration::from_millis(1);
 
 /// Events that wait longer come too late.
-const DISTANCE_MAX: Duration = Duration::from_secs(60);
+const DISTANCE_MAX: Duration = Duration::from_mins(1);
 const LEAST_FLOW: f64 = 1e-3;
 
 /// When the next chunk of a stream may go. Each chunk costs its receiver a commit, which is a flush; what comes while a chunk

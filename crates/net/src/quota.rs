@@ -213,7 +213,7 @@ mod tests {
     async fn a_share_is_waited_for_and_held_by_bytes() {
         let quota = Quota::new("things", 1, 1);
         let bytes = quota.take(&user("anna"), 1).unwrap().hold(vec![1, 2, 3]);
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let waiting = tokio::spawn({
             let quota = quota.clone();
             async move { quota.wait(&user("bob"), 1, hour).await.is_ok() }

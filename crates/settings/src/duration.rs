@@ -82,7 +82,7 @@ impl FromStr for Duration {
 }
 
 /// Nobody can mean more than a hundred years, and clocks cannot add it.
-const MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 24 * 3600);
+const MAX: std::time::Duration = std::time::Duration::from_hours(100 * 365 * 24);
 
 fn bounded(duration: std::time::Duration) -> Result<Duration, String> {
     if duration > MAX {

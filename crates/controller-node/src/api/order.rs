@@ -18,6 +18,7 @@ use net::{NDJSON, Problem, Query, RawBody, Refusal};
 use node::{Clock as _, SystemClock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const LIST_DEFAULT: usize = 1000;
@@ -420,7 +421,7 @@ fn short(outcome: &Outcome) -> Outcome {
     let boxed = |outcome: &Outcome| Box::new(short(outcome));
     match outcome {
         Outcome::Succeeded { .. } => Outcome::Succeeded {
-            named_values: Default::default(),
+            named_values: BTreeMap::default(),
         },
         Outcome::Caught => Outcome::Caught,
         Outcome::Failed {
@@ -432,7 +433,7 @@ fn short(outcome: &Outcome) -> Outcome {
                 let short: String = message.chars().take(MESSAGE_MAX).collect();
                 short.into()
             }),
-            named_values: Default::default(),
+            named_values: BTreeMap::default(),
             uncatchable: *uncatchable,
         },
         Outcome::TimedOut { outcome } => Outcome::TimedOut {

@@ -280,5 +280,6 @@ async fn a_user_with_too_many_connections_is_refused_and_another_one_is_not() {
         "{answer}"
     );
     assert!(login("bob").await.1.starts_with("HTTP/1.1 200"));
+    drop(open);
     server.stop().await;
 }
