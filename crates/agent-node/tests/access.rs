@@ -41,7 +41,7 @@ const ROUTES: [(&str, &str, bool); 12] = [
         "/subagent/api/event?subagentRunId=X&after=0",
         false,
     ),
-    ("members_path", "/agent/api/cluster/member", false),
+    ("path", "/agent/api/cluster/member", false),
     ("/health", "/health", true),
     ("/health/active", "/health/active", true),
 ];
@@ -143,7 +143,7 @@ async fn nothing_but_health_is_answered_without_the_token() {
             assert_eq!(status != 401, is_public, "{path} {stranger:?}: {status}");
         }
         // Members and Subagents have tokens of their own.
-        if path != "members_path" && !path.starts_with("/subagent") {
+        if path != "path" && !path.starts_with("/subagent") {
             let status = status(&right, asked).await;
             assert_ne!(status, 401, "{path}");
         }
@@ -174,7 +174,7 @@ async fn a_certificate_opens_what_its_role_may_and_no_other() {
             let may = is_public
                 || match path {
                     // A Controller keeps the third vote of a pair of Directors.
-                    "members_path" => matches!(role, Role::Agent | Role::Controller),
+                    "path" => matches!(role, Role::Agent | Role::Controller),
                     path if path.starts_with("/subagent") => role == Role::Agent,
                     _ => role == Role::Controller,
                 };
