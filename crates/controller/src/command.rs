@@ -165,10 +165,9 @@ impl State {
         orders: &[FreshOrder],
         out: &mut dyn Recorder,
     ) -> Result<ControllerAnswer, NotApplicable> {
-        if let Err(problem) = not_too_many(orders.len()) {
-            return Ok(problem.into());
-        }
-        if let Err(problem) = unique(orders.iter().map(|order| &order.id)) {
+        // Duplicates first: an order that stands there a million times is one fault, and not too many orders.
+        let ids = orders.iter().map(|order| &order.id);
+        if let Err(problem) = unique(ids).and_then(|()| not_too_many(orders.len())) {
             return Ok(problem.into());
         }
         let mut bytes = 0_usize;

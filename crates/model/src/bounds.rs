@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Bytes of a name that somebody gives: the id of an order, the path of an item, a job, a label, a branch of a fork.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of an order's arguments, as JSON.
-pub const ARGUMENTS_BYTES_MAX: usize = 4 << 20;
+pub const ARGUMENTS_BYTES_MAX: usize = 12 << 20;
 /// Orders added, or named, by one request.
 pub const ORDERS_PER_REQUEST_MAX: usize = 100_000;
 /// Bytes of the events that one request may cause at once.
@@ -25,9 +25,9 @@ pub const ITEM_CHANGE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a message in an outcome or a problem. A longer one is cut.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the values that one step leaves behind, as JSON.
-pub const RESULT_BYTES_MAX: usize = 4 << 20;
+pub const RESULT_BYTES_MAX: usize = 12 << 20;
 /// Bytes of a whole order as it is handed over: arguments, and the results of all its steps.
-pub const ORDER_BYTES_MAX: usize = 16 << 20;
+pub const ORDER_BYTES_MAX: usize = 40 << 20;
 /// Branches of one fork, and so its children.
 pub const CHILDREN_MAX: usize = 10_000;
 /// Bytes of all children of one fork together; each begins with the arguments and results of its parent.
