@@ -247,8 +247,7 @@ impl World {
         it.role = Role::Follows;
         it.was_just_started = false;
         it.vote = Some(from);
-        let forgets = setup.broken == Some(Broken::NewestStays) && entry(log.end()).is_some();
-        if next.newest != before.newest || forgets {
+        if next.newest != before.newest {
             // Of the log only the end counts; the rest is there to be compared.
             it.log = *log;
             it.on_disk = it.log.len();

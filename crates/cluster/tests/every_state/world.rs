@@ -54,8 +54,6 @@ pub(crate) enum Broken {
     RecordFirst,
     /// A witness goes on answering though it has been continued elsewhere.
     InCharge,
-    /// A witness forgets a later entry when it is sent earlier ones.
-    NewestStays,
 }
 
 /// What happens.
@@ -170,7 +168,11 @@ impl World {
     }
 
     /// Messages of a term that is over for the one they are for.
-    fn forget_the_unheeded(&mut self) {
+    fn forget_the_unheeded(&mut self, setup: &Setup) {
+        // Whoever has continued a witness elsewhere has a later term than the one that goes on answering.
+        let is_answered_twice = |member: usize| {
+            setup.broken == Some(Broken::InCharge) && Self::part(setup, member) == Part::Witness
+        };
         let members = &self.members;
         for message in &mut self.mail {
             let is_heeded = match *message {
@@ -185,7 +187,7 @@ impl World {
                 }
                 Message::Append { to, term, .. } => {
                     let it = &members[usize::from(to)];
-                    term >= it.term && it.role != Role::Gone
+                    (term >= it.term && it.role != Role::Gone) || is_answered_twice(usize::from(to))
                 }
                 Message::Appended { to, term, .. } => {
                     let it = &members[usize::from(to)];
@@ -277,7 +279,7 @@ impl World {
     pub(crate) fn after(&self, setup: &Setup, step: Step) -> Result<Self, String> {
         let mut next = *self;
         next.happens(setup, step)?;
-        next.forget_the_unheeded();
+        next.forget_the_unheeded(setup);
         Ok(next)
     }
 
