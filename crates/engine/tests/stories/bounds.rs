@@ -204,7 +204,7 @@ fn an_order_whose_step_is_too_large_fails_alone() {
     // Six bytes for each character in JSON.
     let escaped = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n";
     let mut world = World::with(&[], escaped);
-    let (a, b) = ("x".repeat(1000), "\\u0001".repeat(1000));
+    let (a, b) = ("x".repeat(1500), "\\u0001".repeat(1500));
     world.add(&format!(
         r#"{{"id":"E","workflowPath":"w","arguments":{{"a":"{a}","b":"{b}"}}}}"#
     ));
@@ -229,10 +229,10 @@ fn a_long_message_is_cut_and_its_order_fails_alone() {
 
 #[test]
 fn an_order_that_has_collected_too_much_is_not_handed_over_any_more() {
-    let steps = format!("- {}\n", job("ALFA")).repeat(8);
+    let steps = format!("- {}\n", job("ALFA")).repeat(16);
     let mut world = World::with(&["ALFA"], &steps);
     let value = "x".repeat(3 << 20);
-    for n in 0..8 {
+    for n in 0..16 {
         world.script(
             "O",
             &n.to_string(),
@@ -241,7 +241,7 @@ fn an_order_that_has_collected_too_much_is_not_handed_over_any_more() {
     }
     world.start("O");
     assert_eq!(world.state("O"), "Failed");
-    assert!(world.starts.len() < 8);
+    assert!(world.starts.len() < 16);
     assert!(json_bytes(world.order("O")) < ORDER_BYTES_MAX + (5 << 20));
     assert!(world.story("O").contains("ValueIsTooLarge"));
 }
@@ -290,7 +290,7 @@ fn ids_and_arguments_have_a_bound_and_the_refusal_names_it() {
 #[test]
 fn a_default_that_grows_counts_as_an_argument() {
     let text = format!(
-        "TYPE: Workflow\npath: w\norderPreparation: {{parameters: {{a: {{type: String, default: 'replaceAll(\"{0}\", \".\", \"{0}\")'}}, b: {{type: String, default: '$a ++ $js7OrderId'}}, c: {{type: String, default: '$b ++ \"c\"'}}}}}}\ninstructions: []\n",
+        "TYPE: Workflow\npath: w\norderPreparation: {{parameters: {{a: {{type: String, default: 'replaceAll(\"{0}\", \".\", \"{0}\")'}}, b: {{type: String, default: '$a ++ $js7OrderId'}}, c: {{type: String, default: '$b ++ \"c\"'}}, d: {{type: String, default: '$c'}}, e: {{type: String, default: '$c'}}, f: {{type: String, default: '$c'}}}}}}\ninstructions: []\n",
         "x".repeat(1600)
     );
     let mut world = World::new(&[], &[&text]);
