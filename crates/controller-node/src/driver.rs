@@ -4,18 +4,17 @@
 //! are confirmed to the Agent only after our own commit. Never here: what a message means. See `controller`.
 
 use crate::directors::{active_of, another_leads};
-use crate::drivers::{Dialling, Link, Port, Reset, Target};
+use crate::drivers::{Dialling, Link, Reset, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
 use cluster::Log;
-use controller::{Handover, Sending};
+use controller::{DeliveryInput, DeliveryOutput, Thing};
 use model::bounds::{COMMAND_BYTES_MAX, too_large};
-use model::{AgentAnswer, AgentCommand, EventId, Problem, RunId, Stamped};
+use model::{AgentAnswer, AgentCommand, AgentPath, EventId, Problem, RunId, Stamped};
 use net::{Backoff, Client, ClientError, NdjsonStream};
 use node::{Handle, Stopped};
 use serde_json::json;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -43,8 +42,6 @@ const PAIR_PAUSE: Duration = Duration::from_millis(250);
 const PAIR_PAUSE_AT_FIRST: Duration = Duration::from_millis(25);
 /// So long this is “right after”.
 const AT_FIRST: Duration = Duration::from_secs(2);
-/// When something that was refused is sent again.
-const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a driver needs.
 pub(crate) struct Driver {
@@ -121,7 +118,7 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
             changed = target.changed() => if changed.is_ok() { Ending::Moved } else { Ending::Stopped },
             () = another_leads(driver.leader.clone()) => Ending::Moved,
         };
-        driver.link.set(None);
+        driver.link.uncouple();
         match ending {
             Ending::Stopped => return,
             Ending::Moved => {
@@ -183,8 +180,8 @@ struct Coupled {
     coupling: u64,
     /// Its newest event that we have.
     observed: EventId,
-    /// Gets what is to be sent.
-    batches: mpsc::Receiver<Vec<Sending>>,
+    /// What is to be done for the delivery.
+    outputs: mpsc::Receiver<DeliveryOutput>,
 }
 
 async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> Ending {
@@ -203,21 +200,19 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
         client,
         coupling,
         observed,
-        batches,
+        outputs,
     } = coupled;
     tracing::info!(agent = %target.path, peer = client.peer(), %observed, "coupled");
     let (confirm, confirmed) = watch::channel(observed);
-    let sending = Sender {
+    let sender = Sender {
         handle: driver.handle.clone(),
         log: driver.log.clone(),
-        target: target.clone(),
+        link: driver.link.clone(),
+        agent: target.path.clone(),
         client: client.clone(),
-        coupling,
-        refused: VecDeque::new(),
     };
     // In a task of its own: reading a mass of events must not delay what is to be sent.
-    let mut sending = AbortOnDropHandle::new(tasks::spawn("agent-sender", sending.run(batches)));
-    driver.handle.nudge();
+    let mut sending = AbortOnDropHandle::new(tasks::spawn("agent-sender", sender.run(outputs)));
     tokio::select! {
         ending = follow(driver, target, &client, observed, &confirm) => ending,
         ending = release(&client, coupling, confirmed) => ending,
@@ -367,16 +362,12 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
             agent: target.path.clone(),
         })
         .await?;
-    let (slot, batches) = mpsc::channel(1);
-    driver.link.set(Some(Port {
-        slot,
-        handover: Handover::new(order_ids, since),
-    }));
+    let outputs = driver.link.couple(coupling, order_ids, since);
     Ok(Coupled {
         client,
         coupling,
         observed,
-        batches,
+        outputs,
     })
 }
 
@@ -553,134 +544,117 @@ async fn release(
     }
 }
 
-/// Sends what the commit loop puts into the slot, one request after another.
+/// Does what follows for the delivery, one thing after another.
 struct Sender {
     handle: Handle<ControllerMachine>,
     log: Log,
-    target: Target,
+    link: Link,
+    agent: AgentPath,
     client: Client,
-    coupling: u64,
-    refused: VecDeque<(Instant, Sending)>,
 }
 
 impl Sender {
-    async fn run(mut self, mut batches: mpsc::Receiver<Vec<Sending>>) -> Ending {
+    async fn run(self, mut outputs: mpsc::Receiver<DeliveryOutput>) -> Ending {
         loop {
-            let again = self.refused.front().map(|(at, _)| *at);
-            let retry = async {
-                match again {
+            let wakeup = self.link.next_wakeup();
+            let wake = async {
+                match wakeup {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
-            let batch = tokio::select! {
-                batch = batches.recv() => {
-                    let Some(batch) = batch else { return Ending::Stopped };
-                    // There is room for the next one while this one is under way.
-                    self.handle.nudge();
-                    batch
+            let output = tokio::select! {
+                biased;
+                output = outputs.recv() => output,
+                () = wake => {
+                    self.link.handle(DeliveryInput::Wake);
+                    continue;
                 }
-                () = retry => match self.refused_again().await {
-                    Ok(batch) => batch,
-                    Err(stopped) => return stopped.into(),
-                },
             };
-            if let Err(ending) = self.send(batch).await {
+            let done = match output {
+                Some(output) => self.act(output).await,
+                None => Err(Ending::Failed(Problem::plain("the delivery has ended"))),
+            };
+            if let Err(ending) = done {
                 return ending;
             }
         }
     }
 
-    /// What was refused and is still to be sent, as it is by now.
-    async fn refused_again(&mut self) -> Result<Vec<Sending>, Stopped> {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        while let Some((_, sending)) = self.refused.pop_front_if(|(at, _)| *at <= now) {
-            due.push(sending);
-        }
-        let path = self.target.path.clone();
-        let look = self.handle.read(move |machine| {
-            let is_wanted = |sending: &Sending| {
-                machine.state.outbox_since(&path, &sending.thing) == Some(sending.since)
-            };
-            let mut again: Vec<Sending> = due.into_iter().filter(is_wanted).collect();
-            for sending in &mut again {
-                if let Some(command) = machine.state.agent_command(&sending.thing) {
-                    sending.command = command;
-                }
+    async fn act(&self, output: DeliveryOutput) -> Result<(), Ending> {
+        match output {
+            DeliveryOutput::Send { coupling, commands } => {
+                let answer = self.send(coupling, &commands).await?;
+                self.link
+                    .handle(DeliveryInput::Answered { coupling, answer });
             }
-            again
-        });
-        look.await
-    }
-
-    async fn send(&mut self, batch: Vec<Sending>) -> Result<(), Ending> {
-        let mut request = Request::default();
-        for sending in batch {
-            let json =
-                serde_json::to_string(&sending.command).expect("a command always has a JSON form");
-            if json.len() + ENVELOPE_BYTES > COMMAND_BYTES_MAX {
-                // Accepted by an earlier version, which had no bound for it. The others go on.
-                let what = "what is to be handed over to the Agent";
-                let problem = too_large(what, json.len(), COMMAND_BYTES_MAX - ENVELOPE_BYTES);
-                self.refused(sending, problem).await?;
-                continue;
+            DeliveryOutput::Record { coupling, refusals } => {
+                self.record(refusals).await?;
+                self.link.handle(DeliveryInput::Recorded { coupling });
             }
-            if request.json.len() + json.len() > REQUEST_BYTES && !request.sendings.is_empty() {
-                self.post(std::mem::take(&mut request)).await?;
-            }
-            request.push(sending, &json);
-        }
-        if request.sendings.is_empty() {
-            Ok(())
-        } else {
-            self.post(request).await
-        }
-    }
-
-    async fn post(&mut self, request: Request) -> Result<(), Ending> {
-        still_active(&self.log)?;
-        let Request { sendings, mut json } = request;
-        json.push_str("]}");
-        let answer: AgentAnswer = self
-            .client
-            .post_bytes(
-                &command_path(self.coupling),
-                "application/json",
-                json.into(),
-            )
-            .await?;
-        let answer = granted(answer).map_err(Ending::Failed)?;
-        let responses = if let AgentAnswer::Batch { responses } = answer {
-            responses
-        } else {
-            Vec::new()
-        };
-        if responses.len() != sendings.len() {
-            let message = "the Agent's answer to Batch makes no sense";
-            return Err(Ending::Failed(Problem::plain(message)));
-        }
-        for (sending, response) in sendings.into_iter().zip(responses) {
-            let Err(problem) = granted(response) else {
-                continue;
-            };
-            self.refused(sending, problem).await?;
+            DeliveryOutput::Look => self.handle.nudge(),
+            DeliveryOutput::Close(problem) => return Err(Ending::Failed(problem)),
         }
         Ok(())
     }
 
-    async fn refused(&mut self, sending: Sending, problem: Problem) -> Result<(), Ending> {
-        let (agent, thing) = (self.target.path.clone(), sending.thing.clone());
-        tracing::warn!(%agent, ?thing, %problem, "the Agent refuses a command; it is sent again later");
-        self.handle
-            .ask(Input::AgentRefused {
-                agent,
+    /// Sends the commands in as many requests as their size asks for, and puts the answers together.
+    async fn send(&self, coupling: u64, commands: &[AgentCommand]) -> Result<AgentAnswer, Ending> {
+        let mut request = Request::default();
+        let mut responses = Vec::with_capacity(commands.len());
+        for command in commands {
+            let json = serde_json::to_string(command).expect("a command always has a JSON form");
+            let is_too_large = json.len() + ENVELOPE_BYTES > COMMAND_BYTES_MAX;
+            let is_full = request.json.len() + json.len() > REQUEST_BYTES;
+            if (is_full || is_too_large) && request.count > 0 {
+                let part = std::mem::take(&mut request);
+                responses.extend(self.post(coupling, part).await?);
+            }
+            if is_too_large {
+                // Accepted by an earlier version, which had no bound for it. The others go on.
+                let what = "what is to be handed over to the Agent";
+                let problem = too_large(what, json.len(), COMMAND_BYTES_MAX - ENVELOPE_BYTES);
+                responses.push(AgentAnswer::from(problem));
+                continue;
+            }
+            request.push(&json);
+        }
+        if request.count > 0 {
+            responses.extend(self.post(coupling, request).await?);
+        }
+        Ok(AgentAnswer::Batch { responses })
+    }
+
+    async fn post(&self, coupling: u64, request: Request) -> Result<Vec<AgentAnswer>, Ending> {
+        still_active(&self.log)?;
+        let Request { count, mut json } = request;
+        json.push_str("]}");
+        let path = command_path(coupling);
+        let sent = self
+            .client
+            .post_bytes(&path, "application/json", json.into());
+        let answer = granted(sent.await?).map_err(Ending::Failed)?;
+        if let AgentAnswer::Batch { responses } = answer
+            && responses.len() == count
+        {
+            return Ok(responses);
+        }
+        let message = "the Agent's answer to Batch makes no sense";
+        Err(Ending::Failed(Problem::plain(message)))
+    }
+
+    async fn record(&self, refusals: Vec<(Thing, Problem)>) -> Result<(), Ending> {
+        let agent = &self.agent;
+        let mut inputs = Vec::with_capacity(refusals.len());
+        for (thing, problem) in refusals {
+            tracing::warn!(%agent, ?thing, %problem, "the Agent refuses a command; it is sent again later");
+            inputs.push(Input::AgentRefused {
+                agent: agent.clone(),
                 thing,
                 problem,
-            })
-            .await?;
-        self.refused
-            .push_back((Instant::now() + REFUSED_PAUSE, sending));
+            });
+        }
+        self.handle.ask_all(inputs).await?;
         Ok(())
     }
 }
@@ -688,19 +662,19 @@ impl Sender {
 /// A batch on its way into JSON.
 #[derive(Default)]
 struct Request {
-    sendings: Vec<Sending>,
+    count: usize,
     json: String,
 }
 
 impl Request {
-    fn push(&mut self, sending: Sending, json: &str) {
-        let before = if self.sendings.is_empty() {
+    fn push(&mut self, json: &str) {
+        self.json.push_str(if self.count == 0 {
             "{\"TYPE\":\"Batch\",\"commands\":["
         } else {
             ","
-        };
-        let _infallible = write!(self.json, "{before}{json}");
-        self.sendings.push(sending);
+        });
+        self.json.push_str(json);
+        self.count += 1;
     }
 }
 

@@ -7,18 +7,19 @@ use crate::directors::{AgentVote, Giving, Voting};
 use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
 use cluster::Log;
-use controller::{Coupling, Handover, Sending};
-use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, RunId, SubagentId};
+use controller::{AgentDelivery, Coupling, DeliveryInput, DeliveryOutput};
+use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, OrderId, RunId, SubagentId};
 use net::{Client, ClientError, ClientSettings, Credentials, Secret, TlsClient};
 use node::{Handle, LateHandle, Outside};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Things per request.
-const BATCH_MAX: usize = 500;
+/// What waits for a connection at most: a delivery has one request in flight and asks for little else.
+const OUTPUTS: usize = 8;
 /// The longest line of an event stream: an order with its arguments.
 const ANSWER_LIMIT: usize = 64 << 20;
 
@@ -78,19 +79,70 @@ pub(crate) enum Reset {
     Any,
 }
 
-/// What goes to a coupled Agent.
-pub(crate) struct Port {
-    pub(crate) slot: mpsc::Sender<Vec<Sending>>,
-    pub(crate) handover: Handover,
+/// The delivery to an Agent: the commit loop shows it each committed state, and the connection does what follows. Locked for moments
+/// only.
+#[derive(Clone)]
+pub(crate) struct Link(Arc<Mutex<LinkState>>);
+
+struct LinkState {
+    delivery: AgentDelivery,
+    /// Where its times begin.
+    begin: Instant,
+    /// To the connection, if the Agent is coupled.
+    outputs: Option<mpsc::Sender<DeliveryOutput>>,
 }
 
-/// There while the Agent is coupled. Locked for moments only.
-#[derive(Clone, Default)]
-pub(crate) struct Link(Arc<Mutex<Option<Port>>>);
-
 impl Link {
-    pub(crate) fn set(&self, port: Option<Port>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = port;
+    fn new(agent: AgentPath) -> Link {
+        Link(Arc::new(Mutex::new(LinkState {
+            delivery: AgentDelivery::new(agent),
+            begin: Instant::now(),
+            outputs: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LinkState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The Agent is coupled: what is to be done from now on.
+    pub(crate) fn couple(
+        &self,
+        coupling: u64,
+        held: Vec<OrderId>,
+        since: EventId,
+    ) -> mpsc::Receiver<DeliveryOutput> {
+        let (outputs, receiver) = mpsc::channel(OUTPUTS);
+        self.lock().outputs = Some(outputs);
+        self.handle(DeliveryInput::Coupled {
+            coupling,
+            held,
+            since,
+        });
+        receiver
+    }
+
+    /// The connection is gone.
+    pub(crate) fn uncouple(&self) {
+        self.handle(DeliveryInput::Uncoupled);
+        self.lock().outputs = None;
+    }
+
+    pub(crate) fn handle(&self, input: DeliveryInput<'_>) {
+        let mut link = self.lock();
+        let (now, mut out) = (link.begin.elapsed(), Vec::new());
+        link.delivery.handle(now, input, &mut out);
+        for output in out {
+            // Without receiver the connection is just ending. There is always room; if not, the connection begins anew.
+            link.outputs
+                .take_if(|outputs| outputs.try_send(output).is_err());
+        }
+    }
+
+    /// When [`DeliveryInput::Wake`] is due.
+    pub(crate) fn next_wakeup(&self) -> Option<Instant> {
+        let link = self.lock();
+        Some(link.begin + link.delivery.next_wakeup()?)
     }
 }
 
@@ -131,7 +183,7 @@ impl Drivers {
     }
 
     fn start(&self, target: Target, handle: Handle<ControllerMachine>) -> Slot {
-        let link = Link::default();
+        let link = Link::new(target.path.clone());
         let (target, watcher) = watch::channel(target);
         let (leader, leader_watcher) = watch::channel(None);
         let driver = Driver {
@@ -215,7 +267,7 @@ impl Outside<ControllerMachine> for Drivers {
                         *known = target;
                         has_changed
                     });
-                    fill(slot, state, path);
+                    slot.link.handle(DeliveryInput::Committed(state));
                 }
             }
         }
@@ -265,17 +317,4 @@ fn reset_of(state: &controller::State, path: &AgentPath) -> Option<Reset> {
     } else {
         Reset::Known
     })
-}
-
-/// Hands over what is new, as far as there is room.
-fn fill(slot: &Slot, state: &controller::State, path: &AgentPath) {
-    let mut link = slot.link.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(port) = link.as_mut() else { return };
-    while let Ok(permit) = port.slot.try_reserve() {
-        let batch = port.handover.next(state, path, BATCH_MAX);
-        if batch.is_empty() {
-            return;
-        }
-        permit.send(batch);
-    }
 }

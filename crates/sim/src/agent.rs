@@ -103,6 +103,8 @@ pub struct AgentHost {
     lease: Duration,
     /// Whether there is another Director, so that its own Subagent has a lease too.
     is_pair: bool,
+    /// It accepts what operators ask of orders, and passes it over.
+    pub forgets_marks: bool,
     /// What was committed is being passed on: what is asked meanwhile is judged after that.
     is_releasing: bool,
 }
@@ -124,6 +126,7 @@ impl AgentHost {
             streams: Vec::new(),
             lease,
             is_pair,
+            forgets_marks: false,
             is_releasing: false,
         }
     }
@@ -218,6 +221,11 @@ impl AgentHost {
         match ask {
             Ask::Agent(coupling, text) => match serde_json::from_str::<AgentCommand>(text) {
                 Ok(command) => {
+                    let command = if self.forgets_marks {
+                        without_marks(command)
+                    } else {
+                        command
+                    };
                     let torn = EventId(self.node.torn());
                     let input = Input::Command {
                         user: UserId::from("controller"),
@@ -869,6 +877,17 @@ impl AgentHost {
         }
         false
     }
+}
+
+fn without_marks(command: AgentCommand) -> AgentCommand {
+    if let AgentCommand::Batch { commands } = command {
+        let commands = commands.into_iter().map(without_marks).collect();
+        return AgentCommand::Batch { commands };
+    }
+    if let AgentCommand::MarkOrder { .. } = command {
+        return AgentCommand::NoOperation;
+    }
+    command
 }
 
 fn inactive() -> Problem {

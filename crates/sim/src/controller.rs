@@ -16,11 +16,11 @@ use crate::place::Place;
 use crate::seat::Cluster;
 use crate::subagent::json;
 use crate::witness::{Known, Witnesses};
-use controller::{Handover, Thing};
+use controller::{AgentDelivery, DeliveryInput, DeliveryOutput};
 use controller_node::{ControllerMachine, Input, Reply};
 use model::{
     AgentAnswer, AgentCommand, AgentPath, ControllerCommand, EventId, ItemBody, ItemKey,
-    ItemOperation, ItemType, Problem, RunId, Stamped, SubagentId, UserId,
+    ItemOperation, ItemType, OrderId, Problem, RunId, Stamped, SubagentId, UserId,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,9 +28,7 @@ use std::time::Duration;
 
 /// As in the real driver.
 const LINES_MAX: usize = 1000;
-const BATCH_MAX: usize = 500;
 const RELEASE_PERIOD: Duration = Duration::from_secs(1);
-const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Each driver has three lines: for commands, for the stream and for confirmations.
 const LINES: usize = 3;
@@ -47,14 +45,6 @@ enum Stage {
     TellingCoupled,
     Coupled,
     TellingFailure,
-}
-
-/// What the sender does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sending {
-    Idle,
-    Posting,
-    TellingRefusals,
 }
 
 /// What the follower does.
@@ -87,17 +77,16 @@ struct AgentDriver {
     director: usize,
     lines: [Line; LINES],
     stage: Stage,
-    sending: Sending,
     following: Following,
     releasing: Releasing,
     run_id: Option<RunId>,
     coupling: Option<u64>,
     observed: EventId,
     confirmed: EventId,
-    handover: Handover,
+    delivery: AgentDelivery,
+    /// What the coupling told: the orders that the Agent has.
+    held: Vec<OrderId>,
     since: EventId,
-    posted: Vec<(Thing, EventId)>,
-    refused: VecDeque<(crate::moment::Moment, Thing, EventId)>,
     chunks: VecDeque<Vec<String>>,
 }
 
@@ -187,7 +176,7 @@ impl ControllerHost {
         self.node.release_log(k);
         let drivers: Vec<usize> = self.drivers.keys().copied().collect();
         for index in drivers {
-            self.fill(k, index);
+            self.show(k, index);
         }
     }
 
@@ -300,23 +289,22 @@ impl ControllerHost {
             }
             let place = self.node.place;
             let line = |role| Line::new(place, index * LINES + role, Place::Agent(first), false);
+            let delivery = AgentDelivery::new(path.clone());
             let driver = AgentDriver {
                 path,
                 target,
                 director: 0,
                 lines: [line(COMMANDS), line(STREAM), line(RELEASES)],
                 stage: Stage::Resting,
-                sending: Sending::Idle,
                 following: Following::Opening,
                 releasing: Releasing::Idle,
                 run_id: None,
                 coupling: None,
                 observed: EventId::BEFORE_FIRST,
                 confirmed: EventId::BEFORE_FIRST,
-                handover: Handover::default(),
+                delivery,
+                held: Vec::new(),
                 since: EventId::BEFORE_FIRST,
-                posted: Vec::new(),
-                refused: VecDeque::new(),
                 chunks: VecDeque::new(),
             };
             self.drivers.insert(index, driver);
@@ -443,7 +431,8 @@ impl ControllerHost {
                     };
                     driver.lines[RELEASES].request(k, Ask::Agent(driver.coupling, json(&command)));
                 } else {
-                    self.fill(k, index);
+                    self.deliver(k, index, DeliveryInput::Wake);
+                    self.pump(k);
                 }
             }
             // An Agent needs no lease.
@@ -558,11 +547,15 @@ impl ControllerHost {
             ) => {
                 driver.stage = Stage::TellingCoupled;
                 driver.coupling = Some(coupling);
-                driver.handover = Handover::new(order_ids, driver.since);
+                driver.held = order_ids;
                 let agent = driver.path.clone();
                 self.tell(k, index, COMMANDS, vec![Input::AgentCoupled { agent }]);
             }
-            (Stage::Coupled, AgentAnswer::Batch { responses }) => self.posted(k, index, responses),
+            (Stage::Coupled, answer @ AgentAnswer::Batch { .. }) => {
+                let coupling = driver.coupling.unwrap_or_default();
+                self.deliver(k, index, DeliveryInput::Answered { coupling, answer });
+                self.pump(k);
+            }
             (stage, answer) => self.fail(
                 k,
                 index,
@@ -607,11 +600,9 @@ impl ControllerHost {
             Stage::TellingDedicated => self.couple(k, index),
             Stage::TellingCoupled => {
                 driver.stage = Stage::Coupled;
-                driver.sending = Sending::Idle;
                 driver.following = Following::Opening;
                 driver.releasing = Releasing::Idle;
                 driver.confirmed = driver.observed;
-                driver.refused.clear();
                 driver.chunks.clear();
                 driver.lines.iter_mut().for_each(|line| line.connected(k));
                 k.note(format_args!(
@@ -620,16 +611,23 @@ impl ControllerHost {
                 ));
                 let after = driver.observed.0;
                 driver.lines[STREAM].request(k, Ask::AgentEvents(after));
-                self.node.nudge();
+                let coupled = DeliveryInput::Coupled {
+                    coupling: driver.coupling.unwrap_or_default(),
+                    held: std::mem::take(&mut driver.held),
+                    since: driver.since,
+                };
+                self.deliver(k, index, coupled);
             }
-            Stage::Coupled if driver.sending == Sending::TellingRefusals => {
-                driver.sending = Sending::Idle;
+            // The refusals are recorded.
+            Stage::Coupled => {
+                let coupling = driver.coupling.unwrap_or_default();
+                self.deliver(k, index, DeliveryInput::Recorded { coupling });
             }
             Stage::TellingFailure => {
                 driver.stage = Stage::Resting;
                 driver.lines[COMMANDS].redial_later(k);
             }
-            Stage::Resting | Stage::Dedicating | Stage::Coupling | Stage::Coupled => {}
+            Stage::Resting | Stage::Dedicating | Stage::Coupling => {}
         }
     }
 
@@ -649,6 +647,10 @@ impl ControllerHost {
         driver.director += 1;
         driver.lines.iter_mut().for_each(|line| line.hang_up(k));
         driver.stage = Stage::TellingFailure;
+        self.deliver(k, index, DeliveryInput::Uncoupled);
+        let Some(driver) = self.drivers.get(&index) else {
+            return;
+        };
         let input = Input::AgentCouplingFailed {
             agent: driver.path.clone(),
             problem,
@@ -700,93 +702,72 @@ impl ControllerHost {
         }
     }
 
-    /// Sends what is new, or what was refused and is due again.
-    fn fill(&mut self, k: &mut Kernel, index: usize) {
-        // What is in flight is not certain yet; its commit fills.
+    /// The delivery sees what is committed.
+    fn show(&mut self, k: &mut Kernel, index: usize) {
+        // What is in flight is not certain yet; its commit shows it.
         if !self.node.is_settled() {
             return;
         }
-        let Some(machine) = self.node.running.as_ref().map(|running| &running.machine) else {
+        let (Some(running), Some(driver)) = (&self.node.running, self.drivers.get_mut(&index))
+        else {
             return;
         };
-        let Some(driver) = self.drivers.get_mut(&index) else {
-            return;
-        };
-        if driver.stage != Stage::Coupled || driver.sending != Sending::Idle {
-            return;
-        }
-        let state = &machine.state;
-        let mut batch = Vec::new();
-        let mut commands = Vec::new();
-        for sending in driver.handover.next(state, &driver.path, BATCH_MAX) {
-            batch.push((sending.thing, sending.since));
-            commands.push(sending.command);
-        }
-        while let Some((_, thing, since)) = driver.refused.pop_front_if(|(at, _, _)| *at <= k.now) {
-            if state.outbox_since(&driver.path, &thing) == Some(since)
-                && let Some(command) = state.agent_command(&thing)
-            {
-                batch.push((thing, since));
-                commands.push(command);
-            }
-        }
-        if batch.is_empty() {
-            return;
-        }
-        if !self.node.may_send(k) {
-            return self.fail(k, index, inactive());
-        }
-        let Some(driver) = self.drivers.get_mut(&index) else {
-            return;
-        };
-        driver.posted = batch;
-        driver.sending = Sending::Posting;
-        driver.lines[COMMANDS].request(
-            k,
-            Ask::Agent(driver.coupling, json(&AgentCommand::Batch { commands })),
-        );
+        let committed = DeliveryInput::Committed(&running.machine.state);
+        let (now, mut out) = (k.steady(self.node.place), Vec::new());
+        driver.delivery.handle(now, committed, &mut out);
+        self.act(k, index, out);
     }
 
-    fn posted(&mut self, k: &mut Kernel, index: usize, responses: Vec<AgentAnswer>) {
+    /// Something else happens to the delivery.
+    fn deliver(&mut self, k: &mut Kernel, index: usize, input: DeliveryInput<'_>) {
         let Some(driver) = self.drivers.get_mut(&index) else {
             return;
         };
-        let mut refusals = Vec::new();
-        for ((thing, since), response) in std::mem::take(&mut driver.posted)
-            .into_iter()
-            .zip(responses)
-        {
-            let AgentAnswer::Problem {
-                code,
-                message,
-                arguments,
-            } = response
-            else {
-                continue;
-            };
-            let problem = Problem {
-                code,
-                message,
-                arguments,
-            };
-            k.note(format_args!("{} refuses {thing:?}: {problem}", driver.path));
-            refusals.push(Input::AgentRefused {
-                agent: driver.path.clone(),
-                thing: thing.clone(),
-                problem,
-            });
-            driver
-                .refused
-                .push_back((k.now.plus(REFUSED_PAUSE), thing, since));
-            let generation = driver.lines[COMMANDS].generation;
-            driver.lines[COMMANDS].plan(k, REFUSED_PAUSE, DriverStep::Confirm(generation));
+        let place = self.node.place;
+        let mut out = Vec::new();
+        driver.delivery.handle(k.steady(place), input, &mut out);
+        if let Some(due) = driver.delivery.next_wakeup() {
+            let line = &driver.lines[COMMANDS];
+            let pause = k.when(place, due).since(k.now);
+            line.plan(k, pause, DriverStep::Confirm(line.generation));
         }
-        if refusals.is_empty() {
-            driver.sending = Sending::Idle;
-            return self.fill(k, index);
+        self.act(k, index, out);
+    }
+
+    /// Does what follows for the delivery.
+    fn act(&mut self, k: &mut Kernel, index: usize, outputs: Vec<DeliveryOutput>) {
+        for output in outputs {
+            match output {
+                DeliveryOutput::Send { coupling, commands } => {
+                    if !self.node.may_send(k) {
+                        return self.fail(k, index, inactive());
+                    }
+                    let Some(driver) = self.drivers.get_mut(&index) else {
+                        return;
+                    };
+                    let batch = json(&AgentCommand::Batch { commands });
+                    driver.lines[COMMANDS].request(k, Ask::Agent(Some(coupling), batch));
+                }
+                DeliveryOutput::Record { refusals, .. } => {
+                    let Some(driver) = self.drivers.get(&index) else {
+                        return;
+                    };
+                    let agent = driver.path.clone();
+                    let inputs = refusals.into_iter().map(|(thing, problem)| {
+                        k.note(format_args!("{agent} refuses {thing:?}: {problem}"));
+                        Input::AgentRefused {
+                            agent: agent.clone(),
+                            thing,
+                            problem,
+                        }
+                    });
+                    let inputs = inputs.collect();
+                    self.tell(k, index, COMMANDS, inputs);
+                }
+                DeliveryOutput::Look => self.node.nudge(),
+                DeliveryOutput::Close(problem) => return self.fail(k, index, problem),
+            }
         }
-        driver.sending = Sending::TellingRefusals;
-        self.tell(k, index, COMMANDS, refusals);
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 use crate::fault::Fault;
+use crate::invariants::marks_take_effect::PendingMark;
 use crate::invariants::{
     acknowledged_is_durable, agent_events_arrive_once_in_order, due_orders_start,
     released_only_confirmed,
@@ -88,6 +89,8 @@ pub struct History {
     pub events: u64,
     /// Events of Agents that did not fit.
     pub rejected: Vec<String>,
+    /// What operators have asked of orders and what is pending.
+    pub pending_marks: BTreeMap<OrderId, PendingMark>,
 }
 
 impl History {

@@ -6,6 +6,7 @@ pub mod agent_events_arrive_once_in_order;
 pub mod due_orders_start;
 pub mod effect_after_commit;
 pub mod legal_transitions;
+pub mod marks_take_effect;
 pub mod no_job_on_two_subagents;
 pub mod no_order_lost;
 pub mod one_active_per_epoch;

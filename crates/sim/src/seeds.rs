@@ -77,6 +77,7 @@ pub fn run(seed: u64, hours: f64, print: bool) -> Verdict {
         only: None,
         rules: Rules::ALL,
         timing: pair::timing(Duration::from_millis(500)),
+        forgets_marks: false,
         print,
     };
     let mut world = World::new(seed, setting);
@@ -282,7 +283,12 @@ fn plan_order(
         0
     }) {
         clients.expect_nothing(&id);
-        let at = at.plus(rng.span(1_000_000, 1_800_000_000));
+        // Often while the order is on its way to its first Agent.
+        let at = at.plus(if rng.per_mille(400) {
+            rng.span(1_000, 400_000)
+        } else {
+            rng.span(1_000_000, 1_800_000_000)
+        });
         let wish = wish(rng, &id);
         clients.plan(k, at, command(&wish), Vec::new(), Refusal::Fine);
     }

@@ -57,6 +57,8 @@ pub struct Setting {
     pub rules: Rules,
     /// The times of pairs.
     pub timing: Timing,
+    /// Whether the Agents pass over what operators ask of orders, to see that it would be found.
+    pub forgets_marks: bool,
     /// Whether the trace is printed.
     pub print: bool,
 }
@@ -83,6 +85,7 @@ impl Setting {
         only: None,
         rules: Rules::ALL,
         timing: pair::timing(Duration::from_millis(500)),
+        forgets_marks: false,
         print: false,
     };
 }
@@ -222,7 +225,10 @@ impl World {
                 timing,
                 machine,
             );
-            AgentHost::new(index, agent, node, setting.lease, layout.directors > 1)
+            let is_pair = layout.directors > 1;
+            let mut host = AgentHost::new(index, agent, node, setting.lease, is_pair);
+            host.forgets_marks = setting.forgets_marks;
+            host
         });
         let votes = layout.votes().into_iter().map(|(cluster, place, data)| {
             SeatHost::new(

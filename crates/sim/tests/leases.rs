@@ -45,6 +45,7 @@ const SETTING: Setting = Setting {
     only: None,
     rules: Rules::ALL,
     timing: pair::timing(Duration::from_millis(500)),
+    forgets_marks: false,
     print: false,
 };
 

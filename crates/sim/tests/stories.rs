@@ -413,3 +413,58 @@ fn a_fork_that_is_tried_again_runs_its_jobs_again() {
         OrderState::Failed
     );
 }
+
+/// Cancels so many orders, each at another moment of its way to the Agent and its first job.
+fn cancelled_on_their_way(setting: Setting) -> Story {
+    let mut story = Story::with(setting, &[chain("long", &[0; 12])]);
+    for number in 0..60 {
+        let id = format!("O{number}");
+        let added = ControllerCommand::AddOrder {
+            order: seeds::order(&id, "long", 0),
+        };
+        let kill = Some(model::Kill::default());
+        let cancelled = ControllerCommand::CancelOrders {
+            order_ids: OrderSelection::Ids(vec![OrderId::from(id.as_str())]),
+            mode: CancellationMode::FreshOrStarted { kill },
+        };
+        let at = story.0.k.now.plus(SECOND * number);
+        let after = at.plus(Duration::from_millis(1) * number);
+        for (at, command) in [(at, added), (after, cancelled)] {
+            let (call, ids) = (seeds::command(&command), Vec::new());
+            // The cancellation may arrive first.
+            let refusal = Refusal::Fine;
+            story.0.client.plan(&mut story.0.k, at, call, ids, refusal);
+        }
+    }
+    story.0.run_for(5 * MINUTE);
+    story
+}
+
+#[test]
+fn an_order_is_cancelled_at_every_moment_of_its_way_to_the_agent() {
+    let story = cancelled_on_their_way(Setting::CALM);
+    story.holds();
+    let refused = story.0.client.refusals;
+    let ends = story.0.history.ended.values();
+    let cancelled = ends.filter(|end| *end == "Cancelled").count();
+    assert!(refused < 20, "{refused} came before their orders");
+    assert_eq!(
+        cancelled as u64 + refused,
+        60,
+        "{:?}",
+        story.0.history.ended
+    );
+}
+
+#[test]
+fn a_wish_that_an_agent_passes_over_is_found() {
+    let mut setting = Setting {
+        forgets_marks: true,
+        ..Setting::CALM
+    };
+    // Ten minutes: the job does not end before it is noticed.
+    setting.manners.duration = (600_000_000, 700_000_000);
+    let story = cancelled_on_their_way(setting);
+    let failure = story.0.failure().map(|failure| failure.violation.invariant);
+    assert_eq!(failure, Some("marks_take_effect"));
+}

@@ -1,9 +1,9 @@
 //! Orders: added, handed over, controlled, forgotten.
 
 use crate::world::{World, add, cancel, jobs, order, order_ids, succeeded};
-use controller::Thing;
+use controller::{AgentDelivery, DeliveryInput, DeliveryOutput, Thing};
 use model::{
-    AgentPath, CancellationMode, ControllerAnswer, ControllerCommand, EventId, Mark,
+    AgentCommand, AgentPath, CancellationMode, ControllerAnswer, ControllerCommand, EventId, Mark,
     OrderSelection, OrderState, Problem, SuspensionMode, Timestamp,
 };
 use std::time::Duration;
@@ -584,12 +584,23 @@ fn a_workflow_without_jobs_ends_at_the_controller() {
 fn an_order_that_its_agent_has_already_is_sent_again_only_after_it_has_been_back() {
     let mut world = hopping();
     world.add("H1", "hop");
-    let agent = "ALFA".into();
+    let agent = AgentPath::from("ALFA");
     let things = |world: &World, since| {
-        let mut handover = controller::Handover::new(["H1".into()], since);
-        let sent = handover.next(&world.state, &agent, 100);
-        sent.iter()
-            .filter(|sending| sending.thing.order_id().is_some())
+        let mut delivery = AgentDelivery::new(agent.clone());
+        let mut out = Vec::new();
+        let coupled = DeliveryInput::Coupled {
+            coupling: 1,
+            held: order_ids(&["H1"]),
+            since,
+        };
+        delivery.handle(Duration::ZERO, coupled, &mut out);
+        let committed = DeliveryInput::Committed(&world.state);
+        delivery.handle(Duration::ZERO, committed, &mut out);
+        let sent = out.iter().flat_map(|output| match output {
+            DeliveryOutput::Send { commands, .. } => commands.as_slice(),
+            DeliveryOutput::Record { .. } | DeliveryOutput::Look | DeliveryOutput::Close(_) => &[],
+        });
+        sent.filter(|command| matches!(command, AgentCommand::AttachOrder { .. }))
             .count()
     };
     let (thing, since) = world

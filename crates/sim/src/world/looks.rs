@@ -171,8 +171,10 @@ impl World {
 
     /// The invariants that need a look at the whole.
     pub(super) fn look(&mut self) {
+        self.history.pending_marks = invariants::marks_take_effect::observe(self);
         let checks = [
             invariants::one_is_enough::check(self),
+            invariants::marks_take_effect::check(self),
             invariants::order_in_one_place::check(self),
             invariants::no_job_on_two_subagents::check(&self.processes),
             invariants::legal_transitions::check(self),
