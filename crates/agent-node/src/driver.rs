@@ -120,19 +120,42 @@ impl Driver {
         let mut backoff = Backoff::new();
         let mut reset = self.slot.reset.subscribe();
         let mut watch = Watch::begin();
+        let mut lost_at: Option<Instant> = None;
         loop {
             reset.mark_unchanged();
             if self.enforce_reset().await.is_err() {
                 return;
             }
-            let broken = self.couple_and_serve(&mut backoff, &mut watch).await;
+            let mut is_connected = false;
+            let connected = || {
+                is_connected = true;
+                match lost_at.take() {
+                    None => tracing::info!(subagent = %self.id, "the Subagent is connected"),
+                    Some(at) => {
+                        let away = at.elapsed();
+                        tracing::info!(subagent = %self.id, ?away, "the Subagent is connected again");
+                    }
+                }
+            };
+            let broken = self
+                .couple_and_serve(&mut backoff, &mut watch, connected)
+                .await;
             self.slot.close();
             let error = match broken {
                 Ok(()) | Err(Broken::Stopped) => return,
                 Err(Broken::Link(error)) => error,
             };
             let problem = error.problem();
-            tracing::debug!(subagent = %self.id, %problem, "the Subagent's connection is broken");
+            if is_connected && self.has_shut_down().await {
+                tracing::info!(subagent = %self.id, "the Subagent has shut down");
+            } else if is_connected {
+                tracing::warn!(subagent = %self.id, %problem, "the connection to the Subagent is lost");
+            } else if lost_at.is_none() {
+                tracing::warn!(subagent = %self.id, %problem, "the Subagent is not connected");
+            } else {
+                tracing::debug!(subagent = %self.id, %problem, "the Subagent is still not connected");
+            }
+            lost_at.get_or_insert_with(Instant::now);
             let failed = Input::SubagentFailed {
                 id: self.id.clone(),
                 problem,
@@ -180,10 +203,21 @@ impl Driver {
         Ok(lease.map(|lease| watch.begun + watch.renewal.over(lease)))
     }
 
+    /// Whether it has said that it ends in order.
+    async fn has_shut_down(&self) -> bool {
+        let id = self.id.clone();
+        let told = self.handle.read(move |machine| {
+            let subagent = machine.state.subagents().get(&id);
+            subagent.is_some_and(|subagent| subagent.coupling == agent::Coupling::ShuttingDown)
+        });
+        told.await.unwrap_or(false)
+    }
+
     async fn couple_and_serve(
         &self,
         backoff: &mut Backoff,
         watch: &mut Watch,
+        connected: impl FnOnce() + Send,
     ) -> Result<(), Broken> {
         self.still_active()?;
         let dedicating = self.link.dedicate(&self.me);
@@ -221,7 +255,8 @@ impl Driver {
             .await?;
         self.handle.nudge();
         backoff.connected(watch.begun.elapsed());
-        tracing::info!(subagent = %id, %run_id, "the Subagent is coupled");
+        connected();
+        tracing::debug!(subagent = %id, %run_id, "the Subagent is coupled");
 
         let mut session = Session {
             coupling: taken.coupling,

@@ -83,7 +83,11 @@ impl Log {
             }
         };
         if let (Some(other), Some(link)) = (other, mine) {
-            tracing::info!(peer = %other, %end, "a member is no longer connected");
+            if *self.shared().closed.borrow() {
+                tracing::info!(peer = %other, "a member is no longer connected: this one shuts down");
+            } else {
+                tracing::warn!(peer = %other, %end, "a member is no longer connected");
+            }
             shared.peers.disconnected(other.member, &link);
             self.hint(other.member);
         }

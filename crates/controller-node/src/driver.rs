@@ -8,7 +8,7 @@ use crate::drivers::{Dialling, Link, Reset, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
 use cluster::Log;
-use controller::{DeliveryInput, DeliveryOutput, Thing};
+use controller::{Coupling, DeliveryInput, DeliveryOutput, Thing};
 use model::bounds::{COMMAND_BYTES_MAX, too_large};
 use model::{AgentAnswer, AgentCommand, AgentPath, EventId, Problem, RunId, Stamped};
 use net::{Backoff, Client, ClientError, NdjsonStream};
@@ -106,12 +106,14 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
     let begin = Instant::now();
     let mut backoff = Backoff::new();
     let mut lost_at = None;
+    let mut news = ConnectionNews::default();
     loop {
         let to = target.borrow_and_update().clone();
         let mut was_coupled = false;
         let coupled = || {
             was_coupled = true;
             backoff.connected(begin.elapsed());
+            news.connected(&to.path);
         };
         let ending = tokio::select! {
             ending = connect(&driver, &to, coupled) => ending,
@@ -132,7 +134,16 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
                 continue;
             }
             Ending::Failed(problem) => {
-                tracing::debug!(agent = %to.path, %problem, "not coupled");
+                let path = to.path.clone();
+                let shut_down = driver.handle.read(move |machine| {
+                    let agent = machine.state.agent(&path);
+                    agent.is_some_and(|agent| agent.coupling_state == Coupling::ShutDown)
+                });
+                let Ok(is_shut_down) = shut_down.await else {
+                    return;
+                };
+                let is_shut_down = is_shut_down || problem.is("AgentIsShuttingDown");
+                news.failed(&to.path, &problem, was_coupled, is_shut_down);
                 let input = Input::AgentCouplingFailed {
                     agent: to.path.clone(),
                     problem,
@@ -159,6 +170,65 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
             }
         }
     }
+}
+
+/// What the log tells of the connection: each loss, each return, and a new reason why it does not come about; not each attempt.
+#[derive(Default)]
+struct ConnectionNews {
+    /// Since when it is known that there is no connection, and the code of the problem.
+    lost: Option<(Instant, Option<String>)>,
+}
+
+impl ConnectionNews {
+    fn connected(&mut self, agent: &AgentPath) {
+        if let Some((since, _)) = self.lost.take() {
+            let away = since.elapsed();
+            tracing::info!(%agent, ?away, "the Agent is connected again");
+        } else {
+            tracing::info!(%agent, "the Agent is connected");
+        }
+    }
+
+    fn failed(
+        &mut self,
+        agent: &AgentPath,
+        problem: &Problem,
+        was_connected: bool,
+        is_shut_down: bool,
+    ) {
+        let code = problem.code.clone();
+        // Behind a loss, several problems tell no more than that nobody is there.
+        let is_news = was_connected
+            || self
+                .lost
+                .as_ref()
+                .is_none_or(|(_, known)| *known != code && !is_unreachable(problem));
+        let since = self
+            .lost
+            .as_ref()
+            .map_or_else(Instant::now, |(since, _)| *since);
+        if !is_news {
+            tracing::debug!(%agent, %problem, "the Agent is still not connected");
+        } else if is_shut_down {
+            tracing::info!(%agent, "the Agent has shut down");
+        } else if was_connected {
+            tracing::warn!(%agent, %problem, "the connection to the Agent is lost; what it has goes on there, the rest waits");
+        } else {
+            tracing::warn!(%agent, %problem, "the Agent is not connected; what is for it waits");
+        }
+        self.lost = Some((since, code));
+    }
+}
+
+/// Whether the problem is only that nobody answers.
+fn is_unreachable(problem: &Problem) -> bool {
+    [
+        "Unreachable",
+        "AgentConnectionLost",
+        "AgentHasNoActiveDirector",
+    ]
+    .iter()
+    .any(|code| problem.is(code))
 }
 
 /// How long to wait at most until the Directors of a pair are asked again which one is active.
@@ -202,7 +272,7 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
         observed,
         outputs,
     } = coupled;
-    tracing::info!(agent = %target.path, peer = client.peer(), %observed, "coupled");
+    tracing::debug!(agent = %target.path, peer = client.peer(), %observed, "coupled");
     let (confirm, confirmed) = watch::channel(observed);
     let sender = Sender {
         handle: driver.handle.clone(),

@@ -1,7 +1,7 @@
 //! The figures of a Controller, computed when somebody asks.
 
 use crate::machine::ControllerMachine;
-use controller::Coupling;
+use controller::Connection;
 use telemetry::{Page, names};
 
 /// The figures of state and log.
@@ -20,14 +20,14 @@ pub(crate) fn page(
     page.put(names::PROCESSES, &[], running);
     for (path, agent) in state.agents() {
         let peer = format!("Agent:{path}");
-        let is_up = agent.coupling_state == Coupling::Coupled && agent.problem.is_none();
+        let is_up = agent.connection() == Connection::Connected;
         page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
         let waiting = state.outbox_len(path);
         page.put(names::QUEUE_DEPTH, &[("queue", &peer)], waiting);
     }
-    for (id, subagent) in state.subagents() {
+    for (id, _) in state.subagents() {
         let peer = format!("Subagent:{id}");
-        let is_up = subagent.coupling_state == Coupling::Coupled && subagent.problem.is_none();
+        let is_up = state.subagent_connection(id).0 == Connection::Connected;
         page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
     }
     page.put(names::LOGINS_FAILED, &[], failed_logins);

@@ -1,6 +1,8 @@
 //! What the Controller knows of its Agents and their Subagents.
 
-use model::{AgentPath, AgentWitness, ClusterState, EventId, PlatformInfo, Problem, RunId, UserId};
+use model::{
+    AgentPath, AgentWitness, ClusterState, EventId, PlatformInfo, Problem, RunId, Timestamp, UserId,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -16,6 +18,23 @@ pub enum Coupling {
     ShutDown,
     /// It is to forget everything before anything else is asked of it.
     Resetting,
+}
+
+/// How a part is connected now, as everybody is shown it: status, API, metrics and obstacles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Connection {
+    /// It answers.
+    Connected,
+    /// Not yet connected since it was added, or since this Controller or the part itself began.
+    Connecting,
+    /// It was tried, and it does not answer as it should.
+    Unreachable,
+    /// It has been shut down in order and has not come back.
+    ShutDown,
+    /// It is to forget everything before anything else is asked of it.
+    Resetting,
+    /// Nobody can know: the Agent that it is connected to is not connected itself.
+    Unknown,
 }
 
 /// An Agent as the Controller sees it. A `problem` says why it is not coupled.
@@ -50,6 +69,28 @@ pub struct AgentState {
     /// The event since which there is no connection: what came up later has not been sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_since: Option<EventId>,
+    /// Since when it is connected as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_since: Option<Timestamp>,
+}
+
+impl AgentState {
+    /// How it is connected now.
+    pub fn connection(&self) -> Connection {
+        connection(self.coupling_state, self.problem.is_some())
+    }
+}
+
+fn connection(state: Coupling, has_problem: bool) -> Connection {
+    match state {
+        Coupling::Resetting => Connection::Resetting,
+        Coupling::Coupled | Coupling::Reset | Coupling::ShutDown if has_problem => {
+            Connection::Unreachable
+        }
+        Coupling::Coupled => Connection::Connected,
+        Coupling::Reset => Connection::Connecting,
+        Coupling::ShutDown => Connection::ShutDown,
+    }
 }
 
 fn is_alone(cluster: &ClusterState) -> bool {
@@ -85,4 +126,14 @@ pub struct SubagentState {
     /// Who has said that its machine is off, until its Agent has heard of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_confirmed_by: Option<UserId>,
+    /// Since when its Agent is connected to it as it is now, by what the Agent has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_since: Option<Timestamp>,
+}
+
+impl SubagentState {
+    /// How its Agent has told that it is connected to it.
+    pub fn told_connection(&self) -> Connection {
+        connection(self.coupling_state, self.problem.is_some())
+    }
 }

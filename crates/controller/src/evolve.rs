@@ -41,9 +41,11 @@ impl State {
                 self.initially_started_at = Some(*initially_started_at);
                 Ok(())
             }
-            Event::Controller(
-                ControllerEvent::ControllerReady { .. } | ControllerEvent::ControllerShutDown,
-            )
+            Event::Controller(ControllerEvent::ControllerReady { .. }) => {
+                self.begin_connecting(id);
+                Ok(())
+            }
+            Event::Controller(ControllerEvent::ControllerShutDown)
             | Event::Journal(JournalEvent::SnapshotTaken) => Ok(()),
             Event::Journal(JournalEvent::JournalEventsReleased {
                 user_id,
@@ -63,6 +65,21 @@ impl State {
                 event.type_name(),
                 "it belongs into an Agent's log",
             )),
+        }
+    }
+
+    /// The connections of an earlier run, or of another member, are no connections of this one.
+    fn begin_connecting(&mut self, at: EventId) {
+        let coupled = self
+            .agents
+            .iter()
+            .filter(|(_, agent)| agent.coupling_state == Coupling::Coupled);
+        let coupled: Vec<AgentPath> = coupled.map(|(path, _)| path.clone()).collect();
+        for path in coupled {
+            if let Some(agent) = self.agents.get_mut(&path) {
+                agent.coupling_state = Coupling::Reset;
+                agent.connection_since = Some(at.timestamp());
+            }
         }
     }
 
@@ -475,6 +492,7 @@ impl State {
                 format!("there is no Agent:{path}"),
             ));
         };
+        let before = agent.connection();
         match event {
             AgentEvent::AgentDedicated {
                 agent_run_id,
@@ -500,10 +518,17 @@ impl State {
             }
             AgentEvent::AgentCouplingFailed { problem } => {
                 agent.lost_since.get_or_insert(at);
-                if agent.coupling_state == Coupling::Coupled {
-                    agent.coupling_state = Coupling::Reset;
+                let is_resetting = agent.coupling_state == Coupling::Resetting;
+                if problem.is("AgentIsShuttingDown") && !is_resetting {
+                    // Its last word often comes too late for its last event.
+                    agent.coupling_state = Coupling::ShutDown;
+                    agent.problem = None;
+                } else {
+                    if agent.coupling_state == Coupling::Coupled {
+                        agent.coupling_state = Coupling::Reset;
+                    }
+                    agent.problem = Some(problem.clone());
                 }
-                agent.problem = Some(problem.clone());
             }
             AgentEvent::AgentReady {
                 timezone,
@@ -511,6 +536,10 @@ impl State {
             } => {
                 agent.timezone.clone_from(timezone);
                 agent.platform_info.clone_from(platform_info);
+                // It is back, and tells so itself: that it was shut down may have been told only now, too.
+                if agent.coupling_state == Coupling::ShutDown {
+                    agent.coupling_state = Coupling::Coupled;
+                }
             }
             AgentEvent::AgentEventsObserved { until_event_id } => agent.event_id = *until_event_id,
             AgentEvent::AgentMirroredEvent { keyed_event } => {
@@ -559,6 +588,9 @@ impl State {
                 agent.event_id = agent.event_id.max(*event_id);
             }
         }
+        if agent.connection() != before {
+            agent.connection_since = Some(at.timestamp());
+        }
         Ok(())
     }
 
@@ -567,6 +599,7 @@ impl State {
         let Some(subagent) = self.subagents.get_mut(id) else {
             return;
         };
+        let before = subagent.told_connection();
         let was_resetting = subagent.coupling_state == Coupling::Resetting;
         match event {
             SubagentStateEvent::SubagentDedicated {
@@ -622,6 +655,9 @@ impl State {
         let is_reset = *event == SubagentStateEvent::SubagentReset;
         if was_resetting && !is_reset {
             subagent.coupling_state = Coupling::Resetting;
+        }
+        if subagent.told_connection() != before {
+            subagent.connection_since = Some(at.timestamp());
         }
         // Its Agent has heard of the wish, or has fulfilled it without.
         let is_heard = matches!(event, SubagentStateEvent::SubagentResetStarted { .. });

@@ -25,7 +25,7 @@ mod shortage;
 mod snapshot;
 mod state;
 
-pub use agent::{AgentState, Coupling, SubagentState};
+pub use agent::{AgentState, Connection, Coupling, SubagentState};
 pub use attachment::Attachment;
 pub use delivery::{AgentDelivery, DeliveryInput, DeliveryOutput};
 pub use deploy::Fresh;

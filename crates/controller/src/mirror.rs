@@ -296,7 +296,8 @@ impl State {
             Some(agent) if agent.problem.as_ref() == Some(&problem) => Ok(()),
             // An Agent that said good-bye is not there; that is no problem.
             Some(agent)
-                if agent.coupling_state == Coupling::ShutDown && problem.is("Unreachable") =>
+                if agent.coupling_state == Coupling::ShutDown
+                    && (problem.is("Unreachable") || problem.is("AgentIsShuttingDown")) =>
             {
                 Ok(())
             }

@@ -3,7 +3,7 @@
 //! Always: computed for whoever asks, nothing is stored; who is connected and who is disabled is as fresh as the Agent's news. Never
 //! here: the choice itself and what a priority is worth now, which only the Agent knows.
 
-use crate::{Coupling, State};
+use crate::{Connection, State};
 use expr::Value;
 use model::{
     AgentPath, BundleId, ItemBody, ItemKey, ItemType, Job, Order, OrderId, OrderState,
@@ -142,15 +142,18 @@ impl State {
 
     fn hindrance(&self, id: &SubagentId, is_named: bool, is_computed: bool) -> Option<Hindrance> {
         let is_disabled = self.subagent_item(id).is_some_and(|item| item.disabled);
-        let state = self.subagents.get(id);
-        match state.map(|state| (state.coupling_state, state.problem.is_some())) {
-            Some((Coupling::Coupled, false)) if is_disabled && !is_named => {
-                Some(Hindrance::Disabled)
+        let told = self
+            .subagents
+            .get(id)
+            .map(crate::SubagentState::told_connection);
+        match told {
+            Some(Connection::Connected) if is_disabled && !is_named => Some(Hindrance::Disabled),
+            Some(Connection::Connected) if is_computed => Some(Hindrance::PriorityIsComputed),
+            Some(Connection::Connected) => None,
+            Some(Connection::ShutDown | Connection::Resetting) => Some(Hindrance::Going),
+            Some(Connection::Connecting | Connection::Unreachable | Connection::Unknown) | None => {
+                Some(Hindrance::NotConnected)
             }
-            Some((Coupling::Coupled, false)) if is_computed => Some(Hindrance::PriorityIsComputed),
-            Some((Coupling::Coupled, false)) => None,
-            Some((Coupling::ShutDown | Coupling::Resetting, _)) => Some(Hindrance::Going),
-            Some(_) | None => Some(Hindrance::NotConnected),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Always: a clone shares everything, so that a snapshot can be written while the original goes on; every index follows from the
 //! rest.
 
-use crate::agent::{AgentState, SubagentState};
+use crate::agent::{AgentState, Connection, SubagentState};
 use crate::attachment::Attachments;
 use crate::outbox::Outbox;
 use crate::{Attachment, Thing};
@@ -163,6 +163,24 @@ impl State {
     /// All Subagents that an Agent has told of.
     pub fn subagents(&self) -> impl Iterator<Item = (&SubagentId, &SubagentState)> {
         self.subagents.iter()
+    }
+
+    /// How a Subagent is connected now, and since when. What an Agent has told of its Subagents counts only while the Agent itself is
+    /// connected.
+    pub fn subagent_connection(&self, id: &SubagentId) -> (Connection, Option<Timestamp>) {
+        let Some(subagent) = self.subagents.get(id) else {
+            return (Connection::Connecting, None);
+        };
+        let agent = subagent
+            .agent_path
+            .as_ref()
+            .and_then(|path| self.agents.get(path));
+        match agent {
+            Some(agent) if agent.connection() != Connection::Connected => {
+                (Connection::Unknown, agent.connection_since)
+            }
+            Some(_) | None => (subagent.told_connection(), subagent.connection_since),
+        }
     }
 
     /// Why the Agent has refused what was sent for this order.

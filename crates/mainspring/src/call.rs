@@ -23,7 +23,7 @@ use crate::arguments::Access;
 use crate::exit::{Exit, Misuse, Unknown};
 
 pub(crate) use answers::{
-    AgentSeen, ItemSeen, JournalSeen, OrderQuery, OrderRow, OrderSeen, SubagentSeen,
+    AgentSeen, ConnectionSeen, ItemSeen, JournalSeen, OrderQuery, OrderRow, OrderSeen, SubagentSeen,
 };
 pub(crate) use following::{Followed, Following};
 pub(crate) use members::CLUSTER;

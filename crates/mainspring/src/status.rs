@@ -6,7 +6,7 @@ use model::ClusterState;
 use serde_json::json;
 
 use crate::arguments::Access;
-use crate::call::{AgentSeen, Controller, JournalSeen};
+use crate::call::{AgentSeen, ConnectionSeen, Controller, JournalSeen};
 use crate::exit::Exit;
 use crate::moment;
 use crate::screen::{Paint, Screen, Tone};
@@ -94,8 +94,12 @@ fn draw_agents(agents: &[AgentSeen], paint: Paint) -> String {
             .unwrap_or_default();
         table.row([
             Cell::toned(Tone::Strong, agent.agent_path.as_str()),
-            state_cell(&agent.coupling_state, agent.problem.is_some()),
-            directors(&agent.cluster),
+            state_cell(
+                &agent.connection,
+                &agent.coupling_state,
+                agent.problem.is_some(),
+            ),
+            directors(agent),
             host.into(),
             orders(agent).into(),
             agent
@@ -118,7 +122,11 @@ fn draw_agents(agents: &[AgentSeen], paint: Paint) -> String {
                 .unwrap_or_default();
             table.row([
                 format!("  {}", subagent.id).into(),
-                state_cell(&subagent.coupling_state, subagent.problem.is_some()),
+                state_cell(
+                    &subagent.connection,
+                    &subagent.coupling_state,
+                    subagent.problem.is_some(),
+                ),
                 subagent.uri.clone().unwrap_or_default().into(),
                 host.into(),
                 String::new().into(),
@@ -131,7 +139,12 @@ fn draw_agents(agents: &[AgentSeen], paint: Paint) -> String {
 }
 
 /// `Primary active, coupled`; nothing of a Director that is alone.
-fn directors(cluster: &ClusterState) -> Cell {
+fn directors(agent: &AgentSeen) -> Cell {
+    let cluster = &agent.cluster;
+    if let Some(setting) = agent.last_known_cluster.setting() {
+        let text = format!("unknown, {} was active", setting.active_id);
+        return Cell::toned(Tone::Bad, text);
+    }
     let Some(setting) = cluster.setting() else {
         return String::new().into();
     };
@@ -143,14 +156,27 @@ fn directors(cluster: &ClusterState) -> Cell {
     Cell::toned(tone, format!("{} active, {stands}", setting.active_id))
 }
 
-fn state_cell(coupling_state: &str, has_problem: bool) -> Cell {
-    match coupling_state {
-        "Coupled" if !has_problem => Cell::toned(Tone::Good, "connected"),
-        "ShutDown" => Cell::toned(Tone::Waiting, "shut down"),
-        "Resetting" => Cell::toned(Tone::Bad, "to be reset"),
-        _ if has_problem => Cell::toned(Tone::Bad, "not connected"),
-        _ => Cell::toned(Tone::Waiting, "connecting"),
-    }
+/// How an Agent or a Subagent is connected, and for how long, unless all is well.
+pub(crate) fn state_cell(
+    connection: &ConnectionSeen,
+    coupling_state: &str,
+    has_problem: bool,
+) -> Cell {
+    let (tone, state) = match (connection.connection.as_str(), coupling_state) {
+        ("Connected", _) => return Cell::toned(Tone::Good, "connected"),
+        ("Unreachable", _) => (Tone::Bad, "unreachable"),
+        ("Unknown", _) => (Tone::Bad, "unknown"),
+        ("ShutDown", _) | ("", "ShutDown") => (Tone::Waiting, "shut down"),
+        ("Resetting", _) | ("", "Resetting") => (Tone::Bad, "to be reset"),
+        ("", "Coupled") if !has_problem => (Tone::Good, "connected"),
+        ("", _) if has_problem => (Tone::Bad, "not connected"),
+        (_, _) => (Tone::Waiting, "connecting"),
+    };
+    let text = connection.connection_since.map_or_else(
+        || state.to_owned(),
+        |since| format!("{state} for {}", moment::span(moment::now().since(since))),
+    );
+    Cell::toned(tone, text)
 }
 
 fn draw_counts(count: u64, by_state: &BTreeMap<String, u64>, paint: Paint) -> String {

@@ -6,8 +6,8 @@ use crate::permission::Route;
 use crate::users::User;
 use axum::Json;
 use axum::extract::State;
-use controller::{AgentState, Coupling, State as ControllerState};
-use model::{AgentPath, Order, OrderState, SubagentId};
+use controller::{AgentState, Connection, State as ControllerState};
+use model::{AgentPath, Order, OrderState, SubagentId, Timestamp};
 use net::{Problem, Refusal};
 use node::{Clock as _, SystemClock};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 /// Connected at this moment.
 pub(super) fn is_coupled(agent: &AgentState) -> bool {
-    agent.coupling_state == Coupling::Coupled && agent.problem.is_none()
+    agent.connection() == Connection::Connected
 }
 
 pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
@@ -89,8 +89,12 @@ fn subagent_described(state: &ControllerState, id: &SubagentId, counts: &Counts<
             Some((bundle.id.to_string(), json!(priority)))
         })
         .collect();
-    json!({
+    let (connection, since) = state.subagent_connection(id);
+    let mut described = json!({
         "id": id,
+        "connection": connection,
+        "connectionSince": since,
+        "secondsSinceConnectionChange": since.map(age),
         "uri": item.map(|item| &item.uri),
         "disabled": is_disabled,
         "processCount": processes,
@@ -99,7 +103,16 @@ fn subagent_described(state: &ControllerState, id: &SubagentId, counts: &Counts<
         // Nothing runs there and nothing will, as far as the choice goes: the Agent knows that it is disabled.
         "isDrained": is_disabled && processes == 0 && ties == 0 && state.is_attached_as_deployed(id),
         "clusters": clusters,
-    })
+    });
+    if connection == Connection::Unknown {
+        // What its Agent told last is not how it is now.
+        described["couplingState"] = json!(connection);
+    }
+    described
+}
+
+fn age(since: Timestamp) -> u64 {
+    SystemClock.now().since(since).as_secs()
 }
 
 fn described(
@@ -122,14 +135,23 @@ fn described(
         })
         .collect();
     let mut json = json!(agent);
+    if !is_coupled(agent)
+        && let Some(fields) = json.as_object_mut()
+        && let Some(cluster) = fields.remove("cluster")
+    {
+        // How its Directors stand to each other now, nobody can know.
+        fields.insert("lastKnownCluster".into(), cluster);
+    }
+    json["connection"] = json!(agent.connection());
+    json["connectionSince"] = json!(agent.connection_since);
+    json["secondsSinceConnectionChange"] = json!(agent.connection_since.map(age));
     json["agentPath"] = json!(path);
     json["isCoupled"] = json!(is_coupled(agent));
     json["orderCount"] = json!(counts.orders.get(path).copied().unwrap_or(0));
     // How much is to be sent or confirmed, and how old the newest news is.
     json["pendingCommandCount"] = json!(state.outbox_len(path));
     json["lastEventAt"] = json!(last_heard);
-    json["secondsSinceLastEvent"] =
-        json!(last_heard.map(|at| SystemClock.now().since(at).as_secs()));
+    json["secondsSinceLastEvent"] = json!(last_heard.map(age));
     json["subagents"] = json!(subagents);
     json
 }

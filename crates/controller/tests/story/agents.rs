@@ -1,7 +1,7 @@
 //! Agents: coupled, lost, refusing, telling nonsense.
 
 use crate::world::{World, jobs, succeeded};
-use controller::Coupling;
+use controller::{Connection, Coupling};
 use model::{
     AgentEvent, AgentOwnEvent, AgentPath, AgentWitness, ControllerCommand, Event, OrderEvent,
     OrderId, Problem, RunId,
@@ -68,6 +68,85 @@ fn an_agent_that_was_shut_down_in_order_is_no_trouble() {
     world.run();
     failed(&mut world, "Unreachable");
     assert_eq!(agent_story(&world).last(), Some(&"AgentShutDown"));
+}
+
+#[test]
+fn an_agent_that_answers_that_it_is_shutting_down_is_shown_as_shut_down() {
+    let mut world = one_agent();
+    for code in ["AgentIsShuttingDown", "AgentIsShuttingDown", "Unreachable"] {
+        failed(&mut world, code);
+        assert_eq!(connection(&world), Connection::ShutDown);
+    }
+    world.act(|state, out| state.agent_coupled(&"ALFA".into(), out));
+    assert_eq!(connection(&world), Connection::Connected);
+}
+
+fn connection(world: &World) -> Connection {
+    world.state.agent(&"ALFA".into()).unwrap().connection()
+}
+
+/// Of the Agent's own Subagent, which has been told to be connected.
+fn subagents_connection(world: &World) -> Connection {
+    world.state.subagent_connection(&"ALFA-0".into()).0
+}
+
+#[test]
+fn an_agent_that_has_been_restarted_in_order_is_shown_as_connected() {
+    let mut world = one_agent();
+    let ready = AgentOwnEvent::Ready {
+        timezone: None,
+        platform_info: None,
+    };
+    // The news of the end comes only after the next beginning: over the new connection.
+    world.at_agent("ALFA", vec![Event::AgentOwn(AgentOwnEvent::ShutDown)]);
+    failed(&mut world, "AgentConnectionLost");
+    world.act(|state, out| state.agent_coupled(&"ALFA".into(), out));
+    world.run();
+    assert_eq!(connection(&world), Connection::ShutDown);
+    world.at_agent("ALFA", vec![Event::AgentOwn(ready)]);
+    world.run();
+    assert_eq!(connection(&world), Connection::Connected);
+    world.replay();
+    world.restart();
+    assert_eq!(connection(&world), Connection::Connected);
+}
+
+#[test]
+fn what_an_agent_has_told_of_its_subagents_counts_only_while_it_is_connected() {
+    let mut world = one_agent();
+    let coupled = model::SubagentStateEvent::SubagentCoupled;
+    world.at_agent("ALFA", vec![Event::Subagent("ALFA-0".into(), coupled)]);
+    world.run();
+    assert_eq!(subagents_connection(&world), Connection::Connected);
+    let before = world.now;
+    world.pass(10);
+    failed(&mut world, "Unreachable");
+    let lost = world.now;
+    world.pass(10);
+    failed(&mut world, "Unreachable");
+    failed(&mut world, "Untrusted");
+    assert_eq!(connection(&world), Connection::Unreachable);
+    assert_eq!(subagents_connection(&world), Connection::Unknown);
+    let agent = world.state.agent(&"ALFA".into()).unwrap();
+    let since = agent.connection_since.unwrap();
+    assert!(before < since && since <= lost, "{since}");
+    world.act(|state, out| state.agent_coupled(&"ALFA".into(), out));
+    assert_eq!(connection(&world), Connection::Connected);
+    assert_eq!(subagents_connection(&world), Connection::Connected);
+    world.replay();
+    world.restart();
+}
+
+#[test]
+fn a_controller_that_begins_is_not_connected_yet() {
+    let mut world = one_agent();
+    assert_eq!(connection(&world), Connection::Connected);
+    let ready = model::ControllerEvent::ControllerReady { timezone: None };
+    world.act(|state, out| out.record(state, None, Event::Controller(ready)));
+    assert_eq!(connection(&world), Connection::Connecting);
+    assert_ne!(subagents_connection(&world), Connection::Connected);
+    world.act(|state, out| state.agent_coupled(&"ALFA".into(), out));
+    assert_eq!(connection(&world), Connection::Connected);
 }
 
 #[test]

@@ -120,6 +120,16 @@ struct WithText {
     signed: SignedText,
 }
 
+/// How an Agent or a Subagent is connected now. A Controller of an earlier version does not tell.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConnectionSeen {
+    #[serde(default)]
+    pub(crate) connection: String,
+    #[serde(default)]
+    pub(crate) connection_since: Option<Timestamp>,
+}
+
 /// An Agent as the Controller sees it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -127,6 +137,11 @@ pub(crate) struct AgentSeen {
     pub(crate) agent_path: String,
     #[serde(default)]
     pub(crate) coupling_state: String,
+    #[serde(flatten)]
+    pub(crate) connection: ConnectionSeen,
+    /// How its Directors stood to each other when it was connected last.
+    #[serde(default)]
+    pub(crate) last_known_cluster: ClusterState,
     /// How its Directors stand to each other.
     #[serde(default)]
     pub(crate) cluster: ClusterState,
@@ -153,6 +168,8 @@ pub(crate) struct SubagentSeen {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) coupling_state: String,
+    #[serde(flatten)]
+    pub(crate) connection: ConnectionSeen,
     #[serde(default)]
     pub(crate) uri: Option<String>,
     /// Not to be chosen for jobs.

@@ -3,6 +3,7 @@
 use crate::call::{AgentSeen, Controller, SubagentSeen};
 use crate::exit::Exit;
 use crate::screen::{Paint, Screen, Tone};
+use crate::status::state_cell;
 use crate::table::{Cell, Table};
 use serde_json::Value;
 
@@ -112,14 +113,16 @@ fn draw(agents: &[AgentSeen], paint: Paint) -> String {
 }
 
 fn state(subagent: &SubagentSeen) -> Cell {
-    match subagent.coupling_state.as_str() {
-        "Coupled" if subagent.is_drained => Cell::toned(Tone::Waiting, "disabled, idle"),
-        "Coupled" if subagent.disabled => Cell::toned(Tone::Waiting, "disabled"),
-        "Coupled" if subagent.problem.is_none() => Cell::toned(Tone::Good, "connected"),
-        "ShutDown" => Cell::toned(Tone::Waiting, "shut down"),
-        "Resetting" => Cell::toned(Tone::Bad, "to be reset"),
-        _ if subagent.problem.is_some() => Cell::toned(Tone::Bad, "not connected"),
-        _ => Cell::toned(Tone::Waiting, "connecting"),
+    let is_connected = ["", "Connected"].contains(&subagent.connection.connection.as_str())
+        && subagent.coupling_state == "Coupled";
+    match (is_connected, subagent.is_drained, subagent.disabled) {
+        (true, true, _) => Cell::toned(Tone::Waiting, "disabled, idle"),
+        (true, false, true) => Cell::toned(Tone::Waiting, "disabled"),
+        (true | false, _, _) => state_cell(
+            &subagent.connection,
+            &subagent.coupling_state,
+            subagent.problem.is_some(),
+        ),
     }
 }
 
