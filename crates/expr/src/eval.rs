@@ -1,6 +1,6 @@
 //! Computes the value of a tree.
 //! Always: lazy where the language is (`&&`, `||`, `?`, `if`, defaults), left to right elsewhere. An operator that meets
-//! a missing operand yields missing instead of a type error; a missing condition is an error.
+//! a missing operand yields missing instead of a type error, and so does an `if` with a missing condition.
 //! Nothing here knows where a name's value comes from; that is the scope's business.
 
 use std::cmp::Ordering;
@@ -43,7 +43,11 @@ pub(crate) fn eval(node: &Node, scope: &dyn Scope) -> Evaluated {
         Node::OrMissing(node) => Ok(eval(node, scope).unwrap_or(Value::Missing)),
         Node::Binary(operator, operands) => binary(*operator, operands, scope),
         Node::If(parts) => {
-            let branch = if truth_of(&eval(&parts.0, scope)?)? {
+            let condition = eval(&parts.0, scope)?;
+            if condition.is_missing() {
+                return Ok(Value::Missing);
+            }
+            let branch = if truth_of(&condition)? {
                 &parts.1
             } else {
                 &parts.2
@@ -421,17 +425,18 @@ fn is_in(element: &Value, list: &Value) -> Evaluated {
     Ok(Value::Boolean(false))
 }
 
+/// A number is matched as it is printed.
 fn matches(text: &Value, pattern: &Value) -> Evaluated {
     if pattern.is_missing() {
         return Ok(Value::Missing);
     }
-    let text = if text.is_missing() {
-        ""
+    let text = if matches!(text, Value::Missing | Value::Number(_)) {
+        text.to_text()?
     } else {
-        &**text_of(text)?
+        text_of(text)?.clone()
     };
     let regex = JavaRegex::compile_whole(text_of(pattern)?)?;
-    regex.is_match(text).map(Value::Boolean)
+    regex.is_match(&text).map(Value::Boolean)
 }
 
 fn concat(left: &Value, right: &Value) -> Evaluated {

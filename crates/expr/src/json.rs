@@ -36,7 +36,7 @@ impl Serialize for Number {
         if !serializer.is_human_readable() {
             return serializer.collect_str(self);
         }
-        let text = self.to_string();
+        let text = self.to_json_text();
         match text.parse::<i64>() {
             Ok(integer) => serializer.serialize_i64(integer),
             Err(_not_small) => RawValue::from_string(text)

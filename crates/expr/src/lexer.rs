@@ -176,10 +176,6 @@ impl<'a> Lexer<'a> {
             return Ok(TokenKind::RawString(Arc::from("")));
         }
         let Some(length) = inside.find(quotes) else {
-            if count == 2 {
-                self.position += count;
-                return Ok(TokenKind::RawString(Arc::from("")));
-            }
             return Err(self.error(format!("String without end: {quotes} is missing"), count));
         };
         self.position += 2 * count + length;

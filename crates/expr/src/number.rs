@@ -1,6 +1,7 @@
 //! A decimal number of any precision.
-//! Always: whole numbers that fit are held as `i64`; a number written with trailing zeros keeps them ("1.10"), a
-//! computed one has none; no number is longer than [`Number::DIGITS_MAX`] digits, so printing one stays cheap.
+//! Always: a number keeps the digits it was written or computed with, as `java.math.BigDecimal` does: "1.10", and
+//! 1.50 + 1.50 is "3.00". Sums, differences and products are exact; a quotient has 34 significant digits at most. Whole
+//! numbers that fit are held as `i64`. No number is longer than [`Number::DIGITS_MAX`] digits, so printing one stays cheap.
 //! Never here: JSON (see `json`), and what an operator does with a value that is no number (see `eval`).
 
 use std::cmp::Ordering;
@@ -9,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
-use bigdecimal::num_bigint::BigInt;
+use bigdecimal::num_bigint::{BigInt, Sign};
 use bigdecimal::{BigDecimal, RoundingMode, Zero};
 
 /// A decimal number. Equality and order are numeric: `1.0 == 1`.
@@ -19,7 +20,7 @@ pub struct Number(Form);
 #[derive(Clone)]
 enum Form {
     Integer(i64),
-    /// Anything else, including whole numbers written with a fraction ("1.0").
+    /// Anything else, including whole numbers written with a fraction ("1.0") or an exponent ("1E+3").
     Decimal(Box<BigDecimal>),
 }
 
@@ -95,27 +96,35 @@ impl Number {
         self.to_string().parse().unwrap_or(f64::NAN)
     }
 
-    /// The sum.
+    /// The sum, with as many decimal places as the operand with more of them.
     pub fn plus(&self, other: &Number) -> Result<Number, NumberError> {
-        self.combine(other, i64::checked_add, |a, b| a + b)
+        self.combine(other, i64::checked_add, |a, b| sum(a, b))
     }
 
-    /// The difference.
+    /// The difference, with as many decimal places as the operand with more of them.
     pub fn minus(&self, other: &Number) -> Result<Number, NumberError> {
-        self.combine(other, i64::checked_sub, |a, b| a - b)
+        self.combine(other, i64::checked_sub, |a, (b, scale)| sum(a, (-b, scale)))
     }
 
-    /// The product.
+    /// The product, with the decimal places of both operands together.
     pub fn times(&self, other: &Number) -> Result<Number, NumberError> {
-        self.combine(other, i64::checked_mul, |a, b| a * b)
+        self.combine(other, i64::checked_mul, |(a, a_scale), (b, b_scale)| {
+            (a * b, a_scale + b_scale)
+        })
     }
 
     /// The same number on the other side of zero.
     pub fn negated(&self) -> Result<Number, NumberError> {
-        Number::from(0).minus(self)
+        if let Form::Integer(n) = &self.0
+            && let Some(negated) = n.checked_neg()
+        {
+            return Ok(Number::from(negated));
+        }
+        Number::bounded(-self.to_decimal())
     }
 
-    /// The quotient, exact or with 34 significant digits, rounded half to even.
+    /// The quotient, exact or with 34 significant digits, rounded half to even. An exact one has the decimal places of the
+    /// dividend less those of the divisor, and more if it needs them.
     pub fn divided_by(&self, divisor: &Number) -> Result<Number, NumberError> {
         match (*self == Number::from(0), *divisor == Number::from(0)) {
             (true, true) => return Err(NumberError::DivisionUndefined),
@@ -128,7 +137,7 @@ impl Number {
         // behind it, so that the one rounding below sees on which side of a tie the true quotient is.
         let shift =
             (Self::QUOTIENT_DIGITS.get() + 3 + digits(&divisor)).saturating_sub(digits(&dividend));
-        let shifted = dividend * BigInt::from(10).pow(u32::try_from(shift).unwrap_or(u32::MAX));
+        let shifted = dividend * power_of_ten(shift);
         let (mut quotient, remainder) = (&shifted / &divisor, &shifted % &divisor);
         let mut scale = dividend_scale - divisor_scale + i64::try_from(shift).unwrap_or(i64::MAX);
         if !remainder.is_zero() {
@@ -141,25 +150,37 @@ impl Number {
             scale += 1;
         }
         let exact = BigDecimal::new(quotient, scale);
-        Number::computed(&exact.with_precision_round(Self::QUOTIENT_DIGITS, RoundingMode::HalfEven))
+        let rounded = exact
+            .with_precision_round(Self::QUOTIENT_DIGITS, RoundingMode::HalfEven)
+            .normalized();
+        let places = dividend_scale - divisor_scale;
+        let missing = places.saturating_sub(rounded.as_bigint_and_scale().1);
+        let room = Self::QUOTIENT_DIGITS.get().saturating_sub(rounded.digits());
+        let padding = u64::try_from(missing).unwrap_or(0).min(room);
+        let (digits, scale) = rounded.into_bigint_and_scale();
+        let padded = digits * power_of_ten(padding);
+        Number::bounded(BigDecimal::new(
+            padded,
+            scale + i64::try_from(padding).unwrap_or(0),
+        ))
     }
 
     fn combine(
         &self,
         other: &Number,
         small: fn(i64, i64) -> Option<i64>,
-        big: fn(BigDecimal, BigDecimal) -> BigDecimal,
+        big: fn(Scaled, Scaled) -> Scaled,
     ) -> Result<Number, NumberError> {
         if let (Form::Integer(a), Form::Integer(b)) = (&self.0, &other.0)
             && let Some(result) = small(*a, *b)
         {
             return Ok(Number::from(result));
         }
-        Number::computed(&big(self.to_decimal(), other.to_decimal()))
-    }
-
-    fn computed(decimal: &BigDecimal) -> Result<Number, NumberError> {
-        Number::bounded(decimal.normalized())
+        let (digits, scale) = big(
+            self.to_decimal().into_bigint_and_scale(),
+            other.to_decimal().into_bigint_and_scale(),
+        );
+        Number::bounded(BigDecimal::new(digits, scale))
     }
 
     fn bounded(decimal: BigDecimal) -> Result<Number, NumberError> {
@@ -171,17 +192,39 @@ impl Number {
         if bits * 3 / 10 + scale.unsigned_abs() > Self::DIGITS_MAX {
             return Err(NumberError::TooLong);
         }
-        let decimal = if scale < 0 {
-            decimal.with_scale(0)
-        } else {
-            decimal
-        };
-        if scale <= 0
+        if scale == 0
             && let Ok(integer) = i64::try_from(decimal.as_bigint_and_scale().0.as_ref())
         {
             return Ok(Number::from(integer));
         }
         Ok(Number(Form::Decimal(Box::new(decimal))))
+    }
+
+    /// The number as text, as JS7 prints it: with an exponent if the number has more digits before the point than it was
+    /// written with ("1E+3"), or begins more than six places behind the point ("1E-10").
+    pub fn to_text(&self) -> String {
+        let Form::Decimal(decimal) = &self.0 else {
+            return self.to_string();
+        };
+        let (digits, scale) = decimal.as_bigint_and_scale();
+        let places = i64::try_from(decimal.digits()).unwrap_or(i64::MAX) - 1;
+        let exponent = places - scale;
+        if scale >= 0 && exponent >= -6 {
+            return self.to_string();
+        }
+        let sign = if digits.sign() == Sign::Minus { "-" } else { "" };
+        let digits = digits.magnitude().to_string();
+        let (first, rest) = digits.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        format!("{sign}{first}{point}{rest}E{exponent:+}")
+    }
+
+    /// The number as JSON, from which the same number is read again, with the same digits.
+    pub(crate) fn to_json_text(&self) -> String {
+        match &self.0 {
+            Form::Decimal(decimal) if decimal.as_bigint_and_scale().1 < 0 => self.to_text(),
+            Form::Integer(_) | Form::Decimal(_) => self.to_string(),
+        }
     }
 
     fn to_decimal(&self) -> BigDecimal {
@@ -190,6 +233,19 @@ impl Number {
             Form::Decimal(d) => (**d).clone(),
         }
     }
+}
+
+/// Digits without a point, and how many of them stand behind it.
+type Scaled = (BigInt, i64);
+
+fn sum((a, a_scale): Scaled, (b, b_scale): Scaled) -> Scaled {
+    let scale = a_scale.max(b_scale);
+    let aligned = |digits: BigInt, own: i64| digits * power_of_ten(scale.abs_diff(own));
+    (aligned(a, a_scale) + aligned(b, b_scale), scale)
+}
+
+fn power_of_ten(exponent: u64) -> BigInt {
+    BigInt::from(10).pow(u32::try_from(exponent).unwrap_or(u32::MAX))
 }
 
 /// The number of decimal digits, or a little less.
@@ -234,7 +290,7 @@ impl FromStr for Number {
 }
 
 impl fmt::Display for Number {
-    /// Prints without exponent.
+    /// Prints without exponent, as it may stand in an expression.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Form::Integer(n) => n.fmt(f),
@@ -340,6 +396,7 @@ mod tests {
         }
         assert_eq!(n("+7").to_string(), "7");
         assert_eq!(n("1e3").to_string(), "1000");
+        assert_eq!(n("1e3").to_i64(), Some(1000));
         assert_eq!(n("1.5E-3").to_string(), "0.0015");
         assert_eq!(n("1e20").to_string(), "100000000000000000000");
     }
@@ -387,12 +444,39 @@ mod tests {
             "9223372036854775808"
         );
         assert_eq!(n("3.1").times(&n("-7.1")).unwrap().to_string(), "-22.01");
-        assert_eq!(n("1.5").times(&n("2")).unwrap().to_string(), "3");
+        assert_eq!(n("1.5").times(&n("2")).unwrap().to_string(), "3.0");
         assert_eq!(
             n("-9223372036854775808").negated().unwrap().to_string(),
             "9223372036854775808"
         );
-        assert_eq!(n("0.1").minus(&n("0.1")).unwrap().to_string(), "0");
+        assert_eq!(n("0.1").minus(&n("0.1")).unwrap().to_string(), "0.0");
+    }
+
+    #[test]
+    fn digits_are_neither_lost_nor_gained_as_js7_prints_them() {
+        let text = |number: Result<Number, NumberError>| number.unwrap().to_text();
+        assert_eq!(text(n("1.50").plus(&n("1.50"))), "3.00");
+        assert_eq!(text(n("2.5").times(&n("2"))), "5.0");
+        assert_eq!(text(n("100").times(&n("1.10"))), "110.00");
+        assert_eq!(text(n("5").minus(&n("0.00"))), "5.00");
+        assert_eq!(text(n("6.00").divided_by(&n("2"))), "3.00");
+        assert_eq!(text(n("-1.50").negated()), "1.50");
+        let small = n("0.0000000001");
+        assert_eq!(text(small.times(&small)), "1E-20");
+        assert_eq!(n("1e3").to_text(), "1E+3");
+        assert_eq!(n("-1.25e9").to_text(), "-1.25E+9");
+        assert_eq!(n("0.000001").to_text(), "0.000001");
+        assert_eq!(n("0.0000012").to_text(), "0.0000012");
+        assert_eq!(n("0.00000012").to_text(), "1.2E-7");
+    }
+
+    #[test]
+    fn digits_survive_as_json() {
+        for text in ["1E+3", "-1.25E+9", "1.50", "0.00", "7", "123456789012345678901234567890"] {
+            let json = serde_json::to_string(&n(text)).unwrap();
+            let read: Number = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.to_text(), text, "{json}");
+        }
     }
 
     #[test]

@@ -55,11 +55,13 @@ pub(crate) fn parse(source: &str) -> Parsed<(Node, u32)> {
             0..0,
         ));
     }
-    parse_with(TwoQuotes::AreEmpty).or_else(|error| {
+    // Two quotes open a text that ends with two quotes, wherever that makes an expression. Only otherwise they are the
+    // empty text.
+    parse_with(TwoQuotes::Open).or_else(|error| {
         if !source.contains("''") {
             return Err(error);
         }
-        parse_with(TwoQuotes::Open).map_err(|other| {
+        parse_with(TwoQuotes::AreEmpty).map_err(|other| {
             if other.span.start > error.span.start {
                 other
             } else {
@@ -217,7 +219,7 @@ impl Parser<'_> {
             .find(|operator| operator.sign() == written))
     }
 
-    /// `!` or `-`, once. A minus must touch its operand; before a digit it is the number's sign.
+    /// `!` or `-`, once. A minus is a number's sign, and must touch its digits; before anything else a blank may stand.
     fn prefix(&mut self) -> Parsed<Tree> {
         if self.take_sign("!")? {
             let operand = self.fallback()?;
@@ -225,9 +227,9 @@ impl Parser<'_> {
         }
         if self.at_sign("-")? && !self.at_signed_number()? {
             let minus = self.advance()?;
-            if self.peek()?.span.start != minus.span.end {
+            if self.peek()?.kind == TokenKind::Number {
                 return Err(SyntaxError::new(
-                    "A minus sign must touch its operand",
+                    "A minus sign must touch its number",
                     minus.span,
                 ));
             }
@@ -240,17 +242,28 @@ impl Parser<'_> {
         self.fallback()
     }
 
-    /// `a?`, `a ? b`
+    /// `a?`, `a ? b`, `a? ? b`. But not `a ??`, which says nothing more than `a?`.
     fn fallback(&mut self) -> Parsed<Tree> {
         let mut left = self.suffixed()?;
-        while self.take_sign("?")? {
-            left = if self.at_factor()? {
+        let mut is_complete = false;
+        while self.at_sign("?")? {
+            let question = self.advance()?;
+            let is_doubled = self.lexer.source[question.span.end..].starts_with('?');
+            let has_alternative = self.at_factor()?;
+            if is_doubled || (is_complete && !has_alternative) {
+                return Err(SyntaxError::new(
+                    "Only one question mark is allowed",
+                    question.span,
+                ));
+            }
+            left = if has_alternative {
                 let right = self.suffixed()?;
                 let depth = left.depth.max(right.depth);
                 self.tree(Node::binary(Operator::OrElse, left.node, right.node), depth)?
             } else {
                 self.tree(Node::OrMissing(Box::new(left.node)), left.depth)?
             };
+            is_complete = !has_alternative;
         }
         Ok(left)
     }
@@ -284,7 +297,7 @@ impl Parser<'_> {
 
     // ---- Tokens
 
-    /// The name of an object's field; keywords are names here.
+    /// The name of an object's field behind a dot; keywords are names here.
     fn field_name(&self, token: Token) -> Parsed<Arc<str>> {
         match token.kind {
             TokenKind::QuotedName(name) => Ok(name),

@@ -218,7 +218,12 @@ impl Printer<'_> {
                 self.node(node, binding)
             }
             Node::OrMissing(node) => {
-                self.node(node, binding::FALLBACK)?;
+                let binding = if matches!(**node, Node::OrMissing(_)) {
+                    u8::MAX
+                } else {
+                    binding::FALLBACK
+                };
+                self.node(node, binding)?;
                 self.out.write_char('?')
             }
             Node::Binary(operator, operands) => {
@@ -255,8 +260,8 @@ impl Printer<'_> {
                 self.out.write_char('{')?;
                 for (i, (name, field)) in fields.iter().enumerate() {
                     self.comma(i)?;
-                    self.field_name(name)?;
-                    self.out.write_str(": ")?;
+                    self.text(name)?;
+                    self.out.write_char(':')?;
                     self.value(field)?;
                 }
                 self.out.write_char('}')

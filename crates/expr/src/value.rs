@@ -140,7 +140,8 @@ impl Value {
     pub fn to_text(&self) -> Result<Arc<str>, EvalError> {
         match self {
             Value::Missing => Ok(Arc::from("")),
-            Value::Boolean(_) | Value::Number(_) => Ok(Arc::from(self.to_string())),
+            Value::Boolean(truth) => Ok(Arc::from(truth.to_string())),
+            Value::Number(number) => Ok(Arc::from(number.to_text())),
             Value::String(text) => Ok(text.clone()),
             Value::List(_) | Value::Object(_) => printer::bounded_text_of(self).map(Arc::from),
             Value::Function(_) => Err(EvalError::mismatch("string", self)),

@@ -41,14 +41,10 @@ pub(super) fn to_boolean(value: &Value) -> Result<Value, EvalError> {
     }
 }
 
-/// The text of the list's elements, one behind the other. Any other value is a list of itself.
+/// The text of the list's elements, one behind the other. Any other value is a list of itself, so that of a missing one is empty.
 pub(super) fn mk_string(value: &Value) -> Result<Value, EvalError> {
     let Value::List(elements) = value else {
-        return if value.is_missing() {
-            Ok(Value::Missing)
-        } else {
-            value.to_text().map(Value::String)
-        };
+        return value.to_text().map(Value::String);
     };
     let mut text = String::new();
     for element in &**elements {

@@ -55,13 +55,12 @@ impl Parser<'_> {
             TokenKind::RawString(text) => self.tree(Node::Text(text), 0),
             TokenKind::Quote => {
                 let (pieces, depth) = self.pieces()?;
-                if !self.lexer.rest().starts_with('"') {
+                if !self.take_closing_quote() {
                     return Err(SyntaxError::new(
                         "String without end: \" is missing",
                         token.span,
                     ));
                 }
-                self.lexer.position += 1;
                 self.tree(Node::interpolated(pieces), depth)
             }
             TokenKind::Variable(path) => {
@@ -143,7 +142,7 @@ impl Parser<'_> {
         while !self.take_sign("}")? {
             let token = self.advance()?;
             let span = token.span.clone();
-            let name = self.field_name(token)?;
+            let name = self.key(token)?;
             if fields.iter().any(|(other, _)| *other == name) {
                 return Err(SyntaxError::new(
                     format!("Field {name} is given twice"),
@@ -159,6 +158,37 @@ impl Parser<'_> {
             }
         }
         self.tree(Node::Object(fields), depth)
+    }
+
+    /// The name of a field where an object is written down: a name or a constant text, as values are printed.
+    fn key(&mut self, token: Token) -> Parsed<Arc<str>> {
+        if let TokenKind::RawString(text) = token.kind {
+            return Ok(text);
+        }
+        if token.kind != TokenKind::Quote {
+            return self.field_name(token);
+        }
+        let (pieces, _) = self.pieces()?;
+        if !self.take_closing_quote() {
+            return Err(SyntaxError::new(
+                "String without end: \" is missing",
+                token.span,
+            ));
+        }
+        match Node::interpolated(pieces) {
+            Node::Text(name) => Ok(name),
+            _ => Err(SyntaxError::new(
+                "A field name is a text without values to fill in",
+                token.span,
+            )),
+        }
+    }
+
+    /// Takes the closing quote of a "…" string whose inside has just been read.
+    fn take_closing_quote(&mut self) -> bool {
+        let found = self.lexer.rest().starts_with('"');
+        self.lexer.position += usize::from(found);
+        found
     }
 
     pub(super) fn nodes_until(&mut self, end: &'static str) -> Parsed<(Vec<Node>, u32)> {

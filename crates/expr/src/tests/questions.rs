@@ -153,7 +153,8 @@ fn a_syntax_error_points_at_its_place() {
         ("if 1 then 2", 11..11, "else is expected here"),
         ("\"a \\q\"", 3..4, "Unknown escape"),
         ("min(1)", 0..3, "Function min needs the argument b"),
-        ("- 1", 0..1, "A minus sign must touch its operand"),
+        ("- 1", 0..1, "A minus sign must touch its number"),
+        ("- -1", 2..3, "Only one sign is allowed"),
     ] {
         let error = Expr::parse(source).unwrap_err();
         assert!(error.message.starts_with(message), "{source}: {error}");
