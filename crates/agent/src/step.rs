@@ -4,7 +4,7 @@ use crate::choice::Choice;
 use crate::reset::reset_started;
 use crate::state::{Coupling, State};
 use engine::Next;
-use model::{Event, ItemEvent, ItemKey, ItemType, OrderEvent, Outcome, Timestamp};
+use model::{Event, ItemEvent, ItemKey, ItemType, OrderEvent, OrderState, Outcome, Timestamp};
 
 impl State {
     /// The next events that follow, as one unit; nothing when all is quiet. The caller makes them true and asks again.
@@ -62,27 +62,36 @@ impl State {
                 return Some(Vec::new());
             };
             let (choice, placement) = self.choose_subagent(&order_id, &call.job, now);
+            // An order starts before its first job, and not before the job does.
+            let is_fresh = self
+                .engine
+                .order(&order_id)
+                .is_some_and(|order| order.state == OrderState::Fresh);
+            let begins = is_fresh.then_some(OrderEvent::OrderStarted);
+            let with = |event: OrderEvent| {
+                let events = begins.iter().cloned().chain([event]);
+                Some(
+                    events
+                        .map(|event| Event::Order(order_id.clone(), event))
+                        .collect(),
+                )
+            };
             match choice {
                 Choice::On {
                     subagent_id,
                     subagent_bundle_id,
                     stick,
                 } => {
-                    let started = OrderEvent::OrderProcessingStarted {
+                    return with(OrderEvent::OrderProcessingStarted {
                         subagent_id: Some(subagent_id),
                         subagent_bundle_id,
                         stick,
-                    };
-                    // Its arguments or its time may have moved it: an order starts before its first job.
-                    return Some(vec![Event::Order(order_id, started)]);
+                    });
                 }
                 Choice::None => self.queues.stick(&order_id, placement),
                 Choice::Denied(problem) => {
                     let outcome = Outcome::disrupted(problem);
-                    return Some(vec![Event::Order(
-                        order_id,
-                        OrderEvent::OrderOutcomeAdded { outcome },
-                    )]);
+                    return with(OrderEvent::OrderOutcomeAdded { outcome });
                 }
             }
         }

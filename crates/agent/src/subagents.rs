@@ -194,7 +194,7 @@ impl State {
                 let loss = subagent.reset.as_ref().map(Reset::loss);
                 // The Subagent knows only that it was told to end; why is known here.
                 let outcome = match loss.filter(|_| was_ended_with_its_subagent(outcome)) {
-                    Some(loss) => Outcome::process_lost(loss.problem(subagent_id)),
+                    Some(loss) => self.lost(&attempt.order_id, loss.problem(subagent_id)),
                     None => outcome.clone().bounded(),
                 };
                 of_running(attempt, OrderEvent::OrderProcessed { outcome })
@@ -378,13 +378,14 @@ impl State {
         given_up.cloned().collect()
     }
 
-    /// The ends of all jobs that ran at the Subagent: nobody knows how they ended.
+    /// The ends of all jobs that ran at the Subagent: nobody knows how they ended. A job that must not be repeated has failed
+    /// with that.
     pub(crate) fn lose_processes(&self, subagent_id: &SubagentId, loss: Loss) -> Vec<Event> {
         let Some(subagent) = self.subagents.get(subagent_id) else {
             return Vec::new();
         };
         let lost = |order_id: &OrderId| {
-            let outcome = Outcome::process_lost(loss.problem(subagent_id));
+            let outcome = self.lost(order_id, loss.problem(subagent_id));
             Event::Order(order_id.clone(), OrderEvent::OrderProcessed { outcome })
         };
         subagent.orders.iter().map(lost).collect()
@@ -393,15 +394,29 @@ impl State {
 
 /// Whether the job did not end by itself but because its Subagent was shut down.
 fn was_ended_with_its_subagent(outcome: &Outcome) -> bool {
-    let Outcome::Disrupted {
-        reason: DisruptedReason::ProcessLost { problem },
-        ..
-    } = outcome
-    else {
+    let Outcome::Disrupted { reason, .. } = outcome else {
         return false;
     };
+    // A job that must not be repeated has failed by it.
+    let (DisruptedReason::ProcessLost { problem } | DisruptedReason::Other { problem }) = reason;
     problem.is("ProcessKilledDueToSubagentShutdown")
         || problem.is("SubagentShutDownBeforeProcessStart")
+}
+
+impl State {
+    /// How the order's job ended that is lost by `problem`: it is repeated, or it has failed if it must not be.
+    fn lost(&self, order_id: &OrderId, problem: Problem) -> Outcome {
+        let order = self.engine.order(order_id);
+        let job = order.and_then(|order| {
+            let workflow = self.engine.workflow(&order.workflow_id)?;
+            workflow.job(&order.position)
+        });
+        if job.is_some_and(|(_, job)| job.is_not_restartable) {
+            Outcome::disrupted(problem)
+        } else {
+            Outcome::process_lost(problem)
+        }
+    }
 }
 
 /// The identity of the order's latest start.

@@ -288,6 +288,11 @@ fn a_job_for_a_subagent_that_does_not_exist_fails_and_says_so() {
         _ => None,
     });
     assert!(failure.unwrap().contains("SubagentBundle:NOWHERE"));
+    assert_ne!(
+        *world.state_of("1"),
+        OrderState::Fresh,
+        "the job's instruction was carried out, and failed"
+    );
 }
 
 #[test]
@@ -323,6 +328,77 @@ fn a_job_that_must_not_be_repeated_is_not_repeated_after_a_loss() {
         matches!(order.attached_state, Some(AttachedState::Detaching { .. })),
         "{order:?}"
     );
+    let history: Vec<_> = order
+        .historic_outcomes
+        .iter()
+        .map(|entry| entry.outcome.to_string())
+        .collect();
+    assert_eq!(history.len(), 1, "the loss is the failure: {history:?}");
+    assert!(
+        history[0].contains("ProcessLostDueToRestart"),
+        "{history:?}"
+    );
+    assert!(!order.last_outcome().is_process_lost());
+}
+
+#[test]
+fn an_order_starts_with_its_job_and_is_fresh_while_it_waits_for_a_slot() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":1,"#);
+    for id in ["1", "2", "3"] {
+        world.order(id, 0);
+    }
+    assert_eq!(*world.state_of("2"), OrderState::Fresh);
+    assert_eq!(world.state.waiting(), 2);
+    world.ask(AgentCommand::MarkOrder {
+        order_id: "2".into(),
+        mark: Mark::Cancelling {
+            mode: CancellationMode::FreshOnly,
+        },
+    });
+    world.end("1", "ALFA-0", 1, Outcome::SUCCEEDED);
+    assert_eq!(world.starts(), ["1@ALFA-0", "3@S-A"]);
+    let of_two = |event: &&Event| matches!(event, Event::Order(id, _) if id.as_str() == "2");
+    let story: Vec<_> = world
+        .events
+        .iter()
+        .filter(of_two)
+        .map(Event::type_name)
+        .collect();
+    assert_eq!(story, ["OrderAttachedToAgent", "OrderDetachable"]);
+    let of_three = |event: &&Event| matches!(event, Event::Order(id, _) if id.as_str() == "3");
+    let story: Vec<_> = world
+        .events
+        .iter()
+        .filter(of_three)
+        .map(Event::type_name)
+        .collect();
+    assert_eq!(
+        story,
+        [
+            "OrderAttachedToAgent",
+            "OrderStarted",
+            "OrderProcessingStarted"
+        ]
+    );
+}
+
+#[test]
+fn an_order_that_waits_fresh_for_a_slot_waits_after_a_restart_too_and_starts_once() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":1,"#);
+    world.order("1", 0);
+    world.order("2", 0);
+    let mut world = world.restarted();
+    world.settle();
+    assert!(world.starts().is_empty());
+    for id in ["ALFA-0", "S-A", "S-B"] {
+        let event = world.state.on_subagent_coupled(&id.into());
+        world.record(event);
+    }
+    world.end("1", "ALFA-0", 1, Outcome::SUCCEEDED);
+    assert_eq!(world.starts().len(), 1, "{:?}", world.starts());
+    assert!(world.starts()[0].starts_with("2@"));
 }
 
 #[test]

@@ -124,8 +124,7 @@ impl State {
             .get(id)
             .filter(|subagent| subagent.agent_path.is_some())
         else {
-            let message = format!("there is no Subagent {id}");
-            return Ok(Err(Problem::new("UnknownKey", message)));
+            return Ok(Err(Problem::unknown_item(format!("Subagent:{id}"))));
         };
         if subagent.coupling_state == Coupling::Coupled {
             let message =

@@ -345,7 +345,7 @@ impl State {
                     format!("missing {referenced}, referenced by {by}"),
                 )
                 .with("itemKey", by)
-                .with("referencedItemKey", referenced)
+                .with("referencedItemPath", referenced)
             })
             .collect();
         let gone = change.deleted.iter().cloned();
@@ -514,7 +514,7 @@ fn twice(key: &str) -> Problem {
 }
 
 fn unknown_item(key: &str) -> Problem {
-    Problem::new("UnknownItem", format!("there is no {key}")).with("key", key)
+    Problem::unknown_item(key)
 }
 
 /// How a text is called that cannot be read: by its path if that can be found.
@@ -568,6 +568,11 @@ pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
     Some(Problem {
         code,
         message,
-        arguments: BTreeMap::new(),
+        // As in JS7 those of the first one; the message names all.
+        arguments: if is_one_kind {
+            problems.swap_remove(0).arguments
+        } else {
+            BTreeMap::new()
+        },
     })
 }

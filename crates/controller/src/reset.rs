@@ -30,8 +30,7 @@ impl State {
         out: &mut dyn Recorder,
     ) -> Result<Result<(), Problem>, NotApplicable> {
         let Some(agent) = self.agents.get(path) else {
-            let problem = Problem::new("UnknownItem", format!("Unknown Agent:{path}"));
-            return Ok(Err(problem.with("agentPath", path)));
+            return Ok(Err(Problem::unknown_item(format!("Agent:{path}"))));
         };
         if agent.coupling_state == Coupling::Resetting {
             if agent.is_reset_by_force || !force {
@@ -63,8 +62,7 @@ impl State {
         let state = self.subagents.get(id);
         let Some((state, path)) = state.and_then(|state| Some((state, state.agent_path.as_ref()?)))
         else {
-            let problem = Problem::new("UnknownItem", format!("Unknown Subagent:{id}"));
-            return Ok(Err(problem.with("subagentId", id)));
+            return Ok(Err(Problem::unknown_item(format!("Subagent:{id}"))));
         };
         let is_director = self
             .agent_item(path)

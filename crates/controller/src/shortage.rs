@@ -64,11 +64,18 @@ impl fmt::Display for Shortage {
 type Candidates<'a> = (Option<&'a SubagentBundle>, Vec<(SubagentId, bool)>);
 
 impl State {
-    /// Why no Subagent takes the job of an order that is ready at its Agent; nothing if one could.
+    /// Why no Subagent takes the job of an order that stands at it, at its Agent; nothing if one could. An order that is only
+    /// about to start is fresh.
     pub fn shortage(&self, id: &OrderId, now: Timestamp) -> Option<Shortage> {
         let order = self.engine.order(id)?;
         let agent_path = order.attached_to()?.clone();
-        if order.is_suspended || order.state != OrderState::Ready {
+        let is_ahead_of_time = order.scheduled_for.is_some_and(|at| now < at);
+        let may_run = match order.state {
+            OrderState::Ready => true,
+            OrderState::Fresh => !is_ahead_of_time,
+            _ => false,
+        };
+        if order.is_suspended || !may_run {
             return None;
         }
         let workflow = self.engine.workflow(&order.workflow_id)?;

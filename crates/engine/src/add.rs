@@ -4,8 +4,8 @@ use crate::control::{check_known, check_reachable};
 use crate::instructions::finish;
 use crate::{State, preparation};
 use model::{
-    FreshOrder, Label, OrderEvent, OrderId, Place, Position, PositionStep, Problem, Timestamp,
-    Workflow, bounds,
+    Branch, FreshOrder, Label, OrderEvent, OrderId, Place, Position, PositionStep, Problem,
+    Timestamp, Workflow, bounds,
 };
 use std::sync::Arc;
 
@@ -26,8 +26,9 @@ impl State {
                     "VersionedItemRemoved",
                     format!("Workflow:{path} has been removed"),
                 )
+                .with("path", format!("Workflow:{path}"))
             } else {
-                Problem::new("UnknownItem", format!("Unknown Workflow:{path}"))
+                Problem::unknown_item(format!("Workflow:{path}"))
             });
         };
         self.add_to(fresh, workflow, now).map(Some)
@@ -105,8 +106,9 @@ fn position_of(workflow: &Workflow, place: &Place) -> Result<Position, Problem> 
         }
         Place::Label(label) => match workflow.labels.get(&Label::new(label.clone())) {
             Some(position) => Ok(position.clone()),
-            None => Err(Problem::new(
-                "UnknownLabel",
+            None => Err(Problem::unknown_key(
+                "Label",
+                label,
                 format!("Unknown label '{label}' in Workflow:{}", workflow.id),
             )),
         },
@@ -123,8 +125,9 @@ fn checked_block(workflow: &Workflow, fresh: &FreshOrder) -> Result<Vec<Position
     if workflow.block_at(&inner).is_none() {
         return Err(unknown());
     }
-    let is_open = inner.iter().all(|step| step.branch.is_open());
-    if !is_open {
+    let may_be_entered =
+        |step: &PositionStep| step.branch.is_open() || matches!(step.branch, Branch::Fork(_));
+    if !inner.iter().all(may_be_entered) {
         let message = format!(
             "The inner block cannot be entered from outside in Workflow:{}",
             workflow.id

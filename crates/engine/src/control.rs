@@ -7,7 +7,7 @@
 use crate::{State, evolve, instructions::Here, mark, next};
 use model::{
     CancellationMode, HistoryOperation, Kill, Mark, Order, OrderEvent, OrderId, OrderState,
-    Position, Problem, Resumption, SuspensionMode, Timestamp, Workflow,
+    Outcome, Position, Problem, Resumption, SuspensionMode, Timestamp, Workflow,
 };
 
 type Decided = Result<Vec<(OrderId, OrderEvent)>, Problem>;
@@ -108,6 +108,10 @@ impl State {
             .with("orderId", id))
         };
         if mark::stands_still(order) {
+            let resumption = &Resumption {
+                restart_killed_job: Some(self.restarts_killed_job(order, resumption)),
+                ..resumption.clone()
+            };
             self.check_resumption(order, resumption)?;
             let event = if order.is_detached() {
                 resumed(resumption)
@@ -137,6 +141,20 @@ impl State {
             _ if order.is_terminated() => refused("it has ended"),
             _ => refused("it does not stand still"),
         }
+    }
+
+    /// Whether the job that was killed last runs again. If nothing is said, it does unless it must not be repeated, or the
+    /// order goes on elsewhere or with another history.
+    fn restarts_killed_job(&self, order: &Order, resumption: &Resumption) -> bool {
+        let is_killed = matches!(order.last_outcome(), Outcome::Killed { .. });
+        if let Some(asked) = resumption.restart_killed_job {
+            return asked && (is_killed || !resumption.as_succeeded);
+        }
+        let job = self
+            .workflows
+            .get(&order.workflow_id)
+            .and_then(|workflow| workflow.job(&order.position));
+        is_killed && resumption.is_plain() && job.is_none_or(|(_, job)| !job.is_not_restartable)
     }
 
     /// Lets the order be forgotten when it has ended.
@@ -189,9 +207,10 @@ impl State {
     }
 
     fn known(&self, id: &OrderId) -> Result<&Order, Problem> {
-        self.orders.get(id).map(|order| &**order).ok_or_else(|| {
-            Problem::new("UnknownOrder", format!("Unknown Order:{id}")).with("orderId", id)
-        })
+        self.orders
+            .get(id)
+            .map(|order| &**order)
+            .ok_or_else(|| Problem::unknown_order(id.as_str()))
     }
 
     /// Whether the order would follow its mark at once if the Controller had it.
@@ -225,10 +244,10 @@ impl State {
 
     fn check_resumption(&self, order: &Order, resumption: &Resumption) -> Result<(), Problem> {
         let Some(workflow) = self.workflows.get(&order.workflow_id) else {
-            return Err(Problem::new(
-                "UnknownItem",
-                format!("Workflow:{} is unknown", order.workflow_id),
-            ));
+            return Err(Problem::unknown_item(format!(
+                "Workflow:{}",
+                order.workflow_id
+            )));
         };
         if let Some(position) = &resumption.position {
             check_reachable(workflow, &order.position, position)?;
@@ -325,7 +344,7 @@ fn resumed(resumption: &Resumption) -> OrderEvent {
         position,
         history_operations,
         as_succeeded,
-        restart_killed_job,
+        restart_killed_job: restart_killed_job.unwrap_or(false),
     }
 }
 
@@ -340,7 +359,7 @@ fn resumption_marked(resumption: &Resumption) -> OrderEvent {
         position,
         history_operations,
         as_succeeded,
-        restart_killed_job,
+        restart_killed_job: restart_killed_job.unwrap_or(false),
     }
 }
 

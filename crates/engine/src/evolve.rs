@@ -139,7 +139,7 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
                 position: position.clone(),
                 history_operations: history_operations.clone(),
                 as_succeeded: *as_succeeded,
-                restart_killed_job: *restart_killed_job,
+                restart_killed_job: Some(*restart_killed_job),
             };
             order.historic_outcomes = resumed_history(order, &resumption)
                 .map_err(|_unknown_entry| refused(order, "the history has no such entry"))?;
@@ -184,7 +184,7 @@ pub(crate) fn resumed_history(
     let mut entries = order.historic_outcomes.clone();
     if let Some(position) = &resumption.position {
         history::cut_from(&mut entries, position);
-    } else if resumption.restart_killed_job {
+    } else if resumption.restart_killed_job == Some(true) {
         if matches!(
             entries.last(),
             Some(HistoricOutcome {

@@ -1,7 +1,9 @@
-//! What becomes of an order that has failed: caught by the nearest try around, else stopped, failed in its fork, or failed.
+//! What becomes of an order that has failed: stopped where `stopOnFailure` says so, else caught by the nearest try around,
+//! else failed in its fork, or failed.
 //!
-//! Always: no failure leaves a fork's branch or the order's inner block. An Agent only catches; the rest is the
-//! Controller's. What the order leaves on the way is said before, innermost first; where it fails, it stands before the
+//! Always: `stopOnFailure` goes before every try and before the join of a fork, in JS7 as here: the order stands still at
+//! the instruction that failed, whatever is around. No other failure leaves a fork's branch or the order's inner block.
+//! An Agent only catches; the rest is the Controller's. What the order leaves on the way is said before, innermost first; where it fails, it stands before the
 //! outermost of these blocks.
 
 use crate::instructions::{self, Here, OnFailure, finish, sticky_subagent};
@@ -20,10 +22,10 @@ pub(crate) fn handle(here: &Here<'_>, uncatchable: bool) -> Vec<OrderEvent> {
     if !here.site().is_controller() {
         return vec![OrderEvent::OrderDetachable];
     }
-    let is_to_join = here.order.parent.is_some() && joins_if_failed(here);
-    if !is_to_join && stops_on_failure(here) {
+    if stops_on_failure(here) {
         return vec![OrderEvent::OrderStopped];
     }
+    let is_to_join = here.order.parent.is_some() && joins_if_failed(here);
     let barrier = finish::barrier(here.order, parents);
     let mut events = sticky_subagent::leaves(parents, barrier);
     let moved_to =
@@ -38,6 +40,9 @@ pub(crate) fn handle(here: &Here<'_>, uncatchable: bool) -> Vec<OrderEvent> {
 
 /// The catch block that takes a failure at `here.position`.
 pub(crate) fn caught_at(here: &Here<'_>) -> Option<Position> {
+    if stops_on_failure(here) {
+        return None;
+    }
     let parents = &here.position.parents;
     let inner = finish::inner_block(&here.order.inner_block).map_or(0, |inner| inner.len());
     for depth in (inner..parents.len()).rev() {
@@ -54,7 +59,8 @@ pub(crate) fn caught_at(here: &Here<'_>) -> Option<Position> {
     None
 }
 
-fn joins_if_failed(here: &Here<'_>) -> bool {
+/// Whether a failure in the innermost fork's branch around leads to the join.
+pub(crate) fn joins_if_failed(here: &Here<'_>) -> bool {
     let parents = &here.position.parents;
     let Some(depth) = parents
         .iter()

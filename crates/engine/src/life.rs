@@ -154,6 +154,7 @@ pub(crate) fn after(state: &S, event: &E) -> Option<S> {
             E::OrderResumed {
                 position: None,
                 as_succeeded: true,
+                restart_killed_job: false,
                 ..
             },
         ) => S::Processed,

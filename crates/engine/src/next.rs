@@ -7,8 +7,8 @@ use crate::instructions::{Doing, Here, fork, retry};
 use crate::scope::OrderScope;
 use crate::{JobCall, JobKey, Site, State, ahead, bounded, failure, mark, state};
 use model::{
-    AgentPath, DisruptedReason, Order, OrderEvent, OrderId, OrderState, Outcome, Position, Problem,
-    Timestamp, Workflow,
+    AgentPath, DisruptedReason, Instruction, Order, OrderEvent, OrderId, OrderState, Outcome,
+    Position, Problem, Timestamp, Workflow,
 };
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub enum Next {
     Rest,
     /// These events, as one unit.
     Events(Vec<(OrderId, OrderEvent)>),
-    /// The order stands ready at a job of this Agent.
+    /// The order stands at a job of this Agent. One that is still fresh starts together with the job's process.
     Job(JobCall),
 }
 
@@ -196,6 +196,8 @@ fn fresh(here: &Here<'_>) -> Decision {
             Decision::Events(goes.into_iter().chain([event.clone()]).collect())
         }
         _ if !is_due => Decision::Rest,
+        // As long as it waits for a process it is fresh.
+        (Doing::Job(_), Site::Agent(_)) if goes.is_none() => Decision::Job,
         (Doing::Faulty(problem), Site::Controller)
             if failure::caught_at(&here.at(&position)).is_none() =>
         {
@@ -212,7 +214,9 @@ fn fresh(here: &Here<'_>) -> Decision {
 /// Between two instructions.
 fn ready(here: &Here<'_>) -> Decision {
     let order = here.order;
-    if has_failed(order) && !fork::is_at_branch_end(here.workflow, &order.position) {
+    let is_to_join =
+        order.parent.is_some() && fork::is_at_branch_end(here.workflow, &order.position);
+    if has_failed(order) && !is_to_join {
         return failed(here);
     }
     let (position, doing) = ahead::ahead(here, order.position.clone());
@@ -255,13 +259,23 @@ fn processed(here: &Here<'_>) -> Decision {
     if has_failed(order) {
         return failed(here);
     }
-    moved(ahead::settled(here, order.position.next()))
+    let (to, doing) = ahead::ahead(here, order.position.next());
+    match (doing, here.workflow.instruction(&to)) {
+        // Where to go cannot be told, so the order fails where it stands.
+        (Doing::Faulty(problem), Some(Instruction::If { .. })) => OrderEvent::OrderOutcomeAdded {
+            outcome: Outcome::disrupted(problem),
+        }
+        .into(),
+        _ => moved(to),
+    }
 }
 
-/// The job is repeated where it stands, unless it must not be.
+/// The job is repeated where it stands, unless it has begun and must not be repeated. Agents of earlier versions report
+/// such a job as lost, and the Controller has to fail it.
 fn process_lost(here: &Here<'_>, problem: &Problem) -> Decision {
     let job = here.workflow.job(here.position);
-    if !job.is_some_and(|(_, job)| job.is_not_restartable) {
+    let has_begun = !problem.is("SubagentShutDownBeforeProcessStart");
+    if !has_begun || !job.is_some_and(|(_, job)| job.is_not_restartable) {
         return moved(here.position.clone());
     }
     let problem = Problem::new(

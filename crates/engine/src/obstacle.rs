@@ -102,8 +102,9 @@ impl State {
 /// Why an order that may go on waits, by its state or by its instruction.
 fn waiting(here: &Here<'_>) -> Option<Obstacle> {
     let order = here.order;
-    if order.state == OrderState::Fresh {
-        let until = order.scheduled_for.filter(|at| here.now < *at)?;
+    if order.state == OrderState::Fresh
+        && let Some(until) = order.scheduled_for.filter(|at| here.now < *at)
+    {
         return Some(Obstacle::WaitingForOtherTime { until });
     }
     if matches!(order.state, OrderState::Processing { .. }) {

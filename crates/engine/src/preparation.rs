@@ -29,13 +29,17 @@ pub(crate) fn arguments(
             Some(Parameter {
                 kind: ParameterKind::Final(_),
                 ..
-            }) => faults.push(Problem::new(
-                "FinalOrderArgument",
-                format!(
-                    "Order argument '{name}' is final in Workflow:{} and cannot be given",
-                    workflow.id
-                ),
-            )),
+            }) => faults.push(
+                Problem::new(
+                    "FinalOrderArgument",
+                    format!(
+                        "Order argument '{name}' is final in Workflow:{} and cannot be given",
+                        workflow.id
+                    ),
+                )
+                .with("name", name)
+                .with("workflowId", &workflow.id),
+            ),
             Some(Parameter {
                 value_type: Some(value_type),
                 ..
@@ -47,13 +51,15 @@ pub(crate) fn arguments(
     }
     for (name, parameter) in &preparation.parameters {
         if parameter.kind == ParameterKind::Required && !fresh.arguments.contains_key(name) {
-            faults.push(Problem::new(
-                "MissingOrderArgument",
-                format!(
-                    "Order argument '{name}' is required by Workflow:{}",
-                    workflow.id
-                ),
-            ));
+            let message = format!(
+                "Order argument '{name}' is required by Workflow:{}",
+                workflow.id
+            );
+            faults.push(
+                Problem::new("MissingOrderArgument", message)
+                    .with("name", name)
+                    .with("workflowId", &workflow.id),
+            );
         }
     }
     if let Some(problem) = combined(faults) {
@@ -184,15 +190,20 @@ fn undeclared(workflow: &Workflow, name: &str, preparation: &OrderPreparation) -
         "UndeclaredOrderArgument",
         format!("Order argument '{name}' is not declared in Workflow:{id}; declared are: {known}"),
     )
+    .with("name", name)
+    .with("workflowId", id)
 }
 
 fn type_fault(path: &str, value: &Value, expected: &ValueType) -> Option<Problem> {
     let wrong = |expected: &str| {
         let found = value.type_name();
-        Some(Problem::new(
-            "WrongValueType",
-            format!("Order argument '{path}' is a {found}, but must be a {expected}"),
-        ))
+        let message = format!("Order argument '{path}' is a {found}, but must be a {expected}");
+        Some(
+            Problem::new("WrongValueType", message)
+                .with("name", path)
+                .with("type", found)
+                .with("expectedType", expected),
+        )
     };
     match (expected, value) {
         (ValueType::Any, _)
@@ -220,6 +231,8 @@ fn type_fault(path: &str, value: &Value, expected: &ValueType) -> Option<Problem
                         "MissingObjectFields",
                         format!("Order argument '{path}' lacks the field '{name}'"),
                     )
+                    .with("name", path)
+                    .with("fieldName", name)
                 });
             let unknown = given
                 .keys()
@@ -229,6 +242,8 @@ fn type_fault(path: &str, value: &Value, expected: &ValueType) -> Option<Problem
                         "UndeclaredObjectFields",
                         format!("Order argument '{path}' has the undeclared field '{name}'"),
                     )
+                    .with("name", path)
+                    .with("fieldName", name)
                 });
             let wrong = fields.iter().filter_map(|(name, expected)| {
                 type_fault(&format!("{path}.{name}"), given.get(name)?, expected)

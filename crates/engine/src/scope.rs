@@ -209,12 +209,10 @@ impl<'a> OrderScope<'a> {
         Value::from(self.tries().map_or(0, |(_, count)| i64::from(count)))
     }
 
-    fn max_tries(&self) -> Value {
-        Value::from(
-            self.tries()
-                .and_then(|(instruction, _)| instruction.max_tries)
-                .map(i64::from),
-        )
+    /// Missing if the number of tries is not limited; nothing outside of a Try.
+    fn max_tries(&self) -> Option<Value> {
+        let (instruction, _) = self.tries()?;
+        Some(Value::from(instruction.max_tries.map(i64::from)))
     }
 
     fn label(&self) -> Value {
@@ -222,7 +220,7 @@ impl<'a> OrderScope<'a> {
             .workflow
             .step(self.position)
             .and_then(|step| step.label.as_ref());
-        label.map_or(Value::Missing, |label| Value::from(label.shared()))
+        label.map_or_else(|| Value::from(""), |label| Value::from(label.shared()))
     }
 
     fn job_name(&self) -> Option<Value> {
@@ -269,7 +267,7 @@ impl<'a> OrderScope<'a> {
             "WorkflowTimezone" => Value::from(self.workflow.time_zone.clone()),
             "Label" => self.label(),
             "TryCount" => self.try_count(),
-            "MaxTries" => self.max_tries(),
+            "MaxTries" => self.max_tries()?,
             "EpochMilli" => Value::from(self.now.millis()),
             "EpochSecond" => Value::from(self.now.millis().div_euclid(1000)),
             "JobName" => self.job_name()?,

@@ -464,8 +464,17 @@ impl State {
         !self.restless.is_empty()
     }
 
-    /// Lets [`State::next`] be asked again for an order although nothing happened to it.
+    /// Lets [`State::next`] be asked again for an order although nothing happened to it. If its time is to come, because the
+    /// clock has been set back, it is asked again then, too.
     pub fn make_restless(&mut self, id: &OrderId) {
+        if let Some(timer) = self
+            .orders
+            .get(id)
+            .and_then(|order| self.traits_of(order).timer)
+            && timer > self.woken_at
+        {
+            self.index.timers.insert((timer, id.clone()));
+        }
         self.touch(id);
     }
 

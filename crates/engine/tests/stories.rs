@@ -1,6 +1,8 @@
 //! Stories of orders, told as events: a Controller and its Agents in one small world, without clock, network or processes.
 //! The sequences are those that users of JS7 know; a case's name stands in the test that shows it.
 
+#[path = "stories/as_in_js7.rs"]
+mod as_in_js7;
 #[path = "stories/autonomy.rs"]
 mod autonomy;
 #[path = "stories/bounds.rs"]

@@ -212,7 +212,11 @@ impl Number {
         if scale >= 0 && exponent >= -6 {
             return self.to_string();
         }
-        let sign = if digits.sign() == Sign::Minus { "-" } else { "" };
+        let sign = if digits.sign() == Sign::Minus {
+            "-"
+        } else {
+            ""
+        };
         let digits = digits.magnitude().to_string();
         let (first, rest) = digits.split_at(1);
         let point = if rest.is_empty() { "" } else { "." };
@@ -472,7 +476,14 @@ mod tests {
 
     #[test]
     fn digits_survive_as_json() {
-        for text in ["1E+3", "-1.25E+9", "1.50", "0.00", "7", "123456789012345678901234567890"] {
+        for text in [
+            "1E+3",
+            "-1.25E+9",
+            "1.50",
+            "0.00",
+            "7",
+            "123456789012345678901234567890",
+        ] {
             let json = serde_json::to_string(&n(text)).unwrap();
             let read: Number = serde_json::from_str(&json).unwrap();
             assert_eq!(read.to_text(), text, "{json}");

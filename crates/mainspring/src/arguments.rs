@@ -519,9 +519,9 @@ pub(crate) struct ResumeArgs {
     /// has brought along
     #[arg(long = "arg", short = 'a', value_name = "NAME=VALUE", value_parser = key_and_value)]
     pub(crate) arguments: Vec<(String, String)>,
-    /// Run the killed job again
-    #[arg(long)]
-    pub(crate) restart_killed_job: bool,
+    /// Whether the job that was killed runs again; if not said, it does unless its workflow says isNotRestartable
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) restart_killed_job: Option<bool>,
 }
 
 #[derive(Debug, Args)]

@@ -297,8 +297,8 @@ fn what_is_wrong_is_told_with_its_reason_and_its_exit_code() {
     let faults = told(&data, 1, &["deploy", bad.to_str().unwrap()]);
     assert!(faults.contains("bad.yaml:3:"), "{faults}");
     assert!(told(&data, 1, &["order", "add", "nowhere"]).contains("nowhere"));
-    assert!(told(&data, 1, &["order", "show", "nobody"]).contains("UnknownOrder"));
-    assert!(told(&data, 1, &["order", "log", "nobody"]).contains("UnknownOrder"));
+    assert!(told(&data, 1, &["order", "show", "nobody"]).contains("There is no Order:nobody"));
+    assert!(told(&data, 1, &["order", "log", "nobody"]).contains("There is no Order:nobody"));
     assert!(
         told(&data, 2, &["order", "add", "w", "--at", "soon"]).contains("cannot read the time")
     );

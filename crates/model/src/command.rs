@@ -54,15 +54,15 @@ tagged! {
             history_operations: Vec<HistoryOperation>,
             #[serde(default, skip_serializing_if = "is_false")]
             as_succeeded: bool,
-            #[serde(default, skip_serializing_if = "is_false")]
-            restart_killed_job: bool,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            restart_killed_job: Option<bool>,
         },
         ResumeOrders {
             order_ids: Vec<OrderId>,
             #[serde(default, skip_serializing_if = "is_false")]
             as_succeeded: bool,
-            #[serde(default, skip_serializing_if = "is_false")]
-            restart_killed_job: bool,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            restart_killed_job: Option<bool>,
         },
         DeleteOrdersWhenTerminated { order_ids: Vec<OrderId> },
         /// A user says that the Subagent's machine is off: none of its jobs can be running any more.

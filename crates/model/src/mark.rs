@@ -107,8 +107,8 @@ pub struct Resumption {
     pub history_operations: Vec<HistoryOperation>,
     /// As if the failed instruction had succeeded.
     pub as_succeeded: bool,
-    /// Run the killed job again.
-    pub restart_killed_job: bool,
+    /// Run the killed job again. If it is not said, a killed job runs again unless it must not be repeated.
+    pub restart_killed_job: Option<bool>,
 }
 
 impl Resumption {

@@ -7,7 +7,7 @@ use std::fmt;
 /// A coded message: `{"code"?, "message", "arguments"?}`. The code is stable; each has its place in `docs/operating.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// A stable name such as `UnknownOrder`.
+    /// A stable name such as `UnknownKey`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// A sentence for people.
@@ -34,6 +34,35 @@ impl Problem {
             message: message.into(),
             arguments: BTreeMap::new(),
         }
+    }
+
+    /// Something that is named does not exist; `kind` is the type of its name, such as `OrderId`.
+    pub fn unknown_key(kind: &str, key: impl fmt::Display, message: impl Into<String>) -> Problem {
+        Problem::new("UnknownKey", message)
+            .with("type", kind)
+            .with("key", key)
+    }
+
+    /// There is no such order.
+    pub fn unknown_order(id: &str) -> Problem {
+        let key = format!("Order:{id}");
+        let message = format!("There is no {key}");
+        Problem::unknown_key("OrderId", key, message)
+    }
+
+    /// Whether an order that is named does not exist. Older members call it `UnknownOrder`.
+    pub fn is_unknown_order(&self) -> bool {
+        let is_order = self
+            .arguments
+            .get("type")
+            .is_some_and(|kind| kind == "OrderId");
+        self.is("UnknownOrder") || (self.is("UnknownKey") && is_order)
+    }
+
+    /// There is no such item; `key` is its type and path.
+    pub fn unknown_item(key: impl fmt::Display) -> Problem {
+        let message = format!("There is no {key}");
+        Problem::new("UnknownItemPath", message).with("path", key)
     }
 
     /// The same, with an argument.

@@ -62,6 +62,15 @@ impl Problem {
         self.code.as_deref() == Some(code)
     }
 
+    /// Whether an order that is named does not exist. Older members call it `UnknownOrder`.
+    pub fn is_unknown_order(&self) -> bool {
+        let is_order = self
+            .arguments
+            .get("type")
+            .is_some_and(|kind| kind == "OrderId");
+        self.is("UnknownOrder") || (self.is("UnknownKey") && is_order)
+    }
+
     /// The status a code has unless the server gives another one: 503 for states that pass, 400 for the rest.
     pub fn default_status(&self) -> StatusCode {
         match self.code.as_deref() {

@@ -321,7 +321,7 @@ fn wish(rng: &mut Rng, id: &OrderId) -> ControllerCommand {
             position: None,
             history_operations: Vec::new(),
             as_succeeded: rng.per_mille(200),
-            restart_killed_job: rng.per_mille(300),
+            restart_killed_job: rng.per_mille(300).then_some(true),
         },
         _ => ControllerCommand::DeleteOrdersWhenTerminated {
             order_ids: vec![id.clone()],

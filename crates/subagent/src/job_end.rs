@@ -83,12 +83,8 @@ impl JobEnd {
             .as_ref()
             .filter(|_| job.fail_on_err_written && !killed)
         {
-            let message = Some(format!("The job's error channel: {line}").into());
-            Outcome::Failed {
-                message,
-                named_values,
-                uncatchable: false,
-            }
+            // Neither the return code nor a value of the job counts, since they are those of a success.
+            Outcome::failed(format!("The job's error channel: {line}"))
         } else {
             Outcome::Succeeded { named_values }
         };
@@ -100,14 +96,16 @@ impl JobEnd {
             EndCause::TimedOut => Outcome::TimedOut {
                 outcome: Box::new(outcome),
             },
-            EndCause::Shutdown => Outcome::process_lost(
+            EndCause::Shutdown => lost(
+                job,
                 Problem::new(
                     "ProcessKilledDueToSubagentShutdown",
                     "the job was killed because its Subagent was shut down",
                 )
                 .with("outcome", outcome),
             ),
-            EndCause::LostDirector => Outcome::process_lost(
+            EndCause::LostDirector => lost(
+                job,
                 Problem::new(
                     "ProcessKilledDueToLostDirector",
                     "the job was killed because its Director was silent for longer than its lease",
@@ -115,5 +113,14 @@ impl JobEnd {
                 .with("outcome", outcome),
             ),
         }
+    }
+}
+
+/// The outcome of a process that was ended from outside: its job is repeated, unless it must not be.
+fn lost(job: &Job, problem: Problem) -> Outcome {
+    if job.is_not_restartable {
+        Outcome::disrupted(problem)
+    } else {
+        Outcome::process_lost(problem)
     }
 }

@@ -136,7 +136,11 @@ pub fn plan(
     }
     // The left-most wins, so it comes last.
     for resource in resources.iter().rev() {
-        evaluate_env(&resource.env, &resource_scope, &mut env)?;
+        let own = OwnVariables {
+            resource,
+            scope: &resource_scope,
+        };
+        evaluate_env(&resource.env, &Chain(&[&own, &resource_scope]), &mut env)?;
     }
     let program = program(&job.executable, &scope)?;
     Ok(JobPlan {
@@ -258,6 +262,19 @@ impl Scope for Place<'_> {
             variable,
             self.resources,
         ))
+    }
+}
+
+/// The variables of a job resource, for its own `env`. A variable's expression does not see the others.
+struct OwnVariables<'a> {
+    resource: &'a JobResource,
+    scope: &'a dyn Scope,
+}
+
+impl Scope for OwnVariables<'_> {
+    fn named_value(&self, name: &str) -> Answer {
+        let variable = self.resource.variables.get(name)?;
+        Some(variable.eval(self.scope))
     }
 }
 

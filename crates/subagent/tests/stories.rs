@@ -470,6 +470,20 @@ fn a_process_ended_by_a_signal_has_the_code_that_a_shell_shows() {
 }
 
 #[test]
+fn a_job_that_must_not_be_repeated_has_failed_when_its_process_was_ended_from_outside() {
+    let once = r#"{"agentPath":"ALFA","isNotRestartable":true,"executable":{"TYPE":"ShellScriptExecutable","script":":"}}"#;
+    for cause in [EndCause::Shutdown, EndCause::LostDirector] {
+        let ended = JobEnd { cause, ..end(0) };
+        assert!(ended.outcome(&job(SIMPLE).1).is_process_lost());
+        let outcome = ended.outcome(&job(once).1);
+        assert!(
+            !outcome.is_process_lost() && !outcome.is_succeeded(),
+            "{outcome}"
+        );
+    }
+}
+
+#[test]
 fn error_output_is_a_failure_where_the_job_says_so() {
     let strict = r#"{"agentPath":"ALFA","failOnErrWritten":true,"executable":{"TYPE":"ShellScriptExecutable","script":":"}}"#;
     let (_, strict) = job(strict);
@@ -479,12 +493,14 @@ fn error_output_is_a_failure_where_the_job_says_so() {
     };
     let Outcome::Failed {
         message: Some(message),
+        named_values,
         ..
     } = written.outcome(&strict)
     else {
         panic!()
     };
     assert_eq!(&*message, "The job's error channel: last");
+    assert!(named_values.is_empty(), "{named_values:?}");
     let (_, easy) = job(SIMPLE);
     assert!(written.outcome(&easy).is_succeeded());
 }
@@ -626,6 +642,22 @@ fn a_job_resource_sees_the_machine_but_not_what_the_order_carries() {
             .unwrap_err()
             .message
             .contains("JobResource:R")
+    );
+}
+
+#[test]
+fn the_environment_of_a_job_resource_sees_its_own_variables_and_these_do_not_see_each_other() {
+    let json = r#"{"agentPath":"ALFA","jobResourcePaths":["R"],"executable":{"TYPE":"ShellScriptExecutable","script":":"}}"#;
+    let resource = r#"{"TYPE":"JobResource","path":"R","variables":{"v":"'dv'","o":"$js7OrderId ++ '!'","secret":"'own'","self":"$v"},"env":{"D":"$v","O":"$o","S":"$secret"}}"#;
+    let plan = planned(json, r#"{"secret":"the order's"}"#, &[resource]).unwrap();
+    assert_eq!(plan.env["D"].as_deref(), Some("dv"));
+    assert_eq!(plan.env["O"].as_deref(), Some("A!"));
+    assert_eq!(plan.env["S"].as_deref(), Some("own"));
+    let through_another = r#"{"TYPE":"JobResource","path":"R","variables":{"v":"'dv'","self":"$v"},"env":{"D":"$self"}}"#;
+    let refused = planned(json, "{}", &[through_another]).unwrap_err();
+    assert!(
+        refused.message.contains("No such named value: v"),
+        "{refused}"
     );
 }
 

@@ -119,10 +119,10 @@ pub(super) async fn single(
         .map_err(stopped)?;
     let Some(record) = find(&machine, &key) else {
         let problem = Problem::new(
-            "UnknownItem",
-            format!("there is no {key}; keys look like Lock:L or Workflow:w"),
+            "UnknownItemPath",
+            format!("There is no {key}; keys look like Lock:L or Workflow:w"),
         );
-        return Err(problem.with("key", key).status(StatusCode::NOT_FOUND));
+        return Err(problem.with("path", key).status(StatusCode::NOT_FOUND));
     };
     let mut item = summary(&machine, record);
     item["signed"] = json!({ "string": record.item.text, "signature": record.signature });

@@ -472,8 +472,9 @@ pub(super) async fn single(
 }
 
 pub(super) fn unknown_order(id: &str) -> Refusal {
-    Problem::new("UnknownOrder", format!("there is no Order:{id}"))
-        .with("orderId", id)
+    Problem::new("UnknownKey", format!("There is no Order:{id}"))
+        .with("type", "OrderId")
+        .with("key", format!("Order:{id}"))
         .status(StatusCode::NOT_FOUND)
 }
 

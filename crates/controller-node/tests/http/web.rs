@@ -195,7 +195,7 @@ async fn commands_that_make_no_sense_are_refused_and_change_nothing() {
         .await;
     assert_eq!(
         (unknown.status, unknown.code().as_str()),
-        (400, "UnknownOrder")
+        (400, "UnknownKey")
     );
     let mut order = json!({ "id": "A", "workflowPath": "web/w" });
     order["prioritty"] = json!(1);

@@ -431,7 +431,7 @@ fn a_command_for_several_orders_does_all_or_nothing_and_tells_all_refusals() {
     world.add("A", "hop");
     let problem = world.refused(cancel(&["A", "X", "Y"]));
     assert!(
-        problem.is("UnknownOrder")
+        problem.is_unknown_order()
             && problem.message.contains('X')
             && problem.message.contains('Y'),
         "{problem}"
@@ -459,7 +459,7 @@ fn oc15_a_fresh_order_is_suspended_and_resumed_and_a_second_resume_is_refused() 
     let resume = || ControllerCommand::ResumeOrders {
         order_ids: order_ids(&["F"]),
         as_succeeded: false,
-        restart_killed_job: false,
+        restart_killed_job: None,
     };
     assert_eq!(world.tell(resume()), ControllerAnswer::Accepted);
     world.run();

@@ -343,7 +343,7 @@ fn what_cannot_be_reset_is_refused_and_what_has_nothing_is_left_alone() {
         agent_path: AgentPath::from("NOBODY"),
         force: true,
     };
-    assert!(world.refused(unknown).is("UnknownItem"));
+    assert!(world.refused(unknown).is("UnknownItemPath"));
     world.tell(reset(false));
     is_reset(&mut world);
     let before = world.events.len();

@@ -70,7 +70,7 @@ fn the_subagent_of_a_director_is_not_reset_and_an_unknown_one_neither() {
             .refused(reset("ALFA-0", true))
             .is("SubagentIsDirector")
     );
-    assert!(world.refused(reset("S-X", false)).is("UnknownItem"));
+    assert!(world.refused(reset("S-X", false)).is("UnknownItemPath"));
 }
 
 #[test]

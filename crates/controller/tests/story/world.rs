@@ -5,8 +5,9 @@ use engine::{Next, Site};
 use expr::NamedValues;
 use model::{
     AgentCommand, AgentOwnEvent, AgentPath, ControllerAnswer, ControllerCommand, ControllerId,
-    Event, EventId, FreshOrder, ItemBody, ItemEvent, ItemOperation, OrderEvent, OrderId, Outcome,
-    Problem, RunId, Stamped, SubagentStateEvent, Timestamp, UserId, VersionId, WorkflowPath,
+    Event, EventId, FreshOrder, ItemBody, ItemEvent, ItemOperation, OrderEvent, OrderId,
+    OrderState, Outcome, Problem, RunId, Stamped, SubagentStateEvent, Timestamp, UserId, VersionId,
+    WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -460,7 +461,12 @@ impl Agent {
                         subagent_bundle_id: None,
                         stick: false,
                     };
-                    vec![(id, started)]
+                    let is_fresh = self
+                        .engine
+                        .order(&id)
+                        .is_some_and(|order| order.state == OrderState::Fresh);
+                    let begins = is_fresh.then(|| (id.clone(), OrderEvent::OrderStarted));
+                    begins.into_iter().chain([(id, started)]).collect()
                 }
                 Next::Rest => Vec::new(),
             };

@@ -1,9 +1,11 @@
 //! Finish: ends the order; in a fork, its branch. A stop position acts alike.
 //!
-//! Always at the Controller. A failed outcome of a Finish is noted, it is no failure. A message becomes the message of a
+//! Always at the Controller. A failed outcome of a Finish is noted, it is no failure; but in a fork's branch that does not join
+//! failed orders, the child has failed there. A message becomes the message of a
 //! failed outcome, and the value `returnMessage` of a successful one.
 
 use super::{Doing, Here, sticky_subagent};
+use crate::failure;
 use expr::{Expr, Value};
 use model::{Branch, Order, OrderEvent, Outcome, Position, PositionStep};
 
@@ -50,17 +52,21 @@ pub(crate) fn at(outcome: Option<Outcome>, here: &Here<'_>) -> Doing {
     if end == *here.position && outcome.is_none() {
         return Doing::Joins;
     }
+    let has_failed = outcome
+        .as_ref()
+        .is_some_and(|outcome| !outcome.is_succeeded());
+    let ended = if has_failed && here.order.parent.is_some() && !failure::joins_if_failed(here) {
+        OrderEvent::OrderFailedInFork {
+            moved_to: here.position.clone(),
+        }
+    } else {
+        OrderEvent::OrderMoved {
+            to: end,
+            reason: None,
+        }
+    };
     let noted = outcome.map(|outcome| OrderEvent::OrderOutcomeAdded { outcome });
-    Doing::AtController(
-        noted
-            .into_iter()
-            .chain(left)
-            .chain([OrderEvent::OrderMoved {
-                to: end,
-                reason: None,
-            }])
-            .collect(),
-    )
+    Doing::AtController(noted.into_iter().chain(left).chain([ended]).collect())
 }
 
 pub(crate) fn finished(outcome: Option<Outcome>) -> Vec<OrderEvent> {

@@ -205,7 +205,7 @@ fn text(piece: &Piece) -> String {
             texts(other)
         ),
         Piece::Options(block) => format!(
-            "{{TYPE: Options, stopOnFailure: true, block: {{instructions: [{}]}}}}",
+            "{{TYPE: Options, stopOnFailure: false, block: {{instructions: [{}]}}}}",
             texts(block)
         ),
         Piece::Try(block) => {

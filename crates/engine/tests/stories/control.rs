@@ -60,7 +60,7 @@ fn a_started_order_is_not_cancelled_as_a_fresh_one() {
     world.hold("C");
     world.start("C");
     assert_eq!(code(world.cancel("C", &FRESH_ONLY)), "CancelStartedOrder");
-    assert_eq!(code(world.cancel("NOBODY", &FRESH_ONLY)), "UnknownOrder");
+    assert_eq!(code(world.cancel("NOBODY", &FRESH_ONLY)), "UnknownKey");
 }
 
 #[test]
@@ -455,7 +455,7 @@ fn a_suspension_with_kill_lets_the_job_run_again_when_asked() {
         .resume(
             "K",
             &Resumption {
-                restart_killed_job: true,
+                restart_killed_job: Some(true),
                 ..Resumption::default()
             },
         )
@@ -484,6 +484,7 @@ fn a_suspension_with_kill_lets_the_job_run_again_when_asked() {
             "S",
             &Resumption {
                 as_succeeded: true,
+                restart_killed_job: Some(false),
                 ..Resumption::default()
             },
         )

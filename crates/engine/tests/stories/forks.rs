@@ -329,7 +329,7 @@ fn finish_in_a_branch_ends_the_branch() {
     world.told("F|a", "OrderMoved 0/fork+a:2");
     world.told(
         "F|b",
-        "OrderMoved 0/fork+b:0/then:0\nOrderOutcomeAdded Failed(dry)\nOrderMoved 0/fork+b:2",
+        "OrderMoved 0/fork+b:0/then:0\nOrderOutcomeAdded Failed(dry)\nOrderFailedInFork 0/fork+b:0/then:0",
     );
     world.told(
         "F",

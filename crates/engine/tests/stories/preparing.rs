@@ -169,7 +169,7 @@ fn an_order_is_added_once_and_only_to_a_known_workflow_it_01() {
     let unknown = world
         .try_add(r#"{"id":"B","workflowPath":"nowhere"}"#)
         .unwrap_err();
-    assert_eq!(unknown.code.as_deref(), Some("UnknownItem"));
+    assert_eq!(unknown.code.as_deref(), Some("UnknownItemPath"));
     world.controller.state.retire_workflow(&"w".into());
     let removed = world
         .try_add(r#"{"id":"B","workflowPath":"w"}"#)

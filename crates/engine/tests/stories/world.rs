@@ -40,6 +40,8 @@ pub(crate) struct World {
     /// How the jobs of an order end at a position, one after the other; well if nothing is said.
     script: BTreeMap<(OrderId, String), VecDeque<Outcome>>,
     held: BTreeSet<OrderId>,
+    /// Orders whose jobs get no process.
+    waiting: BTreeSet<OrderId>,
     marks_sent: BTreeMap<OrderId, Mark>,
     /// Every start of a job: order, position, Agent.
     pub(crate) starts: Vec<(String, String, String)>,
@@ -102,6 +104,7 @@ impl World {
             cut: BTreeMap::new(),
             script: BTreeMap::new(),
             held: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             marks_sent: BTreeMap::new(),
             starts: Vec::new(),
         };
@@ -175,6 +178,11 @@ impl World {
     /// The jobs of this order run until they are released.
     pub(crate) fn hold(&mut self, id: &str) {
         self.held.insert(id.into());
+    }
+
+    /// The jobs of this order never start, as if no slot was free.
+    pub(crate) fn keep_waiting(&mut self, id: &str) {
+        self.waiting.insert(id.into());
     }
 
     pub(crate) fn release(&mut self, id: &str) {
@@ -320,6 +328,7 @@ impl World {
                     }
                     went = true;
                 }
+                Next::Job(_) if self.waiting.contains(&id) => {}
                 Next::Job(call) => {
                     assert_eq!(call.job.agent, *path, "a job runs at its own Agent");
                     let order = self
@@ -340,6 +349,9 @@ impl World {
                         subagent_bundle_id: None,
                         stick,
                     };
+                    if order.state == OrderState::Fresh {
+                        self.agent_event(path, &id, &OrderEvent::OrderStarted);
+                    }
                     self.agent_event(path, &id, &started);
                     if !self.held.contains(&id) {
                         self.end_job(path, &id);

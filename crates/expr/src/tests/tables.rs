@@ -253,10 +253,7 @@ fn ex_03_booleans_short_circuit_and_missing() {
         ("if true then 1 else 2", "1"),
         ("if false then 1 else if true then 2 else 3", "2"),
         ("if true then 1 else error('E')", "1"),
-        (
-            "if missing then 1 else 2",
-            "missing",
-        ),
+        ("if missing then 1 else 2", "missing"),
         ("if true then 1", "syntax"),
         ("impure(true)", "true"),
         (
@@ -526,7 +523,10 @@ fn text_functions() {
         ("['a', 'b'].mkString", "'ab'"),
         ("mkString('a')", "'a'"),
         ("mkString(missing)", "\"\""),
-        ("mkString({a: 'x', b: {c: 5}})", "\"{'a':'x', 'b':{'c':5}}\""),
+        (
+            "mkString({a: 'x', b: {c: 5}})",
+            "\"{'a':'x', 'b':{'c':5}}\"",
+        ),
         ("\"$({a: 'x'})\"", "\"{'a':'x'}\""),
         ("{'a b': 1, \"c\": 2}.`a b`", "1"),
         ("{\"$n\": 1}", "syntax"),

@@ -162,7 +162,7 @@ fn resume() -> ControllerCommand {
     ControllerCommand::ResumeOrders {
         order_ids: vec![OrderId::new("A")],
         as_succeeded: false,
-        restart_killed_job: false,
+        restart_killed_job: None,
     }
 }
 

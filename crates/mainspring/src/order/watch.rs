@@ -95,5 +95,5 @@ fn is_unknown(error: &anyhow::Error) -> bool {
     let problem = error
         .downcast_ref::<net::ClientError>()
         .and_then(net::ClientError::problem);
-    problem.is_some_and(|problem| problem.code.as_deref() == Some("UnknownOrder"))
+    problem.is_some_and(net::Problem::is_unknown_order)
 }

@@ -102,7 +102,7 @@ async fn commands_to_orders_that_do_not_exist_are_refused() {
     ] {
         let command = json!({"TYPE": kind, "orderIds": ["GHOST"]});
         let refused = world.api().command(&command).await.unwrap().unwrap_err();
-        assert_says(&refused, &["UnknownOrder", "GHOST"]);
+        assert_says(&refused, &["UnknownKey", "GHOST"]);
     }
 }
 
