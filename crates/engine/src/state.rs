@@ -166,14 +166,14 @@ impl State {
         &mut self,
         id: &OrderId,
         event: &OrderEvent,
-        _at: Timestamp,
+        at: Timestamp,
     ) -> Result<(), NotApplicable> {
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "only what concerns more than the one order is named"
         )]
         match event {
-            OrderEvent::OrderAdded { .. } => self.add_order(id, event),
+            OrderEvent::OrderAdded { .. } => self.add_order(id, event, at),
             OrderEvent::OrderAttachedToAgent { order } => self.attach_order(id, event, order),
             // The text of a job is no part of its order's state.
             OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } => {
@@ -204,8 +204,8 @@ impl State {
                         "a child of this name exists",
                     ));
                 }
-                self.change(id, event)?;
-                self.add_children(id, children);
+                self.change(id, event, at)?;
+                self.add_children(id, children, at);
                 Ok(())
             }
             OrderEvent::OrderJoined { .. } => {
@@ -219,7 +219,7 @@ impl State {
                     .filter_map(|child| self.orders.get(&child.order_id))
                     .map(|child| child.attempts)
                     .max();
-                self.change(id, event)?;
+                self.change(id, event, at)?;
                 if let (Some(attempts), Some(parent)) = (attempts, self.orders.get_mut(id)) {
                     let parent = Arc::make_mut(parent);
                     parent.attempts = parent.attempts.max(attempts);
@@ -230,16 +230,16 @@ impl State {
                 Ok(())
             }
             OrderEvent::OrderDeleted => {
-                self.change(id, event)?;
+                self.change(id, event, at)?;
                 self.remove(id);
                 Ok(())
             }
             OrderEvent::OrderDetached if !self.site.is_controller() => {
-                self.change(id, event)?;
+                self.change(id, event, at)?;
                 self.remove(id);
                 Ok(())
             }
-            _ => self.change(id, event),
+            _ => self.change(id, event, at),
         }
     }
 
@@ -258,7 +258,12 @@ impl State {
         self.put(order);
     }
 
-    fn add_order(&mut self, id: &OrderId, event: &OrderEvent) -> Result<(), NotApplicable> {
+    fn add_order(
+        &mut self,
+        id: &OrderId,
+        event: &OrderEvent,
+        at: Timestamp,
+    ) -> Result<(), NotApplicable> {
         let OrderEvent::OrderAdded {
             workflow_id,
             arguments,
@@ -307,6 +312,9 @@ impl State {
             omitted_outcomes: Vec::new(),
             output_since: None,
             attempts: 0,
+            added_at: Some(at),
+            started_at: None,
+            state_since: Some(at),
         });
         Ok(())
     }
@@ -351,13 +359,13 @@ impl State {
         Ok(())
     }
 
-    fn add_children(&mut self, parent_id: &OrderId, children: &[ForkChild]) {
+    fn add_children(&mut self, parent_id: &OrderId, children: &[ForkChild], at: Timestamp) {
         let Some(parent) = self.orders.get(parent_id).cloned() else {
             return;
         };
         for child in children {
             self.remove(&child.order_id);
-            self.put(instructions::fork::child_of(&parent, child));
+            self.put(instructions::fork::child_of(&parent, child, at));
         }
     }
 
@@ -380,12 +388,25 @@ impl State {
         self.index.drop_traits(id, &traits);
     }
 
-    fn change(&mut self, id: &OrderId, event: &OrderEvent) -> Result<(), NotApplicable> {
+    fn change(
+        &mut self,
+        id: &OrderId,
+        event: &OrderEvent,
+        at: Timestamp,
+    ) -> Result<(), NotApplicable> {
         let Some(slot) = self.orders.get_mut(id) else {
             return Err(unknown(id, event));
         };
         let before = Traits::of(slot, &self.site, &self.workflows);
-        evolve::evolve(Arc::make_mut(slot), event)?;
+        let order = Arc::make_mut(slot);
+        let before_event = (order.state.type_name(), order.is_suspended);
+        evolve::evolve(order, event)?;
+        if before_event != (order.state.type_name(), order.is_suspended) {
+            order.state_since = Some(at);
+        }
+        if *event == OrderEvent::OrderStarted {
+            order.started_at = Some(at);
+        }
         let after = Traits::of(slot, &self.site, &self.workflows);
         let acts_here = acts(&self.site, slot);
         if acts_here {

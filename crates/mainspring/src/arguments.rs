@@ -331,7 +331,7 @@ pub(crate) struct StandaloneArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeployArgs {
-    /// JSON or YAML files, and folders to search for them
+    /// JSON or YAML files, folders to search for them, and `-` for standard input; a file may hold several items
     #[arg(value_name = "FILE|DIR")]
     pub(crate) paths: Vec<PathBuf>,
     /// Also remove these items, such as Workflow:NAME or just NAME for a workflow
@@ -340,7 +340,7 @@ pub(crate) struct DeployArgs {
     /// The version of new workflows [default: made by the Controller]
     #[arg(long, value_name = "VERSION")]
     pub(crate) version_id: Option<String>,
-    /// Check and say what would change, but change nothing
+    /// Check and show what would change, line by line, but change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -389,10 +389,10 @@ pub(crate) struct AddArgs {
     /// Id of the order [default: made from workflow and time]
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// An argument: a JSON value or, if it is none, a text
+    /// An argument, read as the type that the workflow declares; else a JSON value or, if it is none, a text
     #[arg(long = "arg", short = 'a', value_name = "NAME=VALUE", value_parser = key_and_value)]
     pub(crate) arguments: Vec<(String, String)>,
-    /// When it starts: 2027-01-31T18:00, 18:00, +90s, +5m, +2h [default: at once]
+    /// When it starts: 2027-01-31T18:00, 18:00, 18:00[Europe/Berlin], 18:00+09:00, +90s, +5m, +2h [default: at once]
     #[arg(long, value_name = "TIME|+DURATION", allow_hyphen_values = true)]
     pub(crate) at: Option<String>,
     /// Where it starts: a label or a position such as 0/then:1
@@ -407,8 +407,8 @@ pub(crate) struct AddArgs {
     /// Forget the order when it has ended
     #[arg(long)]
     pub(crate) delete_when_terminated: bool,
-    /// How many orders; their ids get -1, -2, …
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many orders, a million at most; their ids get -1, -2, …
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: u32,
     /// Wait until all have ended; exit code 4 if one has not ended well
     #[arg(long)]
@@ -428,6 +428,12 @@ pub(crate) struct ListArgs {
     /// All of them
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
+    /// By what the orders are sorted
+    #[arg(long, value_name = "KEY", value_enum, default_value_t = SortKey::Id)]
+    pub(crate) sort: SortKey,
+    /// The last ones first: with --sort changed those whose state has changed most recently
+    #[arg(long)]
+    pub(crate) reverse: bool,
     /// With --json: also these, which can be long: arguments, historicOutcomes
     #[arg(long, value_name = "NAMES")]
     pub(crate) fields: Option<String>,
@@ -454,6 +460,12 @@ pub(crate) struct OrderFilter {
     /// Only orders that are scheduled for a time before this one
     #[arg(long, value_name = "TIME")]
     pub(crate) scheduled_before: Option<String>,
+    /// Only orders whose state has changed since then: -2h, 18:00, 2027-01-31T18:00
+    #[arg(long, value_name = "TIME|-DURATION", allow_hyphen_values = true)]
+    pub(crate) since: Option<String>,
+    /// Only orders whose state has not changed after then
+    #[arg(long, value_name = "TIME|-DURATION", allow_hyphen_values = true)]
+    pub(crate) until: Option<String>,
 }
 
 /// Orders by their ids, or all that a filter lets through.
@@ -473,6 +485,21 @@ pub(crate) struct Selection {
     /// Do not ask first
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
+}
+
+/// By what orders are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SortKey {
+    /// Their ids
+    Id,
+    /// When they were added
+    Added,
+    /// When they were started
+    Started,
+    /// Since when they are in their state
+    Changed,
+    /// When they are to start
+    Scheduled,
 }
 
 #[derive(Debug, Args)]

@@ -3,10 +3,11 @@
 //! Always: all files are read and checked before anything is sent, and the change is sent as one: all of it or nothing.
 //! Never here: the rules for items beyond one file; the Controller judges them.
 
+mod difference;
 mod source;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::read::references;
 use model::{ItemBody, ItemKey, ItemType, WorkflowPath};
@@ -18,7 +19,8 @@ use crate::call::{Controller, ItemSeen};
 use crate::exit::{Drawn, Exit, Misuse};
 use crate::screen::{Screen, Tone};
 use crate::table::{Cell, Table};
-use source::Source;
+use difference::Difference;
+use source::{Found, Source};
 
 pub(crate) async fn deploy(
     args: DeployArgs,
@@ -35,7 +37,8 @@ pub(crate) async fn deploy(
         .iter()
         .map(|name| target(name))
         .collect::<Result<Vec<_>, _>>()?;
-    let sources = source::read_all(&args.paths, screen)?;
+    let Found { sources, left_out } = source::read_all(&args.paths, screen)?;
+    tell_left_out(&left_out, screen);
     if sources.is_empty() && removed.is_empty() {
         return Err(Misuse("there is no .json, .yaml or .yml file".to_owned()).into());
     }
@@ -51,6 +54,11 @@ pub(crate) async fn deploy(
     rows.extend(removed.iter().map(|target| Row::of_removal(target, &known)));
     if args.dry_run {
         check_references(&sources, &known)?;
+        if !screen.json {
+            for row in &rows {
+                screen.say_some(&row.difference.draw(&row.item, screen.paint))?;
+            }
+        }
     }
     let lines = lines(&sources, &rows, &removed, args.version_id.as_deref());
     if !args.dry_run && !lines.is_empty() {
@@ -59,7 +67,25 @@ pub(crate) async fn deploy(
         spinner.finish_and_clear();
         answer?;
     }
-    show(&rows, args.dry_run, screen)
+    show(&rows, &left_out, args.dry_run, screen)
+}
+
+/// Files in folders that were not looked into: one that is called `.yml.bak` may have been meant.
+fn tell_left_out(left_out: &[PathBuf], screen: &Screen) {
+    const TOLD_MAX: usize = 10;
+    if left_out.is_empty() {
+        return;
+    }
+    let names = left_out.iter().take(TOLD_MAX);
+    let names: Vec<String> = names.map(|path| path.display().to_string()).collect();
+    let more = match left_out.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    screen.remark(&format!(
+        "left out, since they are hidden or not called .json, .yaml or .yml: {}{more}",
+        names.join(", ")
+    ));
 }
 
 pub(crate) async fn undeploy(
@@ -159,6 +185,9 @@ struct Row {
     /// This version of Mainspring keeps the item and does nothing with it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_not_used: bool,
+    /// What differs from the deployed item.
+    #[serde(rename = "diff", skip_serializing_if = "Difference::is_empty")]
+    difference: Difference,
 }
 
 impl Row {
@@ -168,20 +197,25 @@ impl Row {
         controller: &Controller,
     ) -> anyhow::Result<Row> {
         let target = source.target();
+        let mut difference = Difference::default();
         let change = match target.find(known) {
             None => Fate::Added,
-            Some(item)
-                if is_same_content(&controller.item_text(&item.key).await?, &source.json) =>
-            {
-                Fate::Unchanged
+            Some(item) => {
+                let deployed = controller.item_text(&item.key).await?;
+                if is_same_content(&deployed, &source.json) {
+                    Fate::Unchanged
+                } else {
+                    difference = Difference::of(&deployed, &source.json);
+                    Fate::Changed
+                }
             }
-            Some(_) => Fate::Changed,
         };
         Ok(Row {
             change,
             item: target.title(),
             file: Some(source.path.display().to_string()),
             is_not_used: !source.body.item_type().is_used(),
+            difference,
         })
     }
 
@@ -196,6 +230,7 @@ impl Row {
             item: target.title(),
             file: None,
             is_not_used: false,
+            difference: Difference::default(),
         }
     }
 }
@@ -281,7 +316,12 @@ fn check_references(sources: &[Source], known: &[ItemSeen]) -> Result<(), Drawn>
     }
 }
 
-fn show(rows: &[Row], is_plan: bool, screen: &Screen) -> anyhow::Result<Exit> {
+fn show(
+    rows: &[Row],
+    left_out: &[PathBuf],
+    is_plan: bool,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
     let unused: Vec<&str> = rows
         .iter()
         .filter(|row| row.is_not_used)
@@ -294,7 +334,8 @@ fn show(rows: &[Row], is_plan: bool, screen: &Screen) -> anyhow::Result<Exit> {
         ));
     }
     if screen.json {
-        screen.say_json(&serde_json::json!({"dryRun": is_plan, "items": rows}))?;
+        let told = serde_json::json!({"dryRun": is_plan, "items": rows, "leftOut": left_out});
+        screen.say_json(&told)?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["CHANGE", "ITEM", "FILE"]);

@@ -69,6 +69,46 @@ pub(crate) struct Misuse(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct Drawn(pub(crate) String);
 
+/// What is wrong with files: drawn for people, listed for programs.
+#[derive(Debug, Default, thiserror::Error)]
+#[error("{}", .drawn.join("\n\n"))]
+pub(crate) struct Faulty {
+    pub(crate) drawn: Vec<String>,
+    faults: Vec<serde_json::Value>,
+}
+
+impl Faulty {
+    /// The faults of a text that stands in `file`.
+    pub(crate) fn add(&mut self, faults: &model::read::Faults, text: &str, file: &str) {
+        self.drawn.push(faults.draw(text, file));
+        self.faults.extend(faults.iter().map(|fault| {
+            serde_json::json!({
+                "file": file,
+                "line": fault.line,
+                "column": fault.column,
+                "path": fault.path,
+                "message": fault.message,
+                "hint": fault.hint,
+            })
+        }));
+    }
+
+    /// A fault without a place in a text.
+    pub(crate) fn add_text(&mut self, message: String) {
+        let text = message.strip_prefix("error: ").unwrap_or(&message);
+        self.faults.push(serde_json::json!({ "message": text }));
+        self.drawn.push(message);
+    }
+
+    /// For programs.
+    pub(crate) fn as_json(&self) -> serde_json::Value {
+        let (count, first) = (self.faults.len(), self.faults.first());
+        let first = first.and_then(|fault| fault["message"].as_str());
+        let message = format!("{count} faults; the first: {}", first.unwrap_or_default());
+        serde_json::json!({"code": "InvalidItem", "message": message, "faults": self.faults})
+    }
+}
+
 /// The answer to a request is lost, and it is not given again, or nobody is there to give it to.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -151,6 +191,9 @@ fn with_causes(error: &anyhow::Error) -> String {
 fn problem_of(error: &anyhow::Error) -> Option<serde_json::Value> {
     if let Some(problem) = error.downcast_ref::<model::Problem>() {
         return serde_json::to_value(problem).ok();
+    }
+    if let Some(faulty) = error.downcast_ref::<Faulty>() {
+        return Some(faulty.as_json());
     }
     serde_json::to_value(error.downcast_ref::<ClientError>()?.problem()?).ok()
 }

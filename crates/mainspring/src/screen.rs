@@ -157,6 +157,15 @@ impl Screen {
         out.flush()
     }
 
+    /// Lines that were asked for, if there are any.
+    pub(crate) fn say_some(&self, text: &str) -> io::Result<()> {
+        if text.is_empty() {
+            Ok(())
+        } else {
+            self.say(text)
+        }
+    }
+
     /// What a job has written: as it is where no terminal reads it or where that is wanted, else without what plays with the
     /// terminal.
     pub(crate) fn pass(&self, bytes: &[u8], tone: Option<Tone>, is_raw: bool) -> io::Result<()> {
@@ -181,6 +190,13 @@ impl Screen {
     pub(crate) fn remark(&self, text: &str) {
         if !self.json {
             self.to_stderr(&format!("{}\n", self.error_paint.put(Tone::Faint, text)));
+        }
+    }
+
+    /// What to do next, for somebody who sits there: silent where standard error is no terminal, so that no timer mails it.
+    pub(crate) fn hint(&self, text: &str) {
+        if io::stderr().is_terminal() {
+            self.remark(text);
         }
     }
 

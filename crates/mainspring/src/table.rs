@@ -38,14 +38,14 @@ impl<T: Into<String>> From<T> for Cell {
 /// A table that grows by rows.
 #[derive(Debug)]
 pub(crate) struct Table {
-    heads: Vec<&'static str>,
+    heads: Vec<String>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    pub(crate) fn new(heads: &[&'static str]) -> Table {
+    pub(crate) fn new(heads: &[&str]) -> Table {
         Table {
-            heads: heads.to_vec(),
+            heads: heads.iter().map(ToString::to_string).collect(),
             rows: Vec::new(),
         }
     }
@@ -75,7 +75,7 @@ impl Table {
         let heads: Vec<Cell> = self
             .heads
             .iter()
-            .map(|head| Cell::toned(Tone::Faint, *head))
+            .map(|head| Cell::toned(Tone::Faint, head.as_str()))
             .collect();
         let mut drawn = String::new();
         for row in std::iter::once(&heads).chain(&self.rows) {

@@ -202,7 +202,7 @@ fn order_line(event: &OrderEvent, job: Option<&str>, at: Timestamp) -> Option<(T
     let until = |until: Timestamp| {
         format!(
             "until {} ({})",
-            moment::clock(until),
+            moment::full(until),
             moment::span(until.since(at))
         )
     };

@@ -182,6 +182,15 @@ pub struct Order {
     /// How many processes were started for it: the number of the latest attempt.
     #[serde(default, skip_serializing_if = "is_zero_count")]
     pub attempts: u32,
+    /// When it was added or forked; unknown for orders of earlier versions, as the other times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_at: Option<Timestamp>,
+    /// When it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Since when it is in its state; of an order that has ended, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_since: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

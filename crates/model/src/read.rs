@@ -27,6 +27,7 @@ mod workflow;
 mod yaml;
 
 pub use fault::{Fault, Faults};
+pub use names::nearest;
 pub use reference::{Reference, references};
 pub use simple::is_address;
 
@@ -45,9 +46,9 @@ pub enum Format {
 }
 
 impl Format {
-    /// By the end of a file's name: `.json`, `.yaml` or `.yml`.
+    /// By the end of a file's name, in small letters or capitals: `.json`, `.yaml` or `.yml`.
     pub fn of_path(path: &Path) -> Option<Format> {
-        match path.extension()?.to_str()? {
+        match &*path.extension()?.to_str()?.to_ascii_lowercase() {
             "json" => Some(Format::Json),
             "yaml" | "yml" => Some(Format::Yaml),
             _ => None,

@@ -162,6 +162,10 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
     /// Also these fields, separated by commas: `arguments`, `historicOutcomes`.
     fields: Option<String>,
+    /// Only those whose state has changed at this time or later, in milliseconds since 1970.
+    since: Option<Timestamp>,
+    /// Only those whose state has not changed after this time.
+    until: Option<Timestamp>,
 }
 
 /// What a query asks for.
@@ -239,6 +243,12 @@ impl Listing {
             .is_none_or(|path| order.workflow_id.path.as_str() == path)
             && self.states.as_ref().is_none_or(is_in_state)
             && is_in_time()
+            && query
+                .since
+                .is_none_or(|since| order.state_since.is_some_and(|at| at >= since))
+            && query
+                .until
+                .is_none_or(|until| order.state_since.is_none_or(|at| at <= until))
             && self
                 .pattern
                 .as_ref()

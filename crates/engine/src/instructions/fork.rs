@@ -9,7 +9,7 @@ use crate::{Site, ahead, history};
 use expr::NamedValues;
 use model::{
     AgentPath, Branch, Fork, ForkBranch, ForkChild, Instruction, Order, OrderEvent, OrderState,
-    Outcome, Position, Workflow,
+    Outcome, Position, Timestamp, Workflow,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -122,7 +122,7 @@ pub(crate) fn is_at_branch_end(workflow: &Workflow, position: &Position) -> bool
 }
 
 /// The order that `parent` forks as `child`.
-pub(crate) fn child_of(parent: &Order, child: &ForkChild) -> Order {
+pub(crate) fn child_of(parent: &Order, child: &ForkChild, at: Timestamp) -> Order {
     let branch = child
         .branch_id
         .clone()
@@ -159,6 +159,9 @@ pub(crate) fn child_of(parent: &Order, child: &ForkChild) -> Order {
         output_since: None,
         // The join takes the children's count back: see `State::evolve`.
         attempts: parent.attempts,
+        added_at: Some(at),
+        started_at: Some(at),
+        state_since: Some(at),
     }
 }
 

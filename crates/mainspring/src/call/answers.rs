@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::read::{Format, Origin};
 use model::{
-    ClusterState, EventId, ItemBody, ItemKey, Order, Outcome, PlatformInfo, SignedText, Timestamp,
-    Workflow, WorkflowId,
+    ClusterState, EventId, ItemBody, ItemKey, ItemType, Order, Outcome, PlatformInfo, SignedText,
+    Timestamp, Workflow, WorkflowId, WorkflowPath,
 };
 use net::ClientError;
 use serde::{Deserialize, Serialize};
@@ -242,12 +243,15 @@ pub(crate) struct OrderQuery {
     pub(crate) fields: Option<String>,
     /// No more than so many; all of them without it.
     pub(crate) limit: Option<usize>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
 }
 
 impl OrderQuery {
     fn path(&self, after: Option<&str>, limit: usize) -> String {
         let millis = |at: Option<Timestamp>| at.map(|at| at.millis().to_string());
         let (from, before) = (millis(self.scheduled_from), millis(self.scheduled_before));
+        let (since, until) = (millis(self.since), millis(self.until));
         let limit = limit.to_string();
         let parameters = [
             ("prefix", self.prefix.as_deref()),
@@ -256,6 +260,8 @@ impl OrderQuery {
             ("state", self.states),
             ("scheduledFrom", from.as_deref()),
             ("scheduledBefore", before.as_deref()),
+            ("since", since.as_deref()),
+            ("until", until.as_deref()),
             ("fields", self.fields.as_deref()),
             ("after", after),
             ("limit", Some(limit.as_str())),
@@ -363,6 +369,20 @@ impl Controller {
             .get(&format!("/controller/api/item/{}", segment(key.as_str())))
             .await?;
         Ok(answer.signed.string)
+    }
+
+    /// The version of a workflow that new orders get.
+    pub(crate) async fn current_workflow(
+        &self,
+        path: &WorkflowPath,
+    ) -> anyhow::Result<Arc<Workflow>> {
+        let key = ItemKey::simple(ItemType::Workflow, path.as_str());
+        let text = self.item_text(&key).await?;
+        let item = model::read::item(&text, Format::Json, &Origin::default())?;
+        let ItemBody::Workflow(workflow) = item.body else {
+            anyhow::bail!("the Controller answers with an item that is no workflow")
+        };
+        Ok(workflow)
     }
 
     /// A version of a workflow.

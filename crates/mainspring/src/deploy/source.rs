@@ -1,17 +1,22 @@
-//! Files that hold an item each.
+//! Files that hold items: one, several YAML documents, or several JSON values.
 //!
 //! Always: every fault of every file is drawn under its line, not only the first; two files for one item are a fault.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use model::read::{Format, Origin, item, item_type_of_file, with_names};
+use model::read::{Faults, Format, Origin, item, item_type_of_file, with_names};
 use model::{Item, ItemBody, ItemType};
 
+use serde::de::IgnoredAny;
+
 use super::{Target, name_of_file};
-use crate::exit::Drawn;
+use crate::exit::Faulty;
 use crate::screen::Screen;
 
 /// Deeper folders are a loop of links rather than somebody's order.
@@ -36,37 +41,67 @@ impl Source {
     }
 }
 
-/// Reads all files, and all in folders.
-pub(crate) fn read_all(paths: &[PathBuf], screen: &Screen) -> anyhow::Result<Vec<Source>> {
-    let mut files = Vec::new();
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) sources: Vec<Source>,
+    /// Files in folders that are no items by their names.
+    pub(crate) left_out: Vec<PathBuf>,
+}
+
+/// Stands for standard input.
+const STDIN: &str = "-";
+
+/// Reads all files, and all in folders; a file that is named twice counts once.
+pub(crate) fn read_all(paths: &[PathBuf], screen: &Screen) -> anyhow::Result<Found> {
+    let mut files = Files::default();
     for path in paths {
-        if path.is_dir() {
+        if path.as_os_str() != STDIN && path.is_dir() {
             search(path, 0, &mut files)?;
         } else {
-            files.push(path.clone());
+            files.add(path.clone());
         }
     }
-    let bar = screen.progress(files.len() as u64, "reading");
+    let bar = screen.progress(files.items.len() as u64, "reading");
     let mut sources = Vec::new();
-    let mut faults = Vec::new();
-    for path in files {
-        match read(&path)? {
-            Ok(source) => sources.push(source),
-            Err(drawn) => faults.push(drawn),
-        }
+    let mut faulty = Faulty::default();
+    for path in files.items {
+        read(&path, &mut sources, &mut faulty)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    faults.extend(doubles(&sources));
-    if faults.is_empty() {
-        Ok(sources)
+    for double in doubles(&sources) {
+        faulty.add_text(double);
+    }
+    if faulty.drawn.is_empty() {
+        Ok(Found {
+            sources,
+            left_out: files.left_out,
+        })
     } else {
-        Err(Drawn(faults.join("\n\n")).into())
+        Err(faulty.into())
     }
 }
 
-/// All item files below a folder, in the order of their names; hidden ones belong to somebody else.
-fn search(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+#[derive(Default)]
+struct Files {
+    items: Vec<PathBuf>,
+    left_out: Vec<PathBuf>,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    fn add(&mut self, path: PathBuf) {
+        // A file that cannot be found says so when it is read.
+        let real = fs::canonicalize(&path).unwrap_or_else(|_gone| path.clone());
+        if self.seen.insert(real) {
+            self.items.push(path);
+        }
+    }
+}
+
+/// All item files below a folder, in the order of their names; hidden folders belong to somebody else.
+fn search(dir: &Path, depth: usize, files: &mut Files) -> anyhow::Result<()> {
     let list = || format!("cannot list the folder {}", dir.display());
     let mut entries = fs::read_dir(dir)
         .with_context(list)?
@@ -75,64 +110,160 @@ fn search(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
+        let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
         if path.is_dir() {
-            if depth < DEPTH_MAX {
+            if depth < DEPTH_MAX && !is_hidden {
                 search(&path, depth + 1, files)?;
             }
-        } else if Format::of_path(&path).is_some() {
-            files.push(path);
+        } else if !is_hidden && Format::of_path(&path).is_some() {
+            files.add(path);
+        } else {
+            files.left_out.push(path);
         }
     }
     Ok(())
 }
 
-/// The item of a file, or its faults as a drawing.
-fn read(path: &Path) -> anyhow::Result<Result<Source, String>> {
-    let shown = path.display().to_string();
-    let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    let Some(format) = Format::of_path(path) else {
-        return Ok(Err(format!(
-            "error: {shown}: is this JSON or YAML? Name it .json, .yaml or .yml"
-        )));
+/// Reads the items of a file.
+fn read(path: &Path, sources: &mut Vec<Source>, faulty: &mut Faulty) -> anyhow::Result<()> {
+    let is_stdin = path.as_os_str() == STDIN;
+    let shown = if is_stdin {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
     };
+    let mut bytes = Vec::new();
+    if is_stdin {
+        std::io::stdin().read_to_end(&mut bytes).map(drop)
+    } else {
+        fs::read(path).map(|read| bytes = read)
+    }
+    .with_context(|| format!("cannot read {shown}"))?;
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            return Ok(Err(format!("error: {shown}: byte {at} is not UTF-8")));
+            faulty.add_text(format!("error: {shown}: byte {at} is not UTF-8"));
+            return Ok(());
         }
     };
-    let name = name_of_file(path);
+    let format = if is_stdin {
+        let is_json = text.trim_start().starts_with('{');
+        Some(if is_json { Format::Json } else { Format::Yaml })
+    } else {
+        Format::of_path(path)
+    };
+    let Some(format) = format else {
+        faulty.add_text(format!(
+            "error: {shown}: is this JSON or YAML? Name it .json, .yaml or .yml"
+        ));
+        return Ok(());
+    };
+    let documents = documents(&text, format);
+    // With several items in it, the file's name says nothing of any.
+    let name = name_of_file(path).filter(|_| documents.len() == 1 && !is_stdin);
+    let kind = item_type_of_file(path).filter(|_| documents.len() == 1);
+    for document in documents {
+        match source(&document, format, name.as_deref(), kind) {
+            Ok((item, json)) => sources.push(Source {
+                path: PathBuf::from(&shown),
+                body: item.body.clone(),
+                item,
+                json,
+            }),
+            Err(faults) => faulty.add(&faults, &document, &shown),
+        }
+    }
+    Ok(())
+}
+
+/// The texts of the items in a text: YAML documents between lines of `---`, JSON values one behind the other. Each stands at
+/// its own line and column, so that its faults do.
+fn documents(text: &str, format: Format) -> Vec<Cow<'_, str>> {
+    let parts = match format {
+        Format::Json => json_values(text),
+        Format::Yaml => yaml_documents(text),
+    };
+    if parts.len() <= 1 {
+        return vec![Cow::Borrowed(text)];
+    }
+    let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
+    parts
+        .into_iter()
+        .map(|part| {
+            let before: String = text[..part.start].chars().map(blank).collect();
+            Cow::Owned(before + &text[part])
+        })
+        .collect()
+}
+
+/// Where each value begins and ends; nothing if one of them cannot be read.
+fn json_values(text: &str) -> Vec<Range<usize>> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    while let Some(value) = values.next() {
+        if value.is_err() {
+            return Vec::new();
+        }
+        let end = values.byte_offset();
+        let blanks = text[begin..end].len() - text[begin..end].trim_start().len();
+        parts.push(begin + blanks..end);
+        begin = end;
+    }
+    parts
+}
+
+/// Where each document that is not empty begins and ends. A marker begins its line, also within texts.
+fn yaml_documents(text: &str) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let is_marker = |marker: &str| {
+            line.strip_prefix(marker)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        };
+        if is_marker("---") || is_marker("...") {
+            parts.push(begin..at);
+            begin = at + 3;
+        }
+        at += line.len();
+    }
+    parts.push(begin..at);
+    parts.retain(|part| {
+        let says_something = |line: &str| {
+            let line = line.trim_start();
+            !line.is_empty() && !line.starts_with('#') && !line.starts_with('%')
+        };
+        text[part.clone()].lines().any(says_something)
+    });
+    parts
+}
+
+/// The item of a text, and the text to send.
+fn source(
+    text: &str,
+    format: Format,
+    name: Option<&str>,
+    kind: Option<ItemType>,
+) -> Result<(Item, String), Faults> {
     let origin = Origin {
-        name: name.as_deref(),
+        name,
         version: None,
     };
-    let named = match item(&text, format, &origin) {
-        Ok(_) => with_names(&text, format, &origin, None),
+    let json = match item(text, format, &origin) {
+        Ok(_) => with_names(text, format, &origin, None),
         // The text does not say its type, but the name of the file may; what has instructions is a workflow.
-        Err(faults) => match with_names(
-            &text,
-            format,
-            &origin,
-            Some(item_type_of_file(path).unwrap_or(ItemType::Workflow)),
-        ) {
-            Ok(named) if item(&named, Format::Json, &origin).is_ok() => Ok(named),
-            _ => Err(faults),
-        },
-    };
-    let read = named.and_then(|json| Ok((item(&json, Format::Json, &origin)?, json)));
-    Ok(match read {
-        Ok((item, json)) => Ok(Source {
-            path: path.to_owned(),
-            body: item.body.clone(),
-            item,
-            json,
-        }),
-        Err(faults) => Err(faults.draw(&text, &shown)),
-    })
+        Err(faults) => {
+            let kind = Some(kind.unwrap_or(ItemType::Workflow));
+            match with_names(text, format, &origin, kind) {
+                Ok(named) if item(&named, Format::Json, &origin).is_ok() => Ok(named),
+                _ => Err(faults),
+            }
+        }
+    }?;
+    Ok((item(&json, Format::Json, &origin)?, json))
 }
 
 fn doubles(sources: &[Source]) -> Vec<String> {
@@ -168,7 +299,14 @@ mod tests {
     }
 
     fn read_folder(dir: &tempfile::TempDir) -> anyhow::Result<Vec<Source>> {
-        read_all(&[dir.path().to_owned()], &Screen::new(true))
+        Ok(read_all(&[dir.path().to_owned()], &Screen::new(true))?.sources)
+    }
+
+    fn titles(sources: &[Source]) -> Vec<String> {
+        sources
+            .iter()
+            .map(|source| source.target().title())
+            .collect()
     }
 
     #[test]
@@ -220,5 +358,63 @@ mod tests {
             drawn.contains("x/w.yaml") && drawn.contains("y/w.yaml"),
             "{drawn}"
         );
+    }
+
+    #[test]
+    fn several_documents_stand_in_one_file_as_the_pages_show_them() {
+        let yaml = "# two of them\n---\nTYPE: AgentRef\npath: A\ndirectors: [A-0, A-1]\n---\n{TYPE: SubagentItem, id: A-0, agentPath: A, uri: \"https://three:4445\"}\n--- # the last one\n{TYPE: SubagentItem, id: A-1, agentPath: A, uri: \"https://four:4445\"}\n...\n";
+        let json = "{\"TYPE\": \"AgentRef\", \"path\": \"B\", \"directors\": [\"B-0\"]}\n{\"TYPE\": \"SubagentItem\", \"id\": \"B-0\", \"agentPath\": \"B\", \"uri\": \"https://b:4445\"}\n";
+        let dir = folder(&[("a.yaml", yaml), ("b.json", json)]);
+        assert_eq!(
+            titles(&read_folder(&dir).unwrap()),
+            [
+                "Agent:A",
+                "Subagent:A-0",
+                "Subagent:A-1",
+                "Agent:B",
+                "Subagent:B-0"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_fault_in_a_later_document_has_the_line_of_the_file() {
+        let yaml = "TYPE: Workflow\npath: a\ninstructions: []\n---\nTYPE: Workflow\npath: b\ninstructions:\n  - {TYPE: Sey}\n";
+        let json = "{\"TYPE\":\"Workflow\",\"path\":\"c\",\"instructions\":[]}\n  {\"TYPE\":\"Wurkflow\"}\n";
+        let dir = folder(&[("x.yaml", yaml), ("y.json", json)]);
+        let error = read_folder(&dir).unwrap_err();
+        let drawn = error.to_string();
+        assert!(drawn.contains("x.yaml:8:"), "{drawn}");
+        assert!(drawn.contains("y.json:2:"), "{drawn}");
+        let told = error.downcast_ref::<Faulty>().unwrap().as_json();
+        assert_eq!(told["faults"][0]["line"], 8, "{told}");
+        assert!(
+            told["faults"][0]["file"]
+                .as_str()
+                .unwrap()
+                .ends_with("x.yaml")
+        );
+        assert!(!told["message"].as_str().unwrap().contains('\n'), "{told}");
+    }
+
+    #[test]
+    fn a_marker_in_a_script_is_none_and_a_name_in_capitals_is_one() {
+        let script = "TYPE: Workflow\ninstructions:\n  - TYPE: Fail\n    message: |-\n      'a\n      ---\n      b'\n";
+        let dir = folder(&[("ONE.WORKFLOW.YML", script)]);
+        assert_eq!(titles(&read_folder(&dir).unwrap()), ["Workflow:ONE"]);
+    }
+
+    #[test]
+    fn a_file_that_is_named_twice_counts_once_and_what_is_left_out_is_told() {
+        let dir = folder(&[("w.yaml", GOOD), ("notes.txt", ""), (".w.yaml", GOOD)]);
+        let paths = [dir.path().join("w.yaml"), dir.path().to_owned()];
+        let found = read_all(&paths, &Screen::new(true)).unwrap();
+        assert_eq!(titles(&found.sources), ["Workflow:w"]);
+        let names: Vec<_> = found
+            .left_out
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str())
+            .collect();
+        assert_eq!(names, [".w.yaml", "notes.txt"]);
     }
 }

@@ -97,7 +97,7 @@ pub(crate) async fn resume(
         }
         (None, _) => None,
     };
-    let values = add::arguments(&args.arguments)?;
+    let values = add::arguments(&args.arguments, None)?;
     let Some(chosen) = choose(action, &args.orders, controller, screen).await? else {
         return Ok(Exit::Done);
     };

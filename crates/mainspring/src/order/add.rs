@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use expr::{NamedValues, Number, Value};
 use model::{
     ControllerAnswer, ControllerCommand, Event, FreshOrder, Order, OrderId, ParameterKind, Place,
-    Position, Timestamp, WorkflowPath,
+    Position, Timestamp, ValueType, WorkflowPath,
 };
 
 use super::end::End;
@@ -34,7 +34,16 @@ pub(crate) async fn run(
     controller: &Controller,
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
-    let orders = orders(&args, moment::now())?;
+    let workflow =
+        WorkflowPath::checked(&args.workflow).map_err(|error| Misuse(error.to_string()))?;
+    // Where it cannot be read, the Controller will say why when the order is added.
+    let parameters = if args.arguments.is_empty() {
+        None
+    } else {
+        parameters(&workflow, controller).await
+    };
+    let orders = orders(&args, parameters.as_ref(), moment::now())?;
+    let starts_at = orders.first().and_then(|order| order.scheduled_for);
     // The stream begins before the orders are added, so that none can end unseen.
     let followed = Followed {
         types: Some(ENDS.to_owned()),
@@ -46,7 +55,13 @@ pub(crate) async fn run(
         None
     };
     let ids: Vec<OrderId> = orders.iter().map(|order| order.id.clone()).collect();
-    let duplicates = send(orders, controller, screen).await?;
+    let duplicates = match send(orders, controller, screen).await {
+        Ok(duplicates) => duplicates,
+        Err(error) => {
+            suggest_nearest(&error, &workflow, controller, screen).await;
+            return Err(error);
+        }
+    };
     if let Some(warning) = duplicates
         .as_ref()
         .and_then(|some| warning(some, ids.len()))
@@ -68,7 +83,10 @@ pub(crate) async fn run(
         if added.len() > told.len() {
             screen.remark(&format!("and {} more", added.len() - told.len()));
         }
-        screen.remark(&format!(
+        if let Some(at) = starts_at {
+            screen.remark(&format!("starts {} ({})", moment::full(at), moment::zone()));
+        }
+        screen.hint(&format!(
             "follow it with: mainspring order watch {}",
             quoted(first)
         ));
@@ -109,11 +127,57 @@ fn as_json(ids: &[OrderId], duplicates: Option<&BTreeSet<OrderId>>) -> serde_jso
     told
 }
 
-fn orders(args: &AddArgs, now: Timestamp) -> Result<Vec<FreshOrder>, Misuse> {
+/// What the workflow declares of its arguments.
+async fn parameters(workflow: &WorkflowPath, controller: &Controller) -> Option<Parameters> {
+    let workflow = controller.current_workflow(workflow).await.ok()?;
+    let preparation = workflow.order_preparation.as_ref()?;
+    let typed = preparation.parameters.iter();
+    Some(
+        typed
+            .filter_map(|(name, parameter)| Some((name.clone(), parameter.value_type.clone()?)))
+            .collect(),
+    )
+}
+
+/// Of a workflow that does not exist, names the one that may have been meant.
+async fn suggest_nearest(
+    error: &anyhow::Error,
+    workflow: &WorkflowPath,
+    controller: &Controller,
+    screen: &Screen,
+) {
+    let is_unknown = error
+        .downcast_ref::<net::ClientError>()
+        .and_then(net::ClientError::problem)
+        .is_some_and(|problem| problem.is("UnknownItemPath") || problem.is("UnknownItem"));
+    if !is_unknown {
+        return;
+    }
+    let Ok(items) = controller.items().await else {
+        return;
+    };
+    let current = items.iter().filter(|item| item.is_current);
+    let paths: Vec<String> = current
+        .filter_map(|item| Some(item.key.as_workflow()?.path.to_string()))
+        .collect();
+    let known = paths.iter().map(String::as_str);
+    if let Some(nearest) = model::read::nearest(workflow.as_str(), known) {
+        screen.remark(&format!("did you mean the workflow {nearest}?"));
+    }
+}
+
+/// The declared types of arguments.
+type Parameters = BTreeMap<Arc<str>, ValueType>;
+
+fn orders(
+    args: &AddArgs,
+    parameters: Option<&Parameters>,
+    now: Timestamp,
+) -> Result<Vec<FreshOrder>, Misuse> {
     let misuse = |what: &dyn std::fmt::Display| Misuse(what.to_string());
     let path = WorkflowPath::checked(&args.workflow).map_err(|error| misuse(&error))?;
     let mut order = FreshOrder::new(OrderId::new("unnamed"), path);
-    order.arguments = arguments(&args.arguments)?;
+    order.arguments = arguments(&args.arguments, parameters)?;
     order.scheduled_for = args
         .at
         .as_deref()
@@ -143,17 +207,70 @@ fn orders(args: &AddArgs, now: Timestamp) -> Result<Vec<FreshOrder>, Misuse> {
         .collect()
 }
 
-/// A JSON value is one, anything else is a text.
-pub(super) fn arguments(given: &[(String, String)]) -> Result<NamedValues, Misuse> {
+pub(super) fn arguments(
+    given: &[(String, String)],
+    parameters: Option<&Parameters>,
+) -> Result<NamedValues, Misuse> {
     let mut arguments = NamedValues::new();
     for (name, text) in given {
-        let value = serde_json::from_str::<Value>(text)
-            .unwrap_or_else(|_no_json| Value::from(text.as_str()));
+        let declared = parameters.and_then(|parameters| parameters.get(name.as_str()));
+        let value = match declared {
+            None | Some(ValueType::Any) => untyped(text),
+            Some(declared) => typed(text, declared).map_err(|expected| {
+                Misuse(format!(
+                    "the argument {name} must be {expected}, and {} is not",
+                    quoted_start(text)
+                ))
+            })?,
+        };
         if arguments.insert(name.as_str().into(), value).is_some() {
             return Err(Misuse(format!("the argument {name} is given twice")));
         }
     }
     Ok(arguments)
+}
+
+/// A value of the declared type, or what it must be.
+fn typed(text: &str, declared: &ValueType) -> Result<Value, &'static str> {
+    let json = |expected| serde_json::from_str::<Value>(text).map_err(|_no_json| expected);
+    match declared {
+        // In quotes it is written as a JSON text, as one may for any text.
+        ValueType::String => Ok(match serde_json::from_str::<String>(text) {
+            Ok(quoted) => Value::from(quoted),
+            Err(_as_it_is) => Value::from(text),
+        }),
+        ValueType::Number => text
+            .trim()
+            .parse::<Number>()
+            .map(Value::from)
+            .map_err(|_what| "a number such as 3 or 1.10"),
+        ValueType::Boolean => match text.trim() {
+            "true" => Ok(Value::from(true)),
+            "false" => Ok(Value::from(false)),
+            _ => Err("true or false"),
+        },
+        ValueType::List(_) => json("a list in JSON such as [1, 2]"),
+        ValueType::Object(_) => json("an object in JSON such as {\"a\": 1}"),
+        ValueType::Any => Ok(untyped(text)),
+    }
+}
+
+/// A JSON value is one, anything else is a text. So is a number that would be shown otherwise than it is written, such as
+/// `7e3` or `-0`: more often than not it is a name or a commit.
+fn untyped(text: &str) -> Value {
+    let value = match serde_json::from_str::<Value>(text) {
+        Ok(Value::Number(number)) if number.to_text() != text => None,
+        Ok(Value::Missing) | Err(_) => None,
+        Ok(value) => Some(value),
+    };
+    value.unwrap_or_else(|| Value::from(text))
+}
+
+fn quoted_start(text: &str) -> String {
+    const MAX: usize = 40;
+    let start: String = text.chars().take(MAX).collect();
+    let dots = if start.len() < text.len() { "…" } else { "" };
+    format!("{start:?}{dots}")
 }
 
 /// A position begins with a digit, a label is anything else.
@@ -439,14 +556,14 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
-        let arguments = arguments(&given).unwrap();
+        let arguments = arguments(&given, None).unwrap();
         let json = serde_json::to_string(&arguments).unwrap();
         assert_eq!(
             json,
             r#"{"b":true,"d":"2026-11-21","l":[1,2],"n":3,"q":"3","s":"three"}"#
         );
         assert!(
-            super::arguments(&[given[0].clone(), given[0].clone()])
+            super::arguments(&[given[0].clone(), given[0].clone()], None)
                 .unwrap_err()
                 .to_string()
                 .contains("n is given twice")
@@ -454,8 +571,63 @@ mod tests {
     }
 
     #[test]
+    fn without_a_type_what_only_looks_like_a_number_stays_a_text() {
+        for text in [
+            "12e4567", "7e3", "-0", "null", " 5", "1E5", "007", "+1", "1_000",
+        ] {
+            assert_eq!(untyped(text), Value::from(text), "{text}");
+        }
+        assert_eq!(
+            untyped("1.10").as_number().map(Number::to_text).as_deref(),
+            Some("1.10")
+        );
+        assert_eq!(untyped("-17").as_i64(), Some(-17));
+    }
+
+    #[test]
+    fn a_value_follows_the_declared_type() {
+        let declared: Parameters = [
+            ("tag", ValueType::String),
+            ("rows", ValueType::Number),
+            ("force", ValueType::Boolean),
+            ("days", ValueType::List(Box::new(ValueType::String))),
+        ]
+        .map(|(name, declared)| (Arc::from(name), declared))
+        .into();
+        let read = |name: &str, text: &str| {
+            let given = [(name.to_owned(), text.to_owned())];
+            arguments(&given, Some(&declared))
+                .map(|arguments| arguments[name].clone())
+                .map_err(|misuse| misuse.to_string())
+        };
+        for text in ["1.10", "12e4567", "true", "null", "", "[1]", " x"] {
+            assert_eq!(read("tag", text), Ok(Value::from(text)), "{text}");
+        }
+        assert_eq!(read("tag", "\"1.10\""), Ok(Value::from("1.10")));
+        assert_eq!(read("rows", "7e3").unwrap().as_i64(), Some(7000));
+        assert_eq!(read("force", "true"), Ok(Value::from(true)));
+        assert!(read("days", "[\"monday\"]").is_ok());
+        assert!(
+            read("rows", "many")
+                .unwrap_err()
+                .contains("rows must be a number")
+        );
+        assert!(
+            read("force", "1")
+                .unwrap_err()
+                .contains("must be true or false")
+        );
+        assert!(
+            read("days", "monday")
+                .unwrap_err()
+                .contains("must be a list in JSON")
+        );
+        assert_eq!(read("other", "7"), Ok(Value::from(7)));
+    }
+
+    #[test]
     fn ids_are_made_from_workflow_and_time_and_numbered_when_there_are_many() {
-        let one = orders(&args(), NOW).unwrap();
+        let one = orders(&args(), None, NOW).unwrap();
         let id = one[0].id.as_str();
         assert!(
             id.starts_with("daily-202701") && id.ends_with("00123"),
@@ -467,6 +639,7 @@ mod tests {
                 count: 3,
                 ..args()
             },
+            None,
             NOW,
         )
         .unwrap();
@@ -496,6 +669,7 @@ mod tests {
                     id: Some("a|b".to_owned()),
                     ..args()
                 },
+                None,
                 NOW
             )
             .is_err()
@@ -506,6 +680,7 @@ mod tests {
                     at: Some("soon".to_owned()),
                     ..args()
                 },
+                None,
                 NOW
             )
             .is_err()

@@ -1,10 +1,12 @@
 //! `order list`: a table of orders.
 
-use model::{Order, OrderState};
+use std::time::Duration;
+
+use model::{Order, OrderState, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::arguments::{ListArgs, OrderFilter};
+use crate::arguments::{ListArgs, OrderFilter, SortKey};
 use crate::call::{Controller, OrderQuery, OrderRow};
 use crate::exit::{Exit, Misuse};
 use crate::moment;
@@ -65,19 +67,31 @@ pub(crate) async fn run(
     controller: &Controller,
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
+    let is_sorted = args.sort != SortKey::Id || args.reverse;
     let asked = OrderQuery {
         fields: args.fields,
-        limit: if args.all { None } else { Some(args.limit) },
+        // What comes first is known only when all are there.
+        limit: if args.all || is_sorted { None } else { Some(args.limit) },
         ..args.filter.query()?
     };
-    let page = controller.orders(&asked).await?;
+    let mut page = controller.orders(&asked).await?;
+    if is_sorted {
+        page.orders.sort_by_key(|row| sort_key(args.sort, &row.order));
+        if args.reverse {
+            page.orders.reverse();
+        }
+        if !args.all && page.orders.len() > args.limit {
+            page.orders.truncate(args.limit);
+            page.has_more = true;
+        }
+    }
     if screen.json {
         let orders = page.orders.iter().map(|row| &*row.json);
         screen.say_json(&Listed {
             next: page
                 .orders
                 .last()
-                .filter(|_| page.has_more)
+                .filter(|_| page.has_more && !is_sorted)
                 .map(|row| row.order.id.as_str()),
             orders: orders.collect(),
             has_more: page.has_more,
@@ -110,9 +124,13 @@ struct Listed<'a> {
 }
 
 pub(super) fn table(orders: &[OrderRow]) -> Table {
-    let mut table = Table::new(&["ORDER", "STATE", "WORKFLOW", "AT", "AGENT"]);
+    let now = moment::now();
+    let started = format!("STARTED ({})", moment::zone());
+    let mut table = Table::new(&[
+        "ORDER", "STATE", "WORKFLOW", "AT", "AGENT", "ATTEMPT", &started, "SINCE", "TOOK",
+    ]);
     for order in orders {
-        table.row(row(order));
+        table.row(row(order, now));
     }
     table
 }
@@ -127,6 +145,8 @@ impl OrderFilter {
             pattern,
             scheduled_from,
             scheduled_before,
+            since,
+            until,
         } = self;
         [
             state,
@@ -135,6 +155,8 @@ impl OrderFilter {
             pattern,
             scheduled_from,
             scheduled_before,
+            since,
+            until,
         ]
         .iter()
         .all(|chosen| chosen.is_none())
@@ -146,6 +168,10 @@ impl OrderFilter {
             let at = text.as_deref().map(|text| moment::parse(text, now));
             at.transpose().map_err(Misuse)
         };
+        let past = |text: &Option<String>| {
+            let at = text.as_deref().map(|text| moment::parse_past(text, now));
+            at.transpose().map_err(Misuse)
+        };
         Ok(OrderQuery {
             prefix: self.prefix.clone(),
             pattern: self.pattern.clone(),
@@ -153,13 +179,15 @@ impl OrderFilter {
             states: states(self.state.as_deref())?,
             scheduled_from: time(&self.scheduled_from)?,
             scheduled_before: time(&self.scheduled_before)?,
+            since: past(&self.since)?,
+            until: past(&self.until)?,
             fields: None,
             limit: None,
         })
     }
 }
 
-fn row(row: &OrderRow) -> [Cell; 5] {
+fn row(row: &OrderRow, now: Timestamp) -> [Cell; 9] {
     let order = &row.order;
     let has_failed = row
         .last_outcome
@@ -170,17 +198,46 @@ fn row(row: &OrderRow) -> [Cell; 5] {
     } else {
         (stage::tone_of_state(order), state(order))
     };
+    let time = |at: Option<Timestamp>| at.map_or_else(String::new, moment::in_table);
+    let agent = order.attached_state.as_ref();
+    let agent = agent.map_or_else(String::new, |attached| attached.agent_path().to_string());
+    let attempt = match order.attempts {
+        0 => String::new(),
+        attempts => attempts.to_string(),
+    };
     [
         order.id.to_string().into(),
         Cell::toned(tone, state),
         order.workflow_id.path.to_string().into(),
         order.position.to_string().into(),
-        order
-            .attached_state
-            .as_ref()
-            .map_or(String::new(), |attached| attached.agent_path().to_string())
+        agent.into(),
+        attempt.into(),
+        time(order.started_at).into(),
+        time(order.state_since).into(),
+        took(order, now)
+            .map_or_else(String::new, moment::span)
             .into(),
     ]
+}
+
+fn sort_key(sort: SortKey, order: &Order) -> Option<Timestamp> {
+    match sort {
+        SortKey::Id => None,
+        SortKey::Added => order.added_at,
+        SortKey::Started => order.started_at,
+        SortKey::Changed => order.state_since,
+        SortKey::Scheduled => order.scheduled_for,
+    }
+}
+
+/// How long the order runs, or has run.
+pub(crate) fn took(order: &Order, now: Timestamp) -> Option<Duration> {
+    let end = if order.is_terminated() {
+        order.state_since?
+    } else {
+        now
+    };
+    Some(end.since(order.started_at?))
 }
 
 #[expect(
@@ -195,9 +252,9 @@ pub(crate) fn state(order: &Order) -> String {
             None => "Fresh".to_owned(),
         },
         OrderState::DelayingRetry { until } => {
-            format!("DelayingRetry until {}", moment::clock(*until))
+            format!("DelayingRetry until {}", moment::full(*until))
         }
-        OrderState::Sleeping { until, .. } => format!("Sleeping until {}", moment::clock(*until)),
+        OrderState::Sleeping { until, .. } => format!("Sleeping until {}", moment::full(*until)),
         OrderState::Forked { children } => format!("Forked, {} children", children.len()),
         OrderState::Finished if !order.last_outcome().is_succeeded() => {
             FINISHED_WITH_A_FAILURE.to_owned()

@@ -1,6 +1,6 @@
 //! `order show`: where an order stands, why it waits, what happened.
 
-use model::{Mark, OrderState};
+use model::{Mark, OrderState, Timestamp};
 
 use super::list;
 use crate::call::{Controller, OrderSeen};
@@ -20,7 +20,7 @@ pub(crate) async fn run(
         return Ok(Exit::Done);
     }
     let seen = controller.order(id).await?;
-    let mut text = head(&seen, screen.paint);
+    let mut text = head(&seen, moment::now(), screen.paint);
     match controller.workflow(&seen.order.workflow_id).await {
         Ok(workflow) => {
             text += &format!(
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
-fn head(seen: &OrderSeen, paint: Paint) -> String {
+fn head(seen: &OrderSeen, now: Timestamp, paint: Paint) -> String {
     let order = &seen.order;
     let mut text = String::new();
     let mut field = |name: &str, value: String| {
@@ -73,8 +73,27 @@ fn head(seen: &OrderSeen, paint: Paint) -> String {
             ),
         );
     }
-    if let Some(at) = order.scheduled_for {
-        field("scheduled", moment::full(at));
+    if order.attempts > 0 {
+        field("attempt", order.attempts.to_string());
+    }
+    let times = [
+        ("scheduled", order.scheduled_for),
+        ("added", order.added_at),
+        ("started", order.started_at),
+        ("since", order.state_since),
+    ];
+    for (name, at) in times {
+        if let Some(at) = at {
+            field(name, format!("{} ({})", moment::full(at), moment::zone()));
+        }
+    }
+    if let Some(took) = list::took(order, now) {
+        let name = if order.is_terminated() {
+            "took"
+        } else {
+            "runs for"
+        };
+        field(name, moment::span(took));
     }
     if let OrderState::Broken {
         problem: Some(problem),
@@ -83,7 +102,13 @@ fn head(seen: &OrderSeen, paint: Paint) -> String {
         field("broken", problem.to_string());
     }
     for obstacle in &seen.waiting.obstacles {
-        field("now", paint.put(Tone::Waiting, &harmless(obstacle)));
+        field(
+            "now",
+            paint.put(
+                Tone::Waiting,
+                &harmless(&moment::with_local_times(obstacle)),
+            ),
+        );
     }
     if let Some(problem) = &seen.waiting.agent_problem {
         field("refused", paint.put(Tone::Bad, &problem.to_string()));
@@ -169,16 +194,27 @@ mod tests {
               "attachedState":{"TYPE":"Attached","agentPath":"A"},"arguments":{"day":"monday"},
               "historicOutcomes":[{"position":[0],"outcome":{"TYPE":"Succeeded","namedValues":{"rows":1}}},
                 {"position":[0],"outcome":{"TYPE":"Succeeded","namedValues":{"rows":2}}}],
-              "obstacles":["is at Agent A"],"agentProblem":{"message":"too many"}}"#,
+              "obstacles":["is at Agent A","waits until 2027-01-15T08:00:01.000Z"],"attempts":2,"startedAt":1800000000000,"stateSince":1800000001000,"agentProblem":{"message":"too many"}}"#,
         )
         .unwrap();
-        let text = head(&seen, Paint { is_on: false });
+        let now = Timestamp::from_millis(1_800_000_090_000);
+        let text = head(&seen, now, Paint { is_on: false });
         for expected in [
             "A (attached)",
             "now        is at Agent A",
             "too many",
             "day = 'monday'",
             "rows = 2",
+            "attempt    2",
+            "runs for   1 min 30 s",
+            &format!(
+                "since      {} (",
+                moment::full(Timestamp::from_millis(1_800_000_001_000))
+            ),
+            &format!(
+                "waits until {}",
+                moment::full(Timestamp::from_millis(1_800_000_001_000))
+            ),
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }

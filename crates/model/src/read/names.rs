@@ -4,7 +4,7 @@
 const LENGTH_MAX: usize = 50;
 
 /// The known name that is nearest to `name`, if it is near enough to have been meant.
-pub(super) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if name.len() > LENGTH_MAX {
         return None;
     }
