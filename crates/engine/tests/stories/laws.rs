@@ -182,7 +182,7 @@ proptest! {
         let mut live = empty(site);
         let blank = live.clone();
         let mut now = Timestamp::from_millis(START);
-        let mut log: Vec<(OrderId, OrderEvent)> = Vec::new();
+        let mut log: Vec<(OrderId, OrderEvent, Timestamp)> = Vec::new();
         for act in acts {
             let mut decided: Vec<(OrderId, OrderEvent)> = Vec::new();
             let must_fit = match act {
@@ -198,7 +198,12 @@ proptest! {
                     if let Some(id) = live.pop_restless() {
                         match live.next(&id, now) {
                             Next::Events(events) => decided = events,
-                            Next::Job(_) => decided.push((id, OrderEvent::OrderProcessingStarted { subagent_id: None, subagent_bundle_id: None, stick: false })),
+                            Next::Job(_) => {
+                                if live.order(&id).is_some_and(|order| order.state == model::OrderState::Fresh) {
+                                    decided.push((id.clone(), OrderEvent::OrderStarted));
+                                }
+                                decided.push((id, OrderEvent::OrderProcessingStarted { subagent_id: None, subagent_bundle_id: None, stick: false }));
+                            }
                             Next::Rest => {}
                         }
                     }
@@ -214,7 +219,7 @@ proptest! {
             for (id, event) in decided {
                 let before = orders(&live);
                 match live.evolve(&id, &event, now) {
-                    Ok(()) => log.push((id, event)),
+                    Ok(()) => log.push((id, event, now)),
                     Err(refused) => {
                         prop_assert!(!must_fit, "what the engine decides must fit: {refused}");
                         prop_assert_eq!(orders(&live), before, "a refused event changes nothing");
@@ -224,8 +229,8 @@ proptest! {
             live.check().map_err(TestCaseError::fail)?;
         }
         let mut replayed = blank.clone();
-        for (id, event) in &log {
-            replayed.evolve(id, event, now).unwrap();
+        for (id, event, at) in &log {
+            replayed.evolve(id, event, *at).unwrap();
         }
         prop_assert_eq!(orders(&replayed), orders(&live), "replay equals live");
         let mut restored = blank;
