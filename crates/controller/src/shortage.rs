@@ -70,11 +70,8 @@ impl State {
         let order = self.engine.order(id)?;
         let agent_path = order.attached_to()?.clone();
         let is_ahead_of_time = order.scheduled_for.is_some_and(|at| now < at);
-        let may_run = match order.state {
-            OrderState::Ready => true,
-            OrderState::Fresh => !is_ahead_of_time,
-            _ => false,
-        };
+        let may_run = order.state == OrderState::Ready
+            || (order.state == OrderState::Fresh && !is_ahead_of_time);
         if order.is_suspended || !may_run {
             return None;
         }

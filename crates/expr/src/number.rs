@@ -98,7 +98,7 @@ impl Number {
 
     /// The sum, with as many decimal places as the operand with more of them.
     pub fn plus(&self, other: &Number) -> Result<Number, NumberError> {
-        self.combine(other, i64::checked_add, |a, b| sum(a, b))
+        self.combine(other, i64::checked_add, sum)
     }
 
     /// The difference, with as many decimal places as the operand with more of them.

@@ -175,13 +175,13 @@ impl Parser<'_> {
                 token.span,
             ));
         }
-        match Node::interpolated(pieces) {
-            Node::Text(name) => Ok(name),
-            _ => Err(SyntaxError::new(
-                "A field name is a text without values to fill in",
-                token.span,
-            )),
+        if let Node::Text(name) = Node::interpolated(pieces) {
+            return Ok(name);
         }
+        Err(SyntaxError::new(
+            "A field name is a text without values to fill in",
+            token.span,
+        ))
     }
 
     /// Takes the closing quote of a "…" string whose inside has just been read.

@@ -36,6 +36,9 @@ pub fn table(suite: &Suite) -> String {
     text
 }
 
+/// What is another way on purpose, in words.
+const DIFFERENCES: &str = include_str!("../../conformance/differences.md");
+
 /// The page `docs/conformance.md`.
 pub fn documentation(suite: &Suite) -> String {
     let (passed, failed, not_yet) = suite.counts();
@@ -62,7 +65,7 @@ pub fn documentation(suite: &Suite) -> String {
             result_of(judged)
         );
     }
-    text
+    text + DIFFERENCES
 }
 
 fn result_of(judged: &Judged) -> String {
