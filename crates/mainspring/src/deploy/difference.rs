@@ -93,7 +93,12 @@ fn write(value: &Value, depth: usize, before: &str, behind: &str, lines: &mut Ve
                 .map(|line| format!("{indent}  {}", crate::telling::harmless(line)));
             lines.extend(own);
         }
-        other => lines.push(format!("{indent}{before}{other}{behind}")),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => lines.push(format!("{indent}{before}{value}{behind}")),
     }
 }
 

@@ -146,7 +146,7 @@ impl Api {
         match self.get(&path).await? {
             Ok(order) => Ok(Some(order)),
             Err(refused) if refused.status == 404 => Ok(None),
-            Err(refused) if refused.is_unknown_order() => Ok(None),
+            Err(refused) if refused.code.as_deref() == Some("UnknownKey") => Ok(None),
             Err(refused) => bail!("{path}: {refused}"),
         }
     }
