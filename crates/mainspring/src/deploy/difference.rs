@@ -201,7 +201,7 @@ mod tests {
         let old = r##"{"TYPE":"Workflow","path":"w","versionId":"1","jobs":{"a":{"script":"#!/bin/sh\necho one\necho two"}},"instructions":[1,2,3,4,5,6,7]}"##;
         let new = r##"{"path":"w","TYPE":"Workflow","instructions":[1,2,3,4,5,6,8],"jobs":{"a":{"script":"#!/bin/sh\necho one\necho 2"}}}"##;
         let drawn = Difference::of(old, new).draw("Workflow:w", Paint { is_on: false });
-        let expected = r##"Workflow:w
+        let expected = r#"Workflow:w
       5,
       6,
 -     7
@@ -211,11 +211,11 @@ mod tests {
 …
         #!/bin/sh
         echo one
--       echo two
-+       echo 2
+-         echo two
++         echo 2
       }
     },
-"##;
+"#;
         let drawn: Vec<&str> = drawn.lines().map(str::trim_end).collect();
         let expected: Vec<&str> = expected.lines().map(str::trim_end).collect();
         assert_eq!(
