@@ -15,6 +15,8 @@ mod control;
 mod failures;
 #[path = "stories/forks.rs"]
 mod forks;
+#[path = "stories/guards.rs"]
+mod guards;
 #[path = "stories/interventions.rs"]
 mod interventions;
 #[path = "stories/laws.rs"]

@@ -1,0 +1,266 @@
+//! What must not happen to an order, however likely it looks: each story fails if one condition of a decision is left out.
+
+use crate::world::{START, World, job, workflow};
+use engine::{Next, Site, State};
+use model::{
+    AgentPath, CancellationMode, Mark, Order, OrderEvent, OrderId, OrderState, Resumption,
+    SuspensionMode, Timestamp,
+};
+
+const FAILED: &str = r#"[{"position":[0],"outcome":{"TYPE":"Failed","message":"no"}}]"#;
+const ATTACHED: &str = r#"{"TYPE":"Attached","agentPath":"ALFA"}"#;
+
+fn order(state: &str, more: &str) -> Order {
+    let text = format!(
+        r#"{{"id":"O","workflowId":{{"path":"w","versionId":"1"}},"position":[0,"try+0",0],"state":{state}{more}}}"#
+    );
+    serde_json::from_str(&text).expect("an order")
+}
+
+fn suspending() -> Mark {
+    Mark::Suspending {
+        mode: SuspensionMode::default(),
+    }
+}
+
+/// The place with the order and its workflow, whose job stands in a try block.
+fn place(site: Site, order: Order) -> State {
+    let caught = format!(
+        "- {{TYPE: Try, try: {{instructions: [{}]}}, catch: {{instructions: []}}}}\n",
+        job("ALFA")
+    );
+    let mut state = World::with(&["ALFA"], &caught).controller.state;
+    if site != Site::Controller {
+        state = World::with(&["ALFA"], &caught)
+            .agents
+            .remove(&AgentPath::from("ALFA"))
+            .expect("the Agent")
+            .state;
+    }
+    state.insert_order(order);
+    state
+}
+
+fn agent() -> Site {
+    Site::Agent("ALFA".into())
+}
+
+fn names(events: &[(OrderId, OrderEvent)]) -> Vec<&'static str> {
+    events.iter().map(|(_, event)| event.type_name()).collect()
+}
+
+fn next(state: &State) -> Vec<&'static str> {
+    match state.next(&"O".into(), Timestamp::from_millis(START)) {
+        Next::Events(events) => names(&events),
+        Next::Job(_) | Next::Rest => Vec::new(),
+    }
+}
+
+#[test]
+fn an_agent_catches_a_failure_before_it_gives_the_order_back_for_a_suspension() {
+    let failed = format!(r#","attachedState":{ATTACHED},"historicOutcomes":{FAILED}"#);
+    let mut state = place(agent(), order(r#"{"TYPE":"Ready"}"#, &failed));
+    let marked = state.mark(&"O".into(), &suspending()).expect("it is there");
+    assert_eq!(names(&marked), ["OrderSuspensionMarked"]);
+    for (id, event) in &marked {
+        state
+            .evolve(id, event, Timestamp::from_millis(START))
+            .expect("it fits");
+    }
+    assert_eq!(next(&state), ["OrderCaught"]);
+}
+
+#[test]
+fn an_agent_keeps_a_broken_order_when_it_is_to_be_suspended() {
+    let broken = order(
+        r#"{"TYPE":"Broken"}"#,
+        &format!(r#","attachedState":{ATTACHED}"#),
+    );
+    let state = place(agent(), broken);
+    let marked = state.mark(&"O".into(), &suspending()).expect("it is there");
+    assert_eq!(names(&marked), Vec::<&str>::new());
+}
+
+#[test]
+fn a_cancellation_of_fresh_orders_does_not_mark_one_whose_job_runs() {
+    let running = order(
+        r#"{"TYPE":"Processing"}"#,
+        &format!(r#","attachedState":{ATTACHED}"#),
+    );
+    let state = place(agent(), running);
+    let mark = Mark::Cancelling {
+        mode: CancellationMode::FreshOnly,
+    };
+    let marked = state.mark(&"O".into(), &mark).expect("it is there");
+    assert_eq!(names(&marked), Vec::<&str>::new());
+}
+
+#[test]
+fn a_failure_is_handled_before_a_suspension() {
+    let failed = format!(r#","historicOutcomes":{FAILED}"#);
+    let mut state = place(Site::Controller, order(r#"{"TYPE":"Ready"}"#, &failed));
+    let marked = state
+        .suspend(&"O".into(), &SuspensionMode::default())
+        .expect("it can be suspended");
+    assert_eq!(names(&marked), ["OrderSuspensionMarked"]);
+    for (id, event) in &marked {
+        state
+            .evolve(id, event, Timestamp::from_millis(START))
+            .expect("it fits");
+    }
+    assert_eq!(next(&state), ["OrderCaught"]);
+}
+
+#[test]
+fn a_suspension_does_not_take_the_place_of_a_cancellation() {
+    let mut world = World::with(&["ALFA"], &format!("- {0}\n- {0}\n", job("ALFA")));
+    world.hold("C");
+    world.start("C");
+    world
+        .cancel("C", &CancellationMode::default())
+        .expect("it runs");
+    let refused = world.suspend("C", &SuspensionMode::default());
+    assert!(refused.is_err_and(|problem| problem.is("CannotSuspendOrder")));
+    world.release("C");
+    assert_eq!(world.state("C"), "Cancelled");
+}
+
+fn fork_of(a: &str, b: &str) -> String {
+    format!(
+        "- {{TYPE: Fork, branches: [{{id: a, workflow: {{instructions: [{a}]}}}}, {{id: b, workflow: {{instructions: [{b}]}}}}]}}\n"
+    )
+}
+
+#[test]
+fn a_child_is_not_marked_for_deletion_and_goes_with_its_parent() {
+    let mut world = World::with(&["ALFA"], &fork_of(&job("ALFA"), ""));
+    world.hold("F|a");
+    world.start("F");
+    let refused = world.delete("F|a");
+    assert!(refused.is_err_and(|problem| problem.is("CannotDeleteChildOrder")));
+}
+
+#[test]
+fn a_child_that_is_to_be_suspended_at_its_end_is_not_joined() {
+    let mut world = World::with(&["ALFA", "BRAVO"], &fork_of(&job("ALFA"), &job("BRAVO")));
+    world.hold("F|a");
+    world.start("F");
+    let mode = SuspensionMode::default();
+    world.suspend("F|a", &mode).expect("its job runs");
+    world.release("F|a");
+    assert!(world.order("F|a").is_suspended);
+    assert_eq!(world.state("F"), "Forked");
+
+    // The same between its mark and the suspension itself.
+    let text = r#"{"id":"F|a","workflowId":{"path":"w","versionId":"1"},"position":[0,"fork+a",1],"state":{"TYPE":"Ready"},"parent":"F"}"#;
+    let mut child: Order = serde_json::from_str(text).expect("an order");
+    child.mark = Some(Box::new(suspending()));
+    let mut state = world.controller.state.clone();
+    state.insert_order(child);
+    let id = OrderId::from("F");
+    assert_eq!(state.next(&id, world.now), Next::Rest);
+}
+
+#[test]
+fn an_order_ahead_of_its_time_whose_branches_run_at_two_agents_goes_to_neither() {
+    let due = START + 60_000;
+    let scheduled = format!(r#"{{"id":"F","workflowPath":"w","scheduledFor":{due}}}"#);
+    let mut world = World::with(&["ALFA", "BRAVO"], &fork_of(&job("ALFA"), &job("BRAVO")));
+    world.add(&scheduled);
+    world.told("F", "OrderAdded");
+    let mut world = World::with(&["ALFA"], &fork_of(&job("ALFA"), &job("ALFA")));
+    world.add(&scheduled);
+    world.told("F", "OrderAdded\nATTACH ALFA");
+}
+
+#[test]
+fn events_are_refused_where_an_order_cannot_be() {
+    let refuses = |site: Site, order: Order, event: &OrderEvent| {
+        let mut state = place(site, order);
+        let at = Timestamp::from_millis(START);
+        assert!(state.evolve(&"O".into(), event, at).is_err(), "{event:?}");
+    };
+    let fresh = r#"{"TYPE":"Fresh"}"#;
+    refuses(
+        Site::Controller,
+        order(fresh, r#","isSuspended":true"#),
+        &OrderEvent::OrderStarted,
+    );
+    refuses(
+        Site::Controller,
+        order(r#"{"TYPE":"Ready"}"#, ""),
+        &OrderEvent::OrderProcessingStarted {
+            subagent_id: None,
+            subagent_bundle_id: None,
+            stick: false,
+        },
+    );
+    refuses(
+        Site::Controller,
+        order(
+            fresh,
+            r#","attachedState":{"TYPE":"Attaching","agentPath":"ALFA"}"#,
+        ),
+        &OrderEvent::OrderAttached {
+            agent_path: "BRAVO".into(),
+        },
+    );
+}
+
+#[test]
+fn a_reset_of_the_state_takes_the_mark_along() {
+    let sleeping = r#"{"TYPE":"Sleeping","until":1,"cause":"SleepInstruction"}"#;
+    let mut sleeping = order(sleeping, "");
+    sleeping.mark = Some(Box::new(suspending()));
+    let mut state = place(Site::Controller, sleeping);
+    state
+        .evolve(
+            &"O".into(),
+            &OrderEvent::OrderStateReset,
+            Timestamp::from_millis(START),
+        )
+        .expect("it fits");
+    let order = state.order(&"O".into()).expect("it is there");
+    assert_eq!((&order.mark, &order.state), (&None, &OrderState::Ready));
+}
+
+#[test]
+fn who_resumes_what_is_only_about_to_be_suspended_leaves_no_mark() {
+    let mut world = World::with(&["ALFA"], &format!("- {0}\n- {0}\n", job("ALFA")));
+    world.hold("R");
+    world.start("R");
+    world
+        .suspend("R", &SuspensionMode::default())
+        .expect("its job runs");
+    world
+        .resume("R", &Resumption::default())
+        .expect("it is not suspended yet");
+    assert_eq!(world.order("R").mark, None);
+}
+
+#[test]
+fn a_resumed_order_passes_the_stop_position_that_it_stands_on_once() {
+    let say = "- {TYPE: Say, what: '1'}\n- {TYPE: Say, what: '2'}\n";
+    let mut world = World::new(&[], &[&workflow("w", say)]);
+    let due = START + 1_000;
+    world.add(&format!(
+        r#"{{"id":"S","workflowPath":"w","scheduledFor":{due},"startPosition":[1],"stopPositions":[[1]]}}"#
+    ));
+    world
+        .suspend("S", &SuspensionMode::default())
+        .expect("it waits");
+    world
+        .resume("S", &Resumption::default())
+        .expect("it stands still");
+    world.sleep(1_000);
+    world.told(
+        "S",
+        "OrderAdded
+        OrderSuspended
+        OrderResumed
+        OrderStarted
+        OrderSaid 2
+        OrderMoved 2
+        OrderFinished",
+    );
+}
