@@ -795,3 +795,129 @@ fn an_operator_who_knows_that_the_machine_is_off_need_not_wait() {
     };
     assert!(world.events.contains(&Event::Subagent("S-A".into(), lost)));
 }
+
+#[test]
+fn a_controller_with_another_log_or_behind_the_kept_events_does_not_couple() {
+    let mut world = agent();
+    let couple = |controller: &str, event_id: EventId| AgentCommand::CoupleController {
+        agent_path: AgentPath::new("ALFA"),
+        agent_run_id: RunId::new("a-1"),
+        event_id,
+        controller_run_id: RunId::new(controller),
+        epoch: 0,
+    };
+    let last = world.last;
+    let refused = world.try_ask(couple("c-2", last)).unwrap_err();
+    assert!(refused.is("AgentAlreadyDedicated"), "{refused}");
+    let standing = Standing {
+        run_id: RunId::new("a-1"),
+        last,
+        torn: last,
+        coupling: 1,
+    };
+    let user = UserId::new("C");
+    let behind = couple("c-1", EventId(last.0 - 1));
+    let refused = world.state.decide(&behind, &user, &standing).unwrap_err();
+    assert!(refused.is("UnknownEventId"), "{refused}");
+    assert!(
+        world
+            .state
+            .decide(&couple("c-1", last), &user, &standing)
+            .is_ok()
+    );
+}
+
+#[test]
+fn an_order_is_not_taken_back_before_it_is_ready_to_leave() {
+    let mut world = agent();
+    world.workflow("");
+    world.order("1", 0);
+    let detach = AgentCommand::DetachOrder {
+        order_id: "1".into(),
+    };
+    let refused = world.try_ask(detach.clone()).unwrap_err();
+    assert!(refused.is("OrderNotDetachable"), "{refused}");
+    world.end("1", "ALFA-0", 1, Outcome::SUCCEEDED);
+    world.ask(detach);
+    assert!(world.state.engine.order(&"1".into()).is_none());
+}
+
+#[test]
+fn what_an_earlier_attempt_still_reports_does_not_count_for_the_running_one() {
+    let mut world = agent();
+    world.workflow(r#""parallelism":9,"#);
+    world.order("1", 0);
+    let events =
+        world
+            .state
+            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
+    world.record(events);
+    for id in ["S-A", "S-B"] {
+        world.subagent(id, true);
+    }
+    let event = world.state.on_subagent_coupled(&"ALFA-0".into());
+    world.record(event);
+    world.settle();
+    let order = world.state.engine.order(&"1".into()).unwrap();
+    assert_eq!(order.attempts, 2);
+    let OrderState::Processing {
+        subagent_id: Some(there),
+        ..
+    } = order.state.clone()
+    else {
+        panic!("{order:?}")
+    };
+    let report = |number| SubagentStamped {
+        event_id: EventId(100 + u64::from(number)),
+        event: SubagentEvent::OrderProcessed {
+            attempt: Attempt {
+                order_id: "1".into(),
+                number,
+            },
+            outcome: Outcome::SUCCEEDED,
+        },
+    };
+    assert_eq!(world.state.on_subagent_event(&there, &report(1)), []);
+    assert_eq!(world.state.on_subagent_event(&there, &report(2)).len(), 1);
+}
+
+#[test]
+fn a_tie_to_a_subagent_of_another_agent_binds_nothing_here() {
+    let mut world = agent();
+    world.workflow("");
+    let text = r#"{"TYPE":"Order","id":"T","workflowId":{"path":"w","versionId":"1"},"position":[0],"state":{"TYPE":"Ready"},
+        "stickySubagents":[{"agentPath":"BRAVO","stuckSubagentId":"S-B"}]}"#;
+    let mut order: Order = serde_json::from_str(text).unwrap();
+    order.attached_state = Some(AttachedState::Attaching {
+        agent_path: AgentPath::new("ALFA"),
+    });
+    world.ask(AgentCommand::AttachOrder {
+        order: Box::new(order),
+    });
+    assert_eq!(world.starts(), ["T@ALFA-0"]);
+}
+
+#[test]
+fn a_suspension_with_kill_is_a_task_for_the_subagent_that_runs_the_job() {
+    let mut world = agent();
+    world.workflow("");
+    world.order("1", 0);
+    let kills = |world: &World| {
+        let work = world.state.work_after(&"ALFA-0".into(), 0);
+        work.filter(|(_, work)| matches!(work, Work::Kill { .. }))
+            .count()
+    };
+    let suspend = |kill: Option<Kill>| AgentCommand::MarkOrder {
+        order_id: "1".into(),
+        mark: Mark::Suspending {
+            mode: model::SuspensionMode {
+                reset_state: false,
+                kill,
+            },
+        },
+    };
+    world.ask(suspend(None));
+    assert_eq!(kills(&world), 0);
+    world.ask(suspend(Some(Kill::default())));
+    assert_eq!(kills(&world), 1);
+}

@@ -944,3 +944,98 @@ fn s131_a_director_of_an_older_epoch_is_not_obeyed() {
     assert_eq!(starts(&world.effects), 2, "the newer one is not disturbed");
     couple(&mut world, 6).unwrap();
 }
+
+#[test]
+fn a_coupling_whose_lease_is_over_before_it_arrives_is_refused() {
+    let mut world = subagent();
+    world.lease = Some(60 * SECOND);
+    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+        panic!("it belongs to somebody else");
+    };
+    world.time_is(60 * SECOND);
+    assert!(world.couple_as(coupling).is_err());
+    assert!(world.state.lease().is_none(), "{:?}", world.state.lease());
+    world.couple().expect("a new offer counts from now");
+}
+
+#[test]
+fn only_ends_that_are_confirmed_are_forgotten() {
+    let mut world = subagent();
+    for number in [1, 2] {
+        world.start(number).unwrap();
+    }
+    for number in [1, 2] {
+        world
+            .state
+            .on_ended(&attempt(number), Outcome::SUCCEEDED, &mut Vec::new());
+    }
+    let first = EventId(world.state.report().last().0 - 1);
+    world
+        .ask(SubagentCommand::ReleaseEvents {
+            until_event_id: first,
+        })
+        .unwrap();
+    world.start(2).unwrap();
+    assert_eq!(
+        starts(&world.effects),
+        2,
+        "the end of the second is still to be read"
+    );
+    world.start(1).unwrap();
+    assert_eq!(starts(&world.effects), 3, "the first one is forgotten");
+}
+
+#[test]
+fn a_director_that_lacks_events_or_speaks_to_another_life_does_not_couple() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    world
+        .state
+        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
+    let before = world.state.report().torn();
+    let last = world.state.report().last();
+    world
+        .ask(SubagentCommand::ReleaseEvents {
+            until_event_id: last,
+        })
+        .unwrap();
+    let mut couple = |event_id: EventId, life: &str| {
+        let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+            panic!("it belongs to somebody else");
+        };
+        let command = SubagentCommand::CoupleDirector {
+            subagent_id: "S".into(),
+            subagent_run_id: RunId::new(life),
+            event_id,
+            coupling,
+            lease: None,
+            epoch: 0,
+        };
+        world.state.command(0, command, &mut world.effects)
+    };
+    assert!(couple(before, "life-1").unwrap_err().is("UnknownEventId"));
+    let late = EventId(last.0 + 1);
+    assert!(couple(late, "life-1").unwrap_err().is("UnknownEventId"));
+    assert!(
+        couple(last, "life-0")
+            .unwrap_err()
+            .is("SubagentRunIdMismatch")
+    );
+    couple(last, "life-1").expect("all of it fits");
+}
+
+#[test]
+fn of_many_offers_the_oldest_ones_are_forgotten() {
+    let mut world = subagent();
+    let mut offers = Vec::new();
+    for _ in 0..20 {
+        let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
+            panic!("it belongs to somebody else");
+        };
+        offers.push(coupling);
+    }
+    assert!(world.couple_as(offers[0]).is_err());
+    world
+        .couple_as(offers[10])
+        .expect("it is one of the newer ones");
+}

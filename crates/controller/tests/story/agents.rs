@@ -330,3 +330,25 @@ fn what_the_third_vote_of_directors_has_promised_is_kept_and_not_taken_back() {
     let known = &world.state.agent(&"ALFA".into()).unwrap().witness;
     assert_eq!(known.as_ref(), Some(&voted));
 }
+
+#[test]
+fn what_an_agent_has_done_while_it_was_away_has_the_time_at_which_it_did_it() {
+    let mut world = one_agent();
+    world.add("A", "w");
+    world.run();
+    world.at("ALFA").is_reachable = false;
+    let then = world.now;
+    world.end_job("ALFA", "A", succeeded());
+    world.pass(3600);
+    world.at("ALFA").is_reachable = true;
+    world.run();
+    let processed = world.events.iter().find(|stamped| {
+        matches!(
+            &stamped.event,
+            Event::Order(_, OrderEvent::OrderProcessed { .. })
+        )
+    });
+    let processed = processed.expect("it has arrived");
+    assert!(processed.at().since(then) < std::time::Duration::from_secs(60));
+    world.replay();
+}

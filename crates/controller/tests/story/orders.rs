@@ -639,3 +639,21 @@ fn expressions_at_the_controller_read_its_own_environment() {
         world.story("Z")
     );
 }
+
+#[test]
+fn a_predicate_chooses_no_forked_children_since_they_go_with_their_parent() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    let job = r#"{"TYPE":"Execute.Anonymous","job":{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":"}}}"#;
+    world.deploy(&[&format!(
+        r#"{{"TYPE":"Workflow","path":"f","instructions":[{{"TYPE":"Fork","branches":[{{"id":"a","workflow":{{"instructions":[{job}]}}}}]}}]}}"#
+    )]);
+    world.add("P", "f");
+    world.run();
+    assert!(world.at("ALFA").has_job("P|a"));
+    let command = r#"{"TYPE":"CancelOrders","orderIds":"orderId => true"}"#;
+    world.tell(ControllerCommand::from_json(command).unwrap());
+    world.run();
+    assert!(world.story("P").contains(&"OrderCancellationMarked"));
+    assert!(!world.story("P|a").contains(&"OrderCancellationMarked"));
+}

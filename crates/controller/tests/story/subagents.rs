@@ -124,3 +124,17 @@ fn an_order_says_which_subagents_do_not_take_its_job_and_why() {
     );
     assert_eq!(told(&world, "NOBODY"), "");
 }
+
+#[test]
+fn the_loss_of_a_subagent_that_is_connected_is_not_confirmed() {
+    let mut world = world();
+    let confirm = || ControllerCommand::ConfirmSubagentLoss {
+        subagent_id: "S-A".into(),
+    };
+    tell(&mut world, "S-A", SubagentStateEvent::SubagentCoupled);
+    assert!(world.refused(confirm()).is("SubagentIsCoupled"));
+    let problem = Problem::plain("connection refused");
+    let failed = SubagentStateEvent::SubagentCouplingFailed { problem };
+    tell(&mut world, "S-A", failed);
+    assert_eq!(world.tell(confirm()), model::ControllerAnswer::Accepted);
+}
