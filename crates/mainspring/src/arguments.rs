@@ -79,6 +79,9 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     /// Run a Subagent, or look after the Subagents of all Agents (`subagent list`)
     Subagent(SubagentArgs),
+    /// Says which lists there are
+    #[command(hide = true)]
+    List,
     /// Guard the jobs of a Subagent; parts that run jobs start it themselves
     #[command(hide = true)]
     Guard(GuardArgs),

@@ -27,6 +27,9 @@ pub(crate) async fn run(
 }
 
 fn list(items: &[ItemSeen], kind: Option<&str>, screen: &Screen) -> anyhow::Result<Exit> {
+    if let Some(kind) = kind {
+        check_kind(kind)?;
+    }
     let wanted: Vec<&ItemSeen> = items
         .iter()
         .filter(|item| kind.is_none_or(|kind| is_of_kind(item, kind)))
@@ -88,6 +91,73 @@ fn is_of_kind(item: &ItemSeen, kind: &str) -> bool {
         .any(|name| name.eq_ignore_ascii_case(kind))
 }
 
+/// Refuses a type that there is none of, rather than listing nothing.
+fn check_kind(kind: &str) -> Result<(), Misuse> {
+    let names = || {
+        let both = ItemType::ALL.into_iter();
+        both.flat_map(|known| [known.type_name(), known.key_name()])
+    };
+    if names().any(|known| known.eq_ignore_ascii_case(kind)) {
+        return Ok(());
+    }
+    let hint = if let Some(near) = model::read::nearest(kind, names()) {
+        format!("did you mean {near}?")
+    } else {
+        let known: Vec<&str> = ItemType::ALL.into_iter().map(ItemType::key_name).collect();
+        format!("known are {}", known.join(", "))
+    };
+    Err(Misuse(format!("no such type of item: {kind}; {hint}")))
+}
+
+/// The same JSON text with a line per field, every number and the order of fields as they are.
+fn indented(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let mut depth = 0_usize;
+    let (mut in_text, mut is_escaped) = (false, false);
+    let mut chars = json.chars().filter(|c| *c != '\r').peekable();
+    let new_line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
+    };
+    while let Some(c) = chars.next() {
+        if in_text {
+            out.push(c);
+            in_text = c != '"' || is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            continue;
+        }
+        match c {
+            '"' => {
+                in_text = true;
+                out.push(c);
+            }
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if(|next| next.is_whitespace()).is_some() {}
+                if let Some(end) = chars.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    new_line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c if c.is_whitespace() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 async fn show(
     controller: &Controller,
     items: &[ItemSeen],
@@ -103,7 +173,11 @@ async fn show(
     };
     // The text itself is the answer; the drawing is for people.
     let text = controller.item_text(&item.key).await?;
-    screen.say(&text)?;
+    if screen.json {
+        screen.say(&text)?;
+    } else {
+        screen.say(&indented(&text))?;
+    }
     if !screen.json
         && let Ok(stored) = model::stored_item(&item.key, &text)
         && let ItemBody::Workflow(workflow) = stored.body
@@ -114,4 +188,23 @@ async fn show(
         ));
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_indented_and_nothing_of_it_is_lost() {
+        let json = r#"{"a":1.10,"b":[ ],"c":{"d":"x, {\"y\": \\"},"e":[1,{}]}"#;
+        let expected = "{\n  \"a\": 1.10,\n  \"b\": [],\n  \"c\": {\n    \"d\": \"x, {\\\"y\\\": \\\\\"\n  },\n  \"e\": [\n    1,\n    {}\n  ]\n}";
+        assert_eq!(indented(json), expected);
+    }
+
+    #[test]
+    fn a_type_that_there_is_none_of_is_refused() {
+        assert!(check_kind("workflow").is_ok() && check_kind("AgentRef").is_ok());
+        let refused = check_kind("Workfow").unwrap_err().to_string();
+        assert!(refused.contains("did you mean Workflow?"), "{refused}");
+    }
 }

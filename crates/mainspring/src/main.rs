@@ -67,6 +67,11 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
             Some(SubagentCommand::Care(care)) => call::talk(subagent::run(care, &access, screen)),
             None => part::subagent(&args, &access),
         },
+        Command::List => Err(exit::Misuse(
+            "list what? mainspring order list, item list, agent list, subagent list, and mainspring status for all at a glance"
+                .to_owned(),
+        )
+        .into()),
         Command::Guard(args) => part::guard(&args),
         Command::Deploy(args) => call::talk(deploy::deploy(args, &access, screen)),
         Command::Undeploy(args) => call::talk(deploy::undeploy(args, &access, screen)),

@@ -280,7 +280,7 @@ jobs:
         let expected = "   0  try, at most 3 times
       try
 ✓     0/try:0  first: job dump
-▶     0/try:1  job dump  — Failed(no space)
+▶     0/try:1  job dump  — failed: no space
       catch
       0/catch:0  retry
    1  if

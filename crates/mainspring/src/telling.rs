@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
-    AgentEvent, Branch, Event, Order, OrderEvent, OrderId, Outcome, Position, Stamped,
-    SubagentStateEvent, Timestamp, Workflow, WorkflowId,
+    AgentEvent, Branch, DisruptedReason, Event, Order, OrderEvent, OrderId, Outcome, Position,
+    Stamped, SubagentStateEvent, Timestamp, Workflow, WorkflowId,
 };
 
 use crate::call::Controller;
@@ -337,7 +337,36 @@ pub(crate) fn tone_of(outcome: &Outcome) -> Tone {
     }
 }
 
-/// `ok, rows=3`; `Failed(…)`.
+/// How a step ended, for people: `failed: no space`, `timed out (failed, returnCode=143)`.
+fn in_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Succeeded { .. } => "ok".to_owned(),
+        Outcome::Caught => "caught".to_owned(),
+        Outcome::Failed {
+            message,
+            named_values,
+            uncatchable,
+        } => {
+            let mut told = "failed".to_owned();
+            if *uncatchable {
+                told += " uncatchably";
+            }
+            match (message, named_values.get("returnCode")) {
+                (Some(message), _) => format!("{told}: {message}"),
+                (None, Some(code)) => format!("{told}, returnCode={code}"),
+                (None, None) => told,
+            }
+        }
+        Outcome::TimedOut { outcome } => format!("timed out ({})", in_words(outcome)),
+        Outcome::Killed { outcome } => format!("killed ({})", in_words(outcome)),
+        Outcome::Disrupted { reason, .. } => match reason {
+            DisruptedReason::ProcessLost { problem } => format!("the process was lost: {problem}"),
+            DisruptedReason::Other { problem } => format!("failed: {problem}"),
+        },
+    }
+}
+
+/// `ok, rows=3`; `failed: …`.
 pub(crate) fn outcome_line(outcome: &Outcome) -> String {
     let values: Vec<String> = outcome
         .named_values()
@@ -350,7 +379,7 @@ pub(crate) fn outcome_line(outcome: &Outcome) -> String {
     let told = if outcome.is_succeeded() {
         "ok".to_owned()
     } else {
-        outcome.to_string()
+        in_words(outcome)
     };
     if values.is_empty() || told.contains(&values.join(", ")) {
         told

@@ -167,7 +167,12 @@ impl<'n, 't> Fields<'n, 't> {
             if reading.only_counts() {
                 continue;
             }
-            let hint = nearest(&entry.name, self.known.iter().copied()).map_or_else(
+            let meant = MEANT
+                .iter()
+                .find(|(other, meant)| entry.name == *other && self.known.contains(meant))
+                .map(|(_, meant)| *meant);
+            let near = meant.or_else(|| nearest(&entry.name, self.known.iter().copied()));
+            let hint = near.map_or_else(
                 || format!("known here: {}", self.told.join(", ")),
                 |name| format!("did you mean {name:?}?"),
             );
@@ -175,6 +180,13 @@ impl<'n, 't> Fields<'n, 't> {
         }
     }
 }
+
+/// Names that other notations use, and what they are here.
+const MEANT: &[(&str, &str)] = &[
+    ("when", "predicate"),
+    ("condition", "predicate"),
+    ("command", "script"),
+];
 
 fn unknown(reading: &mut Reading<'_>, entry: &Entry<'_>, hint: String) {
     let name = glimpse(&entry.name);

@@ -89,8 +89,18 @@ pub(super) fn instruction<'n, 't>(
                 format!("{tag} is not supported by this version yet"),
             );
         } else {
-            let hint = nearest(tag, SUPPORTED.into_iter().chain(UNSUPPORTED))
-                .map(|name| format!("did you mean {name:?}?"));
+            let hint = match tag {
+                "Execute" | "Job" => Some(
+                    "did you mean \"Execute.Named\", with jobName, or \"Execute.Anonymous\", with job?"
+                        .to_owned(),
+                ),
+                "Shell" | "Script" | "ShellScriptExecutable" => Some(
+                    "a script is the executable of a job: {TYPE: Execute.Anonymous, job: {agentName: …, executable: {TYPE: ShellScriptExecutable, script: …}}}"
+                        .to_owned(),
+                ),
+                _ => nearest(tag, SUPPORTED.into_iter().chain(UNSUPPORTED))
+                    .map(|name| format!("did you mean {name:?}?")),
+            };
             let message = format!("unknown instruction TYPE {:?}", super::node::glimpse(tag));
             reading.fault_with_hint(
                 &node.span,

@@ -108,8 +108,20 @@ impl<'t> Reading<'t> {
         inner: &Range<usize>,
         message: String,
     ) {
+        self.fault_inside_with_hint(node, value, inner, message, None);
+    }
+
+    /// The same with advice.
+    pub(super) fn fault_inside_with_hint(
+        &mut self,
+        node: &Node<'_>,
+        value: &str,
+        inner: &Range<usize>,
+        message: String,
+        hint: Option<String>,
+    ) {
         let span = place_inside(self.text, &node.span, value, inner);
-        self.fault(&span, message);
+        self.fault_with_hint(&span, message, hint);
     }
 
     /// The line of a byte, counted from 1. Costs its distance from the start: for faults only.

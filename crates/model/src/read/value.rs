@@ -114,9 +114,34 @@ pub(super) fn seconds(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Seco
         .filter(|seconds| *seconds <= SECONDS_MAX)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     if duration.is_none() {
-        mismatch(reading, node, "a number of seconds, zero or more");
+        let meant = if let Shape::Text(text) = &node.shape {
+            seconds_of_span(text)
+        } else {
+            None
+        };
+        let wanted = "a number of seconds, zero or more";
+        if let Some(meant) = meant {
+            let message = format!("expected {wanted}, but found {}", node.describe());
+            reading.fault_with_hint(&node.span, message, Some(format!("write {meant}")));
+        } else {
+            mismatch(reading, node, wanted);
+        }
     }
     duration.map(Seconds)
+}
+
+/// The seconds that `10m` means: how settings write a time span.
+fn seconds_of_span(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "s" | "sec" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// A constant value.
@@ -167,14 +192,18 @@ pub(super) fn expression(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<E
     };
     Expr::parse(text)
         .map_err(|error| {
-            reading.fault_inside(
-                node,
-                text,
-                &error.span,
-                format!("not an expression: {}", error.message),
-            );
+            let message = format!("not an expression: {}", error.message);
+            reading.fault_inside_with_hint(node, text, &error.span, message, quoting_hint(text));
         })
         .ok()
+}
+
+/// How the text would be written as a text, if nothing in it shows that an expression was meant.
+fn quoting_hint(text: &str) -> Option<String> {
+    const LENGTH_MAX: usize = 60;
+    let is_plain = !text.contains(['$', '\'', '"', '(', '[', '{', '`', '\n']);
+    (is_plain && text.len() <= LENGTH_MAX)
+        .then(|| format!("a text stands in quotes of its own: \"'{text}'\""))
 }
 
 /// The expression that yields a JSON value.

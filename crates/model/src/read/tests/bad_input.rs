@@ -680,3 +680,29 @@ fn an_item_of_an_unknown_type_is_told() {
         "/itemRevision: itemRevision must not be given; leave it out: the Controller numbers the revisions"
     );
 }
+
+#[test]
+fn what_other_notations_write_gets_the_words_of_this_one() {
+    let contains = |told: String, expected: &str| {
+        assert!(told.contains(expected), "{expected} is not in: {told}");
+    };
+    contains(told_of_job(r#","timeout":"10m""#), "; write 600");
+    contains(
+        told_of_job(r#","timeout":"soon""#),
+        "a number of seconds, zero or more, but found",
+    );
+    contains(
+        told_of_executable(r#""TYPE":"ShellScriptExecutable","script":":","env":{"A":"hello"}"#),
+        "a text stands in quotes of its own: \"'hello'\"",
+    );
+    contains(
+        told_of_executable(r#""TYPE":"ShellScriptExecutable","script":":","env":{"A":"/var/log"}"#),
+        "\"'/var/log'\"",
+    );
+    contains(told_of(r#"{"TYPE":"Execute"}"#), "Execute.Anonymous");
+    contains(told_of(r#"{"TYPE":"Shell"}"#), "ShellScriptExecutable");
+    contains(
+        told_of(r#"{"TYPE":"CaseWhen","cases":[{"when":"true","then":{"instructions":[]}}]}"#),
+        "did you mean \"predicate\"?",
+    );
+}
