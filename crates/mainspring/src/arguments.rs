@@ -134,6 +134,7 @@ impl Command {
             | Command::Events(_)
             | Command::Item(_)
             | Command::Status
+            | Command::List
             | Command::Cluster(_)
             | Command::Journal(_)
             | Command::Certs(_)

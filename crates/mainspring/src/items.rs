@@ -27,9 +27,6 @@ pub(crate) async fn run(
 }
 
 fn list(items: &[ItemSeen], kind: Option<&str>, screen: &Screen) -> anyhow::Result<Exit> {
-    if let Some(kind) = kind {
-        check_kind(kind)?;
-    }
     let wanted: Vec<&ItemSeen> = items
         .iter()
         .filter(|item| kind.is_none_or(|kind| is_of_kind(item, kind)))
@@ -89,24 +86,6 @@ fn is_of_kind(item: &ItemSeen, kind: &str) -> bool {
     named
         .flat_map(|known| [known.type_name(), known.key_name()])
         .any(|name| name.eq_ignore_ascii_case(kind))
-}
-
-/// Refuses a type that there is none of, rather than listing nothing.
-fn check_kind(kind: &str) -> Result<(), Misuse> {
-    let names = || {
-        let both = ItemType::ALL.into_iter();
-        both.flat_map(|known| [known.type_name(), known.key_name()])
-    };
-    if names().any(|known| known.eq_ignore_ascii_case(kind)) {
-        return Ok(());
-    }
-    let hint = if let Some(near) = model::read::nearest(kind, names()) {
-        format!("did you mean {near}?")
-    } else {
-        let known: Vec<&str> = ItemType::ALL.into_iter().map(ItemType::key_name).collect();
-        format!("known are {}", known.join(", "))
-    };
-    Err(Misuse(format!("no such type of item: {kind}; {hint}")))
 }
 
 /// The same JSON text with a line per field, every number and the order of fields as they are.
@@ -199,12 +178,5 @@ mod tests {
         let json = r#"{"a":1.10,"b":[ ],"c":{"d":"x, {\"y\": \\"},"e":[1,{}]}"#;
         let expected = "{\n  \"a\": 1.10,\n  \"b\": [],\n  \"c\": {\n    \"d\": \"x, {\\\"y\\\": \\\\\"\n  },\n  \"e\": [\n    1,\n    {}\n  ]\n}";
         assert_eq!(indented(json), expected);
-    }
-
-    #[test]
-    fn a_type_that_there_is_none_of_is_refused() {
-        assert!(check_kind("workflow").is_ok() && check_kind("AgentRef").is_ok());
-        let refused = check_kind("Workfow").unwrap_err().to_string();
-        assert!(refused.contains("did you mean Workflow?"), "{refused}");
     }
 }

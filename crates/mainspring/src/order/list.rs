@@ -71,12 +71,17 @@ pub(crate) async fn run(
     let asked = OrderQuery {
         fields: args.fields,
         // What comes first is known only when all are there.
-        limit: if args.all || is_sorted { None } else { Some(args.limit) },
+        limit: if args.all || is_sorted {
+            None
+        } else {
+            Some(args.limit)
+        },
         ..args.filter.query()?
     };
     let mut page = controller.orders(&asked).await?;
     if is_sorted {
-        page.orders.sort_by_key(|row| sort_key(args.sort, &row.order));
+        page.orders
+            .sort_by_key(|row| sort_key(args.sort, &row.order));
         if args.reverse {
             page.orders.reverse();
         }
