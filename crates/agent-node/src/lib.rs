@@ -16,5 +16,5 @@ mod run;
 mod settings;
 
 pub use machine::{AgentMachine, Input, Reply};
-pub use run::{Exit, RunError, run};
+pub use run::{Exit, RunError, check, run};
 pub use settings::AgentSettings;

@@ -14,7 +14,7 @@ use cluster::{Log, Options};
 use model::{Problem, RunId, SubagentCommand};
 use net::{
     BindError, Client, ClientCertificates, ClientError, Role, Server, TlsClient, TlsError,
-    TlsServer, TokenFileError, TokenHash, token_of,
+    TlsServer, TokenFileError, TokenHash, check_listen, token_of,
 };
 use node::members::{AGENT_MEMBERS_PATH, Dialled, join_if_begun};
 use node::{Active, ClusterSettings, End, Fault, Front, Handle, Kept, Limits, Over, Trusted};
@@ -51,6 +51,9 @@ pub struct Exit {
 /// Why an Agent cannot run or has to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Its name is none.
+    #[error("name: {0}")]
+    AgentName(#[from] model::NameError),
     /// Its log cannot be opened.
     #[error(transparent)]
     Log(#[from] cluster::OpenError),
@@ -95,6 +98,37 @@ impl RunError {
     }
 }
 
+impl RunError {
+    /// Whether the settings are wrong (exit code 2): starting again does not help.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            RunError::AgentName(_) | RunError::Name(_) | RunError::Member(_) => true,
+            RunError::Bind(error) => error.is_misuse(),
+            RunError::Tls(error) => error.is_misuse(),
+            RunError::Log(_)
+            | RunError::Fault(_)
+            | RunError::Subagent(_)
+            | RunError::Forget(_)
+            | RunError::Token(_)
+            | RunError::Panicked(_) => false,
+        }
+    }
+}
+
+/// Checks what can be checked of the settings without starting anything.
+pub fn check(settings: &AgentSettings) -> Result<(), RunError> {
+    model::AgentPath::checked(&settings.name)?;
+    position_of(&settings.cluster)?;
+    let tls = settings.tls.as_ref();
+    check_listen(settings.listen, tls.is_some())?;
+    if let Some(files) = tls {
+        TlsServer::load(files, ClientCertificates::Optional)?;
+    }
+    let tls = tls.map(TlsClient::load).transpose()?;
+    settings.cluster.others(tls.as_ref(), None)?;
+    Ok(())
+}
+
 /// How a life of the Agent ended.
 enum Ended {
     Exit(Exit),
@@ -110,6 +144,7 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
+    check(&settings)?;
     let mut ready = Some(ready);
     let mut was_reset = false;
     loop {

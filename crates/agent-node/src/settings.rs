@@ -1,12 +1,12 @@
 //! What an operator can set for an Agent.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 use subagent_node::JobSettings;
 
 /// An Agent (Director with its own Subagent).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AgentSettings {
     /// The Agent's name. Its data directory belongs to it. Since 0.1.

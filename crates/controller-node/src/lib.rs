@@ -22,6 +22,6 @@ mod watch;
 pub use directors::{from_model, to_model};
 pub use machine::{ControllerMachine, Input, Reply};
 pub use permission::Permission;
-pub use run::{Exit, RunError, run};
+pub use run::{Exit, RunError, check, run};
 pub use settings::{ControllerSettings, UserSettings};
-pub use watch::{WatchSettings, watch};
+pub use watch::{WatchSettings, check_watch, watch};

@@ -11,7 +11,7 @@ use cluster::{Log, Options, Role};
 use model::{ControllerId, UserId};
 use net::{
     BindError, Client, ClientCertificates, ClientError, Server, TlsClient, TlsError, TlsServer,
-    TokenFileError, TokenHash, token_in, token_of,
+    TokenFileError, TokenHash, check_listen, token_in, token_of,
 };
 use node::members::{CONTROLLER_MEMBERS_PATH, Dialled, join_if_begun};
 use node::{Active, Clock as _, End, Fault, Front, Kept, Limits, Over, SystemClock, Trusted};
@@ -70,6 +70,30 @@ impl RunError {
     pub fn is_fault(&self) -> bool {
         matches!(self, RunError::Fault(_))
     }
+
+    /// Whether the settings are wrong (exit code 2): starting again does not help.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            RunError::Id(_) | RunError::Users(_) | RunError::Member(_) | RunError::NoMembers => {
+                true
+            }
+            RunError::Bind(error) => error.is_misuse(),
+            RunError::Tls(error) => error.is_misuse(),
+            RunError::Log(_) | RunError::Fault(_) | RunError::Token(_) => false,
+        }
+    }
+}
+
+/// Checks what can be checked of the settings without starting anything.
+pub fn check(settings: &ControllerSettings) -> Result<(), RunError> {
+    let tls = settings.tls.as_ref();
+    check_listen(settings.listen, tls.is_some())?;
+    if let Some(files) = tls {
+        TlsServer::load(files, ClientCertificates::Optional)?;
+    }
+    let tls = tls.map(TlsClient::load).transpose()?;
+    settings.cluster.others(tls.as_ref(), None)?;
+    Ok(())
 }
 
 /// Runs until it is shut down by command, or in order when `stop` is cancelled. `ready` is told the URL as soon as it is served.
@@ -81,6 +105,7 @@ pub async fn run(
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
     let mut ready = Some(ready);
+    check(&settings)?;
     let id = ControllerId::checked(&settings.id)?;
     let tls = settings.tls.as_ref();
     let client_tls = tls.map(TlsClient::load).transpose()?;

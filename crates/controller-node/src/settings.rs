@@ -2,16 +2,22 @@
 
 use crate::Permission;
 use node::ClusterSettings;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr as _;
+
+/// The user who may do everything.
+pub(crate) const ADMIN: &str = "admin";
 
 /// A Controller.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ControllerSettings {
     /// The Controller's id. Its data directory belongs to it, and its Agents are dedicated to it. Since 0.1.
+    #[serde(deserialize_with = "controller_id")]
     pub id: String,
     /// Where it is reached. Without certificates only on the loopback. Since 0.1.
     pub listen: SocketAddr,
@@ -20,6 +26,7 @@ pub struct ControllerSettings {
     /// Certificates, for its own port and towards Agents. Since 0.1.
     pub tls: Option<net::TlsFiles>,
     /// Who may do what, besides `admin`, whose token is in `private/admin-token` of the data directory. Since 0.1.
+    #[serde(deserialize_with = "users")]
     pub users: BTreeMap<String, UserSettings>,
     /// Users whose `ReleaseEvents` is waited for before events may go. With none, events go when a snapshot covers them.
     /// Since 0.1.
@@ -78,13 +85,57 @@ impl Default for ControllerSettings {
     }
 }
 
+/// Checked here, so that the place in the file is told.
+fn password_hash<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let hash = Option::<String>::deserialize(from)?;
+    if hash
+        .as_deref()
+        .is_some_and(|hash| !net::is_password_hash(hash))
+    {
+        return Err(D::Error::custom(
+            "this is no hash of a password; make one with: mainspring user hash-password",
+        ));
+    }
+    Ok(hash)
+}
+
+fn token_hashes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let hashes = Vec::<String>::deserialize(from)?;
+    for hash in &hashes {
+        net::TokenHash::from_str(hash).map_err(D::Error::custom)?;
+    }
+    Ok(hashes)
+}
+
+fn controller_id<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let id = String::deserialize(from)?;
+    model::ControllerId::checked(&id).map_err(D::Error::custom)?;
+    Ok(id)
+}
+
+fn users<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, UserSettings>, D::Error> {
+    let users = BTreeMap::<String, UserSettings>::deserialize(from)?;
+    for (name, user) in &users {
+        model::UserId::checked(name)
+            .map_err(|error| D::Error::custom(format!("{name}: {error}")))?;
+        if name == ADMIN && !user.permissions.is_empty() {
+            return Err(D::Error::custom(format!(
+                "{ADMIN}.permissions: {ADMIN} may do everything, which cannot be limited; leave it out, or define a user of another name"
+            )));
+        }
+    }
+    Ok(users)
+}
+
 /// A user. Without password and token he can come with a certificate only, whose common name is his id.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct UserSettings {
     /// The hash of his password: `mainspring user hash-password`. Since 0.1.
+    #[serde(deserialize_with = "password_hash")]
     pub password_hash: Option<String>,
     /// The SHA-256 hashes of his tokens, in hexadecimal. Since 0.1.
+    #[serde(deserialize_with = "token_hashes")]
     pub token_hashes: Vec<String>,
     /// What he may do. Since 0.1.
     pub permissions: Vec<Permission>,

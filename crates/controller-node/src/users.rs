@@ -5,7 +5,7 @@
 
 use crate::permission::{Permission, Route};
 use crate::sessions::Sessions;
-use crate::settings::{ControllerSettings, UserSettings};
+use crate::settings::{ADMIN, ControllerSettings, UserSettings};
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -65,13 +65,11 @@ impl Users {
             let id = UserId::checked(name).map_err(|error| wrong(error.to_string()))?;
             entries.insert(id, entry(user).map_err(wrong)?);
         }
-        let admin = entries
-            .entry(UserId::from("admin"))
-            .or_insert_with(|| Entry {
-                password_hash: None,
-                tokens: Vec::new(),
-                permissions: BTreeSet::new(),
-            });
+        let admin = entries.entry(UserId::from(ADMIN)).or_insert_with(|| Entry {
+            password_hash: None,
+            tokens: Vec::new(),
+            permissions: BTreeSet::new(),
+        });
         admin.tokens.push(TokenHash::of(admin_token));
         admin.permissions.extend(Permission::ALL);
         Ok(Users {

@@ -7,13 +7,13 @@ use model::{AgentPath, ControllerId};
 use net::{TlsClient, token_in};
 use node::Vote;
 use node::members::{AGENT_MEMBERS_PATH, CONTROLLER_MEMBERS_PATH, client};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 /// A watch.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WatchSettings {
     /// The name of this watch. Since 0.1.
@@ -46,13 +46,9 @@ impl Default for WatchSettings {
     }
 }
 
-/// Runs until `stop` is cancelled.
-pub async fn watch(
-    settings: WatchSettings,
-    stop: CancellationToken,
-    ready: impl FnOnce(&str),
-) -> Result<(), RunError> {
-    let (identity, path) = match &settings.agent {
+/// Whose votes these are, and where the members are dialled.
+fn identity(settings: &WatchSettings) -> Result<(String, &'static str), RunError> {
+    Ok(match &settings.agent {
         Some(agent) => (
             format!("agent:{}", AgentPath::checked(agent)?),
             AGENT_MEMBERS_PATH,
@@ -64,10 +60,30 @@ pub async fn watch(
             ),
             CONTROLLER_MEMBERS_PATH,
         ),
-    };
+    })
+}
+
+/// Checks what can be checked of the settings without starting anything.
+pub fn check_watch(settings: &WatchSettings) -> Result<(), RunError> {
+    identity(settings)?;
     if settings.members.is_empty() {
         return Err(RunError::NoMembers);
     }
+    let tls = settings.tls.as_ref().map(TlsClient::load).transpose()?;
+    for url in settings.members.values() {
+        client(url, tls.as_ref(), None)?;
+    }
+    Ok(())
+}
+
+/// Runs until `stop` is cancelled.
+pub async fn watch(
+    settings: WatchSettings,
+    stop: CancellationToken,
+    ready: impl FnOnce(&str),
+) -> Result<(), RunError> {
+    check_watch(&settings)?;
+    let (identity, path) = identity(&settings)?;
     let tls = settings.tls.as_ref().map(TlsClient::load).transpose()?;
     let token = settings.token_file.as_deref().map(token_in).transpose()?;
     let urls = settings.members.values();

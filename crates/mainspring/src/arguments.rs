@@ -111,6 +111,9 @@ pub(crate) enum Command {
     /// Prepare users
     #[command(subcommand)]
     User(UserCommand),
+    /// Check the settings of a part
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -139,6 +142,7 @@ impl Command {
             | Command::Journal(_)
             | Command::Certs(_)
             | Command::User(_)
+            | Command::Config(_)
             | Command::Completions { .. } => false,
         }
     }
@@ -165,6 +169,34 @@ pub(crate) struct PartArgs {
     /// Append the log to a file instead
     #[arg(long, value_name = "FILE", env = "MAINSPRING_LOG_FILE")]
     pub(crate) log_file: Option<PathBuf>,
+    /// Print all settings as TOML, with their defaults and what file, environment and flags say, and start nothing
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the settings of a part without starting it; exit code 2 and the place if one does not fit
+    Check(ConfigCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigCheckArgs {
+    /// Whose settings they are
+    #[arg(value_name = "PART")]
+    pub(crate) kind: PartKind,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+}
+
+/// A part that has settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PartKind {
+    Standalone,
+    Controller,
+    Watch,
+    Agent,
+    Subagent,
 }
 
 #[derive(Debug, Args)]

@@ -145,7 +145,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         return Exit::Unreachable;
     }
     for cause in error.chain() {
-        if cause.is::<Misuse>() || cause.is::<settings::SettingsError>() {
+        if is_misuse(cause) {
             return Exit::Usage;
         }
         if cause.is::<Emergency>() {
@@ -160,6 +160,18 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         }
     }
     Exit::Failed
+}
+
+/// The command line or the settings are wrong: starting again does not help.
+fn is_misuse(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let controller = cause.downcast_ref::<controller_node::RunError>();
+    let agent = cause.downcast_ref::<agent_node::RunError>();
+    let subagent = cause.downcast_ref::<subagent_node::RunError>();
+    cause.is::<Misuse>()
+        || cause.is::<settings::SettingsError>()
+        || controller.is_some_and(controller_node::RunError::is_misuse)
+        || agent.is_some_and(agent_node::RunError::is_misuse)
+        || subagent.is_some_and(subagent_node::RunError::is_misuse)
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {

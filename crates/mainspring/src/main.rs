@@ -37,7 +37,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use arguments::{AgentCommand, Arguments, Command, SubagentCommand};
+use arguments::{AgentCommand, Arguments, Command, ConfigCommand, SubagentCommand};
 use exit::Exit;
 use screen::Screen;
 
@@ -83,6 +83,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
         Command::Journal(command) => journals::run(command, screen),
         Command::Certs(command) => certificates::run(command, screen),
         Command::User(command) => users::run(&command, screen),
+        Command::Config(ConfigCommand::Check(args)) => part::check(&args, &access, screen),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -5,6 +5,7 @@
 //! Never here: what the parts do; each has a crate.
 
 mod agent;
+mod config;
 mod controller;
 mod guard;
 mod service_manager;
@@ -30,6 +31,7 @@ use crate::arguments::{Access, PartArgs};
 use crate::exit::{Emergency, Exit, Misuse};
 
 pub(crate) use agent::agent;
+pub(crate) use config::check;
 pub(crate) use controller::controller;
 pub(crate) use guard::guard;
 pub(crate) use standalone::standalone;

@@ -244,6 +244,11 @@ impl Passwords {
     }
 }
 
+/// Whether this is the hash of a password, as [`Passwords::hash`] makes them.
+pub fn is_password_hash(text: &str) -> bool {
+    PasswordHash::new(text).is_ok()
+}
+
 fn verify(password: &Secret, stored: &str) -> bool {
     let Ok(stored) = PasswordHash::new(stored) else {
         return false;

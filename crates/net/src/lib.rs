@@ -27,13 +27,13 @@ mod trouble;
 mod upgrade;
 mod validity;
 
-pub use auth::{Passwords, Presented, TokenHash, answer_late, new_token};
+pub use auth::{Passwords, Presented, TokenHash, answer_late, is_password_hash, new_token};
 pub use backoff::Backoff;
 pub use certs::{CertsError, Issued, create_ca, issue};
 pub use client::{Client, ClientSettings, Credentials};
 pub use connections::Caller;
 pub use guard::{BodyLimit, JsonBody, Query, RawBody, guard, heartbeat, seconds};
-pub use listen::{BindError, Closing, Limits, Server};
+pub use listen::{BindError, Closing, Limits, Server, check_listen};
 pub use ndjson::{
     LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response, stream_response_saying,
 };

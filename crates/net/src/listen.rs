@@ -182,12 +182,25 @@ pub struct Server {
     limits: Limits,
 }
 
+/// Whether this address may be served with or without TLS.
+pub fn check_listen(addr: SocketAddr, has_tls: bool) -> Result<(), BindError> {
+    if has_tls || addr.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(BindError::PlainHttpBeyondLoopback { addr })
+}
+
+impl BindError {
+    /// Whether the settings are wrong: starting again does not help.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, BindError::PlainHttpBeyondLoopback { .. })
+    }
+}
+
 impl Server {
     /// Takes the port.
     pub async fn bind(addr: SocketAddr, tls: Option<TlsServer>) -> Result<Server, BindError> {
-        if tls.is_none() && !addr.ip().is_loopback() {
-            return Err(BindError::PlainHttpBeyondLoopback { addr });
-        }
+        check_listen(addr, tls.is_some())?;
         let listener = TcpListener::bind(addr).await.map_err(|source| {
             if source.kind() == io::ErrorKind::AddrInUse {
                 BindError::PortInUse { addr }

@@ -11,13 +11,13 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::validity::{Certificate, InUse, Loaded, now};
 
 /// The PEM files of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
     /// Certificate of the private CA.
@@ -110,6 +110,19 @@ pub enum TlsError {
         /// The CA file.
         ca: PathBuf,
     },
+}
+
+impl TlsError {
+    /// Whether the files are wrong for good: starting again does not help. A file that is not there may come, and so may the time.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            TlsError::NotPem { .. }
+            | TlsError::Damaged { .. }
+            | TlsError::KeyDoesNotMatch { .. }
+            | TlsError::NotOfThisCa { .. } => true,
+            TlsError::Unreadable { .. } | TlsError::OutOfDate { .. } => false,
+        }
+    }
 }
 
 impl TlsServer {

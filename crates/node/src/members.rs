@@ -9,7 +9,7 @@ use net::{
     Backoff, Client, ClientError, ClientSettings, Credentials, PeerIdentity, Presented, Problem,
     Refusal, Role, Secret, TlsClient, TokenHash,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ const PATIENCE: [Duration; 4] = [
 ];
 
 /// This node as a member of a cluster.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClusterSettings {
     /// What this member is called. Since 0.1.

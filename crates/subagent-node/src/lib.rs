@@ -23,6 +23,6 @@ pub use lease::DirectorSeen;
 pub use link::{Events, LinkError, Linked, LocalLink, RemoteLink, SubagentLink, Taken};
 pub use meter::{METERING_PERIOD, Meter};
 pub use process::{GuardProgram, Inherited, guard, settle_inherited, spare_from_child_signals};
-pub use run::{Exit, RunError, run, warn_of};
+pub use run::{Exit, RunError, check, run, warn_of};
 pub use service::{OpenError, Subagent, platform_info};
 pub use settings::{JobSettings, SubagentSettings};

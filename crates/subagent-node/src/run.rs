@@ -7,7 +7,8 @@ use axum::Router;
 use axum::routing::get;
 use model::{RunId, SubagentCommand};
 use net::{
-    BindError, ClientCertificates, Role, Server, TlsError, TlsServer, TokenFileError, token_of,
+    BindError, ClientCertificates, Role, Server, TlsError, TlsServer, TokenFileError, check_listen,
+    token_of,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,27 @@ pub enum RunError {
     Token(#[from] TokenFileError),
 }
 
+impl RunError {
+    /// Whether the settings are wrong (exit code 2): starting again does not help.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            RunError::Bind(error) => error.is_misuse(),
+            RunError::Tls(error) => error.is_misuse(),
+            RunError::Open(_) | RunError::Token(_) => false,
+        }
+    }
+}
+
+/// Checks what can be checked of the settings without starting anything.
+pub fn check(settings: &SubagentSettings) -> Result<(), RunError> {
+    let tls = settings.tls.as_ref();
+    check_listen(settings.listen, tls.is_some())?;
+    if let Some(files) = tls {
+        TlsServer::load(files, ClientCertificates::Optional)?;
+    }
+    Ok(())
+}
+
 /// Tells the operator what a crashed predecessor had left running.
 pub fn warn_of(leftovers: &process::Leftovers) {
     for job in &leftovers.jobs {
@@ -53,6 +75,7 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
+    check(&settings)?;
     let tls = settings
         .tls
         .as_ref()

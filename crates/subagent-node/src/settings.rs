@@ -1,11 +1,11 @@
 //! What an operator can set for a Subagent.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use settings::{ByteSize, Duration};
 use std::path::PathBuf;
 
 /// How jobs are run. The same for a Subagent of its own and for a Director's.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct JobSettings {
     /// The working directory of jobs. Default: the directory the Subagent was started in. Since 0.1.
@@ -43,7 +43,7 @@ impl Default for JobSettings {
 }
 
 /// A Subagent of its own.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SubagentSettings {
     /// Where it listens. Since 0.1.

@@ -2,15 +2,24 @@
 
 use agent_node::AgentSettings;
 
+use super::config::print;
 use super::{Flags, announce_at, run};
 use crate::arguments::{Access, AgentArgs};
 use crate::exit::{Emergency, Exit};
 
-pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
+/// File, environment and flags.
+pub(super) fn settings(args: &AgentArgs, access: &Access) -> anyhow::Result<AgentSettings> {
     let mut flags = Flags::of(&args.part, access);
     flags.put("name", args.name.as_ref());
     flags.put_path("token-file", access.token_file.as_deref());
-    let mut settings: AgentSettings = flags.load(&args.part)?;
+    flags.load(&args.part)
+}
+
+pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
+    let mut settings = settings(args, access)?;
+    if args.part.print_config {
+        return print(&settings);
+    }
     settings.jobs.guard = Some(super::guard::program()?);
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;

@@ -2,16 +2,28 @@
 
 use controller_node::ControllerSettings;
 
+use super::config::print;
 use super::{Flags, announce_at, run};
 use crate::arguments::{Access, ControllerArgs};
 use crate::call::ADMIN_TOKEN_FILE;
 use crate::exit::{Emergency, Exit};
 
-pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Result<Exit> {
+/// File, environment and flags.
+pub(super) fn settings(
+    args: &ControllerArgs,
+    access: &Access,
+) -> anyhow::Result<ControllerSettings> {
     let mut flags = Flags::of(&args.part, access);
     flags.put("id", args.id.as_ref());
     flags.put_path("agent-token-file", access.token_file.as_deref());
-    let settings: ControllerSettings = flags.load(&args.part)?;
+    flags.load(&args.part)
+}
+
+pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Result<Exit> {
+    let settings = settings(args, access)?;
+    if args.part.print_config {
+        return print(&settings);
+    }
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;
         let metrics = telemetry::install_metrics()?;

@@ -12,12 +12,13 @@ use anyhow::Context as _;
 use controller_node::ControllerSettings;
 use model::ItemType;
 use net::{ClientSettings, Credentials, Secret, TlsClient};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::config::print;
 use super::{Flags, announce_at, default_data, note_url_or_warn, noted_url, run};
 use crate::arguments::{Access, StandaloneArgs};
 use crate::call::{ADMIN_TOKEN_FILE, Controller};
@@ -28,16 +29,37 @@ use crate::exit::Exit;
 const REGISTRATION_PAUSE: Duration = Duration::from_secs(2);
 
 /// The settings of both, each in its table: `[controller]` and `[agent]`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-struct StandaloneSettings {
+pub(super) struct StandaloneSettings {
     controller: ControllerSettings,
     agent: AgentSettings,
 }
 
+fn data_of(access: &Access) -> std::path::PathBuf {
+    access.data.clone().unwrap_or_else(default_data)
+}
+
+/// File, environment and flags.
+pub(super) fn settings_of(
+    args: &StandaloneArgs,
+    access: &Access,
+) -> anyhow::Result<StandaloneSettings> {
+    settings(args, access, &data_of(access))
+}
+
+/// Checks the settings of both.
+pub(super) fn check(settings: &StandaloneSettings) -> anyhow::Result<()> {
+    controller_node::check(&settings.controller)?;
+    Ok(agent_node::check(&settings.agent)?)
+}
+
 pub(crate) fn standalone(args: &StandaloneArgs, access: &Access) -> anyhow::Result<Exit> {
-    let data = access.data.clone().unwrap_or_else(default_data);
+    let data = data_of(access);
     let settings = settings(args, access, &data)?;
+    if args.part.print_config {
+        return print(&settings);
+    }
     run(&args.part, |stop| live(settings, data, stop))
 }
 

@@ -2,14 +2,23 @@
 
 use subagent_node::SubagentSettings;
 
+use super::config::print;
 use super::{Flags, announce_at, run};
 use crate::arguments::{Access, SubagentArgs};
 use crate::exit::Exit;
 
-pub(crate) fn subagent(args: &SubagentArgs, access: &Access) -> anyhow::Result<Exit> {
+/// File, environment and flags.
+pub(super) fn settings(args: &SubagentArgs, access: &Access) -> anyhow::Result<SubagentSettings> {
     let mut flags = Flags::of(&args.part, access);
     flags.put_path("token-file", access.token_file.as_deref());
-    let mut settings: SubagentSettings = flags.load(&args.part)?;
+    flags.load(&args.part)
+}
+
+pub(crate) fn subagent(args: &SubagentArgs, access: &Access) -> anyhow::Result<Exit> {
+    let mut settings = settings(args, access)?;
+    if args.part.print_config {
+        return print(&settings);
+    }
     settings.jobs.guard = Some(super::guard::program()?);
     let name = args
         .name

@@ -2,11 +2,13 @@
 
 use controller_node::WatchSettings;
 
+use super::config::print;
 use super::{Flags, announce, run};
 use crate::arguments::{Access, WatchPartArgs};
 use crate::exit::{Emergency, Exit};
 
-pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exit> {
+/// File, environment and flags.
+pub(super) fn settings(args: &WatchPartArgs, access: &Access) -> anyhow::Result<WatchSettings> {
     let mut flags = Flags::of(&args.part, access);
     flags.put_path("token-file", access.token_file.as_deref());
     for (name, url) in &args.members {
@@ -14,7 +16,14 @@ pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exi
     }
     flags.put("id", args.id.as_ref());
     flags.put("agent", args.agent.as_ref());
-    let settings: WatchSettings = flags.load(&args.part)?;
+    flags.load(&args.part)
+}
+
+pub(crate) fn watch(args: &WatchPartArgs, access: &Access) -> anyhow::Result<Exit> {
+    let settings = settings(args, access)?;
+    if args.part.print_config {
+        return print(&settings);
+    }
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;
         let ready = |members: &str| announce(&format!("the watch looks at {members}"));

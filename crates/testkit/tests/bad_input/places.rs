@@ -174,3 +174,105 @@ async fn r8_a_full_disk_stops_the_controller_and_nothing_acknowledged_is_lost() 
         .await
         .unwrap();
 }
+
+/// Each setting that cannot be meant, with words of the answer.
+const UNFIT: [(Part, &str, &[&str]); 9] = [
+    (Part::Controller, "id=a b", &["id:", "a b"]),
+    (
+        Part::Controller,
+        "users.anna.password-hash=plain",
+        &["users.anna.password-hash", "mainspring user hash-password"],
+    ),
+    (
+        Part::Controller,
+        "users.anna.token-hashes=[\"short\"]",
+        &["users.anna.token-hashes"],
+    ),
+    (
+        Part::Controller,
+        "users.admin.permissions=[\"View\"]",
+        &["users", "admin.permissions", "cannot be limited"],
+    ),
+    (
+        Part::Controller,
+        "cluster.members.Backup=nowhere",
+        &["cluster.members", "nowhere"],
+    ),
+    (Part::Agent, "name=a b", &["name:", "a b"]),
+    (
+        Part::Agent,
+        "cluster.name=Third",
+        &["cluster.name", "Third", "Primary or Backup"],
+    ),
+    (Part::Agent, "segment=much", &["segment", "much"]),
+    (
+        Part::Subagent,
+        "listen=0.0.0.0:1",
+        &["0.0.0.0:1", "loopback", "certificates"],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_does_not_fit_ends_the_start_with_2_and_so_does_its_check() {
+    let world = world(&[]).await;
+    for (part, setting, words) in UNFIT {
+        let mut node = stranger(&world, part, "unfit");
+        node.arguments = vec!["--set".to_owned(), setting.to_owned()];
+        let (code, told) = failed_start(&mut node).await;
+        assert_eq!(code, Some(2), "{setting}: {told}");
+        assert!(!node.data.join("state").exists(), "nothing was made");
+        let kind = match part {
+            Part::Controller => "controller",
+            Part::Agent => "agent",
+            Part::Subagent => "subagent",
+            Part::Watch => "watch",
+        };
+        let check = ["config", "check", kind, "--set", setting];
+        let checked = world.command_line(&check).unwrap();
+        assert_eq!(checked.status.code(), Some(2), "{setting}: {checked:?}");
+        let checked = String::from_utf8_lossy(&checked.stderr).into_owned();
+        for word in words {
+            assert!(told.contains(word), "{setting}: {word} in {told}");
+            assert!(checked.contains(word), "{setting}: {word} in {checked}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_in_a_file_are_checked_with_their_line_and_printed_with_all_others() {
+    let world = world(&[]).await;
+    let file = world.tmp().join("controller.toml");
+    let path = file.display().to_string();
+    std::fs::write(
+        &file,
+        "segment = \"1MiB\"\n\n[users.anna]\npassword-hash = \"plain\"\n",
+    )
+    .unwrap();
+    let check = ["config", "check", "controller", "--config", &path];
+    let checked = world.command_line(&check).unwrap();
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(checked.status.code(), Some(2), "{told}");
+    assert!(told.contains(&format!("{path}:4")), "{told}");
+
+    std::fs::write(&file, "segment = \"1MiB\"\n").unwrap();
+    let checked = world.command_line(&check).unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let print = ["controller", "--config", &path, "--print-config"];
+    let printed = world.command_line(&print).unwrap();
+    assert_eq!(printed.status.code(), Some(0), "{printed:?}");
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    for line in [
+        "segment = \"1MiB\"",
+        "snapshot-size = \"64MiB\"",
+        "[cluster]",
+    ] {
+        assert!(
+            printed.lines().any(|known| known == line),
+            "{line} in {printed}"
+        );
+    }
+    // What was printed is itself a file of settings.
+    std::fs::write(&file, printed).unwrap();
+    let again = world.command_line(&check).unwrap();
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+}
