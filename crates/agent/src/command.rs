@@ -93,11 +93,8 @@ impl State {
                     return Err(already_dedicated(meta));
                 }
                 if *event_id > standing.last || *event_id < standing.torn {
-                    let message = format!(
-                        "the event {event_id} is not known to the Agent, its log has the events {} to {}",
-                        standing.torn, standing.last
-                    );
-                    return Err(Problem::new("UnknownEventId", message).with("eventId", event_id));
+                    let path = &meta.agent_path;
+                    return Err(unknown_event(*event_id, path, standing));
                 }
                 let order_ids = self.engine.orders().map(|order| order.id.clone()).collect();
                 let raised = AgentOwnEvent::ControllerEpochRaised { epoch: *epoch };
@@ -304,9 +301,23 @@ fn old_epoch(asked: u64, known: u64) -> Problem {
     Problem::new(
         "ControllerEpochIsOld",
         format!(
-            "another member of the Controller is active in epoch {known}; one of epoch {asked} is not obeyed any more"
+            "this Agent has obeyed a Controller in epoch {known} and no longer obeys one in epoch {asked}: either another member of the Controller is active, or this Controller was restored from a backup while its Agents were not; in that case reset the Agent (mainspring agent reset NAME): its orders there fail, because this Controller cannot know how far they have gone"
         ),
     )
+}
+
+/// The Controller wants to go on behind an event that the Agent does not have, or has no more.
+fn unknown_event(asked: EventId, path: &model::AgentPath, standing: &Standing) -> Problem {
+    let who = if asked > standing.last {
+        "this Agent was restored from a backup while its Controller was not"
+    } else {
+        "this Controller was restored from a backup while its Agent was not"
+    };
+    let message = format!(
+        "the Controller has the Agent's events up to {asked}, but the Agent's log has those after {} up to {}: {who}; reset the Agent (mainspring agent reset {path}): its orders there fail, because nobody knows how far they have gone",
+        standing.torn, standing.last
+    );
+    Problem::new("UnknownEventId", message).with("eventId", asked)
 }
 
 fn not_dedicated() -> Problem {

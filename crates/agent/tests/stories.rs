@@ -595,11 +595,15 @@ fn coupling_fails_when_the_agents_log_is_not_the_known_one() {
             .unwrap_err()
             .is("AgentRunIdMismatch")
     );
+    let refused = world
+        .try_ask(couple("a-1", EventId(last.0 + 1)))
+        .unwrap_err();
+    assert!(refused.is("UnknownEventId"), "{refused}");
+    let told = refused.to_string();
     assert!(
-        world
-            .try_ask(couple("a-1", EventId(last.0 + 1)))
-            .unwrap_err()
-            .is("UnknownEventId")
+        told.contains("this Agent was restored from a backup")
+            && told.contains("mainspring agent reset ALFA"),
+        "the way out is told: {told}"
     );
 }
 

@@ -506,6 +506,19 @@ fn nonsense(command: &AgentCommand) -> Ending {
     )))
 }
 
+/// Why the Agent's events cannot be read; if its log lacks the place at which to go on, with the way out.
+fn unreadable(error: &ClientError, target: &Target, observed: EventId) -> Problem {
+    let problem = problem_of(error);
+    if !problem.is("UnknownEventId") && !problem.is("EventSeqTorn") {
+        return problem;
+    }
+    let path = &target.path;
+    let message = format!(
+        "the Agent's log does not have the event {observed}, up to which this Controller has its events: the Agent or this Controller was restored from a backup, and the other one was not; reset the Agent (mainspring agent reset {path}): its orders there fail, because nobody knows how far they have gone"
+    );
+    Problem::new("UnknownEventId", message)
+}
+
 /// Takes over the Agent's events until the stream ends.
 async fn follow(
     driver: &Driver,
@@ -522,7 +535,7 @@ async fn follow(
         .await;
     let mut stream = match stream {
         Ok(stream) => stream,
-        Err(error) => return error.into(),
+        Err(error) => return Ending::Failed(unreadable(&error, target, observed)),
     };
     loop {
         let Ok(lines) = next_lines(&mut stream).await else {

@@ -566,7 +566,7 @@ fn old_epoch(asked: u64, known: u64) -> Problem {
     Problem::new(
         "DirectorEpochIsOld",
         format!(
-            "another Director of this Agent is active in epoch {known}; one of epoch {asked} is not obeyed any more"
+            "this Subagent has obeyed a Director in epoch {known} and no longer obeys one in epoch {asked}: either another Director of the Agent is active, or the Agent was restored from a backup; in that case restart the Subagent"
         ),
     )
 }
