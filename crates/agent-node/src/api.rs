@@ -1,7 +1,7 @@
 //! An Agent over HTTP: its Controller's commands and the stream of its events.
 
 use crate::machine::{AgentMachine, Input, Reply};
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -50,6 +50,7 @@ pub(crate) struct Api {
     pub(crate) name: Arc<str>,
     pub(crate) handle: Handle<AgentMachine>,
     pub(crate) log: Log,
+    pub(crate) front: Front,
     pub(crate) local: Subagent,
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) metrics: Option<Metrics>,
@@ -77,6 +78,8 @@ pub(crate) fn router(api: Api, gate: &Gate) -> Router {
 pub(crate) fn front(front: &Front, gate: &Gate) -> Router {
     let cluster = Router::new()
         .route("/agent/api/cluster", get(cluster))
+        .route("/metrics", get(metrics_of_any))
+        .route("/agent/api/metrics", get(metrics_of_any))
         .with_state(front.clone());
     gated(cluster, gate)
         .merge(front.health())
@@ -89,6 +92,12 @@ pub(crate) fn gated(routes: Router, gate: &Gate) -> Router {
     routes.layer(axum::middleware::from_fn(move |request, next| {
         gate.clone().check(request, next)
     }))
+}
+
+/// Of the active Director the Agent's own, of the other one those of the member.
+async fn metrics_of_any(State(front): State<Front>, request: Request) -> Response {
+    let answered = front.pass(request).await;
+    answered.unwrap_or_else(|_not_active| node::page_response(front.page(), None))
 }
 
 async fn cluster(State(front): State<Front>) -> Response {
@@ -229,13 +238,17 @@ async fn events(
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    let (name, status) = (api.name.clone(), api.log.status());
+    let name = api.name.clone();
     let looked = api
         .handle
-        .read(move |machine| crate::metrics::page(&name, machine, &status))
+        .read(move |machine| crate::metrics::page(&name, machine))
         .await;
     match looked {
-        Ok(page) => node::page_response(page, api.metrics.as_ref()),
+        Ok(mut page) => {
+            api.front.put_figures(&mut page);
+            api.handle.put_progress(&mut page);
+            node::page_response(page, api.metrics.as_ref())
+        }
         Err(stopped) => is_going(stopped),
     }
 }

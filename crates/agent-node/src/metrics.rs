@@ -5,7 +5,7 @@ use agent::Coupling;
 use telemetry::{Page, names};
 
 /// The figures of state and log of the Agent with this name.
-pub(crate) fn page(name: &str, machine: &AgentMachine, status: &cluster::Status) -> Page {
+pub(crate) fn page(name: &str, machine: &AgentMachine) -> Page {
     let state = &machine.state;
     let mut page = Page::new(name);
     for (name, count) in state.engine.counts_by_state() {
@@ -26,6 +26,5 @@ pub(crate) fn page(name: &str, machine: &AgentMachine, status: &cluster::Status)
         let is_up = subagent.coupling == Coupling::Coupled;
         page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
     }
-    node::journal_figures(&mut page, status);
     page
 }

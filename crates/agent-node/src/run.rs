@@ -455,6 +455,7 @@ impl Director<'_> {
             name: self.settings.name.as_str().into(),
             handle: handle.clone(),
             log: log.clone(),
+            front: front.clone(),
             local: self.local.clone(),
             wishes: wishes_of_api,
             metrics: self.metrics.clone(),

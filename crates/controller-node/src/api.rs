@@ -25,7 +25,7 @@ use cluster::Log;
 use model::{Cause, ControllerAnswer};
 use net::{BodyLimit, Closing, Query, Quota, Refusal, guard};
 use node::events::{EventQuery, event_stream};
-use node::{End, Handle, Kept, Stopped};
+use node::{End, Front, Handle, Kept, Stopped};
 use std::sync::Arc;
 use std::time::Duration;
 use telemetry::Metrics;
@@ -38,6 +38,7 @@ pub(crate) struct Api(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) handle: Handle<ControllerMachine>,
     pub(crate) log: Log,
+    pub(crate) front: Front,
     pub(crate) users: Arc<Users>,
     pub(crate) started_at: model::Timestamp,
     pub(crate) metrics: Option<Metrics>,
@@ -233,6 +234,7 @@ async fn metrics(State(api): State<Api>, user: User) -> Result<Response, Refusal
         .users
         .failed_logins
         .load(std::sync::atomic::Ordering::Relaxed);
-    let page = crate::metrics::page(&machine, &api.0.log.status(), failed_logins);
+    let mut page = crate::metrics::page(&machine, &api.0.front, failed_logins);
+    api.0.handle.put_progress(&mut page);
     Ok(node::page_response(page, api.0.metrics.as_ref()))
 }

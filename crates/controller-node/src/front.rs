@@ -4,7 +4,8 @@
 
 use crate::permission::Route;
 use crate::users::{User, Users};
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use net::Refusal;
@@ -31,9 +32,21 @@ pub(crate) fn router(front: &Front, users: Arc<Users>) -> Router {
     };
     Router::new()
         .route("/controller/api/cluster", get(cluster_state))
+        .route("/metrics", get(metrics))
         .with_state(cluster)
         .merge(front.health())
         .merge(front.router(&[CONTROLLER_MEMBERS_PATH]))
+}
+
+/// Of the active member the node's own, of others those of the member.
+async fn metrics(
+    State(cluster): State<Cluster>,
+    user: User,
+    request: Request,
+) -> Result<Response, Refusal> {
+    user.may_use(Route::Metrics)?;
+    let answered = cluster.front.pass(request).await;
+    Ok(answered.unwrap_or_else(|_not_active| node::page_response(cluster.front.page(), None)))
 }
 
 async fn cluster_state(

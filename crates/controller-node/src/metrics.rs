@@ -2,14 +2,11 @@
 
 use crate::machine::ControllerMachine;
 use controller::Connection;
+use node::Front;
 use telemetry::{Page, names};
 
 /// The figures of state and log.
-pub(crate) fn page(
-    machine: &ControllerMachine,
-    status: &cluster::Status,
-    failed_logins: u64,
-) -> Page {
+pub(crate) fn page(machine: &ControllerMachine, front: &Front, failed_logins: u64) -> Page {
     let state = &machine.state;
     let mut page = Page::new(state.controller_id().as_str());
     let counts = state.engine().counts_by_state();
@@ -31,6 +28,6 @@ pub(crate) fn page(
         page.put(names::LINKS_UP, &[("peer", &peer)], u8::from(is_up));
     }
     page.put(names::LOGINS_FAILED, &[], failed_logins);
-    node::journal_figures(&mut page, status);
+    front.put_figures(&mut page);
     page
 }

@@ -299,6 +299,7 @@ impl Member {
         let shared = Shared {
             handle: active.handle().clone(),
             log: log.clone(),
+            front: front.clone(),
             users: Arc::clone(&self.users),
             started_at: SystemClock.now(),
             metrics: self.metrics.clone(),

@@ -4,12 +4,17 @@
 
 use crate::run::RunError;
 use model::{AgentPath, ControllerId};
-use net::{TlsClient, token_in};
-use node::Vote;
+use net::{
+    BodyLimit, ClientCertificates, Role, Secret, Server, TlsClient, TlsServer, TokenHash,
+    check_listen, guard, token_in,
+};
 use node::members::{AGENT_MEMBERS_PATH, CONTROLLER_MEMBERS_PATH, client};
+use node::{Trusted, Vote};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A watch.
@@ -28,6 +33,8 @@ pub struct WatchSettings {
     pub members: BTreeMap<String, String>,
     /// The file with the members' token, unless it shows a certificate. Since 0.1.
     pub token_file: Option<PathBuf>,
+    /// Where it answers `/health` and `/metrics`, if anywhere. Without certificates only on the loopback. Since 0.1.
+    pub listen: Option<SocketAddr>,
     /// Certificates. Since 0.1.
     pub tls: Option<net::TlsFiles>,
 }
@@ -41,6 +48,7 @@ impl Default for WatchSettings {
             data: PathBuf::from("data/watch"),
             members: BTreeMap::new(),
             token_file: None,
+            listen: None,
             tls: None,
         }
     }
@@ -69,6 +77,9 @@ pub fn check_watch(settings: &WatchSettings) -> Result<(), RunError> {
     if settings.members.is_empty() {
         return Err(RunError::NoMembers);
     }
+    if let Some(listen) = settings.listen {
+        check_listen(listen, settings.tls.is_some())?;
+    }
     let tls = settings.tls.as_ref().map(TlsClient::load).transpose()?;
     for url in settings.members.values() {
         client(url, tls.as_ref(), None)?;
@@ -91,6 +102,8 @@ pub async fn watch(
     let members = members.collect::<Result<Vec<_>, _>>()?;
     let dir = settings.data.join("state");
     let vote = Vote::open(&dir, &identity, &settings.id, members, path).await?;
+    let close = CancellationToken::new();
+    let serving = serve(&settings, &vote, token.as_ref(), &close).await?;
     let names: Vec<&str> = settings.members.keys().map(String::as_str).collect();
     let names = names.join(", ");
     tracing::info!(id = settings.id, members = names, "the watch is ready");
@@ -99,6 +112,36 @@ pub async fn watch(
         () = stop.cancelled() => Ok(()),
         fault = vote.give() => Err(fault.into()),
     };
+    close.cancel();
+    if let Some(serving) = serving
+        && let Err(error) = serving.await
+    {
+        tracing::error!(%error, "the web server ended badly");
+    }
     vote.shut_down().await;
     ended
+}
+
+/// Answers how the watch fares, where that is wanted.
+async fn serve(
+    settings: &WatchSettings,
+    vote: &Vote,
+    token: Option<&Secret>,
+    close: &CancellationToken,
+) -> Result<Option<JoinHandle<Option<()>>>, RunError> {
+    let Some(listen) = settings.listen else {
+        return Ok(None);
+    };
+    let tls = settings.tls.as_ref();
+    let tls = tls.map(|files| TlsServer::load(files, ClientCertificates::Optional));
+    let server = Server::bind(listen, tls.transpose()?).await?;
+    let trusted = Trusted {
+        roles: vec![Role::Controller, Role::Agent],
+        tokens: token.map(TokenHash::of).into_iter().collect(),
+    };
+    tracing::info!(url = server.url(), "the watch answers /health and /metrics");
+    let routes = guard(vote.routes(&settings.id, trusted), BodyLimit(0));
+    let serving = server.serve(routes, close.clone());
+    let serving = tasks::spawn_until("web-server", close.clone(), serving);
+    Ok(Some(serving))
 }

@@ -7,6 +7,7 @@ use crate::alarm::Alarm;
 use crate::facts::FULL_BYTES;
 use crate::handle::{Entry, Question};
 use crate::machine::may_go;
+use crate::progress::Progress;
 use crate::snapshots::{Snapshots, Taken};
 use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready};
 use cluster::{AppendError, Batch, Log, Opened};
@@ -89,11 +90,13 @@ impl Node {
         let nudge = Arc::new(Notify::new());
         let is_deposed = Arc::new(AtomicBool::new(false));
         let (committed, watcher) = watch::channel(recovered.last);
+        let progress = Progress::default();
         let handle = Handle {
             inbox: sender,
             nudge: Arc::clone(&nudge),
             committed: watcher,
             is_deposed: Arc::clone(&is_deposed),
+            progress: progress.clone(),
         };
         let snapshots = Snapshots::new(log.clone(), limits, &recovered);
         let alarm = Alarm::new().inspect_err(|error| {
@@ -113,6 +116,7 @@ impl Node {
             snapshots,
             fault: log.fault().boxed(),
             log,
+            progress,
             released: EventId::BEFORE_FIRST,
             end: None,
         };
@@ -148,6 +152,7 @@ struct CommitLoop<M: Machine, O> {
     committed: watch::Sender<EventId>,
     is_deposed: Arc<AtomicBool>,
     snapshots: Snapshots,
+    progress: Progress,
     released: EventId,
     end: Option<End>,
     /// Comes when the log can no longer be written, also while nothing is to be written.
@@ -311,13 +316,14 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
     /// Makes the batch durable, then tells everybody.
     async fn commit(&mut self, round: Round<M>) -> Result<(), Fault> {
         let Round {
-            facts,
+            mut facts,
             replies,
             questions,
             ..
         } = round;
         if !facts.is_empty() {
             let (last, count) = (facts.last_event_id(), facts.len());
+            let noted = facts.take_noted();
             let lines = facts.into_lines();
             let bytes = lines.len();
             let batch = Batch {
@@ -332,6 +338,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
                 }
                 return Err(fault);
             }
+            self.progress.add(noted);
             self.last = last;
             self.snapshots.grown(bytes, count);
             self.committed.send_replace(last);

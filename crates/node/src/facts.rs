@@ -3,6 +3,7 @@
 //! Always: an event is numbered, made true and written down in one step; one that does not fit leaves no trace. Each is encoded
 //! once, here. Never here: when the batch is committed.
 
+use crate::progress::{Noted, noted};
 use crate::{Machine, NotApplicable};
 use model::{Cause, Event, EventId, Stamped, Timestamp};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub struct Facts {
     lines: String,
     count: usize,
     by: Option<Arc<Cause>>,
+    noted: Vec<(Timestamp, Noted)>,
 }
 
 impl Facts {
@@ -29,6 +31,7 @@ impl Facts {
             lines: String::new(),
             count: 0,
             by: None,
+            noted: Vec::new(),
         }
     }
 
@@ -102,6 +105,10 @@ impl Facts {
         };
         evolve(&stamped)?;
         stamped.write_line(&mut self.lines);
+        if let Some(noted) = noted(&stamped.event) {
+            let at = stamped.timestamp.unwrap_or_else(|| event_id.timestamp());
+            self.noted.push((at, noted));
+        }
         self.last = event_id;
         self.count += 1;
         Ok(())
@@ -120,6 +127,11 @@ impl Facts {
     /// Whether what can wait is to wait for the next batch: a batch must not get larger than the log can carry.
     pub fn is_full(&self) -> bool {
         self.lines.len() >= FULL_BYTES
+    }
+
+    /// What is to be counted of them once they are committed.
+    pub(crate) fn take_noted(&mut self) -> Vec<(Timestamp, Noted)> {
+        std::mem::take(&mut self.noted)
     }
 
     /// The events as lines.

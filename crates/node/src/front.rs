@@ -17,6 +17,7 @@ use model::{ClusterSetting, ClusterState, Timestamp};
 use net::{Caller, PeerIdentity, Problem, Refusal, upgrade};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError, RwLock};
+use telemetry::{Page, names as figures};
 use tower_service::Service as _;
 
 /// One life of a member towards the outside.
@@ -93,6 +94,41 @@ impl Front {
             .route("/health", get(health))
             .route("/health/active", get(health_active))
             .with_state(self.clone())
+    }
+
+    /// Lets the node answer, if requests go through to it; else gives the request back.
+    pub async fn pass(&self, request: Request) -> Result<Response, Request> {
+        let node = self.0.active.read();
+        let node = node.unwrap_or_else(PoisonError::into_inner).clone();
+        match node {
+            Some(mut node) if self.0.log.may_answer() => match node.call(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
+            _ => Err(request),
+        }
+    }
+
+    /// Puts on the page what this member is, how it stands to the others, and the figures of its log.
+    pub fn put_figures(&self, page: &mut Page) {
+        let log = &self.0.log;
+        let standing = self.standing();
+        for role in Standing::ALL {
+            let is_it = u8::from(role == standing);
+            page.put(figures::ROLE, &[("role", role.label())], is_it);
+        }
+        let is_coupled = matches!(self.state(), ClusterState::Coupled { .. });
+        page.put(figures::CLUSTER_COUPLED, &[], u8::from(is_coupled));
+        put_members(page, log);
+        crate::journal_figures(page, &log.status());
+    }
+
+    /// The figures of a member that is not active. The page is named as that of the active one.
+    pub fn page(&self) -> Page {
+        let (_, name) = name_of(&self.0.log.me().cluster);
+        let mut page = Page::new(name);
+        self.put_figures(&mut page);
+        page
     }
 
     /// Requests go through to the node at this moment.
@@ -270,19 +306,27 @@ fn figure(front: &Front, standing: Standing) -> Json<Value> {
     Json(told)
 }
 
+/// Which kind of log it is, and whose.
+fn name_of(identity: &str) -> (&str, &str) {
+    identity.split_once(':').unwrap_or(("", identity))
+}
+
+/// Puts the connections to the other members on the page.
+pub(crate) fn put_members(page: &mut Page, log: &Log) {
+    for peer in log.peers() {
+        let labels = [("member", peer.hello.name.as_str())];
+        page.put(
+            figures::MEMBER_CONNECTED,
+            &labels,
+            u8::from(peer.is_connected),
+        );
+    }
+}
+
 async fn pass_on(State(front): State<Front>, request: Request) -> Response {
-    let node = front
-        .0
-        .active
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    match node {
-        Some(mut node) if front.0.log.may_answer() => match node.call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        },
-        _ => not_active(&front).into_response(),
+    match front.pass(request).await {
+        Ok(response) => response,
+        Err(_not_taken) => not_active(&front).into_response(),
     }
 }
 

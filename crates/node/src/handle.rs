@@ -2,10 +2,12 @@
 //!
 //! Always: cheap to clone; everything that waits here has a bound. Never here: the state itself, which only the loop touches.
 
+use crate::progress::Progress;
 use crate::{Machine, Stopped};
 use model::EventId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use telemetry::Page;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How the loop has ended in order.
@@ -37,6 +39,7 @@ pub struct Handle<M: Machine> {
     pub(crate) committed: watch::Receiver<EventId>,
     /// Another member is active: that is why nothing is taken any more.
     pub(crate) is_deposed: Arc<AtomicBool>,
+    pub(crate) progress: Progress,
 }
 
 impl<M: Machine> Clone for Handle<M> {
@@ -46,6 +49,7 @@ impl<M: Machine> Clone for Handle<M> {
             nudge: Arc::clone(&self.nudge),
             committed: self.committed.clone(),
             is_deposed: Arc::clone(&self.is_deposed),
+            progress: self.progress.clone(),
         }
     }
 }
@@ -93,6 +97,11 @@ impl<M: Machine> Handle<M> {
     /// Ends the loop in order: what has been taken is committed, then a snapshot is written. Does not wait for the end.
     pub async fn shut_down(&self, end: End) -> Result<(), Stopped> {
         self.send(Entry::ShutDown(end)).await
+    }
+
+    /// Puts on the page which orders and jobs have ended since this member became active. Never waits.
+    pub fn put_progress(&self, page: &mut Page) {
+        self.progress.put(page);
     }
 
     /// The newest committed event; changes with each commit.

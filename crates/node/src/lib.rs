@@ -26,6 +26,7 @@ mod kept;
 mod machine;
 pub mod members;
 pub mod pair;
+mod progress;
 mod recovery;
 mod snapshots;
 mod standby;

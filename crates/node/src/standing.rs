@@ -22,6 +22,28 @@ pub enum Standing {
     Removed,
 }
 
+impl Standing {
+    /// All of them.
+    pub const ALL: [Standing; 5] = [
+        Standing::Active,
+        Standing::Standby,
+        Standing::Joining,
+        Standing::Starting,
+        Standing::Removed,
+    ];
+
+    /// Its name, as in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Standing::Active => "active",
+            Standing::Standby => "standby",
+            Standing::Joining => "joining",
+            Standing::Starting => "starting",
+            Standing::Removed => "removed",
+        }
+    }
+}
+
 /// Who says that a member belongs to the cluster no more.
 pub(crate) enum Removal {
     /// Another member, which is connected.

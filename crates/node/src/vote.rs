@@ -4,11 +4,19 @@
 //! too. Never here: the decision; consensus makes it.
 
 use crate::Fault;
-use crate::members::Dialled;
+use crate::front::{process_advice, put_members};
+use crate::members::{Dialled, Trusted};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Json, Router};
 use cluster::{AppendError, Log, OpenError, Options, Part};
-use net::Client;
+use net::{Client, PeerIdentity, Refusal};
+use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use telemetry::{Page, names};
 
 /// It keeps no events: small files are enough.
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -47,6 +55,19 @@ impl Vote {
         &self.log
     }
 
+    /// How this watch fares, at `/health` for everybody and at `/metrics` for those who are trusted.
+    pub fn routes(&self, name: &str, trusted: Trusted) -> Router {
+        let watch = Watch {
+            log: self.log.clone(),
+            name: name.into(),
+            trusted,
+        };
+        Router::new()
+            .route("/health", get(health))
+            .route("/metrics", get(metrics))
+            .with_state(watch)
+    }
+
     /// Votes until its disk fails.
     pub async fn give(&self) -> Fault {
         let fault = self.log.fault();
@@ -74,4 +95,36 @@ impl Vote {
         drop(self.dialled);
         self.log.shutdown().await;
     }
+}
+
+#[derive(Clone)]
+struct Watch {
+    log: Log,
+    name: Arc<str>,
+    trusted: Trusted,
+}
+
+async fn health(State(watch): State<Watch>) -> Json<Value> {
+    let mut told = json!({"role": "watch"});
+    let stuck = watch.log.disk_is_stuck().map(|stuck| {
+        let stuck = stuck.as_secs();
+        format!("a write has not come back from the disk for {stuck} s: look at the disk and what is between")
+    });
+    let removed = watch.log.was_removed().then(|| {
+        "the members have removed this watch: its vote counts no more, until it is taken in again".to_owned()
+    });
+    if let Some(advice) = stuck.or(removed).or_else(process_advice) {
+        told["advice"] = json!(advice);
+    }
+    Json(told)
+}
+
+async fn metrics(State(watch): State<Watch>, request: Request) -> Result<Response, Refusal> {
+    let peer = request.extensions().get::<PeerIdentity>();
+    watch.trusted.check(peer, request.headers())?;
+    let mut page = Page::new(&watch.name);
+    page.put(names::ROLE, &[("role", "watch")], 1);
+    put_members(&mut page, &watch.log);
+    crate::journal_figures(&mut page, &watch.log.status());
+    Ok(crate::page_response(page, None))
 }

@@ -11,6 +11,7 @@ mod job;
 mod lease;
 mod link;
 mod meter;
+mod metrics;
 mod program;
 mod run;
 mod service;

@@ -68,6 +68,15 @@ pub fn warn_of(leftovers: &process::Leftovers) {
     }
 }
 
+/// The process lives; a second line says what is to be done about it, if anything.
+async fn health() -> String {
+    let advice = net::certificate_advice().or_else(|| {
+        let trouble = telemetry::log_trouble()?;
+        Some(format!("log lines are being dropped: {trouble}"))
+    });
+    advice.map_or_else(|| "ok\n".to_owned(), |advice| format!("ok\n{advice}\n"))
+}
+
 /// Runs until it is shut down by command, or in order when `stop` is cancelled: running jobs get SIGTERM then. `ready` is
 /// told the URL.
 pub async fn run(
@@ -93,8 +102,10 @@ pub async fn run(
     let (subagent, leftovers) = Subagent::open(&data, &data.join("work"), run_id.clone(), jobs)?;
     warn_of(&leftovers);
     subagent.watch_lease();
-    let health = Router::new().route("/health", get(|| async { "ok\n" }));
-    let router = crate::api::router(subagent.clone(), &Gate::new(Role::Agent, [&token]));
+    let health = Router::new().route("/health", get(health));
+    let gate = Gate::new(Role::Agent, [&token]);
+    let router = crate::api::router(subagent.clone(), &gate);
+    let router = router.merge(crate::metrics::router(subagent.clone(), &gate));
     let url = server.url();
     tracing::info!(%url, %run_id, "the Subagent is ready");
     ready(&url);

@@ -273,6 +273,17 @@ impl Subagent {
         self.0.state().running()
     }
 
+    /// Bytes of what its Director has not confirmed yet.
+    pub fn report_bytes(&self) -> usize {
+        self.0.state().report().bytes()
+    }
+
+    /// Whether a Director has it: one that is coupled and, as far as it has a lease, not lost.
+    pub fn is_led(&self) -> bool {
+        let is_coupled = self.0.state().coupling() != 0;
+        is_coupled && !self.0.has_lost_director()
+    }
+
     /// Whose Subagent it is, for people.
     pub fn owner(&self) -> Option<(String, String)> {
         self.0

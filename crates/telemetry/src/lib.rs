@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod histogram;
 mod line;
 mod log;
 mod metrics;
@@ -15,6 +16,7 @@ mod print;
 mod process;
 mod watchdog;
 
+pub use histogram::Durations;
 pub use log::{
     LogFormat, LogTarget, Logging, TelemetryError, flush_log, init, log_trouble, reopen_log,
 };

@@ -55,6 +55,15 @@ metrics_of_the_house! {
     JOURNAL_SNAPSHOT_SECONDS = "mainspring_journal_snapshot_seconds" Histogram Seconds "Duration of writing a snapshot.";
     LAST_EVENT_ID = "mainspring_last_event_id" Gauge Microseconds "Number of the newest event: microseconds since 1970.";
     ORDERS = "mainspring_orders" Gauge Count "Orders, by label state.";
+    ORDERS_ENDED = "mainspring_orders_ended_total" Counter Count "Orders that have ended since this member became active, by label outcome.";
+    ORDERS_FAILED = "mainspring_orders_failed_total" Counter Count "Failures that nothing caught, since this member became active; the orders stand until somebody resumes or cancels them.";
+    ORDER_SECONDS = "mainspring_order_seconds" Histogram Seconds "From the start to the end of orders, by label outcome.";
+    JOBS_ENDED = "mainspring_jobs_ended_total" Counter Count "Jobs that have ended since this member became active, by label outcome.";
+    JOB_SECONDS = "mainspring_job_seconds" Histogram Seconds "From the start to the end of jobs, by label outcome.";
+    ROLE = "mainspring_role" Gauge Count "1 for what this member is, by label role; 0 for the others.";
+    CLUSTER_COUPLED = "mainspring_cluster_coupled" Gauge Count "1 while another member could take over with every event, else 0.";
+    MEMBER_CONNECTED = "mainspring_member_connected" Gauge Count "1 when the other member is connected, 0 when not, by label member.";
+    REPORT_BYTES = "mainspring_report_bytes" Gauge Bytes "What a Subagent has to report and its Director has not confirmed yet.";
     OBSTACLES = "mainspring_obstacles" Gauge Count "Orders that wait, by label obstacle.";
     COMMANDS = "mainspring_commands_total" Counter Count "Commands, by label command and outcome.";
     DECIDE_SECONDS = "mainspring_decide_seconds" Histogram Seconds "Duration of deciding one batch of inputs.";

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
+use crate::histogram::Durations;
 use crate::names::{ALL, Kind};
 
 /// The content type of a page.
@@ -36,6 +37,28 @@ impl Page {
             let _infallible = write!(line, ",{label}=\"{}\"", escaped(word));
         }
         let _infallible = writeln!(text, "{line}}} {value}");
+    }
+
+    /// The durations of a metric of [`crate::names`], as a histogram.
+    pub fn put_durations(
+        &mut self,
+        name: &'static str,
+        labels: &[(&str, &str)],
+        durations: &Durations,
+    ) {
+        let mut own = format!("node=\"{}\"", self.node);
+        for (label, word) in labels {
+            // Writing to a String does not fail.
+            let _infallible = write!(own, ",{label}=\"{}\"", escaped(word));
+        }
+        let text = self.values.entry(name).or_default();
+        for (bound, count) in durations.buckets() {
+            let _infallible = writeln!(text, "{name}_bucket{{{own},le=\"{bound}\"}} {count}");
+        }
+        let count = durations.count();
+        let _infallible = writeln!(text, "{name}_bucket{{{own},le=\"+Inf\"}} {count}");
+        let _infallible = writeln!(text, "{name}_sum{{{own}}} {}", durations.sum());
+        let _infallible = writeln!(text, "{name}_count{{{own}}} {count}");
     }
 
     /// The text.

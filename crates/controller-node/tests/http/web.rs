@@ -443,6 +443,11 @@ async fn wa08_metrics_tell_orders_agents_and_journal() {
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next())
+        .map(|name| {
+            let of_histogram = ["_bucket", "_sum", "_count"];
+            let ends = of_histogram.iter();
+            ends.fold(name, |name, end| name.strip_suffix(end).unwrap_or(name))
+        })
         .collect();
     assert_eq!(described, names.len(), "each metric is described once");
     controller.stop().await;

@@ -15,6 +15,7 @@ mod disk;
 mod disks;
 mod examples;
 mod failing_tasks;
+mod figures;
 mod golden;
 mod hosts;
 mod leases;

@@ -1,0 +1,149 @@
+//! The figures for monitoring: at every part, whatever it is at the moment.
+
+use crate::{PATIENCE, add, deploy, job};
+use anyhow::{Context as _, Result, ensure};
+use std::time::{Duration, Instant};
+use testkit::world::{AgentPlan, Api, Pair, Plan, World};
+
+async fn page(api: &Api) -> Result<String> {
+    let page = api.client().get_bytes("/metrics").await?;
+    Ok(String::from_utf8(page.to_vec())?)
+}
+
+fn has(page: &str, line: &str) -> Result<()> {
+    ensure!(page.lines().any(|known| known == line), "{line} in\n{page}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_members_and_the_watch_say_what_they_are_and_how_they_stand_to_each_other()
+-> Result<()> {
+    let mut pair = Pair::start(&[]).await?;
+    pair.deploy_marking("marking", 0.1).await?;
+    pair.add_order("A", "marking").await?;
+    pair.await_finished(&["A".to_owned()]).await?;
+    let active = page(pair.api_of(0)).await?;
+    has(
+        &active,
+        "mainspring_role{node=\"Controller\",role=\"active\"} 1",
+    )?;
+    has(&active, "mainspring_cluster_coupled{node=\"Controller\"} 1")?;
+    has(
+        &active,
+        "mainspring_member_connected{node=\"Controller\",member=\"Backup\"} 1",
+    )?;
+    has(
+        &active,
+        "mainspring_orders_ended_total{node=\"Controller\",outcome=\"finished\"} 1",
+    )?;
+    has(
+        &active,
+        "mainspring_order_seconds_count{node=\"Controller\",outcome=\"finished\"} 1",
+    )?;
+    has(
+        &active,
+        "mainspring_jobs_ended_total{node=\"Controller\",outcome=\"succeeded\"} 1",
+    )?;
+    let standby = page(pair.api_of(1)).await?;
+    has(
+        &standby,
+        "mainspring_role{node=\"Controller\",role=\"standby\"} 1",
+    )?;
+    has(
+        &standby,
+        "mainspring_role{node=\"Controller\",role=\"active\"} 0",
+    )?;
+    has(
+        &standby,
+        "mainspring_member_connected{node=\"Controller\",member=\"Primary\"} 1",
+    )?;
+    for name in [
+        "mainspring_journal_bytes{",
+        "process_cpu_seconds_total{",
+        "mainspring_build_info{",
+    ] {
+        ensure!(standby.contains(name), "{name} in\n{standby}");
+    }
+    let nobody = Api::new(&pair.members[1].url(), net::Credentials::None)?;
+    ensure!(
+        page(&nobody).await.is_err(),
+        "only for those who may see it"
+    );
+
+    // The watch, where somebody wants to hear it.
+    pair.kill_watch()?;
+    let address = format!("127.0.0.1:{}", testkit::world::free_port()?);
+    let mut watch = pair.watch("watch", "watch")?;
+    let mut watch = watch.args(["--listen", &address]).spawn()?;
+    let token = std::fs::read_to_string(pair.members[0].data.join("private/admin-token"))?;
+    let api = Api::with_token(&format!("http://{address}"), token.trim())?;
+    let begun = Instant::now();
+    let told = loop {
+        match page(&api).await {
+            Ok(told) if told.contains("mainspring_member_connected") => break told,
+            _ => {
+                ensure!(begun.elapsed() < PATIENCE, "the watch does not answer");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    watch.kill()?;
+    watch.wait()?;
+    has(&told, "mainspring_role{node=\"watch\",role=\"watch\"} 1")?;
+    ensure!(
+        told.contains("mainspring_member_connected{node=\"watch\",member=\"Primary\"}"),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subagent_tells_its_own_figures_to_those_who_know_its_token() -> Result<()> {
+    let agent = AgentPlan {
+        subagents: vec!["SUB".to_owned()],
+        ..AgentPlan::named("A")
+    };
+    let world = World::start(Plan {
+        agents: vec![agent],
+        ..Plan::default()
+    })
+    .await?;
+    deploy(&world, "w", &[job("A", "exit 7")]).await?;
+    add(&world, "O", "w").await?;
+    world.await_event("O", "OrderFailed").await?;
+    let told = page(world.api()).await?;
+    has(
+        &told,
+        "mainspring_orders_failed_total{node=\"Controller\"} 1",
+    )?;
+    has(
+        &told,
+        "mainspring_jobs_ended_total{node=\"Controller\",outcome=\"failed\"} 1",
+    )?;
+    let agent = page(&crate::agent_api(&world, "A")?).await?;
+    has(
+        &agent,
+        "mainspring_jobs_ended_total{node=\"A\",outcome=\"failed\"} 1",
+    )?;
+    has(&agent, "mainspring_role{node=\"A\",role=\"active\"} 1")?;
+    let subagent = Api::with_token(&world.node_ref("SUB")?.url(), &world.node_token()?)?;
+    let told = page(&subagent).await?;
+    has(
+        &told,
+        "mainspring_link_up{node=\"SUB\",peer=\"Director\"} 1",
+    )
+    .context("it is coupled")?;
+    for name in [
+        "mainspring_processes{",
+        "mainspring_report_bytes{",
+        "process_open_fds{",
+    ] {
+        ensure!(told.contains(name), "{name} in\n{told}");
+    }
+    let nobody = Api::new(&world.node_ref("SUB")?.url(), net::Credentials::None)?;
+    ensure!(
+        page(&nobody).await.is_err(),
+        "only for those who may see it"
+    );
+    Ok(())
+}
