@@ -146,6 +146,9 @@ async fn s44_s55_the_controllers_log_shrinks_when_its_reader_has_released_and_no
     );
     let release = json!({"TYPE": "ReleaseEvents", "untilEventId": finished.event_id});
     api.accept(&release).await?;
+    // What its jobs wrote is kept while an order exists.
+    let delete = json!({"TYPE": "DeleteOrdersWhenTerminated", "orderIds": ["A"]});
+    api.accept(&delete).await?;
     await_shrunk(&world, &dir, snapshot)
         .await
         .context("S55: whole segments go")
