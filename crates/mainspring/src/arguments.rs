@@ -801,7 +801,7 @@ mod tests {
         for line in [
             "mainspring order add w --arg novalue",
             "mainspring order add w --count 0",
-            "mainspring order cancel",
+            "mainspring order cancel A --all",
             "mainspring order cancel A --immediately",
             "mainspring order watch --until-ended",
             "mainspring controller --listen nowhere",

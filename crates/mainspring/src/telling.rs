@@ -483,7 +483,7 @@ mod tests {
             told(
                 r#"{"eventId":1000,"Key":"A","TYPE":"OrderProcessed","outcome":{"TYPE":"Failed","namedValues":{"returnCode":7}}}"#
             ),
-            "Failed(returnCode=7)"
+            "failed, returnCode=7"
         );
         assert_eq!(
             line(r#"{"eventId":1000,"Key":"A","TYPE":"OrderMoved","to":[1]}"#),
