@@ -24,13 +24,13 @@ fn suspending() -> Mark {
 }
 
 /// The place with the order and its workflow, whose job stands in a try block.
-fn place(site: Site, order: Order) -> State {
+fn place(site: &Site, order: Order) -> State {
     let caught = format!(
         "- {{TYPE: Try, try: {{instructions: [{}]}}, catch: {{instructions: []}}}}\n",
         job("ALFA")
     );
     let mut state = World::with(&["ALFA"], &caught).controller.state;
-    if site != Site::Controller {
+    if *site != Site::Controller {
         state = World::with(&["ALFA"], &caught)
             .agents
             .remove(&AgentPath::from("ALFA"))
@@ -59,7 +59,7 @@ fn next(state: &State) -> Vec<&'static str> {
 #[test]
 fn an_agent_catches_a_failure_before_it_gives_the_order_back_for_a_suspension() {
     let failed = format!(r#","attachedState":{ATTACHED},"historicOutcomes":{FAILED}"#);
-    let mut state = place(agent(), order(r#"{"TYPE":"Ready"}"#, &failed));
+    let mut state = place(&agent(), order(r#"{"TYPE":"Ready"}"#, &failed));
     let marked = state.mark(&"O".into(), &suspending()).expect("it is there");
     assert_eq!(names(&marked), ["OrderSuspensionMarked"]);
     for (id, event) in &marked {
@@ -76,7 +76,7 @@ fn an_agent_keeps_a_broken_order_when_it_is_to_be_suspended() {
         r#"{"TYPE":"Broken"}"#,
         &format!(r#","attachedState":{ATTACHED}"#),
     );
-    let state = place(agent(), broken);
+    let state = place(&agent(), broken);
     let marked = state.mark(&"O".into(), &suspending()).expect("it is there");
     assert_eq!(names(&marked), Vec::<&str>::new());
 }
@@ -87,7 +87,7 @@ fn a_cancellation_of_fresh_orders_does_not_mark_one_whose_job_runs() {
         r#"{"TYPE":"Processing"}"#,
         &format!(r#","attachedState":{ATTACHED}"#),
     );
-    let state = place(agent(), running);
+    let state = place(&agent(), running);
     let mark = Mark::Cancelling {
         mode: CancellationMode::FreshOnly,
     };
@@ -98,7 +98,7 @@ fn a_cancellation_of_fresh_orders_does_not_mark_one_whose_job_runs() {
 #[test]
 fn a_failure_is_handled_before_a_suspension() {
     let failed = format!(r#","historicOutcomes":{FAILED}"#);
-    let mut state = place(Site::Controller, order(r#"{"TYPE":"Ready"}"#, &failed));
+    let mut state = place(&Site::Controller, order(r#"{"TYPE":"Ready"}"#, &failed));
     let marked = state
         .suspend(&"O".into(), &SuspensionMode::default())
         .expect("it can be suspended");
@@ -176,7 +176,7 @@ fn an_order_ahead_of_its_time_whose_branches_run_at_two_agents_goes_to_neither()
 #[test]
 fn events_are_refused_where_an_order_cannot_be() {
     let refuses = |site: Site, order: Order, event: &OrderEvent| {
-        let mut state = place(site, order);
+        let mut state = place(&site, order);
         let at = Timestamp::from_millis(START);
         assert!(state.evolve(&"O".into(), event, at).is_err(), "{event:?}");
     };
@@ -212,7 +212,7 @@ fn a_reset_of_the_state_takes_the_mark_along() {
     let sleeping = r#"{"TYPE":"Sleeping","until":1,"cause":"SleepInstruction"}"#;
     let mut sleeping = order(sleeping, "");
     sleeping.mark = Some(Box::new(suspending()));
-    let mut state = place(Site::Controller, sleeping);
+    let mut state = place(&Site::Controller, sleeping);
     state
         .evolve(
             &"O".into(),
