@@ -141,6 +141,24 @@ pub fn draw_number() -> std::io::Result<u64> {
     u64::try_from(since.as_micros()).map_err(std::io::Error::other)
 }
 
+const JOINS_FILE: &str = "joins";
+const JOINS_TEXT: &str = "This directory began empty, to join a log that other members have: it never begins a log of its own.\n";
+
+/// Whether this directory was made to join a log that other members have.
+pub(crate) fn is_made_to_join(dir: &Path) -> bool {
+    dir.join(JOINS_FILE).exists()
+}
+
+/// Records in a directory without a log that it is there to join the log of other members. Without this record, one that was
+/// stopped while it learnt the log could not be told from one that does not belong to the log.
+pub(crate) fn make_to_join(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let mut file = std::fs::File::create(dir.join(JOINS_FILE))?;
+    std::io::Write::write_all(&mut file, JOINS_TEXT.as_bytes())?;
+    file.sync_all()?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
 /// Whether the directory says which member it belongs to.
 pub(crate) fn has_number(dir: &Path) -> bool {
     dir.join(MEMBER_FILE).exists()

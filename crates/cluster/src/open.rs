@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::append::Batch;
 use crate::log::{Log, Parts};
-use crate::member::{Hello, Part, has_number, number_of};
+use crate::member::{Hello, Part, has_number, is_made_to_join, make_to_join, number_of};
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::raft::{Applied, LogStore, Network, Raft, StateMachine, Types, log_id, membership_of};
@@ -101,6 +101,11 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
 
     let newest = newest_membership(&recovered)?;
     let is_new = newest.log_id().is_none();
+    let joins = options.joins || is_made_to_join(&options.dir);
+    if is_new && joins {
+        make_to_join(&options.dir)
+            .map_err(|e| OpenError::Consensus(format!("the member's directory: {e}")))?;
+    }
     let number = number_of(&options.dir, !is_new)
         .map_err(|e| OpenError::Consensus(format!("the member's number: {e}")))?;
     let me = Hello {
@@ -113,9 +118,9 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         members_since: None,
         url: options.url.clone(),
     };
-    check_membership(&newest, number, &options)?;
+    check_membership(&newest, number, joins, &options)?;
     let is_alone =
-        newest.membership().voter_ids().all(|voter| voter == number) && !(is_new && options.joins);
+        newest.membership().voter_ids().all(|voter| voter == number) && !(is_new && joins);
     let applied = if is_alone {
         let applied = applied_alone(&recovered, newest);
         if let Some(last) = applied.last {
@@ -204,9 +209,12 @@ fn applied_among_others(recovered: &Recovered) -> Result<Applied, OpenError> {
     Ok(Applied { last, membership })
 }
 
+/// A member that joins may have learnt the log up to a place before it was taken in, or was removed meanwhile: it has no vote, and the
+/// active member decides. One that is not to join belongs to its log, or its directory is not its own.
 fn check_membership(
     newest: &StoredMembershipOf<Types>,
     number: u64,
+    joins: bool,
     options: &Options,
 ) -> Result<(), OpenError> {
     let members: Vec<u64> = newest.membership().nodes().map(|(id, _)| *id).collect();
@@ -216,6 +224,9 @@ fn check_membership(
     let dir = options.dir.display().to_string();
     if !has_number(&options.dir) {
         return Err(OpenError::NoNumber { dir, members });
+    }
+    if joins {
+        return Ok(());
     }
     Err(OpenError::NotAMember {
         dir,

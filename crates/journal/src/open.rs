@@ -88,18 +88,28 @@ impl Journal {
         let dir = options.dir.clone();
         let lock = directory::take(&*disk, &dir, &options.identity)?;
         remove_temporary_files(&*disk, &dir)?;
-        let hard_state = hard_state_of(&*disk, &dir)?;
+        let mut hard_state = hard_state_of(&*disk, &dir)?;
         let snapshot = newest_snapshot(&dir)?;
         let snapshots = Kept::found(&dir, snapshot.clone())
             .map_err(|e| Fault::new("list the directory", &dir, e))?;
         let covered = snapshot.as_ref().map(SnapshotFile::event_id);
-        let scan = recover::scan(
-            &dir,
-            hard_state.purged,
-            marker::read(&dir),
-            covered,
-            recover::to_work,
-        )?;
+        let scan = |purged| {
+            let promised = marker::read(&dir);
+            recover::scan(&dir, purged, promised, covered, recover::to_work)
+        };
+        let mut scan_found = scan(hard_state.purged)?;
+        if let Some(file) = snapshot.as_ref().filter(|file| file.meta.index >= scan_found.next_index) {
+            // Another member's snapshot was taken over, and a crash came before the log began anew behind it.
+            hard_state.purged = Some(Position {
+                index: file.meta.index,
+                term: file.meta.term,
+                key: file.meta.event_id,
+            });
+            hard_state.membership = file.meta.membership.clone().or(hard_state.membership);
+            hard_state.write(&*disk, &dir)?;
+            scan_found = scan(hard_state.purged)?;
+        }
+        let scan = scan_found;
         if options.has_state {
             check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)?;
         }
