@@ -184,6 +184,41 @@ impl Log {
         rules::may_answer(&claim)
     }
 
+    /// Whether this member is the active one because the one before has handed over to it. Otherwise it has followed a lost one, or is back.
+    pub fn was_handed_over(&self) -> bool {
+        let term = self.leadership().borrow().term;
+        rules::was_handed_over(term, self.shared().peers.handed_in())
+    }
+
+    /// Resolves with whether another member is active, as soon as that is decided: after a hand-over that was begun, when another one
+    /// is, when it has failed, or when the log was shut down.
+    pub async fn another_is_active(&self, within: Duration) -> bool {
+        let me = self.me().member;
+        let is_decided = |now: &Leadership| {
+            now.role == Role::Stopped || now.active.is_some_and(|active| active != me)
+        };
+        let mut leadership = self.leadership();
+        // Without a word in time, or without a log any more, what is known last counts.
+        drop(tokio::time::timeout(within, leadership.wait_for(is_decided)).await);
+        let known = leadership.borrow().active;
+        known.is_some_and(|active| active != me)
+    }
+
+    /// Waits until a hand-over from this member, if one is under way, has come about or has failed.
+    pub async fn hand_over_settled(&self) {
+        let shared = self.shared();
+        let Some(under_way) = *shared.hand_over.borrow() else {
+            return;
+        };
+        let me = self.me().member;
+        let mut leadership = self.leadership();
+        let is_settled = |now: &Leadership| {
+            now.term != under_way.term || now.active.is_some_and(|active| active != me)
+        };
+        // After that time it has failed, and this member begins anew.
+        drop(tokio::time::timeout_at(under_way.until, leadership.wait_for(is_settled)).await);
+    }
+
     /// The other members, connected now or before.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.shared().peers.status()
@@ -250,6 +285,16 @@ impl Log {
             return Err(MembershipError::Refused(format!(
                 "member {member} is not connected, lacks events or never leads"
             )));
+        }
+        // A member that was just started counts what it has only from the first entry on that it gets: so it gets one.
+        let (voters, _) = self.members();
+        let again = shared.raft.change_membership(voters, false);
+        match tokio::time::timeout(rules::hand_over_within(&shared.timing), again).await {
+            Ok(written) => drop(written?),
+            Err(_elapsed) => {
+                let told = "no majority confirms anything at the moment".to_owned();
+                return Err(MembershipError::Refused(told));
+            }
         }
         // Before the other one hears of it: from then on it may be the active one.
         let term = shared.raft.metrics().borrow_watched().current_term;

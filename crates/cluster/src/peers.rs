@@ -69,6 +69,8 @@ pub(crate) struct Peers {
     voters: Mutex<BTreeSet<u64>>,
     /// The term in which this member has led last.
     term: AtomicU64,
+    /// The newest term whose active member has asked this one to take over.
+    handed_in: AtomicU64,
     /// Rises with each change that somebody may wait for.
     changed: watch::Sender<u64>,
     /// Index after the last entry on this member's own disk.
@@ -86,6 +88,7 @@ impl Peers {
             known: Mutex::default(),
             voters: Mutex::default(),
             term: AtomicU64::new(0),
+            handed_in: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             on_disk: watch::Sender::new(on_disk),
             appended: watch::Sender::new(on_disk),
@@ -102,6 +105,23 @@ impl Peers {
             peer.is_lost = true;
         }
         self.tell();
+    }
+
+    /// The active member of `term` has asked this member to take over.
+    pub(crate) fn is_handed(&self, term: u64) {
+        self.handed_in.fetch_max(term, Ordering::AcqRel);
+    }
+
+    /// This member could not do so.
+    pub(crate) fn is_not_handed(&self, term: u64) {
+        let (set, fetched) = (Ordering::AcqRel, Ordering::Acquire);
+        // A newer request stays.
+        let _newer = self.handed_in.compare_exchange(term, 0, set, fetched);
+    }
+
+    /// The newest term whose active member has asked this one to take over; 0 if none has.
+    pub(crate) fn handed_in(&self) -> u64 {
+        self.handed_in.load(Ordering::Acquire)
     }
 
     /// These have a vote.

@@ -177,11 +177,20 @@ impl Answering for Responder {
             Ask::Transfer(_) if !rules::may_lead(self.me.part) => {
                 Err("a watch never becomes the active member".to_owned())
             }
-            Ask::Transfer(request) => raft
-                .handle_transfer_leader(request)
-                .await
-                .map(|_| Answer::Done)
-                .map_err(|error| error.to_string()),
+            Ask::Transfer(request) => {
+                // Before consensus hears of it: then this member may lead at once.
+                let term = request.from_leader().leader_id.term;
+                self.peers.is_handed(term);
+                let taken = match raft.handle_transfer_leader(request).await {
+                    Ok(Ok(())) => Ok(Answer::Done),
+                    Ok(Err(rejected)) => Err(rejected.to_string()),
+                    Err(fatal) => Err(fatal.to_string()),
+                };
+                if taken.is_err() {
+                    self.peers.is_not_handed(term);
+                }
+                taken
+            }
             Ask::Piece { offset, bytes } => self
                 .keep_piece(from, offset, bytes)
                 .await

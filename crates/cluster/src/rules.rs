@@ -186,6 +186,12 @@ pub fn hand_over_within(timing: &Timing) -> Duration {
     timing.silence_max * 4
 }
 
+/// Whether the active member of `term` has become so because the one before asked it to, in the term `handed_in`: it was elected in the
+/// very next term. In a later one it was elected because nobody led.
+pub fn was_handed_over(term: u64, handed_in: u64) -> bool {
+    handed_in != 0 && handed_in + 1 == term
+}
+
 /// Why two members do not speak with each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
@@ -344,6 +350,14 @@ mod tests {
             may_go_to_watch(7, true, [behind, has_it]),
             "with three data members one of the others is enough"
         );
+    }
+
+    #[test]
+    fn only_the_next_term_is_the_one_that_was_handed_over() {
+        assert!(was_handed_over(8, 7));
+        assert!(!was_handed_over(9, 7), "it was elected later, by itself");
+        assert!(!was_handed_over(7, 7));
+        assert!(!was_handed_over(1, 0), "nobody has asked it to");
     }
 
     #[test]

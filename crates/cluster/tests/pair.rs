@@ -225,6 +225,35 @@ async fn s28_the_active_part_is_handed_over_by_command() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s28_a_member_that_was_started_again_a_moment_ago_takes_over_when_it_is_asked() {
+    let Pair {
+        dirs,
+        a,
+        b,
+        watch,
+        ab,
+        aw: _aw,
+        bw,
+    } = pair().await;
+    let term = a.status().term;
+    drop((ab, bw));
+    b.shutdown().await;
+    let b = member(dirs[1].path(), "Backup", Part::Data).await;
+    let _wires = (wire(&a, &b), wire(&b, &watch));
+    until("it has everything, as the active one sees it", || {
+        let mut peers = a.peers().into_iter();
+        peers.any(|peer| peer.hello.name == "Backup" && peer.is_connected && !peer.is_lost)
+    })
+    .await;
+    a.hand_over_to(b.me().member).await.unwrap();
+    assert!(a.another_is_active(Duration::from_secs(10)).await);
+    until("the other is active", || role(&b) == Role::Active).await;
+    assert_eq!(b.status().term, term + 1);
+    assert!(b.was_handed_over(), "and knows how it became so");
+    assert!(!a.was_handed_over());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_with_an_empty_disk_learns_from_a_snapshot_when_the_log_no_longer_begins_at_the_beginning()
  {
     let dirs: [_; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());

@@ -98,7 +98,10 @@ impl Journal {
             recover::scan(&dir, purged, promised, covered, recover::to_work)
         };
         let mut scan_found = scan(hard_state.purged)?;
-        if let Some(file) = snapshot.as_ref().filter(|file| file.meta.index >= scan_found.next_index) {
+        if let Some(file) = snapshot
+            .as_ref()
+            .filter(|file| file.meta.index >= scan_found.next_index)
+        {
             // Another member's snapshot was taken over, and a crash came before the log began anew behind it.
             hard_state.purged = Some(Position {
                 index: file.meta.index,

@@ -81,7 +81,13 @@ impl<M: Clustered> Active<M> {
         tokio::select! {
             ended = &mut self.task => match Fault::of_loop(ended) {
                 Ok(_) => Ok(Over::Ended),
-                Err(fault) if fault.is_deposed() => Ok(Over::Deposed),
+                Err(fault) if fault.is_deposed() => {
+                    self.front.close();
+                    self.handle.depose();
+                    // Whoever asked for a switch-over waits for its end on this log.
+                    self.log.hand_over_settled().await;
+                    Ok(Over::Deposed)
+                }
                 Err(fault) => Err(fault),
             },
             () = deposed(self.log.leadership()) => {

@@ -89,26 +89,34 @@ fn name_of(log: &Log) -> NodeId {
     log.me().name.as_str().into()
 }
 
-/// The first thing the active member says: whether it has followed another one.
+/// Records how this member became active: by a restart, by a switch-over or by a fail-over. Only now has it happened.
 async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Stopped> {
     let me = name_of(log);
     let state = handle.read(|machine| machine.cluster().clone()).await?;
-    let Some(setting) = state.setting() else {
-        return Ok(());
+    match how_it_began(&state, me, log.was_handed_over()) {
+        Some(event) => note(handle, event).await,
+        None => Ok(()),
+    }
+}
+
+/// What the active member `me` records first, given how the cluster stood before.
+fn how_it_began(state: &ClusterState, me: NodeId, was_handed_over: bool) -> Option<ClusterEvent> {
+    let setting = state.setting()?;
+    if setting.active_id == me {
+        // A member of an earlier version records a switch-over before it hands over.
+        let is_recorded = matches!(state, ClusterState::SwitchedOver { .. });
+        return (!is_recorded).then_some(ClusterEvent::ClusterActiveNodeRestarted);
+    }
+    let switched = ClusterEvent::ClusterSwitchedOver {
+        activated_id: me.clone(),
     };
-    let event = if setting.active_id == me {
-        if matches!(state, ClusterState::SwitchedOver { .. }) {
-            // Told by the one that handed over.
-            return Ok(());
-        }
-        ClusterEvent::ClusterActiveNodeRestarted
-    } else {
-        ClusterEvent::ClusterFailedOver {
-            failed_active_id: setting.active_id.clone(),
-            activated_id: me,
-        }
-    };
-    note(handle, event).await
+    if was_handed_over && state.after(&switched).is_ok() {
+        return Some(switched);
+    }
+    Some(ClusterEvent::ClusterFailedOver {
+        failed_active_id: setting.active_id.clone(),
+        activated_id: me,
+    })
 }
 
 /// Writes into the log of events, and into that for operators, how the cluster stands from now on.
@@ -125,7 +133,7 @@ async fn note<M: Clustered>(handle: &Handle<M>, event: ClusterEvent) -> Result<(
             tracing::info!("the members are coupled: all have every event");
         }
         ClusterEvent::ClusterSwitchedOver { activated_id } => {
-            tracing::info!(member = %activated_id, "the active part is handed over");
+            tracing::info!(member = %activated_id, "this member is the active one: the other one has handed over to it");
         }
         ClusterEvent::ClusterNodesAppointed { .. }
         | ClusterEvent::ClusterCouplingPrepared { .. }
@@ -372,9 +380,14 @@ fn successor<'a>(
     able.min_by_key(|(_, peer)| Reverse(peer.acknowledged))
 }
 
-/// Makes a passive member the active one; resolves when it is.
+/// Makes a passive member the active one; resolves when another member is. The one that has become active records it.
 pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Problem> {
-    let state = handle.read(|machine| machine.cluster().clone()).await?;
+    let state = match handle.read(|machine| machine.cluster().clone()).await {
+        Ok(state) => state,
+        // What was asked for has happened meanwhile, by another command or by a fail-over.
+        Err(Stopped::Deposed) if log.another_is_active(SWITCH_WITHIN).await => return Ok(()),
+        Err(stopped) => return Err(stopped.into()),
+    };
     let ClusterState::Coupled { setting } = &state else {
         return Err(Problem::new(
             "ClusterSwitchOverButNotCoupled",
@@ -388,25 +401,21 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
     let Some((activated_id, passive)) = successor(setting, &peers) else {
         return Err(Problem::new(
             "ClusterSwitchOverButNotCoupled",
-            "the other member is not connected",
+            "no other member is connected and has every event",
         ));
     };
-    let switched = ClusterEvent::ClusterSwitchedOver {
-        activated_id: activated_id.clone(),
-    };
-    let mut leadership = log.leadership();
-    note(handle, switched).await?;
     log.hand_over_to(passive.hello.member)
         .await
         .map_err(|error| Problem::plain(error.to_string()))?;
-    let me = log.me().member;
-    let switched = leadership.wait_for(|now| now.active.is_some_and(|active| active != me));
-    if timeout(SWITCH_WITHIN, switched).await.is_err() {
+    if !log.another_is_active(SWITCH_WITHIN).await {
         return Err(Problem::new(
             "ClusterSwitchOverFailed",
-            "the other member did not take over in time; this one goes on",
+            format!(
+                "{activated_id} did not take over in time; the members elect one of them by themselves: see `mainspring cluster status`"
+            ),
         ));
     }
+    tracing::info!(member = %activated_id, "the active part is handed over");
     Ok(())
 }
 
@@ -492,6 +501,50 @@ pub async fn deposed(mut leadership: watch::Receiver<Leadership>) {
 mod tests {
     use super::*;
     use cluster::{Hello, Timing};
+
+    fn state_of(active: &str, make: impl FnOnce(ClusterSetting) -> ClusterState) -> ClusterState {
+        make(ClusterSetting {
+            id_to_uri: ["One", "Two"]
+                .map(|name| (name.into(), Arc::from("http://127.0.0.1:1")))
+                .into(),
+            active_id: active.into(),
+            cluster_watch_id: None,
+        })
+    }
+
+    #[test]
+    fn a_switch_over_is_recorded_by_the_one_that_has_become_active_by_it() {
+        let coupled = |active| state_of(active, |setting| ClusterState::Coupled { setting });
+        let lost = state_of("One", |setting| ClusterState::PassiveLost { setting });
+        let old = state_of("Two", |setting| ClusterState::SwitchedOver { setting });
+        let two = || NodeId::from("Two");
+        let switched = ClusterEvent::ClusterSwitchedOver {
+            activated_id: two(),
+        };
+        let followed = ClusterEvent::ClusterFailedOver {
+            failed_active_id: "One".into(),
+            activated_id: two(),
+        };
+        let restarted = ClusterEvent::ClusterActiveNodeRestarted;
+        assert_eq!(how_it_began(&coupled("One"), two(), true), Some(switched));
+        assert_eq!(
+            how_it_began(&coupled("One"), two(), false),
+            Some(followed.clone()),
+            "it was asked to take over, and did so only when the other one was lost"
+        );
+        assert_eq!(
+            how_it_began(&lost, two(), true),
+            Some(followed),
+            "what does not fit would be passed over"
+        );
+        assert_eq!(how_it_began(&coupled("Two"), two(), false), Some(restarted));
+        assert_eq!(
+            how_it_began(&old, two(), true),
+            None,
+            "an earlier version has recorded it"
+        );
+        assert_eq!(how_it_began(&ClusterState::Empty, two(), true), None);
+    }
 
     fn peer(name: &str, acknowledged: u64) -> PeerStatus {
         PeerStatus {

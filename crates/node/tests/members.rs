@@ -273,6 +273,135 @@ async fn a_request_under_way_at_a_member_that_is_followed_is_not_told_that_it_sh
     );
 }
 
+fn events_of(log: &Log) -> Vec<String> {
+    let batches = log.opened().replay.map(|batch| batch.unwrap().body);
+    let lines = batches.flat_map(|body| {
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    });
+    lines.collect()
+}
+
+fn count_of(log: &Log, event: &str) -> usize {
+    let lines = events_of(log).into_iter();
+    lines.filter(|line| line.contains(event)).count()
+}
+
+/// Leads with what was followed, as the other members' node does.
+async fn lead(log: &Log) -> Active<Ledger> {
+    let front = front(log);
+    let followed = node::follow(Ledger::default, log, Limits::default(), |_: &Ledger| ()).await;
+    let began = Active::begin(followed.unwrap(), log, &front, Limits::default(), |_| ()).await;
+    let mut active = began.unwrap().unwrap();
+    active.open(Router::new());
+    active
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s28_a_switch_over_is_recorded_when_it_has_happened_and_whoever_asked_for_it_hears_so() {
+    let Pair {
+        dirs: _dirs,
+        one,
+        two,
+        watch: _watch,
+        mut active,
+        wires: _wires,
+        ..
+    } = coupled().await;
+    let (handle, log) = (active.handle().clone(), one.clone());
+    let asked = tokio::spawn(async move { pair::switch_over(&handle, &log).await });
+    let over = active.until(std::future::pending::<()>()).await.unwrap();
+    assert!(matches!(over, Over::Deposed), "{over:?}");
+    asked.await.unwrap().unwrap();
+    until("the other one is active", async || {
+        two.leadership().borrow().role == Role::Active
+    })
+    .await;
+    assert_eq!(
+        count_of(&two, "ClusterSwitchedOver"),
+        0,
+        "the one that has become active records it"
+    );
+    let next = lead(&two).await;
+    until("it is recorded", async || {
+        count_of(&two, "ClusterSwitchedOver") == 1
+    })
+    .await;
+    assert_eq!(count_of(&two, "ClusterFailedOver"), 0);
+    // Asked once more, the one that handed over has nothing to hand over any more: what was wanted is so.
+    pair::switch_over(active.handle(), &one).await.unwrap();
+    drop(next);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s28_a_switch_over_that_does_not_come_about_is_neither_recorded_nor_said_to_have_happened()
+{
+    let Pair {
+        dirs: _dirs,
+        one,
+        two,
+        watch: _watch,
+        mut active,
+        wires: [one_two, _one_watch, _two_watch],
+        ..
+    } = coupled().await;
+    let (handle, log) = (active.handle().clone(), one.clone());
+    // The other member hears nothing any more, and nobody has noticed it yet.
+    let asked = tokio::spawn(async move {
+        let peers = log.peers();
+        assert!(peers.iter().all(|peer| peer.is_connected));
+        drop(one_two);
+        pair::switch_over(&handle, &log).await
+    });
+    let over = tokio::time::timeout(
+        Duration::from_secs(20),
+        active.until(std::future::pending::<()>()),
+    );
+    // It may also have noticed in time that there is nobody to hand over to.
+    drop(over.await);
+    let told = asked.await.unwrap();
+    let is_other_active = two.leadership().borrow().active == Some(two.me().member);
+    assert!(
+        told.is_err() || is_other_active,
+        "it is said to have happened and has not: {told:?}"
+    );
+    for log in [&one, &two] {
+        assert_eq!(count_of(log, "ClusterSwitchedOver"), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s133_members_that_are_not_coupled_do_not_switch_over() {
+    let Pair {
+        dirs: _dirs,
+        one,
+        two,
+        watch: _watch,
+        active,
+        wires: [one_two, _one_watch, two_watch],
+        ..
+    } = coupled().await;
+    drop((one_two, two_watch));
+    let handle = active.handle().clone();
+    until("the loss is recorded", async || {
+        let is_lost =
+            |machine: &Ledger| matches!(machine.cluster, ClusterState::PassiveLost { .. });
+        handle.ask(Input::Note).await.unwrap();
+        handle.read(is_lost).await.unwrap()
+    })
+    .await;
+    let refused = pair::switch_over(&handle, &one).await.unwrap_err();
+    let told = format!("{refused:?}");
+    assert!(
+        told.contains("ClusterSwitchOverButNotCoupled") && told.contains("PassiveLost"),
+        "S133: {told}"
+    );
+    assert_eq!(one.leadership().borrow().role, Role::Active);
+    assert_ne!(two.leadership().borrow().role, Role::Active);
+    assert_eq!(count_of(&one, "ClusterSwitchedOver"), 0);
+    handle.ask(Input::Note).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_ends_in_order_says_so_to_whoever_asks_then() {
     let pair = coupled().await;

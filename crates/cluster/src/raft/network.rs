@@ -18,11 +18,12 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, EmptyNode, EntryPayload, OptionalSend};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{LogId, Types};
 use crate::link::{Answer, Ask, Question};
 use crate::peers::Peers;
+use crate::rules;
 
 /// A piece of a snapshot on its way.
 const PIECE_BYTES: usize = 512 << 10;
@@ -30,6 +31,8 @@ const PIECE_BYTES: usize = 512 << 10;
 const SENT_AHEAD: usize = 4;
 /// A disk may be slow; a silent member is noticed by the missing heartbeats.
 const APPEND_WITHIN: Duration = Duration::from_secs(2);
+/// Between two attempts to ask a member to take over.
+const TRANSFER_PAUSE: Duration = Duration::from_millis(20);
 const PIECE_WITHIN: Duration = Duration::from_secs(10);
 /// Checking a great snapshot takes its time.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(2);
@@ -359,8 +362,18 @@ impl RaftNetworkV2<Types> for Target {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        let answer = self.ask(Ask::Transfer(request), option.hard_ttl()).await;
-        answer.map_err(RPCError::Unreachable)?;
+        // The other member may just have been started again. Nobody leads meanwhile, so it is asked until it has heard it.
+        let asking = self.clone();
+        tokio::spawn(async move {
+            let until = Instant::now() + rules::hand_over_within(&asking.network.peers.me().timing);
+            while Instant::now() < until {
+                let asked = asking.ask(Ask::Transfer(request.clone()), option.hard_ttl());
+                if matches!(asked.await, Ok(Answer::Done)) {
+                    return;
+                }
+                sleep(TRANSFER_PAUSE).await;
+            }
+        });
         Ok(Ok(()))
     }
 }
