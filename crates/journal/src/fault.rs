@@ -33,6 +33,10 @@ impl Fault {
         )
     }
 
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
     /// The number the system gave, when it gave one.
     pub fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
@@ -59,6 +63,8 @@ pub struct Damage {
     pub offset: u64,
     /// What was found.
     pub what: String,
+    /// Index of the record that is damaged, where it is one.
+    pub record: Option<u64>,
 }
 
 impl Damage {
@@ -67,6 +73,14 @@ impl Damage {
             path: path.to_owned(),
             offset,
             what: what.into(),
+            record: None,
+        }
+    }
+
+    pub(crate) fn of_record(self, index: u64) -> Self {
+        Self {
+            record: Some(index),
+            ..self
         }
     }
 }

@@ -37,6 +37,11 @@ pub struct Position {
     pub key: u64,
 }
 
+/// Of two places the later one.
+pub(crate) fn latest(one: Option<Position>, other: Option<Position>) -> Option<Position> {
+    [one, other].into_iter().flatten().max_by_key(|p| p.index)
+}
+
 /// What must survive besides the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

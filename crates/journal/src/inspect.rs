@@ -119,8 +119,25 @@ impl Report {
     }
 }
 
+/// Why the events of a journal were not all written out.
+#[derive(Debug, thiserror::Error)]
+pub enum CatError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// They cannot be written where they are to go. Nothing is wrong with the journal.
+    #[error("the events cannot be written out: {0}")]
+    Output(#[source] std::io::Error),
+}
+
+impl From<Fault> for CatError {
+    fn from(fault: Fault) -> Self {
+        Self::Journal(fault.into())
+    }
+}
+
 /// Writes the bodies of all batches that contain events after `after`. Returns the last event written, or `after`.
-pub fn cat(dir: &Path, after: u64, write: &mut dyn Write) -> Result<u64, OpenError> {
+pub fn cat(dir: &Path, after: u64, write: &mut dyn Write) -> Result<u64, CatError> {
     let files = segment::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
     let mut last_event_id = after;
     let count = files.len();
@@ -142,16 +159,16 @@ pub fn cat(dir: &Path, after: u64, write: &mut dyn Write) -> Result<u64, OpenErr
                 Step::Record { record, .. }
                     if record.kind == Kind::Events && record.key > after =>
                 {
-                    write
-                        .write_all(&record.body)
-                        .map_err(|e| Fault::new("write out", &path, e))?;
+                    write.write_all(&record.body).map_err(CatError::Output)?;
                     last_event_id = record.key;
                 }
                 Step::Record { .. } => {}
                 Step::End | Step::Zeros => break,
                 // The tail: torn, or being written.
                 Step::Bad(_) if at + 1 == count => break,
-                Step::Bad(what) => return Err(Damage::new(&path, offset, what).into()),
+                Step::Bad(what) => {
+                    return Err(OpenError::from(Damage::new(&path, offset, what)).into());
+                }
             }
         }
     }

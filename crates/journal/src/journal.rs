@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::counters::Counts;
 use crate::directory::DirectoryLock;
-use crate::fault::{Fault, ReadError};
-use crate::hard_state::{HardState, Position, Vote};
+use crate::fault::{Damage, Fault, ReadError};
+use crate::hard_state::{HardState, Position, Vote, latest};
 use crate::kept::OlderSnapshot;
 use crate::pen::Pen;
 use crate::record::{BODY_BYTES_MAX, Record};
@@ -209,6 +209,10 @@ impl Journal {
             gone.map_or(inner.torn_event_id(), |s| s.key_upto)
         };
         let upto = Position { index, term, key };
+        if self.is_superseding(upto) {
+            done(Ok(()));
+            return;
+        }
         self.send(
             |done| Task::Purge {
                 upto,
@@ -217,6 +221,47 @@ impl Journal {
             },
             Box::new(done),
         );
+    }
+
+    /// Whether consensus is to do without the log up to a place of which readers still want events: then its files stay. It is told so in this
+    /// run only; after a start the damage is found again.
+    fn is_superseding(&self, upto: Position) -> bool {
+        if !self.shared.options.has_state || self.shared.damages().is_empty() {
+            return false;
+        }
+        let mut inner = self.shared.inner();
+        let may_go = inner.may_go().unwrap_or_default();
+        let is_so = upto.index < inner.next_index && upto.index > may_go;
+        if is_so {
+            inner.superseded = latest(Some(upto), inner.superseded);
+        }
+        is_so
+    }
+
+    /// Lets the files up to `index` go of which consensus does without already.
+    pub fn purge_superseded(
+        &self,
+        index: u64,
+        membership: Option<String>,
+        done: impl FnOnce(Result<(), Fault>) + Send + 'static,
+    ) {
+        let term = self.shared.inner().term_of(index);
+        self.purge(index, term, membership, done);
+    }
+
+    /// Up to here consensus does without the log, since there is damage in it. Readers of events may still read around it.
+    pub fn superseded(&self) -> Option<Position> {
+        self.shared.inner().superseded
+    }
+
+    /// What was found to be damaged of the files that are there.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.shared.damages()
+    }
+
+    /// Tells of each damaged file, of those found before at once. For one listener.
+    pub fn on_damage(&self, told: impl Fn(&Damage) + Send + Sync + 'static) {
+        self.shared.damaged.tell(Box::new(told));
     }
 
     fn send(&self, task: impl FnOnce(Done) -> Task, done: Done) {
@@ -362,13 +407,7 @@ impl Journal {
     pub fn releasable(&self, until_key: u64) -> Option<u64> {
         let mut inner = self.shared.inner();
         inner.snapshots.release(until_key);
-        let covered = inner.snapshots.base()?.index;
-        let closed = inner.segments.len().saturating_sub(1);
-        let gone = inner.segments.iter().take(closed);
-        let last = gone
-            .take_while(|s| s.key_upto <= until_key && s.next_index <= covered + 1)
-            .last()?;
-        last.next_index.checked_sub(1)
+        inner.may_go()
     }
 
     /// The last key of the newest segment that does not lie in the newest `bytes` bytes of the log; 0 if there is none.
@@ -392,8 +431,8 @@ impl Journal {
     /// The snapshot for a member that the log begins too late for: no event after it is gone, none up to it is waited for.
     pub fn snapshot_to_begin_with(&self) -> Option<OlderSnapshot> {
         let inner = self.shared.inner();
-        let purged = inner.hard_state.purged.map_or(0, |p| p.index);
-        inner.snapshots.to_begin_with(purged)
+        let begin = latest(inner.hard_state.purged, inner.superseded);
+        inner.snapshots.to_begin_with(begin.map_or(0, |p| p.index))
     }
 
     /// Writes a snapshot of the state as of `event_id`, which must be the last event of a committed batch.
@@ -431,17 +470,7 @@ impl Journal {
         let following = self.read_after(event_id, 1)?;
         let next = following.first().map_or(committed_next, |r| r.index);
         let index = next.saturating_sub(1);
-        let inner = self.shared.inner();
-        let term = inner
-            .terms
-            .iter()
-            .rev()
-            .find(|(_, first)| *first <= index)
-            .map(|(term, _)| *term);
-        let term = term
-            .or(inner.hard_state.purged.map(|p| p.term))
-            .unwrap_or(0);
-        Ok((index, term))
+        Ok((index, self.shared.inner().term_of(index)))
     }
 
     /// Removes the snapshots that are of no use any more, now that the records up to `purged` are gone.

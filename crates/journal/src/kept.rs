@@ -75,9 +75,19 @@ impl Kept {
         self.released = self.released.max(until);
     }
 
+    pub(crate) fn released(&self) -> u64 {
+        self.released
+    }
+
     fn metas(&self) -> impl DoubleEndedIterator<Item = &SnapshotMeta> {
         let newest = self.newest.iter().map(|file| &file.meta);
         self.older.iter().map(|file| &file.meta).chain(newest)
+    }
+
+    /// Their files.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let newest = self.newest.iter().map(|file| &file.path);
+        self.older.iter().map(|file| &file.path).chain(newest)
     }
 
     /// The newest of which all events are confirmed: up to here the log may go.

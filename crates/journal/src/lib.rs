@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod counters;
+mod damaged;
 mod directory;
 mod fault;
 mod hard_state;
@@ -22,6 +23,7 @@ mod record;
 mod recover;
 mod replay;
 mod ring;
+mod scrub;
 mod seal;
 mod segment;
 mod shared;
@@ -39,5 +41,6 @@ pub use kept::OlderSnapshot;
 pub use open::{Options, Recovered};
 pub use record::{BODY_BYTES_MAX, HEADER_BYTES, Kind, Record};
 pub use replay::Replay;
+pub use scrub::Scrub;
 pub use snapshot::{SnapshotError, SnapshotFile, SnapshotLines, SnapshotMeta};
 pub use storage::{Disk, RealDisk};

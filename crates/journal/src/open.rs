@@ -6,6 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::counters::Counters;
+use crate::damaged::{self, Damaged};
 use crate::directory;
 use crate::fault::{Damage, Fault, OpenError};
 use crate::hard_state::{HardState, Position};
@@ -89,33 +90,44 @@ impl Journal {
         let lock = directory::take(&*disk, &dir, &options.identity)?;
         remove_temporary_files(&*disk, &dir)?;
         let mut hard_state = hard_state_of(&*disk, &dir)?;
-        let snapshot = newest_snapshot(&dir)?;
+        let (snapshot, unreadable) = newest_snapshot(&dir)?;
         let snapshots = Kept::found(&dir, snapshot.clone())
             .map_err(|e| Fault::new("list the directory", &dir, e))?;
-        let covered = snapshot.as_ref().map(SnapshotFile::event_id);
+        let covered = snapshot.as_ref().map(|file| Position {
+            index: file.meta.index,
+            term: file.meta.term,
+            key: file.meta.event_id,
+        });
         let scan = |purged| {
             let promised = marker::read(&dir);
             recover::scan(&dir, purged, promised, covered, recover::to_work)
         };
         let mut scan_found = scan(hard_state.purged)?;
-        if let Some(file) = snapshot
-            .as_ref()
-            .filter(|file| file.meta.index >= scan_found.next_index)
+        if let (Some(file), Some(place)) = (&snapshot, covered)
+            && place.index >= scan_found.next_index
         {
             // Another member's snapshot was taken over, and a crash came before the log began anew behind it.
-            hard_state.purged = Some(Position {
-                index: file.meta.index,
-                term: file.meta.term,
-                key: file.meta.event_id,
-            });
+            hard_state.purged = Some(place);
             hard_state.membership = file.meta.membership.clone().or(hard_state.membership);
             hard_state.write(&*disk, &dir)?;
             scan_found = scan(hard_state.purged)?;
         }
         let scan = scan_found;
-        if options.has_state {
-            check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)?;
+        if options.has_state
+            && let Err(missing) = check_begin(&dir, &hard_state, snapshot.as_ref(), &scan)
+        {
+            return Err(unreadable.into_iter().next().map_or(missing, Into::into));
         }
+        for damage in &unreadable {
+            tracing::error!(%damage, "a snapshot is damaged; the start does without it, and it is kept beside for inspection");
+            let aside = damage.path.with_extension("damaged");
+            disk.rename(&damage.path, &aside)
+                .map_err(|e| Fault::new("rename", &damage.path, e))?;
+        }
+        // What consensus would read there it cannot have.
+        let mut damages = scan.damages;
+        damages.extend(damaged::remembered(&dir));
+        let superseded = covered.filter(|_| !damages.is_empty());
         for path in &scan.obsolete {
             disk.remove(path)
                 .map_err(|e| Fault::new("remove", path, e))?;
@@ -126,9 +138,10 @@ impl Journal {
             term: *term,
             key: scan.last_key,
         });
+        let last = [last, hard_state.purged, superseded];
         let recovered = Recovered {
             hard_state: hard_state.clone(),
-            last: last.or(hard_state.purged),
+            last: last.into_iter().flatten().max_by_key(|p| (p.term, p.index)),
             membership: scan.membership,
             snapshot,
             torn_tail: scan.torn.as_ref().map(|t| (t.path.clone(), t.offset)),
@@ -137,6 +150,7 @@ impl Journal {
             options,
             disk,
             counters: Counters::new(),
+            damaged: Damaged::new(dir.clone()),
             inner: Mutex::new(Inner {
                 segments: scan.segments,
                 ring: Ring::new(scan.last_key),
@@ -147,6 +161,7 @@ impl Journal {
                 terms: scan.terms,
                 hard_state,
                 snapshots,
+                superseded,
             }),
             queued: AtomicUsize::new(0),
             fault: OnceLock::new(),
@@ -157,6 +172,9 @@ impl Journal {
                 "cut back a torn tail: its records were never confirmed");
             let segment = shared.last_segment().expect("a torn tail has its segment");
             pen::cut(&shared, &segment, torn.offset)?;
+        }
+        for damage in &damages {
+            shared.note_damage(damage);
         }
         prepare_active(&shared)?;
         let marker_path = dir.join(marker::MARKER_FILE);
@@ -217,12 +235,17 @@ fn hard_state_of(disk: &dyn Disk, dir: &Path) -> Result<HardState, OpenError> {
     Ok(state)
 }
 
-fn newest_snapshot(dir: &Path) -> Result<Option<SnapshotFile>, OpenError> {
+/// The newest snapshot that is whole, and the damaged ones that are newer.
+fn newest_snapshot(dir: &Path) -> Result<(Option<SnapshotFile>, Vec<Damage>), OpenError> {
     let files = snapshot::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
-    let Some((_, path)) = files.last() else {
-        return Ok(None);
-    };
-    Ok(Some(SnapshotFile::check(path)??))
+    let mut unreadable = Vec::new();
+    for (_, path) in files.iter().rev() {
+        match SnapshotFile::check(path)? {
+            Ok(file) => return Ok((Some(file), unreadable)),
+            Err(damage) => unreadable.push(damage),
+        }
+    }
+    Ok((None, unreadable))
 }
 
 /// What was purged must be in a snapshot.

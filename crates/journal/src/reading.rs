@@ -3,12 +3,11 @@
 //! Always: what is read by `EventId` is committed. Newest records come from memory, older ones from disk, where each
 //! checksum is looked at again.
 
-use crate::fault::{Damage, Fault, ReadError};
+use crate::fault::ReadError;
 use crate::journal::Journal;
 use crate::record::{Kind, Record};
 use crate::replay::Replay;
 use crate::segment::Segment;
-use crate::walk::{Step, Walk};
 
 impl Journal {
     /// The records from `start` to before `end`, as far as they are in the log. May read from disk.
@@ -23,6 +22,32 @@ impl Journal {
         end: u64,
         bytes_max: usize,
     ) -> Result<Vec<Record>, ReadError> {
+        let (records, error) = self.read_whole(start, end, bytes_max);
+        match error {
+            Some(error) => Err(error),
+            None => Ok(records),
+        }
+    }
+
+    /// The same; with damage among them, those before it, and the error only if there are none.
+    pub fn read_before_damage(
+        &self,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        match self.read_whole(start, end, bytes_max) {
+            (records, Some(error)) if records.is_empty() => Err(error),
+            (records, _) => Ok(records),
+        }
+    }
+
+    fn read_whole(
+        &self,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> (Vec<Record>, Option<ReadError>) {
         let mut bytes = 0;
         let mut is_wanted = |record: &Record| {
             let is_wanted = bytes < bytes_max;
@@ -50,20 +75,25 @@ impl Journal {
         for segment in segments {
             let mut walk = segment.walk_from_index(start);
             while walk.next_index < disk_end {
-                let Some(record) = step(&mut walk)? else {
-                    break;
+                let record = match walk.record() {
+                    Ok(Some(record)) => record,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.shared.take_note(&error);
+                        return (records, Some(error));
+                    }
                 };
                 if record.index < start {
                     continue;
                 }
                 if !is_wanted(&record) {
-                    return Ok(records);
+                    return (records, None);
                 }
                 records.push(record);
             }
         }
         records.extend(in_memory.into_iter().take_while(is_wanted));
-        Ok(records)
+        (records, None)
     }
 
     /// Committed records with events after `key`, oldest first, until they have `bytes_max` bytes or more.
@@ -91,10 +121,11 @@ impl Journal {
                 .collect();
             (segments, inner.committed_next)
         };
-        bounded(
+        let read = bounded(
             Replay::new(segments.into_iter(), key, committed_next),
             bytes_max,
-        )
+        );
+        read.inspect_err(|error| self.shared.take_note(error))
     }
 
     /// Whether everything after `key` is in memory.
@@ -119,16 +150,6 @@ impl Journal {
     }
 }
 
-fn step(walk: &mut Walk) -> Result<Option<Record>, ReadError> {
-    let offset = walk.offset;
-    match walk.step().map_err(|e| Fault::new("read", &walk.path, e))? {
-        Step::Record { record, .. } => Ok(Some(record)),
-        Step::End => Ok(None),
-        Step::Zeros => Err(Damage::new(&walk.path, offset, "zeros instead of a record").into()),
-        Step::Bad(what) => Err(Damage::new(&walk.path, offset, what).into()),
-    }
-}
-
 fn bounded(
     records: impl Iterator<Item = Result<Record, ReadError>>,
     bytes_max: usize,
@@ -136,7 +157,12 @@ fn bounded(
     let mut taken = Vec::new();
     let mut bytes = 0;
     for record in records {
-        let record = record?;
+        let record = match record {
+            Ok(record) => record,
+            // First what is whole; whoever comes again meets the damage.
+            Err(ReadError::Damaged(_)) if !taken.is_empty() => break,
+            Err(error) => return Err(error),
+        };
         if record.kind != Kind::Events {
             continue;
         }

@@ -1,7 +1,8 @@
 //! Reads a log as it lies on disk and says what it is worth. Reads only: `journal` mends, `inspect` tells.
 //!
 //! Always: a torn tail exists only at the end of the last segment, where no later group and no promise of the marker
-//! says that the bytes had been whole. Everything else that does not fit is damage and is named.
+//! says that the bytes had been whole. Everything else that does not fit is damage and is named. Damage ends the reading, unless a snapshot
+//! covers all of it: then the log goes on behind it, and who asks for what stood there is told of the damage.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -47,6 +48,8 @@ pub(crate) struct Scan {
     /// Last membership record.
     pub(crate) membership: Option<(Position, String)>,
     pub(crate) records: u64,
+    /// Damaged places that a snapshot covers.
+    pub(crate) damages: Vec<Damage>,
 }
 
 impl Scan {
@@ -67,12 +70,13 @@ impl Scan {
 }
 
 /// Walks all segments after `purged`; `promised` is what the marker says must be there. Closed segments
-/// without events after `covered` are taken at their seal's word: a start needs nothing of what a snapshot covers.
+/// without events after `covered`, the place of a snapshot, are taken at their seal's word: a start needs nothing of what a snapshot
+/// covers. For the same reason damage before that place is passed over.
 pub(crate) fn scan(
     dir: &Path,
     purged: Option<Position>,
     promised: u64,
-    covered: Option<u64>,
+    covered: Option<Position>,
     open: Opener,
 ) -> Result<Scan, OpenError> {
     let files = segment::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
@@ -86,11 +90,13 @@ pub(crate) fn scan(
         terms: Vec::new(),
         membership: None,
         records: 0,
+        damages: Vec::new(),
     };
     let mut last_term = 0;
     let mut files = files.into_iter().peekable();
     while let Some((first_index, path)) = files.next() {
-        let next_first = files.peek().map(|(first, _)| *first);
+        let next = files.peek();
+        let next_first = next.map(|(first, _)| *first);
         if next_first.is_some_and(|first| first <= start) {
             scan.obsolete.push(path);
             continue;
@@ -106,10 +112,21 @@ pub(crate) fn scan(
                 "the log has a gap: this file begins with record {first_index}, expected was {}; a segment file is missing or cut",
                 scan.next_index
             );
-            return Err(Damage::new(&path, 0, what).into());
+            let damage = Damage::new(&path, 0, what).of_record(scan.next_index);
+            let is_covered = covered
+                .is_some_and(|place| (scan.next_index..=place.index + 1).contains(&first_index));
+            if is_first || !is_covered {
+                return Err(damage.into());
+            }
+            scan.damages.push(damage);
+            let key = key_behind(&path, first_index, open)?;
+            scan.last_key = scan.last_key.max(key);
+            if let Some(before) = scan.segments.back_mut() {
+                before.misses_up_to(first_index, scan.last_key);
+            }
         }
         if let (Some(covered), Some(next_first)) = (covered, next_first)
-            && let Some(segment) = sealed(&scan, first_index, &path, covered, next_first, open)?
+            && let Some(segment) = sealed(&scan, first_index, &path, covered.key, next_first, open)?
         {
             last_term = segment.terms.last().map_or(last_term, |(term, _)| *term);
             scan.take(segment);
@@ -120,9 +137,13 @@ pub(crate) fn scan(
             &mut scan,
             first_index,
             &path,
-            next_first.is_none(),
+            Surroundings {
+                next,
+                covered,
+                promised,
+                open,
+            },
             &mut last_term,
-            open,
         )?;
     }
     if scan.next_index < start && promised <= start {
@@ -146,7 +167,9 @@ pub(crate) fn scan(
             scan.next_index,
             promised.max(start)
         );
-        return Err(Damage { path, offset, what }.into());
+        return Err(Damage::new(&path, offset, what)
+            .of_record(scan.next_index)
+            .into());
     }
     Ok(scan)
 }
@@ -175,14 +198,31 @@ fn sealed(
     Ok(fits.then(|| Segment::sealed(path.to_owned(), file, seal)))
 }
 
+/// What bears on the reading of a segment file.
+struct Surroundings<'a> {
+    /// The next file, if there is one, and with which record it begins.
+    next: Option<&'a (u64, PathBuf)>,
+    /// The place of the newest snapshot.
+    covered: Option<Position>,
+    /// All records before this one were on the disk once.
+    promised: u64,
+    open: Opener,
+}
+
 fn scan_segment(
     scan: &mut Scan,
     first_index: u64,
     path: &Path,
-    is_last: bool,
+    surroundings: Surroundings<'_>,
     last_term: &mut u64,
-    open: Opener,
 ) -> Result<(), OpenError> {
+    let Surroundings {
+        next,
+        covered,
+        promised,
+        open,
+    } = surroundings;
+    let is_last = next.is_none();
     let fault = |e| Fault::new("read", path, e);
     let file = open(path).map_err(|e| Fault::new("open", path, e))?;
     let length = file.metadata().map_err(fault)?.len();
@@ -212,11 +252,15 @@ fn scan_segment(
                 segment.note(&record);
             }
             Step::End => break None,
+            Step::Zeros | Step::Bad(_)
+                if is_passed_over(scan, &mut segment, &mut walk, covered)? => {}
             Step::Zeros => break Some("zeros instead of a record"),
             Step::Bad(what) => break Some(what),
         }
     };
     scan.next_index = walk.next_index;
+    let end = covered
+        .filter(|place| is_last && walk.next_index < promised && walk.next_index <= place.index);
     if let Some(what) = stopped {
         let data = walk::first_data_after(&segment.file, walk.offset, length).map_err(fault)?;
         let proof = walk::later_group(&segment.file, walk.offset, length, walk.next_index)
@@ -227,7 +271,9 @@ fn scan_segment(
                     "{what}; record {} stood here, since record {later} stands behind it",
                     walk.next_index
                 );
-                return Err(Damage::new(path, walk.offset, what).into());
+                return Err(Damage::new(path, walk.offset, what)
+                    .of_record(walk.next_index)
+                    .into());
             }
             (Some(_), None) if is_last => {
                 scan.torn = Some(TornTail {
@@ -241,14 +287,73 @@ fn scan_segment(
                     "{what}; record {} stood here, since the next segment exists",
                     walk.next_index
                 );
-                return Err(Damage::new(path, walk.offset, what).into());
+                let damage = Damage::new(path, walk.offset, what).of_record(walk.next_index);
+                let covered_next = covered.map_or(0, |place| place.index + 1);
+                let Some((next_first, next_path)) = next.filter(|next| next.0 <= covered_next)
+                else {
+                    return Err(damage.into());
+                };
+                scan.damages.push(damage);
+                let key = key_behind(next_path, *next_first, open)?;
+                scan.last_key = scan.last_key.max(key);
+                segment.misses_up_to(*next_first, scan.last_key);
             }
             // Reserved space; a segment that lost its end shows as a gap before the next one.
             (None, None) => {}
         }
     }
+    if let Some(place) = end
+        && stopped.is_some()
+    {
+        // The end of the log is damaged, and the newest snapshot has all of it: the log goes on behind the snapshot.
+        let what = "the last records are damaged or missing; the newest snapshot covers them";
+        let damage = Damage::new(path, walk.offset, what).of_record(walk.next_index);
+        scan.damages.push(damage);
+        scan.last_key = scan.last_key.max(place.key);
+        segment.skip(place.index + 1, walk.offset, place.key);
+    }
     scan.take(segment);
     Ok(())
+}
+
+/// An `EventId` before the first event of a segment file, and not before any event ahead of it.
+fn key_behind(path: &Path, first_index: u64, open: Opener) -> Result<u64, Fault> {
+    let fault = |e| Fault::new("read", path, e);
+    let file = open(path).map_err(fault)?;
+    let length = file.metadata().map_err(fault)?.len();
+    let found = walk::next_intact(&file, 0, length, &(first_index..u64::MAX)).map_err(fault)?;
+    Ok(found.map_or(0, |(header, _)| header.key - 1))
+}
+
+/// Whether the place where a walk stands is damaged and covered by a snapshot, as is everything up to the next whole record. Then the walk
+/// goes on there.
+fn is_passed_over(
+    scan: &mut Scan,
+    segment: &mut Segment,
+    walk: &mut Walk,
+    covered: Option<Position>,
+) -> Result<bool, Fault> {
+    let Some(place) = covered.filter(|place| place.index >= walk.next_index) else {
+        return Ok(false);
+    };
+    let fault = |e| Fault::new("read", &segment.path, e);
+    let length = segment.file.metadata().map_err(fault)?.len();
+    let indices = walk.next_index + 1..place.index + 2;
+    let found = walk::next_intact(&segment.file, walk.offset, length, &indices).map_err(fault)?;
+    let Some((header, offset)) = found else {
+        return Ok(false);
+    };
+    let what = format!(
+        "the records {} to {} are damaged; the newest snapshot covers them",
+        walk.next_index,
+        header.index - 1
+    );
+    let damage = Damage::new(&segment.path, walk.offset, what).of_record(walk.next_index);
+    scan.damages.push(damage);
+    segment.skip(header.index, offset, header.key - 1);
+    let (path, file) = (segment.path.clone(), Arc::clone(&segment.file));
+    *walk = Walk::new(path, file, offset, length, header.index);
+    Ok(true)
 }
 
 #[cfg(test)]

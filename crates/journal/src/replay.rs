@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::fault::{Damage, Fault, ReadError};
+use crate::fault::ReadError;
 use crate::record::{Kind, Record};
 use crate::segment::Segment;
-use crate::walk::{Step, Walk};
+use crate::walk::Walk;
 
 /// Yields records with events after a key, in order, up to where the log was committed when it was made.
 #[derive(Debug)]
@@ -45,19 +45,12 @@ impl Replay {
             if walk.next_index >= self.end_index {
                 return Ok(None);
             }
-            let offset = walk.offset;
-            match walk.step().map_err(|e| Fault::new("read", &walk.path, e))? {
-                Step::Record { record, .. }
-                    if record.kind == Kind::Events && record.key > self.after_key =>
-                {
+            match walk.record()? {
+                Some(record) if record.kind == Kind::Events && record.key > self.after_key => {
                     return Ok(Some(record));
                 }
-                Step::Record { .. } => {}
-                Step::End => self.walk = None,
-                Step::Zeros => {
-                    return Err(Damage::new(&walk.path, offset, "zeros instead of a record").into());
-                }
-                Step::Bad(what) => return Err(Damage::new(&walk.path, offset, what).into()),
+                Some(_) => {}
+                None => self.walk = None,
             }
         }
     }

@@ -151,6 +151,39 @@ impl Segment {
         }
     }
 
+    /// Takes note that the records before the one with `index` at `offset` are damaged and not known here. Its event is newer than `key`.
+    pub(crate) fn skip(&mut self, index: u64, offset: u64, key: u64) {
+        self.next_index = index;
+        self.bytes = offset;
+        self.key_upto = self.key_upto.max(key);
+        self.marks.push(Mark {
+            index,
+            key_before: self.key_upto,
+            offset,
+        });
+    }
+
+    /// Takes note that the records up to before `index` were here and are damaged or missing: all behind the last whole one. Their events
+    /// are not newer than `key`.
+    pub(crate) fn misses_up_to(&mut self, index: u64, key: u64) {
+        self.next_index = index;
+        self.key_upto = self.key_upto.max(key);
+    }
+
+    /// Whoever needs nothing before the record with `index` at `offset` begins there from now on, instead of at a damaged place before it.
+    /// Its event is newer than `key_before`.
+    pub(crate) fn begin_also_at(&mut self, index: u64, offset: u64, key_before: u64) {
+        let at = self.marks.partition_point(|mark| mark.offset < offset);
+        let mark = Mark {
+            index,
+            key_before,
+            offset,
+        };
+        if self.marks.get(at).is_none_or(|mark| mark.offset != offset) {
+            self.marks.insert(at, mark);
+        }
+    }
+
     /// Forgets everything from the record at `offset` with `index` on.
     pub(crate) fn cut(&mut self, index: u64, offset: u64, key_upto: u64) {
         self.next_index = index;
@@ -206,5 +239,6 @@ impl Segment {
             self.bytes,
             mark.index,
         )
+        .up_to(self.next_index)
     }
 }

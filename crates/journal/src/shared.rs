@@ -9,14 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::counters::Counters;
-use crate::fault::Fault;
-use crate::hard_state::HardState;
+use crate::damaged::Damaged;
+use crate::fault::{Damage, Fault, ReadError};
+use crate::hard_state::{HardState, Position};
 use crate::kept::Kept;
 use crate::open::Options;
 use crate::record::Record;
 use crate::ring::Ring;
 use crate::segment::Segment;
 use crate::storage::Disk;
+use crate::walk;
 
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -29,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) terms: Vec<(u64, u64)>,
     pub(crate) hard_state: HardState,
     pub(crate) snapshots: Kept,
+    /// Up to here consensus takes the log for gone, since there is damage in it that a snapshot covers. Its files may still be there.
+    pub(crate) superseded: Option<Position>,
 }
 
 /// What the journal and its writer thread have in common.
@@ -36,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) counters: Counters,
+    pub(crate) damaged: Damaged,
     pub(crate) inner: Mutex<Inner>,
     /// Tasks that the writer's thread was given and has not finished.
     pub(crate) queued: AtomicUsize,
@@ -61,6 +66,63 @@ impl Shared {
         if self.fault.set(fault.clone()).is_ok() {
             (self.on_fault)(fault);
         }
+    }
+
+    /// Takes note of damage that somebody has met while reading.
+    pub(crate) fn take_note(&self, error: &ReadError) {
+        if let ReadError::Damaged(damage) = error {
+            // What a member takes back at that moment is no damage: it was not committed.
+            let committed_next = self.inner().committed_next;
+            if damage.record.is_none_or(|record| record < committed_next) {
+                self.note_damage(damage);
+            }
+        }
+    }
+
+    /// Takes note of damage for sure. Whoever needs nothing before the damaged place reads on behind it.
+    pub(crate) fn note_damage(&self, damage: &Damage) {
+        let record = damage.record.unwrap_or_default();
+        let segment = {
+            let inner = self.inner();
+            let is_kept = inner.snapshots.paths().any(|path| *path == damage.path);
+            let segment = inner
+                .segments
+                .iter()
+                .find(|segment| segment.path == damage.path)
+                .cloned();
+            if segment.is_none() && !is_kept {
+                return;
+            }
+            segment
+        };
+        if !self.damaged.add(damage) {
+            return;
+        }
+        let Some(segment) = segment else {
+            return;
+        };
+        let indices = record + 1..segment.next_index;
+        match walk::next_intact(&segment.file, damage.offset, segment.bytes, &indices) {
+            Ok(Some((header, offset))) => {
+                let mut inner = self.inner();
+                let mut segments = inner.segments.iter_mut();
+                if let Some(segment) = segments.find(|known| known.path == segment.path) {
+                    segment.begin_also_at(header.index, offset, header.key - 1);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(file = %segment.path.display(), %error, "what stands behind a damaged place cannot be looked for");
+            }
+        }
+    }
+
+    pub(crate) fn damages(&self) -> Vec<Damage> {
+        self.damaged.all(|path| {
+            let inner = self.inner();
+            let is_segment = inner.segments.iter().any(|segment| segment.path == path);
+            is_segment || inner.snapshots.paths().any(|kept| kept == path)
+        })
     }
 
     pub(crate) fn finished(&self, tasks: usize) {
@@ -164,6 +226,26 @@ impl Inner {
     pub(crate) fn evict(&mut self, ring_bytes: u64) {
         let pinned = self.synced_next.min(self.committed_next);
         self.ring.evict(ring_bytes, pinned);
+    }
+
+    /// Last record up to which whole segments may go: covered by a snapshot of which everything is confirmed, as far as this run was told.
+    pub(crate) fn may_go(&self) -> Option<u64> {
+        let (covered, until_key) = (self.snapshots.base()?.index, self.snapshots.released());
+        let closed = self.segments.len().saturating_sub(1);
+        let gone = self.segments.iter().take(closed);
+        let last = gone
+            .take_while(|s| s.key_upto <= until_key && s.next_index <= covered + 1)
+            .last()?;
+        last.next_index.checked_sub(1)
+    }
+
+    /// The term of a record, as far as it is known.
+    pub(crate) fn term_of(&self, index: u64) -> u64 {
+        let mut terms = self.terms.iter().rev();
+        let term = terms
+            .find(|(_, first)| *first <= index)
+            .map(|(term, _)| *term);
+        term.or(self.hard_state.purged.map(|p| p.term)).unwrap_or(0)
     }
 
     pub(crate) fn torn_event_id(&self) -> u64 {

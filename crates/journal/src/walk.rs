@@ -10,10 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::fault::{Damage, Fault, ReadError};
 use crate::record::{BODY_BYTES_MAX, HEADER_BYTES, Header, MAGIC, Record};
 
 /// How much is read at a time: enough for a few large batches, little enough for many readers.
 const CHUNK_BYTES: usize = 512 << 10;
+
+/// What the system answers for a sector that cannot be read.
+const EIO: i32 = 5;
 
 /// What a step of a walk meets.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct Walk {
     pub(crate) offset: u64,
     end: u64,
     pub(crate) next_index: u64,
+    /// Index behind the last record that should be met up to the end.
+    end_index: u64,
     chunk: Bytes,
     chunk_offset: u64,
 }
@@ -55,9 +61,15 @@ impl Walk {
             offset,
             end,
             next_index,
+            end_index: next_index,
             chunk: Bytes::new(),
             chunk_offset: 0,
         }
+    }
+
+    /// The same, where all records before this index are to be met.
+    pub(crate) fn up_to(self, end_index: u64) -> Self {
+        Self { end_index, ..self }
     }
 
     /// The next record, or why there is none. After anything but a record the walk stays where it is.
@@ -97,6 +109,23 @@ impl Walk {
             body: bytes.slice(HEADER_BYTES..),
         };
         Ok(Step::Record { header, record })
+    }
+
+    /// The next record where there must be one up to the end: anything else is damage, also a place that the disk cannot read any more.
+    pub(crate) fn record(&mut self) -> Result<Option<Record>, ReadError> {
+        let what = match self.step() {
+            Ok(Step::Record { record, .. }) => return Ok(Some(record)),
+            Ok(Step::End) if self.next_index >= self.end_index => return Ok(None),
+            Ok(Step::End) => "the last records of the segment are missing or damaged".to_owned(),
+            Ok(Step::Zeros) => "zeros instead of a record".to_owned(),
+            Ok(Step::Bad(what)) => what.to_owned(),
+            Err(error) if error.raw_os_error() == Some(EIO) => {
+                format!("the disk cannot read it any more: {error}")
+            }
+            Err(error) => return Err(Fault::new("read", &self.path, error).into()),
+        };
+        let damage = Damage::new(&self.path, self.offset, what);
+        Err(damage.of_record(self.next_index).into())
     }
 
     /// Bytes from the current offset, fewer only at the end.
@@ -170,6 +199,23 @@ pub(crate) fn first_data_after(file: &File, mut offset: u64, end: u64) -> io::Re
 
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
+/// The first whole record with an event from `from` on whose index lies in a range, and where it stands.
+pub(crate) fn next_intact(
+    file: &File,
+    from: u64,
+    end: u64,
+    indices: &std::ops::Range<u64>,
+) -> io::Result<Option<(Header, u64)>> {
+    let mut offset = from;
+    while let Some((header, start)) = next_whole(file, offset, end)? {
+        if header.key != 0 && indices.contains(&header.index) {
+            return Ok(Some((header, start)));
+        }
+        offset = start + 1;
+    }
+    Ok(None)
+}
+
 /// Looks behind a bad place for a record that proves it was once whole: one of a group that began after
 /// `missing_index`. Records of the same group prove nothing, since one group's bytes reach the disk in any order.
 pub(crate) fn later_group(
@@ -178,6 +224,18 @@ pub(crate) fn later_group(
     end: u64,
     missing_index: u64,
 ) -> io::Result<Option<u64>> {
+    let mut offset = from;
+    while let Some((header, start)) = next_whole(file, offset, end)? {
+        if header.group_start() > missing_index {
+            return Ok(Some(header.index));
+        }
+        offset = start + (HEADER_BYTES + header.length) as u64;
+    }
+    Ok(None)
+}
+
+/// The first whole record with a right checksum that stands at `from` or anywhere behind it, and where.
+fn next_whole(file: &File, from: u64, end: u64) -> io::Result<Option<(Header, u64)>> {
     let mut offset = from;
     while let Some(data) = first_data_after(file, offset, end)? {
         let length = CHUNK_BYTES.min(usize::try_from(end - data).unwrap_or(CHUNK_BYTES));
@@ -201,10 +259,7 @@ pub(crate) fn later_group(
         if record.len() < whole || !header.is_intact(&record) {
             continue;
         }
-        if header.group_start() > missing_index {
-            return Ok(Some(header.index));
-        }
-        offset = start + whole as u64;
+        return Ok(Some((header, start)));
     }
     Ok(None)
 }

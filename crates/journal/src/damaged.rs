@@ -1,0 +1,121 @@
+//! What of an open journal was found to be damaged: said once, and remembered for as long as the file is there.
+//!
+//! Always: a file is named once, with the first damaged place that was met. It is written down beside the log, since a start does not read
+//! what a snapshot covers. Never here: what is done about it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Damage;
+
+const DAMAGED_FILE: &str = "damaged";
+
+/// A line of that file.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    file: PathBuf,
+    offset: u64,
+    record: Option<u64>,
+    what: String,
+}
+
+/// What was found in an earlier run, of files that are still there. What is not readable is found again by reading.
+pub(crate) fn remembered(dir: &Path) -> Vec<Damage> {
+    let Ok(text) = std::fs::read_to_string(dir.join(DAMAGED_FILE)) else {
+        return Vec::new();
+    };
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    let damages = lines.map(|line| Damage {
+        path: dir.join(line.file),
+        offset: line.offset,
+        what: line.what,
+        record: line.record,
+    });
+    damages.filter(|damage| damage.path.exists()).collect()
+}
+
+fn remember(dir: &Path, damage: &Damage) -> io::Result<()> {
+    let line = Line {
+        file: damage.path.file_name().unwrap_or_default().into(),
+        offset: damage.offset,
+        record: damage.record,
+        what: damage.what.clone(),
+    };
+    let text = serde_json::to_string(&line).map_err(io::Error::other)?;
+    let path = dir.join(DAMAGED_FILE);
+    let mut file: File = OpenOptions::new().create(true).append(true).open(path)?;
+    writeln!(file, "{text}")
+}
+
+type Hook = Box<dyn Fn(&Damage) + Send + Sync>;
+
+pub(crate) struct Damaged {
+    dir: PathBuf,
+    found: Mutex<BTreeMap<PathBuf, Damage>>,
+    hook: OnceLock<Hook>,
+}
+
+impl Damaged {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            found: Mutex::default(),
+            hook: OnceLock::new(),
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Damage>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tell(&self, hook: Hook) {
+        for damage in self.found().values() {
+            hook(damage);
+        }
+        // One node asks to be told.
+        let _first = self.hook.set(hook);
+    }
+
+    /// Takes note of damage; answers whether it is news.
+    pub(crate) fn add(&self, damage: &Damage) -> bool {
+        let mut found = self.found();
+        if found.contains_key(&damage.path) {
+            return false;
+        }
+        found.insert(damage.path.clone(), damage.clone());
+        drop(found);
+        say(damage);
+        if !remembered(&self.dir)
+            .iter()
+            .any(|known| known.path == damage.path)
+            && let Err(error) = remember(&self.dir, damage)
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "the damage cannot be written down; the next start has to find it again");
+        }
+        if let Some(hook) = self.hook.get() {
+            hook(damage);
+        }
+        true
+    }
+
+    /// What is damaged of the files that are still there.
+    pub(crate) fn all(&self, is_there: impl Fn(&Path) -> bool) -> Vec<Damage> {
+        let mut found = self.found();
+        found.retain(|path, _| is_there(path));
+        found.values().cloned().collect()
+    }
+}
+
+fn say(damage: &Damage) {
+    tracing::error!(
+        file = %damage.path.display(), offset = damage.offset, record = damage.record, what = damage.what,
+        "a file of the journal is damaged: what stands there is not served; look at the disk"
+    );
+}

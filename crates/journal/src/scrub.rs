@@ -1,0 +1,74 @@
+//! Reads everything that lies on the disk again, a little at a time, so that damage is found before somebody needs what stood there.
+//!
+//! Always: reads only, and only what is committed. What it finds is told as if a reader had met it.
+
+use std::path::PathBuf;
+
+use crate::fault::Fault;
+use crate::journal::Journal;
+use crate::segment::Segment;
+use crate::snapshot::SnapshotFile;
+use crate::walk::Walk;
+
+/// Where a pass over the files stands.
+#[derive(Debug, Default)]
+pub struct Scrub {
+    /// Index up to which the log was looked at.
+    next_index: u64,
+    walk: Option<Walk>,
+    /// The log is done: now the snapshots.
+    snapshots: Option<Vec<PathBuf>>,
+}
+
+impl Journal {
+    /// Goes on with a pass for about so many bytes. Answers whether the pass is over. Blocks while the disk reads.
+    pub fn scrub(&self, pass: &mut Scrub, bytes_max: u64) -> Result<bool, Fault> {
+        let mut left = bytes_max;
+        if pass.snapshots.is_none() {
+            while left > 0 {
+                let Some(walk) = &mut pass.walk else {
+                    let Some(segment) = self.segment_from(pass.next_index) else {
+                        let inner = self.shared.inner();
+                        pass.snapshots = Some(inner.snapshots.paths().cloned().collect());
+                        break;
+                    };
+                    pass.next_index = segment.next_index.max(segment.first_index + 1);
+                    pass.walk = Some(segment.walk());
+                    continue;
+                };
+                match walk.record() {
+                    Ok(Some(record)) => left = left.saturating_sub(record.disk_bytes()),
+                    Ok(None) => pass.walk = None,
+                    Err(error) => {
+                        self.shared.take_note(&error);
+                        // One place of a file is told; the rest of it is not looked at.
+                        pass.walk = None;
+                    }
+                }
+            }
+        }
+        while left > 0
+            && let Some(files) = &mut pass.snapshots
+        {
+            let Some(path) = files.pop() else {
+                *pass = Scrub::default();
+                return Ok(true);
+            };
+            match SnapshotFile::check(&path) {
+                Ok(Ok(file)) => left = left.saturating_sub(file.bytes),
+                Ok(Err(damage)) => self.shared.note_damage(&damage),
+                // Removed meanwhile.
+                Err(fault) if fault.is_not_found() => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The first segment with records from `index` on.
+    fn segment_from(&self, index: u64) -> Option<Segment> {
+        let inner = self.shared.inner();
+        let mut segments = inner.segments.iter();
+        segments.find(|s| s.next_index > index).cloned()
+    }
+}

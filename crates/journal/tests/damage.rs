@@ -1,0 +1,436 @@
+//! Records and snapshots that are damaged while nobody looks: found when read and by the scrub, named, never served; and whoever needs
+//! nothing of them goes on.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails as the test does"
+)]
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+
+use bytes::Bytes;
+use journal::{Journal, Kind, OpenError, Options, ReadError, Record, Recovered, Scrub};
+
+/// Bytes of each record on the disk, header included, are found by looking: all bodies are equally long.
+const PAD: usize = 200;
+
+fn options(dir: &Path, segment_bytes: u64) -> Options {
+    let mut options = Options::new(dir, "agent:A");
+    options.segment_bytes = segment_bytes;
+    options.ring_bytes = 1 << 10;
+    options
+}
+
+fn open(dir: &Path, segment_bytes: u64) -> Result<(Journal, Recovered), OpenError> {
+    Journal::open(options(dir, segment_bytes), |fault| panic!("{fault}"))
+}
+
+/// The event of index `n` has the id `n + 1`.
+fn event(index: u64) -> Record {
+    let pad = "y".repeat(PAD);
+    Record {
+        index,
+        term: 1,
+        key: index + 1,
+        kind: Kind::Events,
+        body: Bytes::from(format!(
+            "{{\"eventId\":{:06},\"pad\":\"{pad}\"}}\n",
+            index + 1
+        )),
+    }
+}
+
+fn append(journal: &Journal, indices: std::ops::Range<u64>) {
+    for index in indices {
+        let (sender, receiver) = sync_channel(1);
+        journal.append(vec![event(index)], move |told| sender.send(told).unwrap());
+        receiver.recv().unwrap().unwrap();
+        journal.commit(index + 1);
+    }
+}
+
+fn snapshot(journal: &Journal, event_id: u64) {
+    journal
+        .write_snapshot(event_id, None, |out| {
+            writeln!(out, "{{\"state\":{event_id}}}")
+        })
+        .unwrap();
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let mut found: Vec<_> = entries
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Changes one byte of the body of the event with this id, wherever it lies.
+fn damage(dir: &Path, event_id: u64) -> PathBuf {
+    let mark = format!("{{\"eventId\":{event_id:06},");
+    for path in files(dir, "segment") {
+        let bytes = std::fs::read(&path).unwrap();
+        let mut places = bytes.windows(mark.len());
+        if let Some(at) = places.position(|window| window == mark.as_bytes()) {
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.write_all_at(b"#", (at + 30) as u64).unwrap();
+            return path;
+        }
+    }
+    panic!("event {event_id} is not there")
+}
+
+/// All events after one, up to the first error.
+fn read(journal: &Journal, mut after: u64) -> (Vec<u64>, Option<ReadError>) {
+    let mut ids = Vec::new();
+    loop {
+        match journal.read_after(after, 1) {
+            Ok(records) => {
+                let Some(last) = records.last() else {
+                    return (ids, None);
+                };
+                after = last.key;
+                ids.extend(records.iter().map(|record| record.key));
+            }
+            Err(error) => return (ids, Some(error)),
+        }
+    }
+}
+
+fn is_damage_of(error: Option<ReadError>, path: &Path) -> bool {
+    matches!(error, Some(ReadError::Damaged(damage)) if damage.path == path)
+}
+
+#[test]
+fn each_reader_of_a_damaged_place_hears_of_it_and_everybody_else_reads_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+    append(&journal, 0..100);
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    journal.on_damage(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let path = damage(dir.path(), 30);
+    for _ in 0..3 {
+        let (ids, error) = read(&journal, 0);
+        assert_eq!(ids, (1..=29).collect::<Vec<_>>());
+        assert!(is_damage_of(error, &path));
+    }
+    assert_eq!(told.load(Ordering::SeqCst), 1, "it is told once");
+    assert_eq!(journal.damages().len(), 1);
+    assert_eq!(journal.damages()[0].record, Some(29));
+    let (ids, error) = read(&journal, 30);
+    assert_eq!(ids, (31..=100).collect::<Vec<_>>());
+    assert!(error.is_none(), "{error:?}");
+
+    // A new snapshot has what stood there: the next start needs nothing of it, and knows of the damage.
+    snapshot(&journal, 100);
+    drop(journal);
+    let (journal, recovered) = open(dir.path(), 64 << 10).unwrap();
+    assert_eq!(recovered.last.unwrap().index, 99);
+    assert_eq!(journal.damages().len(), 1);
+    append(&journal, 100..120);
+    journal.commit(120);
+    let (ids, error) = read(&journal, 30);
+    assert_eq!(ids, (31..=120).collect::<Vec<_>>());
+    assert!(error.is_none(), "{error:?}");
+    assert!(is_damage_of(read(&journal, 0).1, &path));
+    assert_eq!(journal.superseded().unwrap().index, 99);
+}
+
+/// Damage of each record in turn, found at the start: with a snapshot behind it the journal opens, and has everything that is needed;
+/// without one it refuses.
+fn every_record_is_damaged(segment_bytes: u64) {
+    const SNAPSHOT: u64 = 25;
+    const NEWEST: u64 = 40;
+    for damaged in 1..NEWEST {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path(), segment_bytes).unwrap();
+        append(&journal, 0..SNAPSHOT);
+        snapshot(&journal, SNAPSHOT);
+        append(&journal, SNAPSHOT..NEWEST);
+        drop(journal);
+        // Without seals each segment is read.
+        for seal in files(dir.path(), "seal") {
+            std::fs::remove_file(seal).unwrap();
+        }
+        let path = damage(dir.path(), damaged);
+        let opened = open(dir.path(), segment_bytes);
+        if damaged > SNAPSHOT {
+            let refused = opened.map(drop).unwrap_err();
+            assert!(
+                matches!(&refused, OpenError::Damaged(damage) if damage.path == path),
+                "event {damaged}: {refused}"
+            );
+            continue;
+        }
+        let (journal, recovered) = opened.unwrap_or_else(|e| panic!("event {damaged}: {e}"));
+        assert_eq!(recovered.last.unwrap().index, NEWEST - 1, "event {damaged}");
+        assert_eq!(journal.damages().len(), 1, "event {damaged}");
+        journal.commit(NEWEST);
+        let needed = journal.replay(SNAPSHOT).map(|r| r.unwrap().key);
+        assert_eq!(
+            needed.collect::<Vec<_>>(),
+            (SNAPSHOT + 1..=NEWEST).collect::<Vec<_>>(),
+            "event {damaged}"
+        );
+        let (before, error) = read(&journal, 0);
+        assert_eq!(before, (1..damaged).collect::<Vec<_>>(), "event {damaged}");
+        assert!(is_damage_of(error, &path), "event {damaged}");
+        let (behind, error) = read(&journal, damaged);
+        assert_eq!(
+            behind,
+            (damaged + 1..=NEWEST).collect::<Vec<_>>(),
+            "event {damaged}: {error:?}"
+        );
+        append(&journal, NEWEST..NEWEST + 3);
+        drop(journal);
+        let (journal, recovered) = open(dir.path(), segment_bytes).unwrap();
+        assert_eq!(recovered.last.unwrap().index, NEWEST + 2, "event {damaged}");
+        drop(journal);
+    }
+}
+
+#[test]
+fn a_start_needs_nothing_of_what_a_snapshot_covers_in_one_segment() {
+    every_record_is_damaged(64 << 10);
+}
+
+#[test]
+fn a_start_needs_nothing_of_what_a_snapshot_covers_in_many_segments() {
+    every_record_is_damaged(1 << 10);
+}
+
+#[test]
+fn a_segment_file_that_is_missing_is_damage_that_a_snapshot_may_cover() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 1 << 10).unwrap();
+    append(&journal, 0..30);
+    snapshot(&journal, 30);
+    append(&journal, 30..40);
+    drop(journal);
+    let segments = files(dir.path(), "segment");
+    std::fs::remove_file(&segments[2]).unwrap();
+    let (journal, _) = open(dir.path(), 1 << 10).unwrap();
+    journal.commit(40);
+    assert_eq!(journal.damages().len(), 1);
+    let (before, error) = read(&journal, 0);
+    assert!(matches!(error, Some(ReadError::Damaged(_))), "{error:?}");
+    let last = before.last().copied().unwrap();
+    assert_eq!(before, (1..=last).collect::<Vec<_>>());
+    assert!((2..20).contains(&last), "{last}");
+    assert_eq!(read(&journal, 30).0, (31..=40).collect::<Vec<_>>());
+    drop(journal);
+    std::fs::remove_file(segments.last().unwrap()).unwrap();
+    assert!(open(dir.path(), 1 << 10).is_err(), "that one is needed");
+}
+
+#[test]
+fn the_end_of_the_log_may_be_damaged_when_the_newest_snapshot_has_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+    append(&journal, 0..40);
+    snapshot(&journal, 40);
+    drop(journal);
+    damage(dir.path(), 38);
+    damage(dir.path(), 39);
+    damage(dir.path(), 40);
+    let (journal, recovered) = open(dir.path(), 64 << 10).unwrap();
+    assert_eq!(recovered.last.unwrap().index, 39);
+    assert_eq!(journal.damages().len(), 1);
+    append(&journal, 40..50);
+    journal.commit(50);
+    assert_eq!(
+        journal
+            .replay(40)
+            .map(|r| r.unwrap().key)
+            .collect::<Vec<_>>(),
+        (41..=50).collect::<Vec<_>>()
+    );
+    drop(journal);
+    let (journal, recovered) = open(dir.path(), 64 << 10).unwrap();
+    assert_eq!(recovered.last.unwrap().index, 49);
+    journal.commit(50);
+    assert_eq!(read(&journal, 40).0, (41..=50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_snapshot_is_set_aside_where_the_log_or_an_older_one_has_its_state() {
+    for older in [0, 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+        append(&journal, 0..20);
+        if older > 0 {
+            snapshot(&journal, older);
+        }
+        append(&journal, 20..40);
+        snapshot(&journal, 40);
+        drop(journal);
+        let newest = files(dir.path(), "jsonl").pop().unwrap();
+        std::fs::write(&newest, "{}\n").unwrap();
+        let (journal, recovered) = open(dir.path(), 64 << 10).unwrap();
+        assert_eq!(recovered.snapshot.map_or(0, |file| file.event_id()), older);
+        assert_eq!(files(dir.path(), "damaged").len(), 1, "it is kept");
+        journal.commit(40);
+        let replayed = journal.replay(older).map(|r| r.unwrap().key);
+        assert_eq!(
+            replayed.collect::<Vec<_>>(),
+            (older + 1..=40).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn the_scrub_finds_what_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 4 << 10).unwrap();
+    append(&journal, 0..50);
+    snapshot(&journal, 40);
+    let whole_pass = |journal: &Journal| {
+        let mut pass = Scrub::default();
+        let mut pieces = 0;
+        while !journal.scrub(&mut pass, 1 << 10).unwrap() {
+            pieces += 1;
+            assert!(pieces < 1000, "a pass comes to its end");
+        }
+        pieces
+    };
+    assert!(whole_pass(&journal) > 5);
+    assert!(journal.damages().is_empty(), "{:?}", journal.damages());
+    let segments: Vec<PathBuf> = [3, 30].map(|id| damage(dir.path(), id)).into();
+    let file = files(dir.path(), "jsonl").pop().unwrap();
+    std::fs::write(&file, "{}\n").unwrap();
+    whole_pass(&journal);
+    let found: Vec<PathBuf> = journal.damages().into_iter().map(|d| d.path).collect();
+    let mut expected = segments;
+    expected.push(file);
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_closed_segment_that_was_cut_is_not_taken_at_its_seals_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+    append(&journal, 0..40);
+    snapshot(&journal, 40);
+    append(&journal, 40..50);
+    drop(journal);
+    let first = files(dir.path(), "segment").remove(0);
+    let length = first.metadata().unwrap().len();
+    let file = std::fs::File::options().write(true).open(&first).unwrap();
+    file.set_len(length - 10).unwrap();
+    let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+    let found: Vec<PathBuf> = journal.damages().into_iter().map(|d| d.path).collect();
+    assert_eq!(found, [first]);
+}
+
+#[test]
+fn a_record_that_is_older_than_the_one_before_it_is_damage() {
+    for (term, key) in [(2, 3), (1, 60)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+        append(&journal, 0..5);
+        for (index, term, key) in [(5, 2, 50), (6, term, key)] {
+            let (sender, receiver) = sync_channel(1);
+            let record = Record {
+                term,
+                key,
+                ..event(index)
+            };
+            journal.append(vec![record], move |told| sender.send(told).unwrap());
+            receiver.recv().unwrap().unwrap();
+        }
+        drop(journal);
+        let refused = open(dir.path(), 64 << 10).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("older"), "{refused}");
+    }
+}
+
+#[test]
+fn without_the_snapshot_that_has_what_was_let_go_nothing_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+    append(&journal, 0..40);
+    snapshot(&journal, 40);
+    let upto = journal.releasable(40).unwrap();
+    let (sender, receiver) = sync_channel(1);
+    journal.purge(upto, 1, None, move |told| sender.send(told).unwrap());
+    receiver.recv().unwrap().unwrap();
+    drop(journal);
+    let file = files(dir.path(), "jsonl").pop().unwrap();
+    std::fs::rename(&file, dir.path().join("elsewhere")).unwrap();
+    let refused = open(dir.path(), 2 << 10).map(drop).unwrap_err();
+    assert!(
+        refused.to_string().contains("the snapshot is missing"),
+        "{refused}"
+    );
+    std::fs::rename(dir.path().join("elsewhere"), &file).unwrap();
+    drop(open(dir.path(), 2 << 10).unwrap());
+}
+
+#[test]
+fn a_segment_that_is_written_to_again_has_no_seal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+    // Nothing of it is committed.
+    for index in 0..40 {
+        let (sender, receiver) = sync_channel(1);
+        journal.append(vec![event(index)], move |told| sender.send(told).unwrap());
+        receiver.recv().unwrap().unwrap();
+    }
+    assert!(!files(dir.path(), "seal").is_empty());
+    let (sender, receiver) = sync_channel(1);
+    journal.truncate(2, move |told| sender.send(told).unwrap());
+    receiver.recv().unwrap().unwrap();
+    assert_eq!(files(dir.path(), "segment").len(), 1);
+    assert!(files(dir.path(), "seal").is_empty());
+}
+
+/// Notes which changes come in which order.
+#[derive(Default)]
+struct NotingDisk(std::sync::Mutex<Vec<(&'static str, u64)>>);
+
+impl NotingDisk {
+    fn note(&self, what: &'static str, file: &std::fs::File) {
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
+        self.0.lock().unwrap().push((what, inode));
+    }
+}
+
+impl journal::Disk for NotingDisk {
+    fn sync(&self, file: &std::fs::File) -> std::io::Result<()> {
+        self.note("sync", file);
+        Ok(())
+    }
+    fn set_len(&self, file: &std::fs::File, bytes: u64) -> std::io::Result<()> {
+        self.note("trim", file);
+        file.set_len(bytes)
+    }
+}
+
+#[test]
+fn a_closed_segment_is_trimmed_and_then_flushed_before_the_next_one_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(NotingDisk::default());
+    let on_disk = Arc::clone(&disk) as Arc<dyn journal::Disk>;
+    let opened = Journal::open_on(on_disk, options(dir.path(), 2 << 10), |f| panic!("{f}"));
+    let (journal, _) = opened.unwrap();
+    append(&journal, 0..40);
+    drop(journal);
+    let noted = disk.0.lock().unwrap().clone();
+    let trims: Vec<usize> = (0..noted.len())
+        .filter(|at| noted[*at].0 == "trim")
+        .collect();
+    assert!(trims.len() > 2);
+    for at in trims {
+        assert_eq!(noted.get(at + 1), Some(&("sync", noted[at].1)));
+    }
+}
