@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
 use crate::link::ask_who;
-use crate::member::Hello;
+use crate::member::{Hello, number_of};
 use crate::options::Options;
 use crate::rules;
 
@@ -31,6 +31,37 @@ where
     {
         return;
     }
+    let met = ask_all(options, others, dial).await;
+    if let Some(known) = rules::must_join(&met) {
+        tracing::warn!(
+            dir = %options.dir.display(),
+            "this directory is empty, but {known} has this log already, with the members {:?}: this one joins instead of beginning another log; set cluster.join=true, or remove the member from cluster.members to begin anew",
+            known.members
+        );
+        options.joins = true;
+    }
+}
+
+/// Whether another member has the log that this directory's member belongs to: asked when this one's own log is damaged and does not open.
+/// `dial` gives a connection, or nothing.
+pub async fn others_have<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<S>>,
+{
+    let Ok(number) = number_of(&options.dir, true) else {
+        return false;
+    };
+    let met = ask_all(options, others, dial).await;
+    rules::have_log_of(number, &met)
+}
+
+/// Who those are that can be reached within a short time.
+async fn ask_all<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> Vec<Hello>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<S>>,
+{
     let me = Hello {
         cluster: options.identity.clone(),
         member: Hello::NOBODY,
@@ -55,13 +86,5 @@ where
         };
         timeout(ASK_WITHIN, asking)
     });
-    let met: Vec<Hello> = join_all(asked).await.into_iter().flatten().collect();
-    if let Some(known) = rules::must_join(&met) {
-        tracing::warn!(
-            dir = %options.dir.display(),
-            "this directory is empty, but {known} has this log already, with the members {:?}: this one joins instead of beginning another log; set cluster.join=true, or remove the member from cluster.members to begin anew",
-            known.members
-        );
-        options.joins = true;
-    }
+    join_all(asked).await.into_iter().flatten().collect()
 }

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod append;
+mod aside;
 mod begin;
 mod cluster;
 mod leadership;
@@ -22,15 +23,18 @@ mod raft;
 mod reader;
 mod respond;
 pub mod rules;
+mod scrub;
 mod status;
 mod stuck;
 mod witness;
 
 pub use append::{AppendError, Batch};
-pub use begin::join_if_begun;
+pub use aside::set_aside;
+pub use begin::{join_if_begun, others_have};
 pub use cluster::MembershipError;
 pub use journal::{
-    Disk, Fault, OpenError as JournalError, ReadError, RealDisk, SnapshotError, SnapshotFile,
+    Damage, Disk, Fault, OpenError as JournalError, ReadError, RealDisk, SnapshotError,
+    SnapshotFile,
 };
 pub use leadership::Leadership;
 pub use link::LinkEnd;
@@ -40,6 +44,7 @@ pub use open::{OpenError, Opened, Replay};
 pub use options::Options;
 pub use peers::PeerStatus;
 pub use reader::{Reader, Torn};
+pub use scrub::ScrubPace;
 pub use status::{Role, Status};
 pub use witness::{
     Candidate, EntryId, MembersAt, Outdated, Witness, WitnessEnd, WitnessState, WitnessStore,

@@ -22,6 +22,8 @@ use crate::peers::Peers;
 use crate::raft::{Raft, StateMachine, membership_to_text};
 use crate::reader::{Reader, Torn};
 use crate::respond::Responder;
+use crate::rules;
+use crate::scrub;
 use crate::status::Status;
 use crate::stuck;
 
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) hand_over: watch::Sender<Option<HandOver>>,
     /// One snapshot, one release at a time.
     housekeeping: Mutex<()>,
+    /// Rises with each damaged file.
+    damage_found: Arc<watch::Sender<u64>>,
 }
 
 impl Log {
@@ -86,6 +90,10 @@ impl Log {
         } = parts;
         let newest = journal.standing().last_event_id;
         stuck::tell(&journal, options.dir.clone());
+        scrub::begin(&journal, options.scrub);
+        let damage_found = Arc::new(watch::Sender::new(0));
+        let found = Arc::clone(&damage_found);
+        journal.on_damage(move |_| found.send_modify(|count| *count += 1));
         let hand_over = watch::Sender::new(None);
         let shared = Shared {
             released: AtomicU64::new(journal.torn_event_id()),
@@ -108,6 +116,7 @@ impl Log {
             timing: options.timing,
             hand_over,
             housekeeping: Mutex::new(()),
+            damage_found,
         };
         Self {
             shared: Arc::new(shared),
@@ -275,7 +284,23 @@ impl Log {
         let Some(index) = shared.journal.releasable(released) else {
             return;
         };
-        if let Err(error) = shared.raft.trigger().purge_log(index).await {
+        if shared
+            .journal
+            .superseded()
+            .is_some_and(|place| index <= place.index)
+        {
+            // Consensus does without it already; only the files are still there.
+            let membership = membership_to_text(&shared.machine.applied().membership);
+            let (sender, done) = tokio::sync::oneshot::channel();
+            shared
+                .journal
+                .purge_superseded(index, Some(membership), move |told| {
+                    // Nobody waits any more when the node ends.
+                    drop(sender.send(told));
+                });
+            // A fault of the journal is told by itself.
+            drop(done.await);
+        } else if let Err(error) = shared.raft.trigger().purge_log(index).await {
             tracing::debug!(%error, "a stopped log releases nothing");
             return;
         }
@@ -325,8 +350,61 @@ impl Log {
             released_event_id: self.shared.released.load(Ordering::Acquire),
             snapshot_event_id: standing.snapshot_event_id,
             counts: standing.counts,
+            damages: self.damages(),
             fault: self.shared.fault.borrow().clone(),
         }
+    }
+
+    /// What of the journal was found to be damaged, in words.
+    pub fn damages(&self) -> Vec<String> {
+        let damages = self.shared.journal.damages().into_iter();
+        damages.map(|damage| damage.to_string()).collect()
+    }
+
+    /// Rises with each damaged file that is found.
+    pub fn damage_found(&self) -> watch::Receiver<u64> {
+        self.shared.damage_found.subscribe()
+    }
+
+    /// Whether the damage of this member's journal is best repaired by learning the log anew from another member, and the others can do
+    /// without this one meanwhile.
+    pub fn may_learn_anew(&self) -> bool {
+        let (voters, _) = self.members();
+        let me = self.me().member;
+        let active = self.leadership().borrow().active;
+        let peers = self.peers();
+        let mut connected = peers
+            .iter()
+            .filter(|peer| peer.is_connected && voters.contains(&peer.hello.member));
+        let has_active = active != Some(me)
+            && connected
+                .clone()
+                .any(|peer| active == Some(peer.hello.member));
+        let is_member = voters.contains(&me);
+        let count = connected.by_ref().count();
+        !self.damages().is_empty()
+            && is_member
+            && rules::may_learn_anew(has_active, voters.len(), count)
+    }
+
+    /// The newest snapshot has what damaged files had: another member begins with it. Readers of events may still read around the damage.
+    pub async fn supersede_damage(&self) {
+        let shared = &self.shared;
+        let _turn = shared.housekeeping.lock().await;
+        let Some(snapshot) = shared.journal.snapshot() else {
+            return;
+        };
+        let index = snapshot.meta.index;
+        if let Err(error) = shared.raft.trigger().purge_log(index).await {
+            tracing::debug!(%error, "a stopped log supersedes nothing");
+            return;
+        }
+        self.wait_for(|m| m.purged.is_some_and(|id| id.index >= index))
+            .await;
+        tracing::info!(
+            event_id = snapshot.meta.event_id,
+            "the newest snapshot supersedes the damaged part of the log: another member begins with it"
+        );
     }
 
     /// For how long a write has not come back from this member's disk, when that is longer than a disk may take.

@@ -9,6 +9,7 @@ use openraft::{Config, SnapshotPolicy};
 use tokio::sync::watch;
 
 use crate::append::Batch;
+use crate::aside;
 use crate::log::{Log, Parts};
 use crate::member::{Hello, Part, has_number, is_made_to_join, make_to_join, number_of};
 use crate::options::Options;
@@ -79,6 +80,8 @@ impl Iterator for Replay {
 }
 
 pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
+    aside::finish(&options.dir)
+        .map_err(|e| OpenError::Consensus(format!("the member's directory: {e}")))?;
     let (fault_sender, fault) = watch::channel(None);
     let journal_options = journal::Options {
         dir: options.dir.clone(),

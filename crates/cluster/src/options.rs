@@ -7,6 +7,7 @@ use std::time::Duration;
 use journal::{Disk, RealDisk};
 
 use crate::member::{Part, Timing};
+use crate::scrub::ScrubPace;
 
 /// Settings of one member.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Options {
     pub in_flight_bytes: usize,
     /// How long `open` waits until this member leads, when it is alone.
     pub open_timeout: Duration,
+    /// How often everything on the disk is read again.
+    pub scrub: ScrubPace,
     /// The disk; tests inject faults here.
     pub disk: Arc<dyn Disk>,
 }
@@ -52,6 +55,7 @@ impl Options {
             ring_bytes: 16 << 20,
             in_flight_bytes: 128 << 20,
             open_timeout: Duration::from_secs(30),
+            scrub: ScrubPace::default(),
             disk: Arc::new(RealDisk),
         }
     }

@@ -144,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn while_it_is_slow_it_is_not_waited_for_between_two_answers_either() {
+        let timing = Timing::default();
+        let mut pace = Pace::default();
+        answers(&mut pace, 0, 1300, SLOW);
+        for answer in 13..1000 {
+            let now = at(answer * 100);
+            assert!(!pace.is_kept(&timing, now + at(99)), "{now:?}");
+            pace.answered(&timing, now + SLOW, SLOW);
+        }
+    }
+
+    #[test]
     fn without_anything_to_answer_it_gets_another_chance_later_each_time() {
         let timing = Timing::default();
         let mut pace = Pace::default();

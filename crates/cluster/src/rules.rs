@@ -301,6 +301,18 @@ pub fn must_join<'a>(met: impl IntoIterator<Item = &'a Hello>) -> Option<&'a Hel
     met.into_iter().find(|hello| !hello.members.is_empty())
 }
 
+/// Whether one of these keeps the events of the log to which the member with this number belongs.
+pub fn have_log_of<'a>(number: u64, met: impl IntoIterator<Item = &'a Hello>) -> bool {
+    let mut met = met.into_iter();
+    met.any(|hello| hello.part == Part::Data && hello.members.contains(&number))
+}
+
+/// Whether a member may set its damaged log aside and learn it anew: another member is the active one and connected, and those with a vote
+/// that are connected are a majority without this one. `voters` includes this member; `connected` does not.
+pub fn may_learn_anew(has_active: bool, voters: usize, connected: usize) -> bool {
+    has_active && connected * 2 > voters
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,6 +370,60 @@ mod tests {
         assert!(!was_handed_over(9, 7), "it was elected later, by itself");
         assert!(!was_handed_over(7, 7));
         assert!(!was_handed_over(1, 0), "nobody has asked it to");
+    }
+
+    #[test]
+    fn a_member_is_as_patient_as_the_most_patient_one_it_has_heard_of() {
+        let with = |silence_min| {
+            let mut hello = hello(2, Part::Data);
+            hello.timing.silence_min = millis(silence_min);
+            hello
+        };
+        let long = patience(&with(800).timing);
+        let own = patience(&Timing::default());
+        assert_eq!(patience_with(own, &with(800)), long);
+        assert_eq!(
+            patience_with(long, &with(150)),
+            long,
+            "the one heard last is not the most patient one"
+        );
+    }
+
+    #[test]
+    fn a_hand_over_that_does_not_come_about_is_given_up_soon() {
+        let timing = Timing::default();
+        let within = hand_over_within(&timing);
+        assert!(
+            within > timing.silence_max,
+            "the other one has the time for an election"
+        );
+        assert!(
+            within <= timing.silence_max * 10,
+            "nobody answers meanwhile"
+        );
+    }
+
+    #[test]
+    fn a_damaged_member_learns_anew_only_where_the_others_can_do_without_it() {
+        assert!(may_learn_anew(true, 3, 2));
+        assert!(
+            !may_learn_anew(true, 3, 1),
+            "then nothing could be committed"
+        );
+        assert!(!may_learn_anew(false, 3, 2), "nobody has the log for sure");
+        assert!(!may_learn_anew(true, 2, 1));
+        assert!(may_learn_anew(true, 5, 3));
+        let data = |members: &[u64]| Hello {
+            members: members.to_vec(),
+            ..hello(1, Part::Data)
+        };
+        assert!(have_log_of(7, [&data(&[1, 7])]));
+        assert!(!have_log_of(7, [&data(&[1, 8]), &data(&[])]));
+        let watch = Hello {
+            members: vec![1, 7],
+            ..hello(1, Part::Watch)
+        };
+        assert!(!have_log_of(7, [&watch]), "a watch keeps no events");
     }
 
     #[test]

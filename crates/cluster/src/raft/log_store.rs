@@ -7,8 +7,9 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
-use journal::{Fault, Journal, Vote};
+use journal::{Fault, Journal, ReadError, Vote};
 use openraft::OptionalSend;
 use openraft::alias::{LogIdOf, VoteOf};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -21,6 +22,9 @@ use super::{Entry, StateMachine, Types, entry_of, log_id, membership_to_text, re
 
 /// So much goes to another member at once, and a record more.
 const SENT_BYTES: usize = 1 << 20;
+
+/// So long until damaged records are asked for again that are to be sent.
+const DAMAGED_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub(crate) struct LogStore {
@@ -103,8 +107,23 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     /// What goes to another member at once: a heartbeat behind it must not come late, and a frame is bounded.
+    /// Where the log is damaged, nothing comes for a while: then a snapshot supersedes the damaged part, and the other member begins with
+    /// that. An error here would end this node.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.entries(start, end, SENT_BYTES).await
+        let journal = Arc::clone(&self.journal);
+        if journal.holds_in_memory(start) {
+            return self.entries(start, end, SENT_BYTES).await;
+        }
+        let reading =
+            tokio::task::spawn_blocking(move || journal.read_before_damage(start, end, SENT_BYTES));
+        match reading.await.map_err(io::Error::other)? {
+            Ok(records) => records.into_iter().map(entry_of).collect(),
+            Err(ReadError::Damaged(_)) => {
+                tokio::time::sleep(DAMAGED_PAUSE).await;
+                Ok(Vec::new())
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
@@ -136,11 +155,10 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let purged = self
-            .journal
-            .hard_state()
-            .purged
-            .map(|p| log_id(p.term, p.index));
+        let purged = self.journal.hard_state().purged;
+        let superseded = self.journal.superseded();
+        let purged = purged.map(|p| log_id(p.term, p.index));
+        let purged = purged.max(superseded.map(|p| log_id(p.term, p.index)));
         let (_, next_index) = self.journal.bounds();
         let last = self
             .journal

@@ -273,6 +273,17 @@ impl RaftNetworkV2<Types> for Target {
             let this = this.clone();
             async move {
                 let sent = sent.map_err(RPCError::Unreachable)?;
+                let superseded = this.network.journal.superseded();
+                if superseded.is_some_and(|place| {
+                    sent.last
+                        .or(sent.previous)
+                        .is_none_or(|id| id.index < place.index)
+                }) {
+                    // What follows is damaged: consensus is to think again, and sends a snapshot.
+                    return Err(RPCError::Unreachable(Unreachable::new(&AnyError::error(
+                        "the log is damaged behind this place: a snapshot is sent instead",
+                    ))));
+                }
                 let range = (sent.previous, sent.last);
                 let response = this.settle(sent).await?;
                 if is_watch && has_entries {

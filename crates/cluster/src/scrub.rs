@@ -1,0 +1,61 @@
+//! Reads the journal's files again in the background, a little at a time, so that damage is found before it is needed.
+//!
+//! Always: rarely and little: an idle node is woken a few times a minute while a pass goes on, and not at all between two passes.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use journal::{Journal, Scrub};
+
+/// How a journal's files are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubPace {
+    /// From the end of one pass, or from the start, to the next one.
+    pub every: Duration,
+    /// Between two pieces.
+    pub pause: Duration,
+    /// Bytes of a piece.
+    pub piece_bytes: u64,
+}
+
+impl Default for ScrubPace {
+    /// A pass every four hours, of up to 200 MB a minute.
+    fn default() -> Self {
+        Self {
+            every: Duration::from_hours(4),
+            pause: Duration::from_secs(5),
+            piece_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Goes on for as long as there is the journal.
+pub(crate) fn begin(journal: &Arc<Journal>, pace: ScrubPace) {
+    let journal: Weak<Journal> = Arc::downgrade(journal);
+    tokio::spawn(async move {
+        let mut pass = Scrub::default();
+        let mut pause = pace.every;
+        loop {
+            tokio::time::sleep(pause).await;
+            let Some(journal) = journal.upgrade() else {
+                return;
+            };
+            let piece = tokio::task::spawn_blocking(move || {
+                let is_over = journal.scrub(&mut pass, pace.piece_bytes);
+                (pass, is_over)
+            });
+            let Ok((gone_on, is_over)) = piece.await else {
+                return;
+            };
+            pass = gone_on;
+            pause = match is_over {
+                Ok(true) => pace.every,
+                Ok(false) => pace.pause,
+                Err(fault) => {
+                    tracing::warn!(%fault, "the journal's files cannot be read again; it is tried later");
+                    pace.every
+                }
+            };
+        }
+    });
+}

@@ -1,0 +1,196 @@
+//! A log that is damaged while its member is the active one: a member with an empty disk learns it all the same, and nobody ends.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failing story ends with its place"
+)]
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::{Batch, Log, Options, ReadError, Role, ScrubPace, set_aside};
+use tokio::task::JoinHandle;
+
+fn options(dir: &Path, name: &str) -> Options {
+    let mut options = Options::new(dir, "controller:Controller");
+    options.segment_bytes = 64 << 10;
+    options.ring_bytes = 2 << 10;
+    name.clone_into(&mut options.name);
+    options.joins = name != "Primary";
+    options
+}
+
+fn batch(id: u64) -> Batch {
+    let pad = "x".repeat(300);
+    Batch {
+        last_event_id: id,
+        body: Bytes::from(format!("{{\"eventId\":{id:06},\"pad\":\"{pad}\"}}\n")),
+    }
+}
+
+/// Changes one byte of an event on the disk.
+fn damage(dir: &Path, id: u64) {
+    let mark = format!("{{\"eventId\":{id:06},");
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let mut places = bytes.windows(mark.len());
+        if let Some(at) = places.position(|window| window == mark.as_bytes()) {
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.write_all_at(b"#", (at + 30) as u64).unwrap();
+            return;
+        }
+    }
+    panic!("event {id} is not there");
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("in vain waited for: {what}");
+}
+
+fn wire(a: &Log, b: &Log) -> [JoinHandle<()>; 2] {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (a, b) = (a.clone(), b.clone());
+    [
+        tokio::spawn(async move { drop(a.serve(near).await) }),
+        tokio::spawn(async move { drop(b.serve(far).await) }),
+    ]
+}
+
+/// What the node does: its state has what is damaged.
+fn supersede_when_found(log: &Log) -> JoinHandle<()> {
+    let log = log.clone();
+    let mut found = log.damage_found();
+    tokio::spawn(async move {
+        while found.changed().await.is_ok() {
+            let at = *log.committed().borrow();
+            log.write_snapshot(at, move |out| writeln!(out, "{{\"state\":{at}}}"))
+                .await
+                .unwrap();
+            log.supersede_damage().await;
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_an_empty_disk_learns_from_one_whose_log_is_damaged_and_nobody_ends() {
+    let dirs: [_; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let a = Log::open(options(dirs[0].path(), "Primary"))
+        .await
+        .unwrap()
+        .log;
+    for id in 1..=300 {
+        a.append(batch(id)).await.unwrap();
+    }
+    // Readers still wait for all of it.
+    a.release(0).await;
+    damage(dirs[0].path(), 40);
+    let superseding = supersede_when_found(&a);
+    let b = Log::open(options(dirs[1].path(), "Backup"))
+        .await
+        .unwrap()
+        .log;
+    let _wire = wire(&a, &b);
+    until("it is connected", || a.peers().len() == 1).await;
+    a.let_learn(b.me().member).await.unwrap();
+    until("it has everything", || *b.committed().borrow() == 300).await;
+    let voters = BTreeSet::from([a.me().member, b.me().member]);
+    a.set_voters(voters).await.unwrap();
+    a.append(batch(301)).await.unwrap();
+    until("it has the newest", || *b.committed().borrow() == 301).await;
+    let told = a.status();
+    assert_eq!((told.role, told.fault), (Role::Active, None));
+    assert_eq!(told.damages.len(), 1);
+    assert_eq!(a.torn_event_id(), 0, "no event was let go for it");
+    let mut reader = a.read_after(0).unwrap();
+    for id in 1..40 {
+        assert_eq!(reader.next().await, Some(batch(id)));
+    }
+    assert_eq!(reader.next().await, None);
+    assert!(matches!(reader.ended(), Some(ReadError::Damaged(_))));
+    let mut reader = a.read_after(40).unwrap();
+    for id in 41..=301 {
+        assert_eq!(reader.next().await, Some(batch(id)));
+    }
+    let snapshot = b.opened().snapshot.unwrap();
+    assert!(snapshot.event_id() >= 300, "{}", snapshot.event_id());
+
+    // What everybody has confirmed goes as ever, the damage with it.
+    for id in 302..=600 {
+        a.append(batch(id)).await.unwrap();
+    }
+    a.write_snapshot(600, |out| out.write_all(b"{}\n"))
+        .await
+        .unwrap();
+    a.release(600).await;
+    assert!(a.torn_event_id() > 40);
+    assert!(a.damages().is_empty(), "{:?}", a.damages());
+    superseding.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_scrub_tells_of_damage_that_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path(), "Primary");
+    options.scrub = ScrubPace {
+        every: Duration::from_millis(20),
+        pause: Duration::from_millis(1),
+        piece_bytes: 8 << 10,
+    };
+    let log = Log::open(options).await.unwrap().log;
+    for id in 1..=100 {
+        log.append(batch(id)).await.unwrap();
+    }
+    damage(dir.path(), 20);
+    let mut found = log.damage_found();
+    until("it is found", || found.has_changed().unwrap()).await;
+    found.mark_unchanged();
+    assert_eq!(log.status().damages.len(), 1);
+    log.append(batch(101)).await.unwrap();
+    log.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_set_aside_is_kept_and_its_directory_never_begins_a_log_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let log = Log::open(options(&state, "Primary")).await.unwrap().log;
+    log.append(batch(1)).await.unwrap();
+    let number = log.me().member;
+    log.shutdown().await;
+    let aside = set_aside(&state).unwrap();
+    assert!(aside.join("member").exists(), "it is kept for inspection");
+    let anew = Log::open(options(&state, "Primary")).await.unwrap().log;
+    assert_ne!(
+        anew.me().member,
+        number,
+        "it is another member for the votes"
+    );
+    assert_ne!(anew.leadership().borrow().role, Role::Active);
+    assert!(anew.members().0.is_empty(), "it waits to be taken in");
+    anew.shutdown().await;
+    // A crash between the two renames.
+    std::fs::rename(&state, dir.path().join("state.anew")).unwrap();
+    let anew = Log::open(options(&state, "Primary")).await.unwrap().log;
+    assert!(anew.members().0.is_empty(), "it still waits to be taken in");
+    anew.shutdown().await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        set_aside(&state).unwrap();
+    }
+    let kept = std::fs::read_dir(dir.path()).unwrap();
+    let kept = kept.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().contains("damaged")
+    });
+    assert_eq!(kept.count(), 2, "a bad disk does not become full by that");
+}
