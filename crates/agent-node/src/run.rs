@@ -16,7 +16,7 @@ use net::{
     BindError, Client, ClientCertificates, ClientError, Role, Server, TlsClient, TlsError,
     TlsServer, TokenFileError, TokenHash, check_listen, token_of,
 };
-use node::members::{AGENT_MEMBERS_PATH, Dialled, join_if_begun};
+use node::members::{AGENT_MEMBERS_PATH, Dialled};
 use node::{Active, ClusterSettings, End, Fault, Front, Handle, Kept, Limits, Over, Trusted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -270,6 +270,12 @@ async fn live(
                 log.shutdown().await;
                 log = open_log(settings, position, &others).await?;
             }
+            Err(RunError::Fault(fault)) if fault.is_damaged() => {
+                tracing::warn!("this Director learns the log anew from the other one");
+                log.shutdown().await;
+                node::set_aside(&settings.data.join("state"));
+                log = open_log(settings, position, &others).await?;
+            }
             Err(error) => break Err(error),
         }
     };
@@ -300,10 +306,9 @@ async fn open_log(
     settings.cluster.apply(&mut options);
     if position == 0 && reset::is_to_begin(&settings.data) {
         options.joins = false;
-    } else {
-        join_if_begun(&mut options, others, AGENT_MEMBERS_PATH).await;
+        return Ok(Log::open(options).await?.log);
     }
-    Ok(Log::open(options).await?.log)
+    node::open_log(options, others, AGENT_MEMBERS_PATH).await
 }
 
 /// Which of the Agent's directors this one is.

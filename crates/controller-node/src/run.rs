@@ -13,8 +13,10 @@ use net::{
     BindError, Client, ClientCertificates, ClientError, Server, TlsClient, TlsError, TlsServer,
     TokenFileError, TokenHash, check_listen, token_in, token_of,
 };
-use node::members::{CONTROLLER_MEMBERS_PATH, Dialled, join_if_begun};
-use node::{Active, Clock as _, End, Fault, Front, Kept, Limits, Over, SystemClock, Trusted};
+use node::members::{CONTROLLER_MEMBERS_PATH, Dialled};
+use node::{
+    Active, Clock as _, End, Fault, Front, Kept, Limits, Over, SystemClock, Trusted, open_log,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use telemetry::Metrics;
@@ -157,6 +159,7 @@ pub async fn run(
         match member.live(server, &url, told).await? {
             Life::Ended(exit) => return Ok(exit),
             Life::Deposed => tracing::warn!("another member is active now; this one follows it"),
+            Life::Damaged => tracing::warn!("this member learns the log anew from the others"),
         }
     }
 }
@@ -165,6 +168,8 @@ pub async fn run(
 enum Life {
     Ended(Exit),
     Deposed,
+    /// Its log was set aside.
+    Damaged,
 }
 
 /// What stays the same from life to life.
@@ -222,9 +227,9 @@ impl Member {
         url: &str,
         ready: impl FnOnce(&str),
     ) -> Result<Life, RunError> {
-        let mut options = self.options();
-        join_if_begun(&mut options, &self.others, CONTROLLER_MEMBERS_PATH).await;
-        let log = Log::open(options).await?.log;
+        let options = self.options();
+        let dir = options.dir.clone();
+        let log = open_log(options, &self.others, CONTROLLER_MEMBERS_PATH).await?;
         let trusted = Trusted {
             roles: vec![net::Role::Controller],
             tokens: self.cluster_token.into_iter().collect(),
@@ -274,6 +279,10 @@ impl Member {
         log.shutdown().await;
         if let Err(error) = serving.await {
             tracing::error!(%error, "the web server ended badly");
+        }
+        if matches!(&lived, Err(RunError::Fault(fault)) if fault.is_damaged()) {
+            node::set_aside(&dir);
+            return Ok(Life::Damaged);
         }
         lived
     }

@@ -115,6 +115,7 @@ impl Node {
             is_deposed,
             snapshots,
             fault: log.fault().boxed(),
+            damage: log.damage_found(),
             log,
             progress,
             released: EventId::BEFORE_FIRST,
@@ -157,6 +158,8 @@ struct CommitLoop<M: Machine, O> {
     end: Option<End>,
     /// Comes when the log can no longer be written, also while nothing is to be written.
     fault: BoxFuture<'static, String>,
+    /// Changes when damage is found in the log.
+    damage: watch::Receiver<u64>,
 }
 
 /// Why the loop goes round.
@@ -165,6 +168,7 @@ enum Wake<M: Machine> {
     Nudged,
     Timer,
     Snapshot(Taken),
+    Damage,
     Fault(String),
 }
 
@@ -222,6 +226,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             () = self.nudge.notified() => Wake::Nudged,
             taken = self.snapshots.taken() => Wake::Snapshot(taken),
             reason = &mut self.fault => Wake::Fault(reason),
+            Ok(()) = self.damage.changed() => Wake::Damage,
             // Mostly the first of the two: the sleep is late, but there when the alarm is not.
             () = rings(self.alarm.as_ref()) => Wake::Nudged,
             () = tokio::time::sleep(pause) => Wake::Timer,
@@ -264,6 +269,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
                 }
                 self.snapshots.answer(&taken);
             }
+            Wake::Damage => self.snapshots.supersede(),
             Wake::Fault(reason) => return Err(Fault::Log(AppendError::Stopped { reason })),
             Wake::Nudged | Wake::Timer => {}
         }

@@ -4,9 +4,10 @@
 //! looked into only where a reader asks for some types. Never here: who may read.
 
 use crate::clock::{Clock, SystemClock};
+use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
-use cluster::{Batch, Log, Reader};
+use cluster::{Batch, Log, ReadError, Reader};
 use futures::stream;
 use model::{Event, EventId};
 use net::{Closing, Pace, Problem, Refusal, Share, heartbeat, seconds, stream_response};
@@ -72,7 +73,9 @@ pub async fn event_stream(
     };
     let heartbeat = heartbeat("heartbeat", query.heartbeat)?;
     let torn_older = seconds("tornOlder", query.torn_older)?;
-    if heartbeat.is_none() || torn_older.is_some() {
+    // What lies on the disk may be damaged: that is seen before the answer begins.
+    let is_there_already = begin < follower.present;
+    if heartbeat.is_none() || torn_older.is_some() || is_there_already {
         // Errors get a status only before the first byte, so the first event is waited for; not where it is only looked at.
         let patience = if heartbeat.is_some() {
             Some(Instant::now())
@@ -87,6 +90,9 @@ pub async fn event_stream(
         };
         follower.first = follower.chunk_until(patience, closing).await;
         follower.delay = delay;
+        if let (None, Some(error)) = (&follower.first, follower.reader.ended()) {
+            return Err(unreadable(EventId(after), error));
+        }
         if let (Some(age_max), Some(first)) =
             (torn_older, follower.first.as_deref().and_then(event_id_of))
         {
@@ -127,6 +133,9 @@ pub async fn position(log: &Log, after: EventId) -> Result<u64, Refusal> {
             .read_after(after.0 - 1)
             .map_err(|torn| torn_problem(after, EventId(torn.torn_event_id)))?;
         let batch = reader.next().await;
+        if let (None, Some(error)) = (&batch, reader.ended()) {
+            return Err(unreadable(after, error));
+        }
         if batch.is_some_and(|batch| {
             lines_of(&batch.body).any(|line| event_id_of(line) == Some(after.0))
         }) {
@@ -139,6 +148,18 @@ pub async fn position(log: &Log, after: EventId) -> Result<u64, Refusal> {
     )
     .with("eventId", after.to_string())
     .into())
+}
+
+/// Why the events behind `after` cannot be read from the disk.
+pub fn unreadable(after: EventId, error: &ReadError) -> Refusal {
+    if let ReadError::Torn { torn_event_id } = error {
+        return torn_problem(after, EventId(*torn_event_id));
+    }
+    let told = format!(
+        "the events behind {after} cannot be read: {error}. They are not served; what is newer than the damaged place is"
+    );
+    let problem = Problem::new("JournalDamaged", told).with("after", after.to_string());
+    problem.status(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn torn_problem(after: EventId, torn: EventId) -> Refusal {

@@ -40,6 +40,11 @@ pub enum Fault {
         /// What is wrong.
         why: String,
     },
+    /// Part of the log is damaged, and another member has all of it.
+    #[error(
+        "part of the log of this member is damaged: it is set aside, and the log is learnt anew from another member"
+    )]
+    Damaged,
     /// The commit loop has panicked.
     #[error("the commit loop has ended badly: {0}")]
     Panicked(#[from] JoinError),
@@ -49,6 +54,11 @@ impl Fault {
     /// What has become of a commit loop.
     pub(crate) fn of_loop(ended: Result<Result<End, Fault>, JoinError>) -> Result<End, Fault> {
         ended?
+    }
+
+    /// Whether this member is to set its log aside and to learn it anew.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Fault::Damaged)
     }
 
     /// Whether another member is active now: this one is to follow it.

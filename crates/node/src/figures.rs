@@ -36,6 +36,7 @@ pub fn journal_figures(page: &mut Page, status: &Status) {
     page.put(names::LAST_EVENT_ID, &[], status.committed_event_id);
     page.put(names::JOURNAL_BYTES, &[], status.bytes);
     page.put(names::JOURNAL_SEGMENTS, &[], status.segments);
+    page.put(names::JOURNAL_DAMAGED_FILES, &[], status.damages.len());
     page.put(
         names::JOURNAL_RELEASED_EVENT_ID,
         &[],

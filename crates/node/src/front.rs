@@ -174,6 +174,16 @@ impl Front {
                 stuck.as_secs()
             ));
         }
+        if let Some(damage) = log.damages().first() {
+            return Some(format!(
+                "part of the log of {me} is damaged, and what stood there is not served: {damage}. Look at the disk; {}",
+                if log.members().0.len() > 1 {
+                    "this member learns the log anew from the others as soon as they can do without it"
+                } else {
+                    "the state is whole, and a new snapshot has taken the place of what is damaged"
+                }
+            ));
+        }
         let taking_in = what.taking_in();
         let (voters, learners) = log.members();
         match (standing, self.removal()) {

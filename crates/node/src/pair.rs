@@ -38,6 +38,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
     let mut peers = log.peers_changed();
     let mut committed = handle.committed();
     let mut is_stuck = false;
+    let mut is_damaged = false;
     loop {
         peers.borrow_and_update();
         committed.borrow_and_update();
@@ -69,6 +70,22 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
             }
         }
         is_stuck = stuck.is_some();
+        let damages = log.damages();
+        if !damages.is_empty() && matches!(state, ClusterState::Coupled { .. }) {
+            // The one that follows has everything, and this one can repair itself from it.
+            if !is_damaged {
+                tracing::warn!(
+                    ?damages,
+                    "part of the log of this member is damaged: another member is to be active, and this one learns the log anew from it"
+                );
+            }
+            if let Err(problem) = switch_over(&handle, &log).await
+                && !is_damaged
+            {
+                tracing::warn!(%problem, "no other member takes over");
+            }
+        }
+        is_damaged = !damages.is_empty();
         if is_alone {
             // Nobody is to be taken in before members are appointed: then an event tells.
             if committed.changed().await.is_err() {

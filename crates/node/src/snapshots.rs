@@ -35,11 +35,14 @@ pub(crate) struct Snapshots {
     grown_bytes: u64,
     grown_events: u64,
     begun_at: Instant,
+    /// Part of the log is damaged: a new snapshot is to supersede it.
+    supersedes: bool,
 }
 
 impl Snapshots {
     pub(crate) fn new<M>(log: Log, limits: Limits, recovered: &Recovered<M>) -> Snapshots {
         Snapshots {
+            supersedes: !log.damages().is_empty(),
             log,
             limits,
             writing: None,
@@ -58,6 +61,11 @@ impl Snapshots {
     pub(crate) fn grown(&mut self, bytes: usize, events: usize) {
         self.grown_bytes += bytes as u64;
         self.grown_events += events as u64;
+    }
+
+    /// Damage was found in the log: what stood there is in the state.
+    pub(crate) fn supersede(&mut self) {
+        self.supersedes = true;
     }
 
     /// Somebody asks for one.
@@ -81,7 +89,7 @@ impl Snapshots {
         }
         let by_size = self.grown_bytes > self.limits.snapshot_bytes
             && self.grown_bytes > 2 * self.newest_bytes;
-        if by_size || !self.wanted.is_empty() || self.due_in().is_zero() {
+        if by_size || self.supersedes || !self.wanted.is_empty() || self.due_in().is_zero() {
             self.begin(machine, at);
         }
     }
@@ -89,7 +97,8 @@ impl Snapshots {
     fn begin<M: Machine>(&mut self, machine: &M, at: EventId) {
         self.waiting.append(&mut self.wanted);
         self.begun_at = Instant::now();
-        if self.newest == Some(at) {
+        let supersedes = std::mem::take(&mut self.supersedes);
+        if self.newest == Some(at) && !supersedes {
             // Nothing has happened since.
             self.answer(&Ok(()));
             return;
@@ -112,7 +121,11 @@ impl Snapshots {
             };
             log.write_snapshot(at.0, lines)
                 .await
-                .map_err(|error| error.to_string())
+                .map_err(|error| error.to_string())?;
+            if supersedes {
+                log.supersede_damage().await;
+            }
+            Ok(())
         }));
     }
 

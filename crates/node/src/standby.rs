@@ -9,6 +9,10 @@ use crate::{Fault, Limits, Machine};
 use cluster::{Log, Role};
 use futures::FutureExt as _;
 use model::EventId;
+use std::time::Duration;
+
+/// How often a member with a damaged log looks whether it may learn the log anew.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A machine with everything that was committed before this member became the active one.
 pub struct Ready<M> {
@@ -31,6 +35,7 @@ pub async fn follow<M: Machine>(
 ) -> Result<Ready<M>, Fault> {
     let mut leadership = log.leadership();
     let mut fault = log.fault().boxed();
+    let mut damage = log.damage_found();
     loop {
         let opened = log.opened();
         let mut recovered = recover(empty(), opened.snapshot, opened.replay).await?;
@@ -41,6 +46,10 @@ pub async fn follow<M: Machine>(
         };
         loop {
             seen(&recovered.machine);
+            let is_damaged = !log.damages().is_empty();
+            if is_damaged && log.may_learn_anew() {
+                return Err(Fault::Damaged);
+            }
             let is_active = leadership.borrow_and_update().role == Role::Active;
             if is_active && recovered.last >= EventId(*log.committed().borrow()) {
                 return Ok(Ready { recovered });
@@ -64,6 +73,12 @@ pub async fn follow<M: Machine>(
                     }
                     snapshots.answer(&taken);
                 }
+                Ok(()) = damage.changed() => {
+                    snapshots.supersede();
+                    snapshots.begin_if_due(&recovered.machine, recovered.last);
+                }
+                // The others may be able to do without this member by then.
+                () = tokio::time::sleep(LOOK), if is_damaged => {}
                 changed = leadership.changed() => {
                     if changed.is_err() {
                         return Err(gone("it was shut down"));

@@ -659,6 +659,70 @@ async fn jn03_released_events_are_told_as_torn() {
     running.kill().await;
 }
 
+/// Changes a byte of the first segment behind its beginning.
+fn damage_the_log(dir: &Path) {
+    use std::os::unix::fs::FileExt as _;
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let segment = entries
+        .filter(|path| path.extension().is_some_and(|e| e == "segment"))
+        .min()
+        .unwrap();
+    let file = std::fs::File::options().write(true).open(segment).unwrap();
+    file.write_all_at(b"#", 9000).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_told_to_its_readers_and_a_new_snapshot_supersedes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path()).await;
+    for number in 0..8 {
+        let text = format!("{number}").repeat(4000);
+        running.handle.ask(say("a", &text)).await.unwrap();
+    }
+    running.kill().await;
+    // After a start nothing of it is in memory but the state.
+    let running = Running::start(dir.path()).await;
+    damage_the_log(dir.path());
+    for heartbeat in [None, Some(0.5)] {
+        for after in [0, running.log.torn_event_id()] {
+            let query = EventQuery {
+                heartbeat,
+                limit: Some(1000),
+                ..until_now(after)
+            };
+            // What is whole before the damage comes; whoever goes on from there hears why nothing does.
+            let before = lines(&running.log, query.clone()).await;
+            let after = before.last().unwrap().event_id.0;
+            let problem = refusal(
+                &running.log,
+                EventQuery {
+                    after: Some(after),
+                    ..query
+                },
+            )
+            .await;
+            assert!(problem.is("JournalDamaged"), "{problem}");
+            assert!(problem.to_string().contains(".segment"), "{problem}");
+        }
+    }
+    assert_eq!(running.log.status().damages.len(), 1);
+    // The state has what was damaged: the next start needs nothing of it.
+    for _ in 0..500 {
+        if running.log.status().snapshot_event_id > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(running.log.status().snapshot_event_id > 0);
+    running.handle.ask(say("a", "still here")).await.unwrap();
+    running.kill().await;
+    let running = Running::start(dir.path()).await;
+    let said = running.handle.read(|book| book.said["a"].len()).await;
+    assert_eq!(said.unwrap(), 9);
+    assert_eq!(running.log.status().damages.len(), 1, "it is still told");
+    running.kill().await;
+}
+
 // ---- Disks
 
 /// A disk whose flushes can be made to fail.

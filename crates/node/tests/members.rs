@@ -370,6 +370,104 @@ async fn s28_a_switch_over_that_does_not_come_about_is_neither_recorded_nor_said
     }
 }
 
+/// Changes a byte of the first segment, far before its end.
+fn damage(dir: &Path) {
+    use std::os::unix::fs::FileExt as _;
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let segment = entries
+        .filter(|path| path.extension().is_some_and(|e| e == "segment"))
+        .min()
+        .unwrap();
+    let file = std::fs::File::options().write(true).open(segment).unwrap();
+    file.write_all_at(b"#", 150).unwrap();
+}
+
+/// Somebody meets the damage.
+async fn meet_damage(log: &Log) {
+    let mut reader = log.read_after(log.torn_event_id()).unwrap();
+    while *log.committed().borrow() > 0 && log.damages().is_empty() {
+        if reader.next().await.is_none() {
+            break;
+        }
+    }
+    assert_eq!(log.damages().len(), 1, "it is met");
+}
+
+/// So many notes that the oldest ones are read from the disk.
+async fn fill(active: &Active<Ledger>) {
+    for _ in 0..150 {
+        let inputs = std::iter::repeat_with(|| Input::Note).take(4).collect();
+        active.handle().ask_all(inputs).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_with_a_damaged_log_is_to_learn_it_anew_from_the_active_member() {
+    let pair = coupled().await;
+    fill(&pair.active).await;
+    until("it has everything", async || {
+        *pair.two.committed().borrow() == *pair.one.committed().borrow()
+    })
+    .await;
+    let following = {
+        let log = pair.two.clone();
+        tokio::spawn(async move {
+            node::follow(Ledger::default, &log, Limits::default(), |_: &Ledger| ()).await
+        })
+    };
+    damage(pair.dirs[1].path());
+    meet_damage(&pair.two).await;
+    let advice = get(&pair.standby, "/health").await.1;
+    let advice = advice["advice"].as_str().unwrap();
+    assert!(
+        advice.contains("damaged") && advice.contains(".segment"),
+        "{advice}"
+    );
+    let ended = tokio::time::timeout(Duration::from_secs(10), following).await;
+    let Err(fault) = ended.unwrap().unwrap().map(drop) else {
+        panic!("it goes on with a damaged log");
+    };
+    assert!(fault.is_damaged(), "{fault}");
+    pair.active.handle().ask(Input::Note).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_active_member_with_a_damaged_log_hands_over_to_the_one_that_has_everything() {
+    let Pair {
+        dirs,
+        one,
+        two,
+        watch: _watch,
+        mut active,
+        wires: _wires,
+        ..
+    } = coupled().await;
+    fill(&active).await;
+    damage(dirs[0].path());
+    meet_damage(&one).await;
+    let over = tokio::time::timeout(
+        Duration::from_secs(20),
+        active.until(std::future::pending::<()>()),
+    );
+    let over = over.await.unwrap().unwrap();
+    assert!(matches!(over, Over::Deposed), "{over:?}");
+    until("the other one is active", async || {
+        two.leadership().borrow().role == Role::Active
+    })
+    .await;
+    let _next = lead(&two).await;
+    until("it is recorded as what it was", async || {
+        count_of(&two, "ClusterSwitchedOver") == 1
+    })
+    .await;
+    let follows = node::follow(Ledger::default, &one, Limits::default(), |_: &Ledger| ());
+    let ended = tokio::time::timeout(Duration::from_secs(10), follows).await;
+    let Err(fault) = ended.unwrap().map(drop) else {
+        panic!("it follows with a damaged log");
+    };
+    assert!(fault.is_damaged(), "{fault}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s133_members_that_are_not_coupled_do_not_switch_over() {
     let Pair {

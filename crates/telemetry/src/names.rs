@@ -43,6 +43,7 @@ metrics_of_the_house! {
     JOURNAL_RELEASED_EVENT_ID = "mainspring_journal_released_event_id" Gauge Microseconds "Events up to this number are needed by nobody any more; the oldest unreleased one is newer. Microseconds since 1970.";
     JOURNAL_TORN_EVENT_ID = "mainspring_journal_torn_event_id" Gauge Microseconds "Events up to this number are gone from the disk. Microseconds since 1970.";
     JOURNAL_SNAPSHOT_EVENT_ID = "mainspring_journal_snapshot_event_id" Gauge Microseconds "The newest snapshot's event. Microseconds since 1970, or 0.";
+    JOURNAL_DAMAGED_FILES = "mainspring_journal_damaged_files" Gauge Count "Files of the journal that were found to be damaged and are still there.";
     JOURNAL_SEGMENTS = "mainspring_journal_segments" Gauge Count "Journal segments on disk.";
     JOURNAL_APPENDED_BYTES = "mainspring_journal_appended_bytes_total" Counter Bytes "Bytes written.";
     JOURNAL_SYNC_SECONDS_TOTAL = "mainspring_journal_sync_seconds_total" Counter Seconds "Time spent in flushes to disk.";

@@ -14,7 +14,6 @@ use memchr::memmem;
 use model::{Event, EventId, OrderEvent, Stamped};
 use net::{Problem, Query, Refusal};
 use serde::Deserialize;
-use std::convert::Infallible;
 
 /// Which part.
 #[derive(Deserialize)]
@@ -43,16 +42,31 @@ pub(super) async fn log(
         .log
         .read_after(begin)
         .map_err(|torn| Problem::new("EventSeqTorn", torn.to_string()))?;
-    let search = Search {
+    let mut search = Search {
         reader,
         end,
         begin,
         is_done: begin >= end,
         key: id,
     };
-    let chunks = stream::unfold((search, share), |(mut search, share)| async move {
-        let chunk = search.next().await?;
-        Some((Ok::<_, Infallible>(chunk), (search, share)))
+    // An error gets a status only before the first byte.
+    let first = search.next().await;
+    if let (None, Some(error)) = (&first, search.reader.ended()) {
+        return Err(node::unreadable(EventId(begin), error));
+    }
+    let begun = (first, Some((search, share)));
+    let chunks = stream::unfold(begun, |(first, reading)| async move {
+        let (mut search, share) = reading?;
+        let chunk = match first {
+            Some(chunk) => Some(chunk),
+            None => search.next().await,
+        };
+        if let Some(chunk) = chunk {
+            return Some((Ok(chunk), (None, Some((search, share)))));
+        }
+        // Broken off, so that nobody takes a part for the whole.
+        let error = search.reader.ended()?.to_string();
+        Some((Err(std::io::Error::other(error)), (None, None)))
     });
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
