@@ -9,7 +9,7 @@ use std::time::Duration;
 use net::{ClientError, Outage};
 use telemetry::Standard;
 
-use crate::screen::Screen;
+use crate::screen::{Screen, Unwritten};
 
 /// How long the end of a part may be held up by whoever is to read why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -242,10 +242,14 @@ fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
             }
             _ => {}
         }
-        if let Some(hint) = cause
-            .downcast_ref::<io::Error>()
-            .and_then(|error| hint_of_disk(error.kind()))
-        {
+        let Some(error) = cause.downcast_ref::<io::Error>() else {
+            continue;
+        };
+        if error.get_ref().is_some_and(|inner| inner.is::<Unwritten>()) {
+            return (error.kind() == io::ErrorKind::StorageFull)
+                .then_some("where the output goes there is no room: it is not complete");
+        }
+        if let Some(hint) = hint_of_disk(error.kind()) {
             return Some(hint);
         }
     }
@@ -307,6 +311,23 @@ mod tests {
         let fault = Fault(io::Error::other("cannot sync log-0"));
         let told = with_causes(&Emergency(fault.into()).into());
         assert_eq!(told.matches("cannot sync").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn a_full_output_is_not_taken_for_the_disk_of_a_part_and_a_closed_one_is_no_failure() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let of_output = anyhow::Error::new(crate::screen::unwritten(full()));
+        let hint = hint_of(&of_output).unwrap();
+        assert!(
+            hint.contains("output") && !hint.contains("start again"),
+            "{hint}"
+        );
+        assert!(with_causes(&of_output).starts_with("the output cannot be written"));
+        let of_disk = anyhow::Error::new(full());
+        assert!(hint_of(&of_disk).unwrap().contains("start again"));
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        let closed = anyhow::Error::new(crate::screen::unwritten(closed));
+        assert!(closed.chain().any(is_broken_pipe));
     }
 
     fn refused(code: &'static str) -> ClientError {

@@ -8,7 +8,7 @@ use journal::inspect;
 
 use crate::arguments::JournalCommand;
 use crate::exit::{Exit, Misuse};
-use crate::screen::{Screen, Tone};
+use crate::screen::{Screen, Tone, unwritten};
 use crate::table::Table;
 
 /// The journal's directory within the data directory of a part.
@@ -18,8 +18,11 @@ pub(crate) fn run(command: JournalCommand, screen: &Screen) -> anyhow::Result<Ex
     match command {
         JournalCommand::Cat { dir, after } => {
             let mut out = io::BufWriter::new(io::stdout().lock());
-            inspect::cat(journal_dir(&dir)?, after, &mut out)?;
-            io::Write::flush(&mut out)?;
+            match inspect::cat(journal_dir(&dir)?, after, &mut out) {
+                Ok(_last) => io::Write::flush(&mut out).map_err(unwritten)?,
+                Err(inspect::CatError::Output(error)) => return Err(unwritten(error).into()),
+                Err(inspect::CatError::Journal(error)) => return Err(error.into()),
+            }
             Ok(Exit::Done)
         }
         JournalCommand::Verify { dir } => verify(&dir, screen),

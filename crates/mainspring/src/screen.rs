@@ -124,6 +124,24 @@ pub(crate) struct Screen {
     is_terminal: bool,
 }
 
+/// The standard output takes nothing more.
+#[derive(Debug, thiserror::Error)]
+#[error("the output cannot be written: {0}")]
+pub(crate) struct Unwritten(io::Error);
+
+/// An error of the standard output, told from those of other files.
+pub(crate) fn unwritten(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Unwritten(error))
+}
+
+fn write_out(pieces: &[&[u8]]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for piece in pieces {
+        out.write_all(piece)?;
+    }
+    out.flush()
+}
+
 impl Screen {
     pub(crate) fn new(json: bool) -> Screen {
         let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -149,12 +167,8 @@ impl Screen {
         } else {
             self.paint.harmless(text)
         };
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        if !text.ends_with('\n') {
-            out.write_all(b"\n")?;
-        }
-        out.flush()
+        let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+        write_out(&[text.as_bytes(), end]).map_err(unwritten)
     }
 
     /// Lines that were asked for, if there are any.
@@ -169,16 +183,13 @@ impl Screen {
     /// What a job has written: as it is where no terminal reads it or where that is wanted, else without what plays with the
     /// terminal.
     pub(crate) fn pass(&self, bytes: &[u8], tone: Option<Tone>, is_raw: bool) -> io::Result<()> {
-        let mut out = io::stdout().lock();
         if is_raw || !self.is_terminal {
-            out.write_all(bytes)?;
-        } else {
-            let text = String::from_utf8_lossy(bytes);
-            let safe = Paint { is_on: false }.harmless(&text);
-            let painted = tone.map_or_else(|| safe.to_string(), |tone| self.paint.put(tone, &safe));
-            out.write_all(painted.as_bytes())?;
+            return write_out(&[bytes]).map_err(unwritten);
         }
-        out.flush()
+        let text = String::from_utf8_lossy(bytes);
+        let safe = Paint { is_on: false }.harmless(&text);
+        let painted = tone.map_or_else(|| safe.to_string(), |tone| self.paint.put(tone, &safe));
+        write_out(&[painted.as_bytes()]).map_err(unwritten)
     }
 
     /// One JSON value on one line.
