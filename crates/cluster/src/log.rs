@@ -129,7 +129,10 @@ impl Log {
         let begin = snapshot.as_ref().map_or(0, SnapshotFile::event_id);
         Opened {
             log: self.clone(),
-            replay: Replay(self.shared.journal.replay(begin)),
+            replay: Replay {
+                journal: Arc::clone(&self.shared.journal),
+                records: self.shared.journal.replay(begin),
+            },
             snapshot,
         }
     }

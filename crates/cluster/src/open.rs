@@ -65,17 +65,30 @@ pub struct Opened {
 }
 
 /// Committed batches after a snapshot, in order, read from disk as they are asked for.
-#[derive(Debug)]
-pub struct Replay(pub(crate) journal::Replay);
+pub struct Replay {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) records: journal::Replay,
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.records.fmt(f)
+    }
+}
 
 impl Iterator for Replay {
     type Item = Result<Batch, journal::ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.0.next()?.map(|record| Batch {
-            last_event_id: record.key,
-            body: record.body,
-        }))
+        let record = self.records.next()?;
+        Some(
+            record
+                .inspect_err(|error| self.journal.take_note(error))
+                .map(|record| Batch {
+                    last_event_id: record.key,
+                    body: record.body,
+                }),
+        )
     }
 }
 

@@ -259,6 +259,13 @@ impl Journal {
         self.shared.damages()
     }
 
+    /// Takes note of damage that was met in a [`Replay`](crate::Replay).
+    pub fn take_note(&self, error: &ReadError) {
+        if let ReadError::Damaged(damage) = error {
+            self.shared.note_damage(damage);
+        }
+    }
+
     /// Tells of each damaged file, of those found before at once. For one listener.
     pub fn on_damage(&self, told: impl Fn(&Damage) + Send + Sync + 'static) {
         self.shared.damaged.tell(Box::new(told));

@@ -11,6 +11,8 @@ use futures::FutureExt as _;
 use model::EventId;
 use std::time::Duration;
 
+/// So long the others may take to be connected before a member whose log is damaged ends, to be started again.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
 /// How often a member with a damaged log looks whether it may learn the log anew.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,10 @@ pub async fn follow<M: Machine>(
     let mut damage = log.damage_found();
     loop {
         let opened = log.opened();
-        let mut recovered = recover(empty(), opened.snapshot, opened.replay).await?;
+        let mut recovered = match recover(empty(), opened.snapshot, opened.replay).await {
+            Ok(recovered) => recovered,
+            Err(fault) => return Err(or_damaged(fault, log).await),
+        };
         let mut snapshots = Snapshots::new(log.clone(), limits, &recovered);
         // Torn: the log began anew behind a snapshot in between. Then that is read.
         let Ok(mut reader) = log.read_after(recovered.last.0) else {
@@ -89,12 +94,30 @@ pub async fn follow<M: Machine>(
         }
         if let Some(error) = reader.ended() {
             if !matches!(error, cluster::ReadError::Torn { .. }) {
-                return Err(Fault::Read(error.clone()));
+                return Err(or_damaged(Fault::Read(error.clone()), log).await);
             }
             tracing::info!("the log begins anew behind a snapshot of the active member");
         } else {
             return Err(gone("it was shut down"));
         }
+    }
+}
+
+/// What it needs is damaged: this member learns the log anew, as soon as the others are connected and can do without it.
+async fn or_damaged(fault: Fault, log: &Log) -> Fault {
+    if !matches!(fault, Fault::Read(cluster::ReadError::Damaged(_))) {
+        return fault;
+    }
+    let connected = async {
+        let mut peers = log.peers_changed();
+        while !log.may_learn_anew() {
+            // Who is active becomes known without a word of the peers.
+            drop(tokio::time::timeout(LOOK, peers.changed()).await);
+        }
+    };
+    match tokio::time::timeout(CONNECTED_WITHIN, connected).await {
+        Ok(()) => Fault::Damaged,
+        Err(_elapsed) => fault,
     }
 }
 
