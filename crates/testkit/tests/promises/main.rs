@@ -22,6 +22,7 @@ mod leases;
 mod members;
 mod outages;
 mod pair;
+mod repair;
 mod reports;
 mod reset;
 mod schedule;

@@ -1,0 +1,158 @@
+//! A member that learns the log or whose log is damaged: it comes back by itself, and what is damaged is told and never served.
+
+use crate::PATIENCE;
+use anyhow::{Result, ensure};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use testkit::world::{Pair, PairPlan};
+
+/// So many times the standby is killed while it learns, each time a little later.
+const KILLS: u64 = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s29_a_member_killed_while_it_learns_the_log_for_the_first_time_joins_in_the_end()
+-> Result<()> {
+    let mut pair = Pair::start_alone(PairPlan::default()).await?;
+    pair.deploy_marking("marking", 0.0).await?;
+    let mut orders = Vec::new();
+    for number in 0..20 {
+        let id = format!("before-{number}");
+        pair.add_order(&id, "marking").await?;
+        orders.push(id);
+    }
+    pair.await_finished(&orders).await?;
+    pair.start_watch()?;
+    pair.appoint().await?;
+    let state = pair.members[1].data.join("state");
+    let mut kills = 0;
+    for kill in 0..KILLS {
+        pair.members[1].start()?;
+        // It has heard the active member as soon as it remembers whom it follows.
+        let until = Instant::now() + PATIENCE;
+        while !std::fs::read_to_string(state.join("state")).is_ok_and(|text| text.contains("node"))
+            && Instant::now() < until
+        {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        // Spread over the time that learning takes.
+        tokio::time::sleep(Duration::from_millis(kill * 2)).await;
+        pair.members[1].kill()?;
+        kills += 1;
+        pair.members[1].start_ready().await?;
+        pair.await_coupled().await?;
+        pair.members[1].kill()?;
+        std::fs::remove_dir_all(&state)?;
+    }
+    ensure!(kills == KILLS, "it was killed {kills} times");
+    // And once more, killed again and again in one directory.
+    for kill in 0..KILLS {
+        pair.members[1].start()?;
+        tokio::time::sleep(Duration::from_millis(50 + kill * 20)).await;
+        pair.members[1].kill()?;
+    }
+    pair.members[1].start_ready().await?;
+    pair.await_coupled().await?;
+    ensure!(
+        pair.journal(1)?.len() >= pair.journal(0)?.len().min(20),
+        "it has the events"
+    );
+    Ok(())
+}
+
+/// Changes a byte in the middle of the events of this order, in the first segment of a log.
+fn damage_log(state: &Path, order: &str) -> Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    for entry in std::fs::read_dir(state)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "segment")
+        {
+            continue;
+        }
+        let bytes = std::fs::read(&path)?;
+        let mut places = bytes.windows(order.len());
+        if let Some(at) = places.position(|window| window == order.as_bytes()) {
+            let file = std::fs::File::options().write(true).open(&path)?;
+            file.write_all_at(b"#", at as u64)?;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{order} is not in this log")
+}
+
+fn was_set_aside(data: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(data)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().starts_with("state.damaged-") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one() -> Result<()> {
+    let mut pair = Pair::start(&[]).await?;
+    pair.deploy_marking("marking", 0.0).await?;
+    let orders: Vec<String> = (0..20).map(|number| format!("order-{number:03}")).collect();
+    for order in &orders {
+        pair.add_order(order, "marking").await?;
+    }
+    pair.await_finished(&orders).await?;
+    let standby = 1 - pair.active().await?;
+    pair.members[standby].kill()?;
+    damage_log(&pair.members[standby].data.join("state"), "order-007")?;
+    pair.members[standby].start_ready().await?;
+    pair.await_coupled().await?;
+    ensure!(
+        was_set_aside(&pair.members[standby].data)?,
+        "the damaged log is kept: {}",
+        pair.lament("no log was set aside")
+    );
+    let whole = pair.journal(standby)?;
+    ensure!(
+        whole.iter().any(|line| line.contains("order-007")),
+        "it has everything again"
+    );
+    // It can take over, and nothing is missing.
+    pair.members[1 - standby].kill()?;
+    ensure!(pair.active().await? == standby, "S30: it has taken over");
+    pair.add_order("afterwards", "marking").await?;
+    pair.await_finished(&["afterwards".to_owned()]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_a_snapshot_covers_is_told_on_all_channels_and_stops_nobody() -> Result<()> {
+    let mut pair = Pair::start_alone(PairPlan::default()).await?;
+    pair.deploy_marking("marking", 0.0).await?;
+    let orders: Vec<String> = (0..20).map(|number| format!("order-{number:03}")).collect();
+    for order in &orders {
+        pair.add_order(order, "marking").await?;
+    }
+    pair.await_finished(&orders).await?;
+    let snapshot = serde_json::json!({"TYPE": "TakeSnapshot"});
+    pair.api_of(0).accept(&snapshot).await?;
+    pair.members[0].kill()?;
+    damage_log(&pair.members[0].data.join("state"), "order-007")?;
+    pair.members[0].start_ready().await?;
+    pair.add_order("afterwards", "marking").await?;
+    pair.await_finished(&["afterwards".to_owned()]).await?;
+
+    let log = pair.members[0].log();
+    ensure!(log.contains("ERROR") && log.contains("is damaged"), "{log}");
+    let health = testkit::world::http::get(pair.members[0].address, "/health", None).await?;
+    ensure!(health.text().contains("is damaged"), "{}", health.text());
+    let refused = pair
+        .api_of(0)
+        .get("/controller/api/order/order-010/log")
+        .await?;
+    let Err(refused) = refused else {
+        anyhow::bail!("what is damaged is served as if it were not there");
+    };
+    ensure!(
+        refused.code.as_deref() == Some("JournalDamaged"),
+        "{refused}"
+    );
+    Ok(())
+}
