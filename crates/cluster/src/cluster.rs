@@ -212,11 +212,15 @@ impl Log {
         };
         let me = self.me().member;
         let mut leadership = self.leadership();
-        let is_settled = |now: &Leadership| {
-            now.term != under_way.term || now.active.is_some_and(|active| active != me)
-        };
-        // After that time it has failed, and this member begins anew.
-        drop(tokio::time::timeout_at(under_way.until, leadership.wait_for(is_settled)).await);
+        let is_other = |now: &Leadership| now.active.is_some_and(|active| active != me);
+        drop(tokio::time::timeout_at(under_way.until, leadership.wait_for(is_other)).await);
+        let known = *leadership.borrow();
+        if is_other(&known) || known.term == under_way.term {
+            return;
+        }
+        // Another one is elected already, and is heard soon.
+        let heard_at = under_way.until + rules::hand_over_within(&shared.timing);
+        drop(tokio::time::timeout_at(heard_at, leadership.wait_for(is_other)).await);
     }
 
     /// The other members, connected now or before.

@@ -137,7 +137,7 @@ pub(crate) fn scan(
             &mut scan,
             first_index,
             &path,
-            Surroundings {
+            &Surroundings {
                 next,
                 covered,
                 promised,
@@ -213,7 +213,7 @@ fn scan_segment(
     scan: &mut Scan,
     first_index: u64,
     path: &Path,
-    surroundings: Surroundings<'_>,
+    surroundings: &Surroundings<'_>,
     last_term: &mut u64,
 ) -> Result<(), OpenError> {
     let Surroundings {
@@ -221,7 +221,7 @@ fn scan_segment(
         covered,
         promised,
         open,
-    } = surroundings;
+    } = *surroundings;
     let is_last = next.is_none();
     let fault = |e| Fault::new("read", path, e);
     let file = open(path).map_err(|e| Fault::new("open", path, e))?;

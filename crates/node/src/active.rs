@@ -93,6 +93,8 @@ impl<M: Clustered> Active<M> {
             () = deposed(self.log.leadership()) => {
                 self.front.close();
                 self.break_off().await;
+                // As above: by now it may only be known that another one is elected.
+                self.log.hand_over_settled().await;
                 Ok(Over::Deposed)
             }
             wish = wish => Ok(Over::Wish(wish)),

@@ -100,7 +100,13 @@ async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one
         pair.add_order(order, "marking").await?;
     }
     pair.await_finished(&orders).await?;
-    let standby = 1 - pair.active().await?;
+    // The one that joins dials the other one, and can ask it whether it has the log.
+    let standby = 1;
+    if pair.active().await? == standby {
+        let command = serde_json::json!({"TYPE": "ClusterSwitchOver"});
+        pair.api_of(standby).accept(&command).await?;
+        pair.await_coupled().await?;
+    }
     pair.members[standby].kill()?;
     damage_log(&pair.members[standby].data.join("state"), "order-007")?;
     pair.members[standby].start_ready().await?;
