@@ -245,7 +245,10 @@ fn hint_of(error: &anyhow::Error) -> Option<&'static str> {
         let Some(error) = cause.downcast_ref::<io::Error>() else {
             continue;
         };
-        if error.get_ref().is_some_and(|inner| inner.is::<Unwritten>()) {
+        if error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Unwritten>)
+        {
             return (error.kind() == io::ErrorKind::StorageFull)
                 .then_some("where the output goes there is no room: it is not complete");
         }
