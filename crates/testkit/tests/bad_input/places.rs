@@ -190,7 +190,7 @@ const UNFIT: [(Part, &str, &[&str]); 9] = [
     ),
     (
         Part::Controller,
-        "users.admin.permissions=[\"View\"]",
+        "users.admin.permissions=View",
         &["users", "admin.permissions", "cannot be limited"],
     ),
     (
