@@ -106,6 +106,16 @@ impl Queues {
         self.waiting
     }
 
+    /// Whether an order stands at a job.
+    pub(crate) fn contains(&self, order_id: &OrderId) -> bool {
+        self.places.contains_key(order_id)
+    }
+
+    /// The orders that stand at a job.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = &OrderId> {
+        self.places.keys()
+    }
+
     /// Puts the order in line, unless it is there already.
     pub(crate) fn enter(&mut self, order_id: &OrderId, key: &JobKey, priority: Number, limit: u32) {
         if self

@@ -216,6 +216,11 @@ impl State {
         self.queues.waiting()
     }
 
+    /// Whether an order that has not been started waits for a process. It is started with its first process.
+    pub fn waits_for_process(&self, order_id: &OrderId) -> bool {
+        self.queues.contains(order_id)
+    }
+
     /// Events until here are needed by nobody any more: the Controller has confirmed them.
     pub fn released(&self) -> EventId {
         self.released

@@ -93,11 +93,16 @@ impl Journal {
         let (snapshot, unreadable) = newest_snapshot(&dir)?;
         let snapshots = Kept::found(&dir, snapshot.clone())
             .map_err(|e| Fault::new("list the directory", &dir, e))?;
-        let covered = snapshot.as_ref().map(|file| Position {
+        let place_of = |file: &SnapshotFile| Position {
             index: file.meta.index,
             term: file.meta.term,
             key: file.meta.event_id,
-        });
+        };
+        // A snapshot of the time before the first record covers nothing: its index is that of no record.
+        let covered = snapshot
+            .as_ref()
+            .map(place_of)
+            .filter(|place| place.index > 0 || place.key > 0);
         let scan = |purged| {
             let promised = marker::read(&dir);
             recover::scan(&dir, purged, promised, covered, recover::to_work)

@@ -29,7 +29,13 @@ pub fn check(world: &World) -> Checked {
             .machine()
             .filter(|_| world.is_well(agent.node.place, TOLERANCE))
         {
-            late(&machine.state.engine, agent.node.clock.at(world.k.now))?;
+            // An order is started with its first process, for which it may have to wait.
+            let waits = |id: &OrderId| machine.state.waits_for_process(id);
+            late(
+                &machine.state.engine,
+                agent.node.clock.at(world.k.now),
+                &waits,
+            )?;
         }
     }
     for controller in &world.controllers {
@@ -38,13 +44,15 @@ pub fn check(world: &World) -> Checked {
             .machine()
             .filter(|_| world.is_well(node.place, TOLERANCE));
         if let Some(machine) = machine {
-            late(machine.state.engine(), node.clock.at(world.k.now))?;
+            late(machine.state.engine(), node.clock.at(world.k.now), &|_| {
+                false
+            })?;
         }
     }
     Ok(())
 }
 
-fn late(state: &State, now: Timestamp) -> Checked {
+fn late(state: &State, now: Timestamp, waits: &dyn Fn(&OrderId) -> bool) -> Checked {
     let is_here = |order: &model::Order| {
         if state.site().is_controller() {
             order.is_detached()
@@ -62,7 +70,7 @@ fn late(state: &State, now: Timestamp) -> Checked {
     };
     match state
         .orders()
-        .find(|order| is_here(order) && is_late(order))
+        .find(|order| is_here(order) && is_late(order) && !waits(&order.id))
     {
         Some(order) => {
             let text = format!(
