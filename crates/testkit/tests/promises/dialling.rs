@@ -46,7 +46,8 @@ fn downwards() -> BTreeSet<Dialling> {
     // The one that joins dials.
     wanted.insert(dialling(MEMBERS[1], MEMBERS[0], 4444));
     for (director, other) in [(DIRECTORS[0], DIRECTORS[1]), (DIRECTORS[1], DIRECTORS[0])] {
-        wanted.extend(SUBAGENTS.map(|subagent| dialling(director, subagent, 4446)));
+        let subagents = (4446..).zip(SUBAGENTS);
+        wanted.extend(subagents.map(|(port, subagent)| dialling(director, subagent, port)));
         // The other Director has a Subagent as well; besides, the one that joins dials.
         wanted.insert(dialling(director, other, 4445));
     }

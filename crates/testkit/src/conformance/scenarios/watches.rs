@@ -206,11 +206,12 @@ pub(crate) async fn no_confirmation(case: &Case) -> Result<()> {
     nobody_confirms(&pair, 0).await?;
     pair.members[0].kill()?;
     await_told(&pair, "ClusterFailedOver", 1).await?;
-    let state = pair.state(1).await?;
-    ensure!(
-        state["TYPE"] == "FailedOver" && state["setting"]["activeId"] == "Backup",
-        "{state}"
-    );
+    // The state that is shown may be some milliseconds older than the events.
+    until(&pair, "the state says so", || async {
+        let state = pair.state(1).await?;
+        Ok(state["TYPE"] == "FailedOver" && state["setting"]["activeId"] == "Backup")
+    })
+    .await?;
     finished(&pair, "O").await?;
     let failed_over = told(&pair).await?;
     let failed_over = failed_over
