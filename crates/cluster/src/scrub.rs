@@ -32,7 +32,7 @@ impl Default for ScrubPace {
 /// Goes on for as long as there is the journal.
 pub(crate) fn begin(journal: &Arc<Journal>, pace: ScrubPace) {
     let journal: Weak<Journal> = Arc::downgrade(journal);
-    tokio::spawn(async move {
+    tasks::spawn("scrub", async move {
         let mut pass = Scrub::default();
         let mut pause = pace.every;
         loop {
@@ -40,7 +40,7 @@ pub(crate) fn begin(journal: &Arc<Journal>, pace: ScrubPace) {
             let Some(journal) = journal.upgrade() else {
                 return;
             };
-            let piece = tokio::task::spawn_blocking(move || {
+            let piece = tasks::spawn_blocking(move || {
                 let is_over = journal.scrub(&mut pass, pace.piece_bytes);
                 (pass, is_over)
             });

@@ -163,6 +163,8 @@ type Work = Box<dyn FnOnce() + Send>;
 /// Passwords that are computed or wait for it, in sum and for one address.
 const WAITING_MAX: usize = 64;
 const WAITING_OF_ONE: usize = 32;
+/// Bytes of the stack of the thread that computes. What a hash needs is not on the stack.
+const STACK_BYTES: usize = 1 << 20;
 
 impl Default for Passwords {
     fn default() -> Passwords {
@@ -173,9 +175,7 @@ impl Default for Passwords {
                 drop(catch_unwind(AssertUnwindSafe(work)));
             }
         };
-        std::thread::Builder::new()
-            .name("passwords".to_owned())
-            .spawn(computing)
+        tasks::spawn_thread("passwords", STACK_BYTES, computing)
             .expect("a process that starts can have threads");
         Passwords {
             queue,

@@ -115,7 +115,7 @@ impl RaftLogReader<Types> for LogStore {
             return self.entries(start, end, SENT_BYTES).await;
         }
         let reading =
-            tokio::task::spawn_blocking(move || journal.read_before_damage(start, end, SENT_BYTES));
+            tasks::spawn_blocking(move || journal.read_before_damage(start, end, SENT_BYTES));
         match reading.await.map_err(io::Error::other)? {
             Ok(records) => records.into_iter().map(entry_of).collect(),
             Err(ReadError::Damaged(_)) => {

@@ -375,7 +375,7 @@ impl RaftNetworkV2<Types> for Target {
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         // The other member may just have been started again. Nobody leads meanwhile, so it is asked until it has heard it.
         let asking = self.clone();
-        tokio::spawn(async move {
+        tasks::spawn("hand-over", async move {
             let until = Instant::now() + rules::hand_over_within(&asking.network.peers.me().timing);
             while Instant::now() < until {
                 let asked = asking.ask(Ask::Transfer(request.clone()), option.hard_ttl());
