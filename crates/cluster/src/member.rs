@@ -152,8 +152,16 @@ pub(crate) fn is_made_to_join(dir: &Path) -> bool {
 /// Records in a directory without a log that it is there to join the log of other members. Without this record, one that was
 /// stopped while it learnt the log could not be told from one that does not belong to the log.
 pub(crate) fn make_to_join(dir: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(dir)?;
-    let mut file = std::fs::File::create(dir.join(JOINS_FILE))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(dir.join(JOINS_FILE))?;
     std::io::Write::write_all(&mut file, JOINS_TEXT.as_bytes())?;
     file.sync_all()?;
     std::fs::File::open(dir)?.sync_all()
