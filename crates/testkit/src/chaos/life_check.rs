@@ -138,8 +138,9 @@ impl Lives {
                 }
             },
             "OrderDetached" => match life.place.clone() {
-                Place::Detaching(_) => life.place = Place::AtController,
-                other @ (Place::AtController | Place::Attaching(_) | Place::Attached(_)) => {
+                // One that was certainly never sent to its Agent is taken back without it.
+                Place::Detaching(_) | Place::Attaching(_) => life.place = Place::AtController,
+                other @ (Place::AtController | Place::Attached(_)) => {
                     return Err(format!("not detaching but {other:?}"));
                 }
             },
