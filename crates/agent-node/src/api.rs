@@ -94,7 +94,7 @@ pub(crate) fn gated(routes: Router, gate: &Gate) -> Router {
     }))
 }
 
-/// Of the active Director the Agent's own, of the other one those of the member.
+/// Returns the Agent's metrics on the active Director, and the member's on the other one.
 async fn metrics_of_any(State(front): State<Front>, request: Request) -> Response {
     let answered = front.pass(request).await;
     answered.unwrap_or_else(|_not_active| node::page_response(front.page(), None))

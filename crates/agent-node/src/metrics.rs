@@ -1,4 +1,4 @@
-//! The figures of an Agent, computed when somebody asks.
+//! The metrics of an Agent, computed on request.
 
 use crate::machine::AgentMachine;
 use agent::Coupling;

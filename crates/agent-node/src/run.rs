@@ -51,7 +51,7 @@ pub struct Exit {
 /// Why an Agent cannot run or has to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Its name is none.
+    /// The Agent's name is not valid.
     #[error("name: {0}")]
     AgentName(#[from] model::NameError),
     /// Its log cannot be opened.
@@ -99,7 +99,7 @@ impl RunError {
 }
 
 impl RunError {
-    /// Whether the settings are wrong (exit code 2): starting again does not help.
+    /// Whether the settings are wrong (exit code 2). A restart does not help then.
     pub fn is_misuse(&self) -> bool {
         match self {
             RunError::AgentName(_) | RunError::Name(_) | RunError::Member(_) => true,
@@ -115,7 +115,7 @@ impl RunError {
     }
 }
 
-/// Checks what can be checked of the settings without starting anything.
+/// Checks the settings without starting anything.
 pub fn check(settings: &AgentSettings) -> Result<(), RunError> {
     model::AgentPath::checked(&settings.name)?;
     position_of(&settings.cluster)?;

@@ -1,5 +1,5 @@
-//! Who may speak to an Agent and to the Subagent in it: every route without credentials, with wrong ones and with the right ones. A
-//! route that is added without an entry here fails the test.
+//! Access to an Agent and to its own Subagent: each route without credentials, with wrong ones and with the right ones. A route that is
+//! added without an entry here fails the test.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot set up its world fails at that line"
@@ -22,7 +22,7 @@ const SOURCES: [&str; 4] = [
     include_str!("../../node/src/front.rs"),
 ];
 
-/// The path as it stands in the source, what is asked of it, and whether it is public.
+/// The path as the source names it, the path that is requested, and whether it is public.
 const ROUTES: [(&str, &str, bool); 12] = [
     ("/agent/api", "/agent/api", false),
     ("/agent/api/command", "/agent/api/command", false),
@@ -105,7 +105,7 @@ impl Agent {
     }
 }
 
-/// The status of an answer: 200 stands for all that are not refused.
+/// The status of an answer. Every answer that is not a refusal counts as 200.
 async fn status(client: &Client, path: &str) -> u16 {
     let answer = if path.ends_with("/command") {
         client
@@ -142,7 +142,7 @@ async fn nothing_but_health_is_answered_without_the_token() {
             let status = status(&agent.client(stranger.clone(), None), asked).await;
             assert_eq!(status != 401, is_public, "{path} {stranger:?}: {status}");
         }
-        // Members and Subagents have tokens of their own.
+        // The routes of members and Subagents require other tokens.
         if path != "path" && !path.starts_with("/subagent") {
             let status = status(&right, asked).await;
             assert_ne!(status, 401, "{path}");
@@ -173,7 +173,7 @@ async fn a_certificate_opens_what_its_role_may_and_no_other() {
             let status = status(&client, asked).await;
             let may = is_public
                 || match path {
-                    // A Controller keeps the third vote of a pair of Directors.
+                    // A Controller is the witness of a pair of Directors.
                     "path" => matches!(role, Role::Agent | Role::Controller),
                     path if path.starts_with("/subagent") => role == Role::Agent,
                     _ => role == Role::Controller,

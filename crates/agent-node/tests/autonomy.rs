@@ -568,7 +568,7 @@ async fn s18_labels_start_and_stop_positions_count() {
     let data = tempfile::tempdir().unwrap();
     let agent = Agent::start(data.path()).await;
     agent.hand_over(&workflow(&instructions)).await;
-    // The Controller has resolved the labels of an order before it hands it over.
+    // The Controller resolves the labels of an order before it attaches the order.
     let mut part = order("A");
     part.position = Position::top(1);
     part.stop_positions = vec![Position::top(2)];
@@ -613,7 +613,7 @@ async fn s18_a_suspension_and_a_cancellation_that_have_arrived_take_effect() {
             }])
             .await;
     }
-    // From here on nobody is coupled.
+    // From here on no Controller is connected.
     std::fs::write(&gate, "").unwrap();
     for (id, _, marked) in &marks {
         let story = agent.story_of(id, "OrderDetachable").await;
@@ -626,7 +626,7 @@ async fn s18_a_suspension_and_a_cancellation_that_have_arrived_take_effect() {
     agent.stop().await;
 }
 
-/// The table of `docs/autonomy.md`, as rows of cells.
+/// The rows of the table in `docs/autonomy.md`, each as its cells.
 fn table() -> Vec<Vec<String>> {
     include_str!("../../../docs/autonomy.md")
         .lines()
@@ -660,7 +660,7 @@ fn s18_each_line_of_the_published_table_names_its_stories_and_each_of_them_is_he
     }
 }
 
-/// The word for an instruction in the table. A new instruction does not compile without one.
+/// The name of an instruction in the table. A new instruction does not compile without one.
 fn word(instruction: &Instruction) -> &'static str {
     match instruction {
         Instruction::Execute(_) => "Execute",

@@ -47,19 +47,19 @@ pub(crate) struct Shared {
     pub(crate) quotas: Quotas,
 }
 
-/// What the users share, so that one of them cannot take all of it.
+/// What all users share. Each user has a bound, so that none takes everything.
 pub(crate) struct Quotas {
-    /// Streams of events: each keeps a connection and the batch that its reader has not taken yet.
+    /// Event streams. Each keeps a connection and the batch that its reader has not taken yet.
     event_streams: Quota,
-    /// Streams of the state as a whole: each keeps the state as it was at its beginning.
+    /// Snapshot streams. Each keeps the state of the moment at which it began.
     snapshots: Quota,
-    /// Answers that go through many orders or through the log.
+    /// Answers that read many orders or the log.
     searches: Quota,
     /// Batches of commands.
     batches: Quota,
 }
 
-/// How long a request waits for its turn where others of its kind are being answered.
+/// How long a request waits while others of its kind are answered.
 const TURN: Duration = Duration::from_secs(10);
 
 impl Quotas {
@@ -79,17 +79,17 @@ impl AsRef<Users> for Api {
     }
 }
 
-/// A login comes from somebody who is not known yet.
+/// Maximum size of a login in bytes. Its sender is not authenticated yet.
 const LOGIN_LIMIT: usize = 64 << 10;
 
-/// What a change can say about itself.
+/// The query parameters of a request that changes something.
 #[derive(serde::Deserialize)]
 pub(crate) struct Why {
-    /// Why it is wanted: the events of the change carry it, with the user.
+    /// The reason for the change. Its events carry the reason and the user.
     reason: Option<String>,
 }
 
-/// Characters of a reason.
+/// Maximum length of a reason, in characters.
 const REASON_MAX: usize = 1000;
 
 impl Why {
@@ -153,10 +153,10 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
     guard(routes, BodyLimit(limits.command))
 }
 
-/// A body of this size takes a moment to read, in which others would wait.
+/// Size in bytes from which a body is parsed on a thread of its own, because parsing it would delay other requests.
 const LARGE: usize = 256 << 10;
 
-/// Reads a body, a large one where it holds up nobody.
+/// Parses a body, a large one on a thread for blocking work.
 async fn read_apart<T: Send + 'static>(
     body: Bytes,
     read: impl FnOnce(&[u8]) -> Result<T, Refusal> + Send + 'static,

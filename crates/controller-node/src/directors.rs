@@ -1,8 +1,8 @@
 //! The Directors of an Agent: which of them is active, and the Controller's vote in their pair.
 //!
-//! Always: only the Director that says that it is active, and that a majority has heard it, is spoken to as the Agent. The vote is the
-//! Controller's and not one member's: what it has promised is in the Controller's log before a Director hears of it. Never here: who
-//! becomes active; the Directors' consensus decides, in which this Controller has the third vote.
+//! Always: the Controller talks only to the Director that reports that it is active and that a majority confirms. The vote belongs to the
+//! Controller, not to one member: its promises are in the Controller's log before a Director learns of them. Never here: which Director
+//! becomes active. The Directors' consensus decides, and this Controller has the third vote in it.
 
 use crate::drivers::{Dialling, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
@@ -77,23 +77,22 @@ pub(crate) async fn active_of(dialling: &Dialling, target: &Target) -> Result<Cl
     dial(only, None).map_err(misused)
 }
 
-/// The third vote in a pair of Directors, given by this member of the Controller's cluster as long as it is the active one. Dropped, it is
-/// given no longer.
+/// The third vote in a pair of Directors. The active member of the Controller's cluster gives it until this value is dropped.
 pub(crate) struct AgentVote {
     _stop: DropGuard,
     task: JoinHandle<()>,
 }
 
-/// As whom we vote, and where votes of an earlier version are.
+/// The name under which this member votes, and where earlier versions kept votes.
 #[derive(Clone)]
 pub(crate) struct Voting {
-    /// The directory in which each member of the Controller's cluster has kept its own votes.
+    /// The directory in which earlier versions kept the votes of this member.
     pub(crate) dir: PathBuf,
     /// Our name.
     pub(crate) id: Arc<str>,
 }
 
-/// What the vote is given with.
+/// Everything that giving the vote needs.
 pub(crate) struct Giving {
     pub(crate) voting: Voting,
     pub(crate) life: RunId,
@@ -101,20 +100,20 @@ pub(crate) struct Giving {
     pub(crate) target: Target,
     pub(crate) handle: Handle<ControllerMachine>,
     pub(crate) log: Log,
-    /// Is told the number of the Director that leads.
+    /// Receives the number of the leading Director.
     pub(crate) leader: watch::Sender<Option<u64>>,
 }
 
 impl AgentVote {
-    /// Gives the vote as long as this is kept, after an earlier one has ended. What has been voted is in the Controller's log, so whoever
-    /// becomes active continues the same vote.
+    /// Gives the vote until the returned value is dropped, starting after `before` has ended. Votes are recorded in the Controller's log,
+    /// so the member that becomes active next continues the same vote.
     pub(crate) fn give(giving: Giving, before: Option<AgentVote>) -> AgentVote {
         let stop = CancellationToken::new();
         let before = before.map(|before| before.task);
         let stopped = stop.clone();
         let task = tasks::spawn("agent-vote", async move {
             if let Some(before) = before {
-                // However it has ended: it speaks no longer.
+                // Whatever its end was, it no longer speaks for the vote.
                 let _ended = before.await;
             }
             giving.run(stopped).await;
@@ -126,7 +125,7 @@ impl AgentVote {
     }
 }
 
-/// The Controller's log as the memory of a witness.
+/// Keeps the state of a witness in the Controller's log.
 struct Memory {
     agent: AgentPath,
     life: RunId,
@@ -159,14 +158,14 @@ impl Giving {
                 () = stop.cancelled() => return,
             };
             match opened {
-                // This member ends, or is active no longer.
+                // This member is stopping, or is no longer active.
                 Ok(None) => return,
                 Ok(Some(witness)) => {
                     told = None;
                     tracing::info!(%agent, "this Controller has the third vote of the Agent's Directors");
                     self.give(&witness, &stop).await;
                 }
-                // It is tried again and again; once is enough.
+                // Each retry would log the same.
                 Err(problem) if told.as_ref() == Some(&problem) => {}
                 Err(problem) => {
                     tracing::warn!(%agent, %problem, "the third vote of the Agent's Directors cannot be given");
@@ -180,7 +179,7 @@ impl Giving {
         }
     }
 
-    /// Continues the vote where it stands in the log, or begins it. Nothing, if this member is active no longer.
+    /// Continues the vote from the state in the log, or begins it. Returns `None` if this member is no longer active.
     async fn open(&self) -> Result<Option<Arc<Witness<Memory>>>, Problem> {
         let (path, life) = (self.target.path.clone(), self.life.clone());
         let identity = format!("agent:{path}");
@@ -213,7 +212,7 @@ impl Giving {
         Ok(Some(witness))
     }
 
-    /// What this member has voted before the Controller's log remembered votes, or a vote that has not voted yet.
+    /// Returns the state that an earlier version kept in this member's directory, or a new state without votes.
     async fn found(&self, identity: &str) -> Result<WitnessState, Problem> {
         let dir = self.voting.dir.join(self.target.path.as_str());
         let (dir, identity) = (dir.join(self.life.as_str()), identity.to_owned());
@@ -234,7 +233,7 @@ impl Giving {
         Ok(WitnessState::new(number))
     }
 
-    /// Removes what an earlier version has kept there: from now on the vote is in the log, and it must not be given twice.
+    /// Removes the directory of an earlier version. The vote is in the log now and must not be given twice.
     async fn remove_directory(&self) {
         let dir = self.voting.dir.join(self.target.path.as_str());
         let agent = self.target.path.clone();
@@ -244,11 +243,11 @@ impl Giving {
             }
             Ok(()) | Err(_) => {}
         });
-        // Nobody waits for more than its end.
+        // A failure has been logged above.
         let _ended = removing.await;
     }
 
-    /// Gives the vote until it has to begin anew. In the end nobody speaks for it any more.
+    /// Gives the vote until it must start again. When this returns, no task speaks for the vote any longer.
     async fn give(&self, witness: &Arc<Witness<Memory>>, stop: &CancellationToken) {
         let token = self.dialling.token_for(&self.target.path);
         let mut dialled = Vec::new();
@@ -284,13 +283,13 @@ impl Giving {
         }
         for dialling in dialled {
             dialling.abort();
-            // However it ends: it speaks no longer.
+            // Whatever its end was, it no longer speaks for the vote.
             let _aborted = dialling.await;
         }
     }
 }
 
-/// The state of a witness as the Controller's log keeps it.
+/// Converts the state of a witness into the form that the Controller's log keeps.
 pub fn to_model(state: &WitnessState) -> AgentWitness {
     AgentWitness {
         member: state.member,
@@ -303,7 +302,7 @@ pub fn to_model(state: &WitnessState) -> AgentWitness {
     }
 }
 
-/// The state of a witness that the Controller's log has kept.
+/// Converts the state of a witness from the form that the Controller's log keeps.
 pub fn from_model(witness: &AgentWitness) -> WitnessState {
     WitnessState {
         member: witness.member,

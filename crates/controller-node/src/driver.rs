@@ -30,7 +30,7 @@ const LINES_MAX: usize = 1000;
 const BYTES_MAX: usize = 1 << 20;
 /// Bytes of one request.
 const REQUEST_BYTES: usize = 8 << 20;
-/// Bytes around the only command of a batch, and some more.
+/// Upper bound of the bytes around the only command of a batch.
 const ENVELOPE_BYTES: usize = 1 << 10;
 /// How often an Agent is told that its events may go.
 const RELEASE_PERIOD: Duration = Duration::from_secs(1);
@@ -172,10 +172,10 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
     }
 }
 
-/// What the log tells of the connection: each loss, each return, and a new reason why it does not come about; not each attempt.
+/// Decides which changes of the connection are logged: each loss, each return, and each new reason for a failure, but not each attempt.
 #[derive(Default)]
 struct ConnectionNews {
-    /// Since when it is known that there is no connection, and the code of the problem.
+    /// When the connection was found to be lost, and the code of the last problem.
     lost: Option<(Instant, Option<String>)>,
 }
 
@@ -197,7 +197,7 @@ impl ConnectionNews {
         is_shut_down: bool,
     ) {
         let code = problem.code.clone();
-        // Behind a loss, several problems tell no more than that nobody is there.
+        // After a loss, different problems mean the same: nobody answers.
         let is_news = was_connected
             || self
                 .lost
@@ -220,7 +220,7 @@ impl ConnectionNews {
     }
 }
 
-/// Whether the problem is only that nobody answers.
+/// Whether the problem only means that nobody answers.
 fn is_unreachable(problem: &Problem) -> bool {
     [
         "Unreachable",
@@ -250,7 +250,7 @@ struct Coupled {
     coupling: u64,
     /// Its newest event that we have.
     observed: EventId,
-    /// What is to be done for the delivery.
+    /// The next actions of the delivery.
     outputs: mpsc::Receiver<DeliveryOutput>,
 }
 
@@ -506,7 +506,7 @@ fn nonsense(command: &AgentCommand) -> Ending {
     )))
 }
 
-/// Why the Agent's events cannot be read; if its log lacks the place at which to go on, with the way out.
+/// Explains why the Agent's events cannot be read. If its log lacks the event at which to resume, the problem names the way out.
 fn unreadable(error: &ClientError, target: &Target, observed: EventId) -> Problem {
     let problem = problem_of(error);
     if !problem.is("UnknownEventId") && !problem.is("EventSeqTorn") {
@@ -627,7 +627,7 @@ async fn release(
     }
 }
 
-/// Does what follows for the delivery, one thing after another.
+/// Executes the outputs of the delivery, one after another.
 struct Sender {
     handle: Handle<ControllerMachine>,
     log: Log,
@@ -681,7 +681,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends the commands in as many requests as their size asks for, and puts the answers together.
+    /// Sends the commands in as many requests as their size requires, and returns all answers in one batch.
     async fn send(&self, coupling: u64, commands: &[AgentCommand]) -> Result<AgentAnswer, Ending> {
         let mut request = Request::default();
         let mut responses = Vec::with_capacity(commands.len());
@@ -694,7 +694,7 @@ impl Sender {
                 responses.extend(self.post(coupling, part).await?);
             }
             if is_too_large {
-                // Accepted by an earlier version, which had no bound for it. The others go on.
+                // An earlier version accepted it without this bound. The other commands are still sent.
                 let what = "what is to be handed over to the Agent";
                 let problem = too_large(what, json.len(), COMMAND_BYTES_MAX - ENVELOPE_BYTES);
                 responses.push(AgentAnswer::from(problem));

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// What waits for a connection at most: a delivery has one request in flight and asks for little else.
+/// Capacity of the channel to a connection. A delivery has one request in flight and few other outputs.
 const OUTPUTS: usize = 8;
 /// The longest line of an event stream: an order with its arguments.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -79,16 +79,16 @@ pub(crate) enum Reset {
     Any,
 }
 
-/// The delivery to an Agent: the commit loop shows it each committed state, and the connection does what follows. Locked for moments
-/// only.
+/// The delivery to an Agent. The commit loop passes it each committed state, and the connection executes its outputs. The lock is held
+/// only for moments.
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Mutex<LinkState>>);
 
 struct LinkState {
     delivery: AgentDelivery,
-    /// Where its times begin.
+    /// The origin of the times that the delivery gets.
     begin: Instant,
-    /// To the connection, if the Agent is coupled.
+    /// The channel to the connection. `None` while the Agent is not coupled.
     outputs: Option<mpsc::Sender<DeliveryOutput>>,
 }
 
@@ -105,7 +105,7 @@ impl Link {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The Agent is coupled: what is to be done from now on.
+    /// The Agent has been coupled. Returns the outputs to execute from now on.
     pub(crate) fn couple(
         &self,
         coupling: u64,
@@ -122,7 +122,7 @@ impl Link {
         receiver
     }
 
-    /// The connection is gone.
+    /// The connection has ended.
     pub(crate) fn uncouple(&self) {
         self.handle(DeliveryInput::Uncoupled);
         self.lock().outputs = None;
@@ -133,13 +133,13 @@ impl Link {
         let (now, mut out) = (link.begin.elapsed(), Vec::new());
         link.delivery.handle(now, input, &mut out);
         for output in out {
-            // Without receiver the connection is just ending. There is always room; if not, the connection begins anew.
+            // A closed channel means that the connection is just ending. A full one should not occur; the connection is then restarted.
             link.outputs
                 .take_if(|outputs| outputs.try_send(output).is_err());
         }
     }
 
-    /// When [`DeliveryInput::Wake`] is due.
+    /// When [`DeliveryInput::Wake`] is due, if at all.
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
         let link = self.lock();
         Some(link.begin + link.delivery.next_wakeup()?)

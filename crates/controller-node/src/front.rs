@@ -38,7 +38,7 @@ pub(crate) fn router(front: &Front, users: Arc<Users>) -> Router {
         .merge(front.router(&[CONTROLLER_MEMBERS_PATH]))
 }
 
-/// Of the active member the node's own, of others those of the member.
+/// Returns the Controller's metrics on the active member, and the member's own on others.
 async fn metrics(
     State(cluster): State<Cluster>,
     user: User,

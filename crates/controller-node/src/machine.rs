@@ -30,11 +30,11 @@ pub enum Input {
     },
     /// Somebody changes items.
     Items(Vec<ItemOperation>),
-    /// The same, and the events tell who wanted them and why.
+    /// Another input, whose events record the user and the reason.
     By {
-        /// Who, and why.
+        /// The user and the reason.
         by: Arc<Cause>,
-        /// What.
+        /// The other input.
         input: Box<Input>,
     },
     /// The Agent belongs to us.
@@ -46,13 +46,13 @@ pub enum Input {
         /// Where its events begin.
         event_id: EventId,
     },
-    /// The third vote of the Agent's Directors is to be remembered so.
+    /// A request to record the state of the third vote of the Agent's Directors.
     AgentWitness {
-        /// Which.
+        /// The Agent.
         agent: AgentPath,
-        /// The life of its log.
+        /// The run of the Agent's log.
         run_id: RunId,
-        /// What it has confirmed and promised.
+        /// What the witness has confirmed and promised.
         witness: AgentWitness,
     },
     /// The Agent is connected.
@@ -101,7 +101,7 @@ pub enum Reply {
     Items(Result<(), Problem>),
     /// To what an Agent reports: its newest event that is taken over.
     Observed(EventId),
-    /// To a third vote: whether it is remembered.
+    /// To [`Input::AgentWitness`]: whether the state is recorded.
     Remembered(bool),
     /// To a reset: there is more to give up. Tell it again.
     More,

@@ -1,4 +1,4 @@
-//! The figures of a Controller, computed when somebody asks.
+//! The metrics of a Controller, computed on request.
 
 use crate::machine::ControllerMachine;
 use controller::Connection;

@@ -73,7 +73,7 @@ impl RunError {
         matches!(self, RunError::Fault(_))
     }
 
-    /// Whether the settings are wrong (exit code 2): starting again does not help.
+    /// Whether the settings are wrong (exit code 2). A restart does not help then.
     pub fn is_misuse(&self) -> bool {
         match self {
             RunError::Id(_) | RunError::Users(_) | RunError::Member(_) | RunError::NoMembers => {
@@ -86,7 +86,7 @@ impl RunError {
     }
 }
 
-/// Checks what can be checked of the settings without starting anything.
+/// Checks the settings without starting anything.
 pub fn check(settings: &ControllerSettings) -> Result<(), RunError> {
     let tls = settings.tls.as_ref();
     check_listen(settings.listen, tls.is_some())?;
@@ -168,7 +168,7 @@ pub async fn run(
 enum Life {
     Ended(Exit),
     Deposed,
-    /// Its log was set aside.
+    /// Its log was damaged and has been moved away.
     Damaged,
 }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
-/// The user who may do everything.
+/// The user that has all permissions.
 pub(crate) const ADMIN: &str = "admin";
 
 /// A Controller.
@@ -39,11 +39,11 @@ pub struct ControllerSettings {
     pub command_size_max: settings::ByteSize,
     /// The greatest body with items or orders. Since 0.1.
     pub stream_size_max: settings::ByteSize,
-    /// Connections of users and of those who have not logged in. Since 0.1.
+    /// Connections of users and of unauthenticated clients. Since 0.1.
     pub connections_max: usize,
-    /// Streams of events that users read at once; a quarter of them for one user. Since 0.1.
+    /// Event streams that users read at the same time. One user gets a quarter of them. Since 0.1.
     pub event_streams_max: usize,
-    /// Streams of the state as a whole that users read at once; a quarter of them for one user. Since 0.1.
+    /// Snapshot streams that users read at the same time. One user gets a quarter of them. Since 0.1.
     pub snapshots_max: usize,
     /// How long a login is good for. Since 0.1.
     pub session_lifetime: settings::Duration,
@@ -55,7 +55,7 @@ pub struct ControllerSettings {
     pub snapshot_size: settings::ByteSize,
     /// Time after which a snapshot is written if anything has happened. Since 0.1.
     pub snapshot_period: settings::Duration,
-    /// Bytes of log that are kept for the output of orders that still exist. Since 0.1.
+    /// Bytes of the log that are kept for the output of orders that still exist. Since 0.1.
     pub output_kept: settings::ByteSize,
 }
 
@@ -85,7 +85,7 @@ impl Default for ControllerSettings {
     }
 }
 
-/// Checked here, so that the place in the file is told.
+/// Checked while parsing, so that the error names the place in the file.
 fn password_hash<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let hash = Option::<String>::deserialize(from)?;
     if hash

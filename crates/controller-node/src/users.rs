@@ -173,7 +173,7 @@ fn entry(user: &UserSettings) -> Result<Entry, String> {
 }
 
 impl User {
-    /// Who shares what is scarce with the others.
+    /// The caller that this user's shares are counted for.
     pub(crate) fn caller(&self) -> Caller {
         Caller::User(self.id.as_str().into())
     }

@@ -33,7 +33,7 @@ pub struct WatchSettings {
     pub members: BTreeMap<String, String>,
     /// The file with the members' token, unless it shows a certificate. Since 0.1.
     pub token_file: Option<PathBuf>,
-    /// Where it answers `/health` and `/metrics`, if anywhere. Without certificates only on the loopback. Since 0.1.
+    /// The address that serves `/health` and `/metrics`, if set. Without certificates it must be a loopback address. Since 0.1.
     pub listen: Option<SocketAddr>,
     /// Certificates. Since 0.1.
     pub tls: Option<net::TlsFiles>,
@@ -54,7 +54,7 @@ impl Default for WatchSettings {
     }
 }
 
-/// Whose votes these are, and where the members are dialled.
+/// Returns the identity of the log that the watch votes for, and the path at which it dials the members.
 fn identity(settings: &WatchSettings) -> Result<(String, &'static str), RunError> {
     Ok(match &settings.agent {
         Some(agent) => (
@@ -71,7 +71,7 @@ fn identity(settings: &WatchSettings) -> Result<(String, &'static str), RunError
     })
 }
 
-/// Checks what can be checked of the settings without starting anything.
+/// Checks the settings without starting anything.
 pub fn check_watch(settings: &WatchSettings) -> Result<(), RunError> {
     identity(settings)?;
     if settings.members.is_empty() {
@@ -122,7 +122,7 @@ pub async fn watch(
     ended
 }
 
-/// Answers how the watch fares, where that is wanted.
+/// Serves the health and the metrics of the watch, if an address is set.
 async fn serve(
     settings: &WatchSettings,
     vote: &Vote,

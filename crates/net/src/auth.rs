@@ -149,8 +149,8 @@ fn unreadable(header: &str) -> Refusal {
     .status(StatusCode::UNAUTHORIZED)
 }
 
-/// Hashes and checks passwords. Each takes some ten milliseconds of a core and 19 MiB, so one after another is computed, always by the
-/// same thread, and so many may wait for it.
+/// Hashes and verifies passwords. A hash takes some ten milliseconds of a core and 19 MiB. One thread therefore computes all of them, one
+/// after another, and the number of requests that wait for it is bounded.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     queue: SyncSender<Work>,
@@ -160,10 +160,10 @@ pub struct Passwords {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Passwords that are computed or wait for it, in sum and for one address.
+/// Maximum number of passwords that are computed or wait for it, in total and for one caller.
 const WAITING_MAX: usize = 64;
 const WAITING_OF_ONE: usize = 32;
-/// Bytes of the stack of the thread that computes. What a hash needs is not on the stack.
+/// Stack size in bytes of the thread that computes hashes. A hash keeps its memory on the heap.
 const STACK_BYTES: usize = 1 << 20;
 
 impl Default for Passwords {
@@ -171,7 +171,7 @@ impl Default for Passwords {
         let (queue, works) = sync_channel::<Work>(WAITING_MAX);
         let computing = move || {
             while let Ok(work) = works.recv() {
-                // Whoever waits for the answer sees that none comes; the others get theirs.
+                // The caller that waits for this answer sees that none comes. The others still get theirs.
                 drop(catch_unwind(AssertUnwindSafe(work)));
             }
         };
@@ -185,10 +185,10 @@ impl Default for Passwords {
     }
 }
 
-/// A wrong login is answered so late, so that guessing is not worth while.
+/// Delay of the answer to a wrong login, to make guessing slow.
 const ANSWER_TO_FAILURE: Duration = Duration::from_secs(1);
 
-/// Answers a wrong token or password late, counted from the question.
+/// Waits until a failed authentication may be answered, counted from `asked`.
 pub async fn answer_late(asked: Instant) {
     sleep_until(asked + ANSWER_TO_FAILURE).await;
 }
@@ -205,8 +205,8 @@ impl Passwords {
         hashed.expect("hashing does not panic")
     }
 
-    /// Whether the password is right. No comes a second after the question, with or without a stored hash, so that
-    /// neither guessing nor asking for user names is worth while. Refused, to be tried again later, while too many others log in.
+    /// Returns whether the password is right. `false` comes a second after the call, with or without a stored hash, so that neither
+    /// passwords nor user names can be guessed fast. Refuses while too many logins are in progress; a later call may succeed.
     pub async fn login(
         &self,
         caller: &Caller,
@@ -217,7 +217,7 @@ impl Passwords {
         let share = self.waiting.take(caller, 1)?;
         let is_right = match stored {
             Some(stored) => {
-                // The share is the work's: whoever goes away keeps his place in the queue until it is seen.
+                // The work owns the share: a client that disconnects keeps its place in the queue until its turn.
                 let work = move || (verify(&password, &stored), share);
                 self.run(work).await.0
             }
@@ -232,7 +232,7 @@ impl Passwords {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (answer, answered) = oneshot::channel();
         let work = move || {
-            // Whoever has gone away meanwhile costs nothing.
+            // A client that has disconnected costs no computation.
             if !answer.is_closed() {
                 drop(answer.send(work()));
             }
@@ -244,7 +244,7 @@ impl Passwords {
     }
 }
 
-/// Whether this is the hash of a password, as [`Passwords::hash`] makes them.
+/// Whether `text` is a password hash as [`Passwords::hash`] returns it.
 pub fn is_password_hash(text: &str) -> bool {
     PasswordHash::new(text).is_ok()
 }

@@ -1,8 +1,8 @@
 //! The open connections of a server, and which of them make room for others.
 //!
-//! Always: a new connection is let in; the oldest one that has not shown who sends its requests is closed for it where there are too many.
-//! So strangers push out strangers only: they cannot keep a user or another part of the system from connecting. A user who has too many
-//! loses the oldest one that is idle. Never here: sockets.
+//! Always: a new connection is accepted. If there are too many, the oldest one of an unauthenticated client is closed for it, so such
+//! clients cannot keep users or other components from connecting. A user with too many connections loses the oldest one that is idle.
+//! Never here: sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::problem::{Problem, Refusal};
 
-/// Who sends a request, as far as it matters for sharing what is scarce.
+/// The sender of a request, as far as it matters for sharing scarce resources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
-    /// Nobody knows; all strangers of one address count as one.
+    /// An unauthenticated client. All of one address count as one caller.
     Stranger(IpAddr),
     /// A user.
     User(Arc<str>),
-    /// Another part of the system: a Controller, a Director, a member of the cluster, a watch.
+    /// Another component: a Controller, a Director, a member of the cluster, a watch.
     Part,
 }
 
@@ -37,7 +37,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 }
 
 impl Caller {
-    /// Who has been identified for this request.
+    /// Returns the caller that was identified for this request, or a stranger.
     pub fn of(extensions: &Extensions) -> Caller {
         let identified = extensions.get::<Caller>().cloned();
         identified.unwrap_or_else(|| {
@@ -49,7 +49,7 @@ impl Caller {
         })
     }
 
-    /// Notes who sends this request. Its connection is no longer a stranger's. Refuses a user who has too many connections.
+    /// Records the sender of this request. Its connection no longer counts as a stranger's. Refuses a user with too many connections.
     pub fn identify(self, extensions: &mut Extensions) -> Result<(), Refusal> {
         if let Some(connection) = extensions.get::<Connection>() {
             connection.identify(&self)?;
@@ -59,21 +59,21 @@ impl Caller {
     }
 }
 
-/// How many connections a server keeps. Connections of other parts of the system come on top.
+/// The bounds of a server's connections. Those of other components are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// Strangers in sum.
+    /// Connections of strangers in total.
     pub(crate) strangers: usize,
-    /// Strangers from one address.
+    /// Connections of strangers from one address.
     pub(crate) strangers_of_address: usize,
-    /// Users in sum.
+    /// Connections of users in total.
     pub(crate) users: usize,
-    /// One user.
+    /// Connections of one user.
     pub(crate) one_user: usize,
 }
 
 impl Room {
-    /// Shares out so many connections.
+    /// Divides this number of connections.
     pub(crate) fn of(connections: usize) -> Room {
         let share = |part: usize| (connections / part).max(1);
         Room {
@@ -97,13 +97,13 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     next: u64,
-    /// In the order in which they came.
+    /// By id, so the oldest comes first.
     strangers: BTreeMap<u64, Stranger>,
     by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
     /// Connections of users.
     known: BTreeMap<u64, Known>,
     by_user: BTreeMap<Arc<str>, BTreeSet<u64>>,
-    /// Closed to make room since somebody asked.
+    /// Connections closed to make room since the last call of `take_closed`.
     closed: u64,
 }
 
@@ -136,7 +136,7 @@ impl Table {
         Some(known)
     }
 
-    /// Closes a connection that carries no request; whether there was one.
+    /// Closes the connection and returns whether there was one.
     fn close_known(&mut self, id: Option<u64>) -> bool {
         let Some(known) = id.and_then(|id| self.remove_known(id)) else {
             return false;
@@ -177,7 +177,7 @@ impl Table {
     }
 }
 
-/// A connection as its server and its requests know it. The last clone that is dropped takes it out of the count.
+/// A connection, as its server and its requests see it. Dropping the last clone removes it from the count.
 #[derive(Clone)]
 pub(crate) struct Connection(Arc<Entry>);
 
@@ -185,12 +185,12 @@ struct Entry {
     id: u64,
     shared: Arc<Shared>,
     is_known: AtomicBool,
-    /// Requests whose answers have not been written to their ends.
+    /// Requests whose answers have not been written completely.
     requests: Arc<AtomicUsize>,
     close: CancellationToken,
 }
 
-/// A request that is being answered.
+/// Marks a request as in progress until it is dropped.
 pub(crate) struct Busy(Arc<AtomicUsize>);
 
 impl Drop for Busy {
@@ -207,7 +207,7 @@ impl Connections {
         }))
     }
 
-    /// Takes in a new connection, and closes the oldest strangers that are one too many for it.
+    /// Registers a new connection and closes the oldest strangers' ones that exceed a bound.
     pub(crate) fn admit(&self, address: IpAddr) -> Connection {
         let close = CancellationToken::new();
         let mut table = lock(&self.0.table);
@@ -240,38 +240,38 @@ impl Connections {
         }))
     }
 
-    /// Closes the oldest stranger, where the system has run out of something.
+    /// Closes the oldest connection of a stranger, because the system is short of something.
     pub(crate) fn close_oldest(&self) {
         let mut table = lock(&self.0.table);
         let oldest = table.strangers.keys().next().copied();
         table.close_stranger(oldest);
     }
 
-    /// How many strangers were closed since the last question.
+    /// Returns the number of connections closed since the last call.
     pub(crate) fn take_closed(&self) -> u64 {
         std::mem::take(&mut lock(&self.0.table).closed)
     }
 }
 
 impl Connection {
-    /// Whether a request has shown who sends it.
+    /// Whether a request on it has been authenticated.
     pub(crate) fn is_known(&self) -> bool {
         self.0.is_known.load(Ordering::Relaxed)
     }
 
-    /// A request is being answered until this is dropped.
+    /// Marks a request as in progress until the returned value is dropped.
     pub(crate) fn busy(&self) -> Busy {
         let requests = Arc::clone(&self.0.requests);
         requests.fetch_add(1, Ordering::Relaxed);
         Busy(requests)
     }
 
-    /// Resolves when the connection is to make room.
+    /// Resolves when the connection must close to make room.
     pub(crate) async fn closed(&self) {
         self.0.close.cancelled().await;
     }
 
-    /// The first one counts: a connection that carries the requests of several users, as a proxy's, is its first user's.
+    /// Counts the connection for its first authenticated caller. Later callers on it, as behind a proxy, change nothing.
     pub(crate) fn identify(&self, caller: &Caller) -> Result<(), Refusal> {
         let entry = &self.0;
         if self.is_known() || matches!(caller, Caller::Stranger(_)) {

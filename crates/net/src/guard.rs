@@ -24,20 +24,20 @@ use crate::quota::Quota;
 
 /// How long a body may pause.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a body may take, beside a second for each so many bytes.
+/// How long a body may take, in addition to one second for each [`LEAST_RATE`] bytes.
 const BODY_TIME: Duration = Duration::from_mins(1);
 const LEAST_RATE: usize = 16 << 10;
-/// Bodies up to this size are as many as there are connections.
+/// Bodies up to this size in bytes do not count toward [`BODIES_MAX`].
 const SMALL: usize = 64 << 10;
-/// Bytes of larger bodies that a server has in memory at once, and how long a request waits for them.
+/// Bytes of larger bodies that a server has in memory at once, and how long a request waits for room.
 const BODIES_MAX: usize = 512 << 20;
 const BODIES_WAIT: Duration = Duration::from_secs(10);
 /// How much of an oversized body is read and dropped so that its sender gets to read our answer, instead of a reset connection.
 const DRAIN: usize = 64 << 20;
 
-/// The longest duration that a query may name.
+/// The longest duration that a query accepts.
 const SECONDS_MAX: Duration = Duration::from_hours(365 * 24);
-/// The shortest distance of signs of life.
+/// The shortest interval of heartbeats.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 
 /// The greatest body in bytes; a route can have its own through `Extension(BodyLimit(…))`.
@@ -58,7 +58,7 @@ pub fn guard(router: Router, limit: BodyLimit) -> Router {
         ))))
 }
 
-/// What large bodies share.
+/// The quota of larger bodies.
 #[derive(Clone)]
 struct Bodies(Quota);
 
@@ -128,7 +128,7 @@ impl<S: Sync> FromRequest<S> for RawBody {
         let Some(Bodies(bodies)) = bodies.filter(|_| !is_small(&body, limit)) else {
             return read(body, limit).await.map(RawBody);
         };
-        // Who does not say how large it is, is given room for the greatest.
+        // A body of unknown size takes the share of the largest one.
         let most = body.size_hint().upper().map(usize::try_from);
         let size = most.and_then(Result::ok).unwrap_or(limit).min(limit);
         let share = bodies.wait(&caller, size, BODIES_WAIT).await?;
@@ -175,7 +175,8 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A duration of a query, in decimal seconds. Refuses what is no duration, and more than a year: nobody can mean it, and clocks overflow.
+/// Parses a duration of a query, in decimal seconds. Refuses values that are not durations, and more than a year, because clocks would
+/// overflow.
 pub fn seconds(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refusal> {
     let Some(value) = value else { return Ok(None) };
     match Duration::try_from_secs_f64(value) {
@@ -188,7 +189,8 @@ pub fn seconds(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refus
     }
 }
 
-/// The distance of a stream's signs of life; 0 is none. Refuses a distance so short that a stream would consist of them.
+/// Parses the interval of a stream's heartbeats, in decimal seconds; 0 means none. Refuses an interval so short that heartbeats would
+/// fill the stream.
 pub fn heartbeat(name: &str, value: Option<f64>) -> Result<Option<Duration>, Refusal> {
     let every = seconds(name, value)?.filter(|_| value != Some(0.0));
     if every.is_some_and(|every| every < HEARTBEAT_MIN) {

@@ -1,9 +1,9 @@
 //! Serving HTTP/1.1, plain on the loopback or over TLS, and saying who is at the other end.
 //!
-//! Always: connections are bounded in number, in the time of their handshake and in the time between requests; one that does not show
-//! soon who sends its requests is closed; a shutdown ends them after their running request, or after the time limit. A handler that
-//! panics answers 500, and no other request notices. Every request carries `PeerIdentity` and `Closing` in its extensions. No error of
-//! accepting ends the server.
+//! Always: the number of connections, the time of a handshake and the time between requests are bounded. A connection without an
+//! authenticated request is closed soon. A shutdown ends connections after their running request, or after the time limit. A handler that
+//! panics answers 500 and affects no other request. Every request carries `PeerIdentity` and `Closing` in its extensions. No error of
+//! `accept` ends the server.
 //! Never here: routes.
 
 use std::convert::Infallible;
@@ -41,12 +41,12 @@ use crate::tls::TlsServer;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A pause when the system has no descriptor left, since trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The log has one line in so much time about connections that were closed or could not be accepted, with their number.
+/// Connections that were closed or could not be accepted are counted, and logged at most once in this time.
 const REPORT_PERIOD: Duration = Duration::from_mins(1);
-/// One in so many descriptors of the process is for the connections of a server. The others are for the log, for jobs, and for a second server
-/// in the same process.
+/// The connections of a server may use one in this many descriptors of the process. The others are for the log, for jobs and for a second
+/// server in the same process.
 const DESCRIPTOR_SHARE: usize = 2;
-/// The body of an answer; its connection carries a request until it has been written or given up.
+/// The body of an answer. Its connection counts as busy until the body has been written or dropped.
 struct Answer {
     body: axum::body::Body,
     _busy: Busy,
@@ -72,9 +72,9 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// The first byte of a connection that begins with TLS.
+/// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// A header, or a piece of a body, that is not taken yet has at most so many bytes.
+/// Maximum size of the read buffer of a connection, in bytes.
 const READ_AHEAD: usize = 128 << 10;
 
 /// Why a port cannot be served.
@@ -88,7 +88,7 @@ pub enum BindError {
         /// The wanted address.
         addr: SocketAddr,
     },
-    /// The system keeps ports below 1024 for those who have a right to them.
+    /// Ports below 1024 require a privilege.
     #[error(
         "cannot listen on {addr}: ports below 1024 need a right of their own; set another port, or give the program CAP_NET_BIND_SERVICE (AmbientCapabilities= in its systemd unit, or setcap)"
     )]
@@ -117,12 +117,12 @@ pub enum BindError {
 /// The bounds of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of users and strangers; those of other parts of the system come on top. Never more than half of the descriptors
-    /// that the process may have.
+    /// Connections of users and strangers. Those of other components are not counted. Never more than half of the descriptors that the
+    /// process may have.
     pub connections: usize,
     /// For TLS to come about.
     pub handshake: Duration,
-    /// From the beginning of a connection to the first request that shows who sends it.
+    /// From the start of a connection to its first authenticated request.
     pub stranger: Duration,
     /// From the end of one request to the end of the next one's header.
     pub header: Duration,
@@ -182,7 +182,7 @@ pub struct Server {
     limits: Limits,
 }
 
-/// Whether this address may be served with or without TLS.
+/// Refuses an address beyond the loopback without TLS.
 pub fn check_listen(addr: SocketAddr, has_tls: bool) -> Result<(), BindError> {
     if has_tls || addr.ip().is_loopback() {
         return Ok(());
@@ -191,7 +191,7 @@ pub fn check_listen(addr: SocketAddr, has_tls: bool) -> Result<(), BindError> {
 }
 
 impl BindError {
-    /// Whether the settings are wrong: starting again does not help.
+    /// Whether the settings are wrong. A restart does not help then.
     pub fn is_misuse(&self) -> bool {
         matches!(self, BindError::PlainHttpBeyondLoopback { .. })
     }
@@ -228,7 +228,7 @@ impl Server {
         self
     }
 
-    /// The same port with another number of connections.
+    /// Sets the maximum number of connections.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Server {
         self.limits.connections = connections;
@@ -295,7 +295,7 @@ impl Server {
     }
 }
 
-/// As many connections as are wanted, if the process has the descriptors for them.
+/// Limits the wanted number of connections to what the process has descriptors for.
 fn affordable(wanted: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
@@ -304,7 +304,7 @@ fn affordable(wanted: usize) -> usize {
     wanted.min((limit / DESCRIPTOR_SHARE).max(1))
 }
 
-/// What went wrong with connections since the last line about it.
+/// Troubles with connections since they were last logged.
 #[derive(Default)]
 struct Troubles {
     reported: Option<Instant>,
@@ -319,7 +319,7 @@ impl Troubles {
         self.last_error = Some(error);
     }
 
-    /// Whoever floods the port must not flood the log.
+    /// Rate-limited, so that a client that floods the port does not flood the log.
     fn report(&mut self, connections: &Connections) {
         self.closed += connections.take_closed();
         let is_due = self
@@ -482,7 +482,7 @@ impl Host {
     }
 }
 
-/// What a request is answered whose handler has panicked. The others go on.
+/// The answer to a request whose handler has panicked.
 fn panicked() -> Response {
     let message = "a fault of the program: this request has failed, and whether it was carried out is unknown; the log of this part tells more";
     let problem = Problem::new("InternalError", message);
@@ -491,7 +491,7 @@ fn panicked() -> Response {
         .into_response()
 }
 
-/// Tells a client that speaks HTTP without TLS what to do.
+/// Answers a client that speaks HTTP without TLS.
 async fn refuse_plain_text(mut stream: TcpStream) {
     let problem = Problem::new("TlsIsRequired", "this port speaks TLS; use https");
     let body = serde_json::to_string(&problem).expect("a problem consists of strings");

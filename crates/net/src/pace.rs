@@ -8,7 +8,7 @@ const MEMORY: Duration = Duration::from_millis(50);
 /// The runtime's timers are no finer: a shorter wait would become this one.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// Events that wait longer come too late.
+/// Events must not wait longer than this.
 const DISTANCE_MAX: Duration = Duration::from_mins(1);
 const LEAST_FLOW: f64 = 1e-3;
 
@@ -25,12 +25,11 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Chunks are `distance_max` apart when so many events flow in a second, or more. What makes no sense, such as a flow that is no
-    /// number, is bounded and harms nobody.
+    /// Chunks are `distance_max` apart when `full_flow` events or more occur in a second. Values that make no sense are clamped.
     pub fn new(distance_max: Duration, full_flow: f64) -> Pace {
         Pace {
             distance_max: distance_max.min(DISTANCE_MAX),
-            // A flow that is no number is the least one.
+            // NaN becomes the least flow.
             full_flow: full_flow.max(LEAST_FLOW),
             sent_at: Instant::now(),
             recent: 0.0,

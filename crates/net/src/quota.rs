@@ -1,6 +1,6 @@
-//! Shares of something that is scarce: so much in sum, and so much of it for one caller, so that the others go on.
+//! Shares of a scarce resource: a total, and a bound for each caller so that none takes everything.
 //!
-//! Always: what was taken comes back when the share is dropped; waiting for a share has an end. Never here: what it is that is shared.
+//! Always: a share is returned when it is dropped; waiting for one is bounded in time. Never here: what the resource is.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::connections::Caller;
 use crate::problem::{Problem, Refusal};
 
-/// Something that is shared out. Clones share it.
+/// A resource that is divided into shares. Clones share the same total.
 #[derive(Clone, Debug)]
 pub struct Quota(Arc<Inner>);
 
@@ -33,7 +33,7 @@ struct Taken {
     by_caller: BTreeMap<Caller, usize>,
 }
 
-/// A part of a quota, until it is dropped.
+/// A share of a quota. Dropping it returns it.
 #[derive(Debug)]
 pub struct Share {
     quota: Quota,
@@ -41,14 +41,14 @@ pub struct Share {
     amount: usize,
 }
 
-/// Which bound was met.
+/// The bound that would be exceeded.
 enum Shortage {
     OfCaller,
     OfAll,
 }
 
 impl Quota {
-    /// `sum` of `what` in all, and `each` for one caller. `what` is told to those who are refused, such as `event streams`.
+    /// `sum` of `what` in total, and `each` for one caller. `what` appears in the messages of refusals, such as `event streams`.
     pub fn new(what: &'static str, sum: usize, each: usize) -> Quota {
         Quota(Arc::new(Inner {
             what,
@@ -64,13 +64,13 @@ impl Quota {
         Quota::new(what, sum.max(1), (sum / 4).max(1))
     }
 
-    /// Takes a share, or refuses at once. Other parts of the system have no bound of their own.
+    /// Takes a share, or refuses at once. The other components together are bounded by the total only.
     pub fn take(&self, caller: &Caller, amount: usize) -> Result<Share, Refusal> {
         self.try_take(caller, amount)
             .map_err(|shortage| self.refusal(&shortage))
     }
 
-    /// The same, and waits so long for others to give back theirs.
+    /// Takes a share, waiting up to `patience` for others to return theirs.
     pub async fn wait(
         &self,
         caller: &Caller,
@@ -98,7 +98,7 @@ impl Quota {
         } else {
             self.0.each
         };
-        // One that is greater than the whole would never come; it goes alone.
+        // An amount above the total would never fit, so it is granted if nothing else is taken.
         if own > 0 && own + amount > each {
             return Err(Shortage::OfCaller);
         }
@@ -145,7 +145,7 @@ impl Quota {
 }
 
 impl Share {
-    /// Keeps the share for as long as anybody has these bytes.
+    /// Keeps the share until the returned bytes and all slices of them are dropped.
     pub fn hold(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         struct Held<T>(
             T,

@@ -1,5 +1,5 @@
-//! A connection that gives up on a peer that takes nothing, or hardly anything, of what is written.
-//! Always: time runs only while there is something to write and the peer takes none of it. Reading has its own limits elsewhere.
+//! A connection that gives up on a peer that accepts nothing, or hardly anything, of what is written.
+//! Always: time counts only while there is something to write and the peer accepts none of it. Reading has its own limits elsewhere.
 
 use std::io;
 use std::pin::Pin;
@@ -11,18 +11,18 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connections::Connection;
 
-/// A peer that takes fewer bytes than this in each second that it lets us wait only holds what others need.
+/// Minimum rate of a peer, in bytes per second of waiting for it. A slower peer only occupies what others need.
 const LEAST_RATE: u64 = 1024;
 
 pub(crate) struct Impatient<T> {
     io: T,
     limit: Duration,
     stalled: Option<Stall>,
-    /// Waited for the peer since the last judgement.
+    /// Time spent waiting for the peer since its rate was last checked.
     waited: Duration,
-    /// What it has taken in that time.
+    /// Bytes that the peer accepted in that time.
     taken: u64,
-    /// It counts for as long as its socket is open, also when it has been upgraded.
+    /// Keeps the connection counted as long as its socket is open, also after an upgrade.
     _connection: Connection,
 }
 
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::connections::{Connections, Room};
 
-    /// Writes to a peer that takes `piece` bytes each `pause`; the answer is why it came to an end, if it did.
+    /// Writes to a peer that reads `piece` bytes at a time with a `pause` in between. Returns the error that ended it, if any.
     async fn write_to_a_peer_that_takes(piece: usize, pause: Duration) -> Option<io::Error> {
         let (near, mut far) = tokio::io::duplex(64);
         let connection = Connections::new(Room::of(4)).admit([127, 0, 0, 1].into());

@@ -113,7 +113,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// Whether the files are wrong for good: starting again does not help. A file that is not there may come, and so may the time.
+    /// Whether the files are wrong and a restart does not help. A missing file may appear later, and a certificate may become valid.
     pub fn is_misuse(&self) -> bool {
         match self {
             TlsError::NotPem { .. }
@@ -126,7 +126,7 @@ impl TlsError {
 }
 
 impl TlsServer {
-    /// Reads a server's files and checks that they fit together. They are read again by [`crate::reload_certificates`].
+    /// Reads a server's files and checks that they match. [`crate::reload_certificates`] reads them again.
     pub fn load(files: &TlsFiles, clients: ClientCertificates) -> Result<TlsServer, TlsError> {
         install_provider();
         let files = files.clone();
@@ -162,7 +162,7 @@ impl TlsServer {
 }
 
 impl TlsClient {
-    /// Trusts the CA and presents the certificate. The files are read again by [`crate::reload_certificates`].
+    /// Trusts the CA and presents the certificate. [`crate::reload_certificates`] reads the files again.
     pub fn load(files: &TlsFiles) -> Result<TlsClient, TlsError> {
         install_provider();
         let files = files.clone();
@@ -213,7 +213,7 @@ fn install_provider() {
 struct Own {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    /// Of the node and of the CA.
+    /// The node's certificate and the CA's.
     certificates: Vec<Certificate>,
 }
 
@@ -269,7 +269,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-/// What is to be known of the certificates of a file.
+/// Describes the certificates of a file.
 fn described(
     path: &Path,
     certificates: &[CertificateDer<'_>],

@@ -1,22 +1,22 @@
-//! Files with a token that only their owner can read.
+//! Token files that only their owner can read.
 //!
-//! Always: a token is written as a whole or not at all; a crash does not leave an empty file, which would stop every later start.
+//! Always: a token is written completely or not at all. A crash does not leave an empty file, which would prevent every later start.
 
 use crate::{Secret, new_token};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a file with a token cannot be used.
+/// Why a token file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use the token file {}: {source}", path.display())]
 pub struct TokenFileError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     pub source: io::Error,
 }
 
-/// The token in `path`. A file that is missing or empty is an error.
+/// Returns the token in `path`. A file that is missing or empty is an error.
 pub fn token_in(path: &Path) -> Result<Secret, TokenFileError> {
     read(path).map_err(|source| TokenFileError {
         path: path.to_owned(),
@@ -24,7 +24,7 @@ pub fn token_in(path: &Path) -> Result<Secret, TokenFileError> {
     })
 }
 
-/// The token in `path`; a new random one is written where there is no file.
+/// Returns the token in `path`. If the file does not exist, a random token is written to it.
 pub fn token_of(path: &Path) -> Result<Secret, TokenFileError> {
     let failed = |source| TokenFileError {
         path: path.to_owned(),

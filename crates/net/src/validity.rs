@@ -1,7 +1,7 @@
-//! The certificates that this process uses: until when they are good, and reading them again after they were replaced.
+//! The certificates that this process uses: how long they are valid, and reading them again after they were replaced.
 //!
-//! Always: connections that exist stay as they are, and new ones use what was read last; files that do not fit together are refused as a
-//! whole, and what was read before stays in use. Never here: what makes a set of files fit; see `tls`.
+//! Always: existing connections stay as they are, and new ones use the files that were read last. Files that do not match are refused as
+//! a whole, and the previous ones stay in use. Never here: whether files match; see `tls`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,40 +13,40 @@ use x509_parser::prelude::X509Certificate;
 
 use crate::tls::TlsError;
 
-/// A certificate's end is told so long before, or a third of its whole time if that is less.
+/// How long before its end a certificate is reported, in seconds. For a short-lived one, a third of its validity.
 const NOTICE: i64 = 30 * DAY;
 const DAY: i64 = 24 * 3600;
-/// How often the validity is looked at.
+/// How often the validity is checked.
 const LOOK: Duration = Duration::from_hours(1);
-/// How often the same is told again.
+/// How often the same warning is repeated.
 const AGAIN: Duration = Duration::from_hours(24);
 
-/// A certificate of a file in use.
+/// A certificate in a file that is in use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Certificate {
     /// Its file.
     pub file: PathBuf,
-    /// Whose it is.
+    /// Its subject.
     pub subject: String,
-    /// Begin of its validity, in seconds since 1970.
+    /// The start of its validity, in seconds since 1970.
     pub begins: i64,
-    /// End of its validity, in seconds since 1970.
+    /// The end of its validity, in seconds since 1970.
     pub expires: i64,
-    /// The same for people.
+    /// The end of its validity as readable text.
     pub expires_at: String,
 }
 
-/// How a certificate stands to its end.
+/// Whether a certificate is near its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// It is good for long enough.
+    /// It does not end soon.
     Good,
-    /// It ends within so many days and should be replaced.
+    /// It ends soon and should be replaced.
     EndsSoon {
-        /// Whole days.
+        /// Whole days that are left.
         days: i64,
     },
-    /// It has ended: others refuse it.
+    /// It has ended, and peers refuse it.
     Over,
 }
 
@@ -62,7 +62,7 @@ impl Certificate {
         }
     }
 
-    /// How it stands at this time, in seconds since 1970.
+    /// Its validity at `now`, in seconds since 1970.
     pub fn validity(&self, now: i64) -> Validity {
         let rest = self.expires - now;
         let notice = NOTICE.min((self.expires - self.begins) / 3);
@@ -75,7 +75,7 @@ impl Certificate {
         }
     }
 
-    /// What is to be done about it, if anything.
+    /// Returns the action that it requires, if any.
     fn advice(&self, now: i64) -> Option<String> {
         let (file, at) = (self.file.display(), &self.expires_at);
         let todo = "issue a new one, put it in its place and send SIGHUP to this process";
@@ -96,20 +96,20 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// What was made of a set of files.
+/// A TLS configuration, and the certificates in it.
 pub(crate) struct Loaded<C> {
     pub(crate) config: C,
     pub(crate) certificates: Vec<Certificate>,
 }
 
-/// What is in use, and how it is read again.
+/// The configuration in use, and how to read it again.
 pub(crate) struct InUse<C> {
     current: RwLock<(Arc<C>, Vec<Certificate>)>,
     load: Box<dyn Fn() -> Result<Loaded<C>, TlsError> + Send + Sync>,
 }
 
 impl<C: Send + Sync + 'static> InUse<C> {
-    /// Reads it for the first time, and from then on with [`reload_certificates`].
+    /// Reads it, and registers it for [`reload_certificates`].
     pub(crate) fn load(
         load: impl Fn() -> Result<Loaded<C>, TlsError> + Send + Sync + 'static,
     ) -> Result<Arc<InUse<C>>, TlsError> {
@@ -128,14 +128,14 @@ impl<C: Send + Sync + 'static> InUse<C> {
         Ok(in_use)
     }
 
-    /// For the next connection.
+    /// The configuration for a new connection.
     pub(crate) fn current(&self) -> Arc<C> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.0)
     }
 }
 
-/// One of those in use, whatever it is for.
+/// A configuration in use, without its type.
 trait Known: Send + Sync {
     fn reload(&self) -> Result<(), TlsError>;
     fn certificates(&self) -> Vec<Certificate>;
@@ -158,7 +158,7 @@ impl<C: Send + Sync> Known for InUse<C> {
     }
 }
 
-/// All that this process has in use.
+/// Every configuration that this process uses.
 static ALL: Mutex<Vec<Weak<dyn Known>>> = Mutex::new(Vec::new());
 
 fn all() -> MutexGuard<'static, Vec<Weak<dyn Known>>> {
@@ -169,7 +169,7 @@ fn in_use() -> Vec<Arc<dyn Known>> {
     all().iter().filter_map(Weak::upgrade).collect()
 }
 
-/// The certificates that this process has in use, each once.
+/// Returns the certificates that this process uses, without duplicates.
 pub fn certificates() -> Vec<Certificate> {
     let mut certificates: Vec<_> = in_use()
         .iter()
@@ -180,7 +180,7 @@ pub fn certificates() -> Vec<Certificate> {
     certificates
 }
 
-/// What is to be done about the certificate in use that ends first, if anything.
+/// Returns the action that the certificate with the earliest end requires, if any.
 pub fn certificate_advice() -> Option<String> {
     let first = certificates()
         .into_iter()
@@ -188,7 +188,7 @@ pub fn certificate_advice() -> Option<String> {
     first.advice(now())
 }
 
-/// Reads all files in use again, and logs what has come of it. Blocks for as long as the disk takes.
+/// Reads all files in use again, and logs the result. Blocks on disk reads.
 pub fn reload_certificates() {
     let mut failures: Vec<String> = Vec::new();
     for known in in_use() {
@@ -198,7 +198,7 @@ pub fn reload_certificates() {
             failures.push(told.into_iter().flatten().collect::<Vec<_>>().join(": "));
         }
     }
-    // A server and a client mostly have the same files.
+    // A server and a client usually use the same files.
     failures.sort();
     failures.dedup();
     for error in &failures {
@@ -217,7 +217,7 @@ pub fn reload_certificates() {
     }
 }
 
-/// Logs in time that certificates in use end, for as long as it is polled.
+/// Logs certificates that end soon or have ended, for as long as it is polled.
 pub async fn watch_certificates() -> Infallible {
     let mut told = BTreeMap::new();
     loop {
@@ -226,7 +226,7 @@ pub async fn watch_certificates() -> Infallible {
     }
 }
 
-/// What was told of each file, and when.
+/// What was logged about each file, and when.
 type Told = BTreeMap<PathBuf, (bool, Instant)>;
 
 fn tell(told: &mut Told) {

@@ -1,5 +1,5 @@
-//! A Subagent in miniature that takes over whatever it was started with: runs the script given as the second argument in the work
-//! directory given first, and prints what it wrote and its exit code. For the tests of what jobs get.
+//! A small Subagent for the tests of what jobs inherit. Runs the script in the second argument in the work directory named by the first
+//! one, and prints its output and its exit code.
 #![expect(clippy::print_stdout, reason = "the test reads it")]
 
 use process::{Environment, Event, Launch, OutputSettings, Settings, Ward, settle_inherited};

@@ -17,7 +17,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// A guard that has lived for less than this is replaced after the rest of it.
+/// Minimum time between the starts of two guards.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -44,18 +44,18 @@ pub struct Guard {
     line: Arc<Mutex<Line>>,
 }
 
-/// What connects this process with its guard.
+/// The connection between this process and its guard.
 #[derive(Debug, Default)]
 struct Line {
-    /// The guard's standard input. None while there is no guard, and when there is to be none any more.
+    /// The guard's standard input. `None` while no guard runs, and after the end.
     input: Option<ChildStdin>,
-    /// What was said last, for a guard that takes the place of another.
+    /// The last message, which is repeated to a guard that replaces another.
     last: Option<Word>,
     is_over: bool,
 }
 
 impl Guard {
-    /// Starts the guard of `work_dir`, which must be absolute. One that ends is logged and replaced at once.
+    /// Starts the guard of `work_dir`, which must be absolute. A guard that ends is logged and replaced at once.
     pub fn start(program: GuardProgram, work_dir: &Path) -> io::Result<Guard> {
         let work_dir = work_dir.to_owned();
         let line = Arc::new(Mutex::new(Line::default()));
@@ -82,7 +82,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut line = lock(&self.line);
         line.is_over = true;
-        // Its end is what the guard waits for.
+        // The guard waits for the end of its input.
         line.input = None;
     }
 }
@@ -92,11 +92,11 @@ fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
 }
 
 impl Line {
-    /// Speaks to this guard from now on.
+    /// Sends all further messages to this guard.
     fn connect(&mut self, mut guard: Child) -> io::Result<Child> {
         let input = guard.stdin.take().filter(|_| !self.is_over);
         if let Some(input) = &input {
-            // A guard that stands still must not hold up the process that it guards.
+            // A guard that is stopped must not block the process that it guards.
             rustix::io::ioctl_fionbio(input, true)?;
         }
         self.input = input;
@@ -112,7 +112,7 @@ impl Line {
             Word::Until(at) => format!("until {}\n", at.as_millis()),
             Word::Free => "free\n".to_owned(),
         };
-        // An error means that the guard is behind, or has ended: then the next one hears it.
+        // An error means that the guard does not read, or has ended. Its successor gets the message.
         if let Err(error) = input.write_all(text.as_bytes()) {
             tracing::debug!(%error, "the guard of the jobs does not hear");
         }
@@ -130,13 +130,13 @@ fn spawn(program: &GuardProgram, work_dir: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// Waits for the end of the guard and starts another one, until there is nothing to guard any more.
+/// Waits for the end of the guard and starts another one, until there is nothing to guard any longer.
 fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: &Mutex<Line>) {
     let mut guard = first;
     loop {
         tasks::fault_point("guarded");
         let started = Instant::now();
-        // This process may go on with another ward: the guard must not stay behind as a zombie.
+        // This process may continue with another ward, so the guard must not remain as a zombie.
         let status = guard.wait();
         if lock(line).is_over {
             return;
@@ -149,7 +149,7 @@ fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: 
                 tracing::error!(%error, "the guard of the jobs cannot be waited for; another one is started");
             }
         }
-        // At once, but not again and again without a pause.
+        // At once, except for guards that end right after their start.
         std::thread::sleep(PAUSE.saturating_sub(started.elapsed()));
         guard = loop {
             let next = spawn(program, work_dir).and_then(|next| lock(line).connect(next));
@@ -168,12 +168,12 @@ fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: 
     }
 }
 
-/// What a guard hears.
+/// A message to the guard.
 #[derive(Clone, Copy, Debug)]
 enum Word {
-    /// All is well until then.
+    /// The processes may run until this time.
     Until(Duration),
-    /// Only the end counts.
+    /// The processes may run until the input ends.
     Free,
 }
 

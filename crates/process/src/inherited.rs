@@ -1,7 +1,7 @@
-//! What a process gets from whoever starts it and nobody means: ignored and blocked signals, open descriptors, limits, a umask.
-//! Always: this process has what a service needs, whoever has started it; its jobs get the limits that it was given, and signals,
-//! descriptors and terminal as a freshly started service has them (see `spawn`).
-//! Never here: the handlers for signals that somebody sends; the program has them.
+//! State that a process inherits from its parent without intention: ignored and blocked signals, open descriptors, limits, a umask.
+//! Always: this process has what a service needs, whichever process has started it. Its jobs get the limits that it was given. They get
+//! signals, descriptors and terminal like those of a freshly started service (see `spawn`).
+//! Never here: handlers for signals that are sent to this process; the program has them.
 #![expect(
     unsafe_code,
     reason = "signals and descriptors of the whole process; each block says why it holds"
@@ -24,31 +24,32 @@ const LIMITS: [(Resource, &str, &str); 6] = [
     (Resource::Data, "data memory", "-d"),
 ];
 
-/// With fewer descriptors than this some hundred jobs at a time are not possible: two for each job, and those of connections and files.
+/// With fewer descriptors than this, some hundred jobs at a time are not possible: each needs two, besides those of connections and
+/// files.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-/// What is given to each job after its start.
+/// What each job gets after its start.
 static OF_JOBS: OnceLock<OfJobs> = OnceLock::new();
 
 #[derive(Debug, Default)]
 struct OfJobs {
-    /// The limits that this process was given, as far as it has raised them for itself.
+    /// The former limits of this process, as far as it has raised them for itself.
     limits: Vec<(Resource, Rlimit)>,
-    /// This process is protected from the kernel's choice when memory is short, and its jobs are not to be.
+    /// The kernel prefers to spare this process when memory is short. Its jobs must not be spared.
     loses_protection: bool,
 }
 
-/// What was found and changed, in sentences for the log.
+/// What was found and changed, as sentences for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inherited {
-    /// What is as a service needs it now.
+    /// What has been changed to what a service needs.
     pub changed: Vec<String>,
-    /// What may still stop or hold up the service, with what to do about it.
+    /// What may still stop or delay the service, with the action that it requires.
     pub doubtful: Vec<String>,
 }
 
-/// Gives this process what a service needs, and notes what its jobs are to get. To be called once, at the start, while there is one
-/// thread only.
+/// Prepares this process for running a service, and records what its jobs are to get. Must be called once, at the start, while there is
+/// only one thread.
 pub fn settle_inherited() -> Inherited {
     let mut found = Inherited::default();
     settle_signals(&mut found);
@@ -59,24 +60,24 @@ pub fn settle_inherited() -> Inherited {
         limits,
         loses_protection: is_protected(),
     };
-    // A second call changes nothing: the limits of the first one are those that were given.
+    // A second call changes nothing: only the first one sees the limits that were given.
     OF_JOBS.get_or_init(|| of_jobs);
     found
 }
 
-/// Gives a job that has just been started what this process was given. It has begun to run by then: it may see the limits of this
-/// process for the first microseconds.
+/// Gives a job that has just been started the limits of this process as they were at its start. The job already runs and may see the
+/// raised limits for the first microseconds.
 pub(crate) fn give(pid: u32) {
     let Some(of_jobs) = OF_JOBS.get() else { return };
     for (resource, limit) in &of_jobs.limits {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        // An error means that the process has ended already, or has become another user's.
+        // An error means that the process has ended, or now runs as another user.
         if let Err(error) = prlimit(pid, *resource, *limit) {
             tracing::debug!(%error, ?resource, "a job keeps a limit of its Subagent");
         }
     }
     if of_jobs.loses_protection {
-        // As above.
+        // The same holds here.
         if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), "0") {
             tracing::debug!(%error, "a job keeps the protection of its Subagent from the lack of memory");
         }
@@ -84,11 +85,11 @@ pub(crate) fn give(pid: u32) {
 }
 
 fn settle_signals(found: &mut Inherited) {
-    // Ignored, the kernel would drop the exit status of every job.
+    // While it is ignored, the kernel drops the exit status of every job.
     if let Ok(SigHandler::SigIgn) = treat(Signal::SIGCHLD, SigHandler::SigDfl) {
         found.changed.push("SIGCHLD was ignored".to_owned());
     }
-    // A write beyond the limit of a file's size is to fail, and not to end the process without a word.
+    // A write beyond the limit of a file's size must fail. It must not end the process without a message.
     if let Err(error) = treat(Signal::SIGXFSZ, SigHandler::SigIgn) {
         found
             .doubtful
@@ -114,17 +115,17 @@ fn settle_signals(found: &mut Inherited) {
     }
 }
 
-/// Answers how the signal was treated before.
+/// Returns the former disposition of the signal.
 fn treat(signal: Signal, handler: SigHandler) -> nix::Result<SigHandler> {
     debug_assert!(!matches!(
         handler,
         SigHandler::Handler(_) | SigHandler::SigAction(_)
     ));
-    // SAFETY: no handler is installed, only one of the kernel's own ways to treat a signal.
+    // SAFETY: no handler is installed, only one of the kernel's own dispositions.
     unsafe { nix::sys::signal::signal(signal, handler) }
 }
 
-/// Descriptors beyond the standard streams are kept, because one may be named in an argument (`/dev/fd/5`), but no job gets them.
+/// Descriptors beyond the standard streams stay open, because an argument may name one (`/dev/fd/5`), but no job gets them.
 fn settle_descriptors(found: &mut Inherited) {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else {
         return;
@@ -152,7 +153,7 @@ fn settle_descriptors(found: &mut Inherited) {
     }
 }
 
-/// Without its own permissions this process could not open again what it has made. What others may do is said for each file.
+/// Without its owner's permissions this process could not open its own files again. The permissions of others are set for each file.
 fn settle_umask(found: &mut Inherited) {
     let inherited = rustix::process::umask(Mode::from_raw_mode(0o077));
     let own = Mode::RWXU;
@@ -194,7 +195,7 @@ fn raise_limits(found: &mut Inherited) -> Vec<(Resource, Rlimit)> {
         let is_low = if resource == Resource::Nofile {
             limit.maximum.is_some_and(|most| most < FEW_DESCRIPTORS)
         } else {
-            // Everybody has a limit of processes that depends on the memory.
+            // Every user has a limit of processes that depends on the memory.
             resource != Resource::Nproc && limit.maximum.is_some()
         };
         if is_low {

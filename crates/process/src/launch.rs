@@ -1,5 +1,5 @@
 //! What is to be started, and why it could not be.
-//! Always: the program is absolute and not looked for in a PATH. Whether a later try may go well is known for each cause.
+//! Always: the program is absolute and not searched in PATH. Each cause of a failure shows whether a later attempt may succeed.
 //! Never here: the start itself; see `spawn`.
 
 use crate::spawn;
@@ -74,12 +74,12 @@ pub enum StartError {
         /// The interpreter, as the script's first line names it.
         interpreter: String,
     },
-    /// The script's first line ends with a carriage return, which the kernel takes for a part of the interpreter's name.
+    /// The script's first line ends with a carriage return, which the kernel takes as a part of the interpreter's name.
     #[error("{} cannot be started: its first line ends with a carriage return, which becomes part of the interpreter's name {interpreter}; save it with line feeds only", program.display())]
     CarriageReturn {
         /// The program of the launch.
         program: PathBuf,
-        /// The interpreter, as the script's author means it.
+        /// The interpreter without the carriage return.
         interpreter: String,
     },
     /// The script begins with a byte order mark, which hides its first line from the kernel.
@@ -107,7 +107,7 @@ pub enum StartError {
     TooLong {
         /// The program of the launch.
         program: PathBuf,
-        /// What is too long, and how long it may be.
+        /// What is too long, and the limit.
         excess: Excess,
     },
     /// A text for the kernel contains the character that ends such texts.
@@ -166,10 +166,10 @@ pub enum StartError {
     },
 }
 
-/// What is longer than the kernel takes. Lengths are in bytes, with the name of a variable and the characters that the kernel adds.
+/// What exceeds a limit of the kernel. Lengths are in bytes, including the name of a variable and the terminating NUL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
-    /// One variable is too long by itself.
+    /// A single variable is too long.
     #[error(
         "the environment variable {name} has {bytes} bytes, and the system allows {limit}; pass a file instead"
     )]
@@ -178,10 +178,10 @@ pub enum Excess {
         name: String,
         /// Its length.
         bytes: usize,
-        /// The greatest length.
+        /// The maximum length.
         limit: usize,
     },
-    /// One argument is too long by itself.
+    /// A single argument is too long.
     #[error(
         "argument {number} has {bytes} bytes, and the system allows {limit}; pass a file instead"
     )]
@@ -190,19 +190,19 @@ pub enum Excess {
         number: usize,
         /// Its length.
         bytes: usize,
-        /// The greatest length.
+        /// The maximum length.
         limit: usize,
     },
-    /// All of them together are too long.
+    /// All arguments and variables together are too long.
     #[error(
         "its arguments and environment have {bytes} bytes together, and the system allows about {limit}; the longest is {longest}"
     )]
     Sum {
-        /// Their length with the pointers to them.
+        /// Their length, including the pointers to them.
         bytes: usize,
-        /// The greatest length.
+        /// The maximum length.
         limit: usize,
-        /// The longest variable or argument with its length.
+        /// The longest variable or argument, with its length.
         longest: String,
     },
 }
@@ -249,7 +249,7 @@ impl Excess {
     }
 }
 
-/// A quarter of the stack, and 6 MiB at most.
+/// A quarter of the stack limit, at most 6 MiB.
 fn longest_sum() -> usize {
     const MOST: u64 = 6 * 1024 * 1024;
     let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
@@ -258,7 +258,7 @@ fn longest_sum() -> usize {
 }
 
 impl StartError {
-    /// Whether the cause is a shortage of the machine, which may pass: nothing is wrong with the job, and it can be started later.
+    /// Whether the cause is a temporary shortage of the machine. Nothing is wrong with the job then, and a later start may succeed.
     pub fn is_shortage(&self) -> bool {
         match self {
             Self::LimitReached { .. }
@@ -338,7 +338,7 @@ impl StartError {
     }
 }
 
-/// Whether an error of the system is a shortage that may pass: of descriptors, processes, memory, space or inodes.
+/// Whether the error is a shortage that may be temporary: of descriptors, processes, memory, space or inodes.
 pub fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -368,7 +368,7 @@ fn is_executable(program: &Path) -> bool {
 /// The program that the first line of a script names.
 struct Interpreter {
     name: String,
-    /// Its name ends with a carriage return in the file, and so for the kernel.
+    /// The name ends with a carriage return in the file, which the kernel takes as a part of it.
     is_cut: bool,
 }
 
@@ -387,11 +387,11 @@ fn interpreter(program: &Path) -> Option<Interpreter> {
     })
 }
 
-/// As much of the file as the kernel looks at.
+/// The beginning of the file, as far as the kernel reads it.
 fn head(program: &Path) -> Vec<u8> {
     use std::io::Read as _;
     let mut head = vec![];
-    // What cannot be read says nothing.
+    // A file that cannot be read has no beginning.
     let _read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut head));
     head
 }

@@ -68,14 +68,14 @@ pub(crate) struct Entry {
     pub(crate) number: u64,
 }
 
-/// A holder of the lock that is dying, its guard, or a process that it was just starting gives it back soon: the kernel may take a
+/// How long to wait for a lock whose owner is ending: its guard, or a process that it was starting, may still hold it. The kernel takes a
 /// while to end a large process, and the guard to end its jobs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// A holder that is alive and well keeps it. Not refused at once: the state of a process that was killed an instant ago shows late.
+/// How long to wait for an owner that is alive. Not zero, because a process that has just been killed still looks alive for an instant.
 const PATIENCE_WITH_THE_LIVING: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Opens and locks the file and reads what the predecessor has left in it. Waits for a holder that is about to give it back.
+/// Opens and locks the file, and reads the records of its predecessor. Waits for an owner that is ending.
 pub(crate) fn open(dir: &Path) -> Result<(File, Vec<Record>), LedgerError> {
     open_within(dir, PATIENCE)
 }
@@ -143,7 +143,7 @@ fn lock(file: &File, dir: &Path, patience: Duration) -> Result<(), TryLockError>
     }
 }
 
-/// The process that has begun the file.
+/// The process that has written the header of the file.
 fn holder(file: &File) -> Option<Identity> {
     let mut header = [0; WIDTH];
     file.read_exact_at(&mut header, 0).ok()?;
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!(length(), 128);
     }
 
-    /// A lock of a process that is gone, held by another one: as by its guard, or by a process that it was just starting.
+    /// The lock of a process that has ended, held by another one, such as its guard or a process that it was starting.
     fn held_for_a_dead_owner(dir: &Path) -> File {
         let (file, _) = open(dir).expect("the directory is ours");
         let mut header = [0; WIDTH];
@@ -460,7 +460,7 @@ mod tests {
         let held = held_for_a_dead_owner(dir.path());
         let theirs = dir.path().to_owned();
         let successor = std::thread::spawn(move || open(&theirs).map(drop));
-        // Longer than a living owner is waited for.
+        // Longer than the wait for a living owner.
         std::thread::sleep(2 * PATIENCE_WITH_THE_LIVING);
         assert!(!successor.is_finished(), "it neither fails nor goes on");
         drop(held);

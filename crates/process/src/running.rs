@@ -100,12 +100,12 @@ pub struct Running {
     is_over: bool,
 }
 
-/// Both outputs of a job that is to be started.
+/// Both output pipes of a job that is to be started.
 #[derive(Debug)]
 pub(crate) struct Outputs([Lane; 2]);
 
 impl Outputs {
-    /// The pipes to read, which must not block. Must be called in a tokio runtime with I/O.
+    /// Takes the reading ends of the pipes, which must be nonblocking. Must be called in a tokio runtime with I/O.
     pub(crate) fn new(out: OwnedFd, err: OwnedFd, output: OutputSettings) -> io::Result<Self> {
         Ok(Self([
             Lane::new(Stream::Stdout, out, output)?,
@@ -170,9 +170,9 @@ impl Running {
         self.job.kill();
     }
 
-    /// Whether the main process has ended. Then only others hold the outputs open, and nobody is left who would react to SIGTERM.
+    /// Whether the main process has ended. Then no process is left that could react to SIGTERM; others only hold the outputs open.
     pub fn has_main_ended(&self) -> bool {
-        // An error means that its status is lost, and so that it has ended.
+        // An error means that its exit status is lost, and so that it has ended.
         self.exited_at.is_some() || adoption::has_ended(self.job.main).unwrap_or(true)
     }
 
@@ -337,8 +337,8 @@ impl Drop for Running {
 
 impl Lane {
     fn new(stream: Stream, pipe: OwnedFd, output: OutputSettings) -> io::Result<Self> {
-        // tokio takes a descriptor out of epoll before it closes it. That matters: right after a spawn a child may still hold
-        // copies of our descriptors, and a closed one would go on reporting under somebody else's number.
+        // tokio removes a descriptor from epoll before it closes it. This matters: right after a spawn a child may still hold copies of
+        // our descriptors, and a closed one would still report events under a reused number.
         let pipe = Receiver::from_owned_fd_unchecked(pipe)?;
         Ok(Self {
             stream,

@@ -1,7 +1,7 @@
-//! The kernel's start of a process: `posix_spawn`, called directly because the standard library cannot give a job what it needs.
-//! Always: the job is the leader of its own session, so it has no controlling terminal; every signal has its default and none is
-//! blocked; it has no descriptor of ours but the three that are its standard streams.
-//! Never: code between fork and exec; that would cost the kernel's short way (decision 5).
+//! Starts processes by `posix_spawn`, called directly because the standard library cannot set all that a job needs.
+//! Always: the job is the leader of its own session, so it has no controlling terminal; every signal has its default and none is blocked;
+//! it has no descriptor of ours except its three standard streams.
+//! Never: code between fork and exec; that would cost the kernel's fast path (decision 5).
 #![expect(
     unsafe_code,
     reason = "the interface of the C library; each block says why it holds"
@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::sync::LazyLock;
 
-/// The environment of this process as `NAME=VALUE`. It is read once: nobody changes it later.
+/// The environment of this process as `NAME=VALUE`. It is read once, because it does not change later.
 static OWN_ENVIRONMENT: LazyLock<BTreeMap<OsString, CString>> = LazyLock::new(|| {
     let variables = std::env::vars_os();
     variables
@@ -35,14 +35,14 @@ pub(crate) struct Pipe {
     pub(crate) write: OwnedFd,
 }
 
-/// Descriptors that jobs leave for what ends them, looks for their processes and reads what they return.
+/// Descriptors that jobs must leave free for ending them, searching for their processes and reading their return values.
 const RESERVE: u64 = 32;
 
-/// A pipe of which only the reading end does not block. Fails as without descriptors when only the reserve is left.
+/// Creates a pipe with a nonblocking reading end. Fails with `EMFILE` if only the reserve is left.
 pub(crate) fn pipe() -> io::Result<Pipe> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    // A new descriptor has the lowest free number, so a high one tells that most are taken.
+    // A new descriptor gets the lowest free number, so a high one shows that most are taken.
     let number = u64::try_from(read.as_raw_fd().max(write.as_raw_fd())).unwrap_or(u64::MAX);
     if limit.is_some_and(|limit| number + RESERVE.min(limit / 8) >= limit) {
         return Err(rustix::io::Errno::MFILE.into());
@@ -51,7 +51,7 @@ pub(crate) fn pipe() -> io::Result<Pipe> {
     Ok(Pipe { read, write })
 }
 
-/// Starts the process with these descriptors as its standard streams; answers its pid.
+/// Starts the process with these descriptors as its standard streams, and returns its pid.
 pub(crate) fn spawn(launch: &Launch, mark: &str, streams: [BorrowedFd<'_>; 3]) -> io::Result<u32> {
     let program = text(launch.program.as_os_str())?;
     let dir = text(launch.dir.as_os_str())?;
@@ -70,8 +70,8 @@ pub(crate) fn spawn(launch: &Launch, mark: &str, streams: [BorrowedFd<'_>; 3]) -
     }
     let attributes = Attributes::new()?;
     let mut pid = 0;
-    // SAFETY: all pointers lead to values that live until the call returns; both lists end with a null pointer. The new process
-    // runs nothing of this one before its exec but what the actions and attributes say.
+    // SAFETY: all pointers point to values that live until the call returns; both lists end with a null pointer. Before its exec, the new
+    // process runs nothing of this one except the actions and attributes.
     let error = unsafe {
         libc::posix_spawn(
             &raw mut pid,
@@ -114,7 +114,7 @@ fn environment(wanted: &Environment, mark: &str) -> io::Result<Vec<CString>> {
     Ok(texts)
 }
 
-/// The names of the variables that a process gets, with the lengths of their texts in the kernel's reckoning. Without the job's mark.
+/// Returns the names of the variables that a process gets, with the lengths that the kernel counts. Leaves out the job's mark.
 pub(crate) fn lengths(wanted: &Environment) -> Vec<(String, usize)> {
     let texts = environment(wanted, "").unwrap_or_default();
     let length = |text: &CString| {
@@ -137,14 +137,14 @@ fn text(text: &OsStr) -> io::Result<CString> {
     Ok(CString::new(text.as_bytes())?)
 }
 
-/// What the C library wants: a pointer to each text, and a null pointer at the end.
+/// Returns a pointer to each text, and a null pointer at the end, as the C library expects.
 fn pointers(texts: &[CString]) -> Vec<*mut libc::c_char> {
     let mut pointers: Vec<_> = texts.iter().map(|text| text.as_ptr().cast_mut()).collect();
     pointers.push(ptr::null_mut());
     pointers
 }
 
-/// These calls answer an error number, and do not set `errno`.
+/// These calls return an error number and do not set `errno`.
 fn check(error: libc::c_int) -> io::Result<()> {
     match error {
         0 => Ok(()),
@@ -152,25 +152,25 @@ fn check(error: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// What the new process does with its descriptors and its directory.
+/// Changes of descriptors and of the directory in the new process.
 struct Actions(libc::posix_spawn_file_actions_t);
 
 impl Actions {
     fn new() -> io::Result<Self> {
         let mut raw = MaybeUninit::uninit();
-        // SAFETY: the call makes the value, unless it fails.
+        // SAFETY: the call initializes the value, unless it fails.
         check(unsafe { libc::posix_spawn_file_actions_init(raw.as_mut_ptr()) })?;
-        // SAFETY: made by the call above.
+        // SAFETY: initialized by the call above.
         Ok(Self(unsafe { raw.assume_init() }))
     }
 
     fn change_directory(&mut self, dir: &CString) -> io::Result<()> {
-        // SAFETY: the value was made by `new`; the path is copied.
+        // SAFETY: `new` has initialized the value; the path is copied.
         check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut self.0, dir.as_ptr()) })
     }
 
     fn duplicate(&mut self, stream: BorrowedFd<'_>, number: libc::c_int) -> io::Result<()> {
-        // SAFETY: the value was made by `new`.
+        // SAFETY: `new` has initialized the value.
         check(unsafe {
             libc::posix_spawn_file_actions_adddup2(&raw mut self.0, stream.as_raw_fd(), number)
         })
@@ -179,7 +179,7 @@ impl Actions {
 
 impl Drop for Actions {
     fn drop(&mut self) {
-        // SAFETY: the value was made by `new` and is not used afterwards. It does not fail.
+        // SAFETY: `new` has initialized the value, and it is not used afterwards. The call does not fail.
         unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
     }
 }
@@ -190,9 +190,9 @@ struct Attributes(libc::posix_spawnattr_t);
 impl Attributes {
     fn new() -> io::Result<Self> {
         let mut raw = MaybeUninit::uninit();
-        // SAFETY: the call makes the value, unless it fails.
+        // SAFETY: the call initializes the value, unless it fails.
         check(unsafe { libc::posix_spawnattr_init(raw.as_mut_ptr()) })?;
-        // SAFETY: made by the call above.
+        // SAFETY: initialized by the call above.
         let mut attributes = Self(unsafe { raw.assume_init() });
         let flags = libc::c_int::from(libc::POSIX_SPAWN_SETSID)
             | libc::POSIX_SPAWN_SETSIGMASK
@@ -202,7 +202,7 @@ impl Attributes {
         let mut all = nix::sys::signal::SigSet::all();
         all.remove(nix::sys::signal::Signal::SIGKILL);
         all.remove(nix::sys::signal::Signal::SIGSTOP);
-        // SAFETY: the value was made above; the sets are copied.
+        // SAFETY: the value was initialized above; the sets are copied.
         unsafe {
             check(libc::posix_spawnattr_setflags(&raw mut attributes.0, flags))?;
             check(libc::posix_spawnattr_setsigmask(
@@ -220,7 +220,7 @@ impl Attributes {
 
 impl Drop for Attributes {
     fn drop(&mut self) {
-        // SAFETY: the value was made by `new` and is not used afterwards. It does not fail.
+        // SAFETY: `new` has initialized the value, and it is not used afterwards. The call does not fail.
         unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
     }
 }

@@ -1,7 +1,7 @@
 //! All processes of one job, and their end.
-//! Always: found by every way there is (children of children, session's orphans handed to us, the mark in the
-//! environment, the control group, what was remembered earlier) and stopped before they are killed, so that none forks
-//! away while we look for the others. A pid that went to somebody else is never hit.
+//! Always: found in every possible way (children of children, orphans of the session that were handed to us, the mark in the environment,
+//! the control group, what was remembered earlier). All are stopped before they are killed, so that none forks away during the search. A
+//! pid that was reused is never signalled.
 //! Never here: when.
 
 use crate::adoption;
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn everyone_is_stopped_before_anyone_is_killed_and_a_fork_in_between_is_found() {
-        // The second process is forked when the first one is told to stop: as one that was faster than the signal.
+        // The second process is forked when the first one is to be stopped, like a fork that is faster than the signal.
         let mut job = Command::new("/bin/sh")
             .args(["-c", "read line; sleep 1000 & wait"])
             .stdin(std::process::Stdio::piped())

@@ -176,7 +176,7 @@ impl Ward {
         }
         let mut slot = self.take_slot(&launch)?;
         let mark = self.core.ledger.mark(slot.entry);
-        // What may fail is done before the process is there: it must not be started only to be ended.
+        // All that may fail is done before the process exists, so that none is started only to be ended.
         let failed = |source| StartError::explain(&launch, source);
         let (out, err) = spawn::pipe()
             .and_then(|out| Ok((out, spawn::pipe()?)))

@@ -90,7 +90,7 @@ async fn a_guard_lets_alone_what_a_successor_runs() {
     drop(running);
 }
 
-/// The lines of a file, when there are so many.
+/// Waits until the file has this many lines, and returns them.
 async fn lines(file: &Path, count: usize) -> Vec<String> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -108,7 +108,7 @@ async fn lines(file: &Path, count: usize) -> Vec<String> {
 async fn a_guard_that_is_killed_is_replaced_by_itself_and_the_next_one_knows_what_was_said_last() {
     let dir = tempfile::TempDir::new().unwrap();
     let heard = dir.path().join("heard");
-    // A guard that writes down who it is and what it hears.
+    // A guard that records its pid and its input.
     let script =
         r#"echo "$$" >>"$0/heard"; while read -r line; do echo "$line" >>"$0/heard"; done"#;
     let program = GuardProgram {
@@ -126,7 +126,7 @@ async fn a_guard_that_is_killed_is_replaced_by_itself_and_the_next_one_knows_wha
         assert!(killed.unwrap().success());
     };
     kill(&first[0]);
-    // Nothing is said meanwhile: a Subagent in its Director's process has nothing to say for days.
+    // No message is sent meanwhile: a Subagent in its Director's process may have none for days.
     let second = lines(&heard, 4).await;
     assert_ne!(second[2], second[0], "another process");
     assert_eq!(second[3], "until 1234000");

@@ -1,12 +1,12 @@
-//! What a job gets does not depend on who has started its Subagent, except for the limits, which it gets as they were given.
+//! What a job inherits does not depend on the process that started its Subagent, except for the limits, which are passed on unchanged.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Starts a Subagent in miniature with one job.
+/// Starts a small Subagent with one job.
 const RUN: &str = r#""$SUBAGENT" "$WORK" "$SCRIPT""#;
 
-/// Runs one job with `script` under a process that was started by this shell command, in which `$RUN` stands for the process.
+/// Runs a job with `script` in a Subagent that this shell command starts, in which `$RUN` stands for the Subagent.
 fn run(start: &str, script: &str) -> String {
     let me = std::env::current_exe().expect("our own path");
     let target: PathBuf = me
@@ -47,10 +47,10 @@ fn a_job_has_no_signal_blocked_or_ignored() {
     let text = run(state, "cat /proc/self/status");
     for mask in ["SigBlk:", "SigIgn:"] {
         let signals = u64::from_str_radix(line(&text, mask), 16).expect("a mask");
-        // The C library keeps 32 and 33 for its threads.
+        // The C library reserves 32 and 33 for its threads.
         assert_eq!(signals & !(0b11 << 31), 0, "{mask} {text}");
     }
-    // A job that is asked to end ends.
+    // A job that gets SIGTERM ends.
     let text = run(state, "kill -TERM $$; sleep 1000");
     assert_eq!(line(&text, "code:"), "None");
 }
@@ -63,7 +63,7 @@ fn a_job_has_only_its_standard_streams() {
         .lines()
         .filter_map(|line| line.strip_prefix("fd ")?.rsplit('/').next())
         .collect();
-    // Those of bash itself.
+    // Bash's own descriptors.
     numbers.retain(|number| !matches!(*number, "255" | "3" | "10"));
     assert_eq!(numbers, ["0", "1", "2"], "{text}");
     assert!(text.contains("/dev/null"), "{text}");

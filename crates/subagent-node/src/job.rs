@@ -61,7 +61,7 @@ pub(crate) async fn run(
             Err(problem) => Outcome::disrupted(problem),
         }
     };
-    // A process that is no longer followed is killed.
+    // Dropping the future kills its process.
     let outcome = tasks::contain("job-process", executed).await;
     let outcome = outcome.unwrap_or_else(|tasks::Panicked| {
         Outcome::disrupted(Problem::new(
@@ -170,7 +170,7 @@ async fn execute(
     end.outcome(&plan.job)
 }
 
-/// A job that has ended well must not fail because the machine is short of something afterwards.
+/// A job that has succeeded must not fail because the machine is short of something afterwards.
 async fn read_values(
     subagent: &Inner,
     file: &mut process::ValuesFile,
@@ -394,7 +394,7 @@ impl Watched {
                     self.timeout_at = Some(Instant::now() + after);
                 }
                 process::Effect::ArmGrace(after) => {
-                    // Whoever would end in order has ended; others only hold its output.
+                    // The process that could end orderly has ended. Others only hold its outputs open.
                     let after = if self.running.has_main_ended() {
                         Duration::ZERO
                     } else {

@@ -1,6 +1,6 @@
-//! The figures of a Subagent in a process of its own, as Prometheus text.
+//! The metrics of a Subagent in a process of its own, as Prometheus text.
 //!
-//! Always: for those only whom the Subagent's gate lets in. Never here: the figures of a Director's own Subagent; the Agent has them.
+//! Always: only for clients that the Subagent's gate lets in. Never here: the metrics of a Director's own Subagent; the Agent has them.
 
 use crate::gate::Gate;
 use crate::service::Subagent;
@@ -11,7 +11,7 @@ use axum::routing::get;
 use hyper::header::CONTENT_TYPE;
 use telemetry::{Page, names};
 
-/// `/metrics`.
+/// Serves `/metrics`.
 pub(crate) fn router(subagent: Subagent, gate: &Gate) -> Router {
     let gate = gate.clone();
     let routes = Router::new()

@@ -38,7 +38,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether the settings are wrong (exit code 2): starting again does not help.
+    /// Whether the settings are wrong (exit code 2). A restart does not help then.
     pub fn is_misuse(&self) -> bool {
         match self {
             RunError::Bind(error) => error.is_misuse(),
@@ -48,7 +48,7 @@ impl RunError {
     }
 }
 
-/// Checks what can be checked of the settings without starting anything.
+/// Checks the settings without starting anything.
 pub fn check(settings: &SubagentSettings) -> Result<(), RunError> {
     let tls = settings.tls.as_ref();
     check_listen(settings.listen, tls.is_some())?;
@@ -68,7 +68,7 @@ pub fn warn_of(leftovers: &process::Leftovers) {
     }
 }
 
-/// The process lives; a second line says what is to be done about it, if anything.
+/// Answers that the process lives. A second line names the action that it requires, if any.
 async fn health() -> String {
     let advice = net::certificate_advice().or_else(|| {
         let trouble = telemetry::log_trouble()?;

@@ -56,8 +56,8 @@ pub(crate) struct Inner {
     pub(crate) working_directory: PathBuf,
     /// What jobs inherit, as expressions see it.
     pub(crate) env: BTreeMap<String, String>,
-    /// Variables that jobs do not inherit: those that are no text, because expressions could not see them, and those that are
-    /// addressed to this process.
+    /// Variables that jobs do not inherit: those that are not text, because expressions could not see them, and those that are meant for
+    /// this process.
     pub(crate) hidden: Vec<OsString>,
     pub(crate) settings: JobSettings,
     controls: Mutex<BTreeMap<Attempt, watch::Sender<Option<Control>>>>,
@@ -80,7 +80,7 @@ pub fn platform_info() -> PlatformInfo {
     }
 }
 
-/// Whether a variable is a setting of this program, which may be a secret, or a message of the service manager to its process.
+/// Whether a variable is meant for this process: a setting of this program, which may be a secret, or a message of the service manager.
 fn is_addressed_to_us(name: &str) -> bool {
     const OF_THE_SERVICE_MANAGER: [&str; 6] = [
         "NOTIFY_SOCKET",
@@ -273,12 +273,12 @@ impl Subagent {
         self.0.state().running()
     }
 
-    /// Bytes of what its Director has not confirmed yet.
+    /// The size in bytes of the events that its Director has not confirmed.
     pub fn report_bytes(&self) -> usize {
         self.0.state().report().bytes()
     }
 
-    /// Whether a Director has it: one that is coupled and, as far as it has a lease, not lost.
+    /// Whether a Director is coupled and, if it has a lease, is not lost.
     pub fn is_led(&self) -> bool {
         let is_coupled = self.0.state().coupling() != 0;
         is_coupled && !self.0.has_lost_director()
@@ -368,7 +368,7 @@ impl Inner {
 
     pub(crate) fn report_end(self: Arc<Self>, attempt: &Attempt, outcome: Outcome) {
         self.controls().remove(attempt);
-        // What it had may be enough for a job that waits.
+        // The resources of this job may be enough for a job that waits.
         self.shortage.freed();
         let mut effects = Vec::new();
         {

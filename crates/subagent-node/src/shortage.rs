@@ -1,30 +1,30 @@
 //! Jobs that cannot be started because the machine is short of something: descriptors, processes, memory, space, inodes.
 //!
-//! Always: such a job waits and is tried again, because nothing is wrong with it; the log says so at the beginning, every minute, and
-//! at the end, once for all jobs that wait. Never here: which causes are a shortage; see `process::StartError`.
+//! Always: such a job waits and is retried, because nothing is wrong with it. For all jobs that wait together, the log has a line at the
+//! beginning, every minute, and at the end. Never here: which causes are a shortage; see `process::StartError`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Pauses between two tries: the first, and the longest.
+/// The first and the longest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often the log says that jobs still wait.
+/// How often the log repeats that jobs still wait.
 const REMINDER: Duration = Duration::from_mins(1);
 
 /// Why a job has not been started.
 #[derive(Debug)]
 pub(crate) struct NotStarted {
-    /// For the job's author or the operator.
+    /// The cause, for the job's author or the operator.
     pub(crate) message: String,
-    /// It can be tried again.
+    /// Whether a later attempt may succeed.
     pub(crate) is_shortage: bool,
 }
 
 impl NotStarted {
-    /// The job's own fault.
+    /// A fault of the job.
     pub(crate) fn fault(message: impl Into<String>) -> NotStarted {
         NotStarted {
             message: message.into(),
@@ -32,7 +32,7 @@ impl NotStarted {
         }
     }
 
-    /// An error of the system while something was prepared for the job.
+    /// An error of the system while the job was prepared.
     pub(crate) fn of(what: &str, error: &std::io::Error) -> NotStarted {
         NotStarted {
             message: format!("{what}: {error}"),
@@ -41,7 +41,7 @@ impl NotStarted {
     }
 }
 
-/// The jobs that wait.
+/// Counts the jobs that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Shortage {
     state: Mutex<State>,
@@ -55,7 +55,7 @@ struct State {
     told: Option<Instant>,
 }
 
-/// One job that waits. Counted until it is dropped.
+/// A job that waits, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
     shortage: &'a Shortage,
@@ -67,14 +67,14 @@ impl Shortage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job has ended: one that waits may be tried at once.
+    /// A job has ended, so one that waits may be retried at once.
     pub(crate) fn freed(&self) {
         if self.state().waiting > 0 {
             self.freed.notify_one();
         }
     }
 
-    /// A job begins to wait.
+    /// Registers a job that begins to wait.
     pub(crate) fn wait(&self) -> Waiting<'_> {
         self.state().waiting += 1;
         Waiting {
@@ -83,7 +83,7 @@ impl Shortage {
         }
     }
 
-    /// Logs why jobs wait, unless that was logged lately.
+    /// Logs why jobs wait, unless this was logged recently.
     pub(crate) fn tell(&self, message: &str) {
         let now = Instant::now();
         let mut state = self.state();
@@ -104,7 +104,7 @@ impl Shortage {
 }
 
 impl Waiting<'_> {
-    /// Waits for the next try.
+    /// Waits until the next attempt.
     pub(crate) async fn pause(&mut self) {
         tokio::select! {
             () = tokio::time::sleep(self.pause) => {

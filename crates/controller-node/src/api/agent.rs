@@ -105,7 +105,7 @@ fn subagent_described(state: &ControllerState, id: &SubagentId, counts: &Counts<
         "clusters": clusters,
     });
     if connection == Connection::Unknown {
-        // What its Agent told last is not how it is now.
+        // What the Agent reported last may no longer be true.
         described["couplingState"] = json!(connection);
     }
     described
@@ -139,7 +139,7 @@ fn described(
         && let Some(fields) = json.as_object_mut()
         && let Some(cluster) = fields.remove("cluster")
     {
-        // How its Directors stand to each other now, nobody can know.
+        // The present state of its cluster is unknown.
         fields.insert("lastKnownCluster".into(), cluster);
     }
     json["connection"] = json!(agent.connection());

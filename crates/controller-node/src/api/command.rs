@@ -20,9 +20,9 @@ use std::time::Duration;
 
 /// How deep batches may stand in one another.
 const BATCH_DEPTH_MAX: usize = 4;
-/// How many commands a batch may hold, also in the batches in it.
+/// Maximum number of commands in a batch, including those in nested batches.
 const BATCH_COMMANDS_MAX: usize = 10_000;
-/// So many commands of a batch are decided in one go; then others have their turn.
+/// Number of commands of a batch that are decided together. Between two such groups, other requests are decided.
 const BATCH_PIECE: usize = 32;
 /// The longest pause that somebody can ask for.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
@@ -61,7 +61,7 @@ pub(super) async fn command(
     Ok(Json(granted(answer)?).into_response())
 }
 
-/// How many commands a command is, itself included.
+/// The number of commands in `command`, including itself.
 fn count(command: &ControllerCommand) -> usize {
     if let ControllerCommand::Batch { commands } = command {
         1 + commands.iter().map(count).sum::<usize>()
@@ -70,7 +70,7 @@ fn count(command: &ControllerCommand) -> usize {
     }
 }
 
-/// Whether the machine judges a command, and nothing else has to do with it.
+/// Whether the state machine alone decides this command.
 fn is_for_machine(command: &ControllerCommand) -> bool {
     match command {
         ControllerCommand::AddOrder { .. }
@@ -94,7 +94,7 @@ fn is_for_machine(command: &ControllerCommand) -> bool {
     }
 }
 
-/// One command after another: each sees what the one before has done.
+/// Executes the commands in order. Each sees the effects of those before it.
 async fn run_batch(
     api: &Api,
     by: &Arc<Cause>,
@@ -129,7 +129,7 @@ fn run<'a>(
         if !is_for_machine(&command)
             && !matches!(command, ControllerCommand::Batch { .. } | ControllerCommand::NoOperation { .. })
         {
-            // No event tells it.
+            // No event records these commands.
             let (user, reason) = (&by.user, by.reason.as_deref());
             tracing::info!(%user, reason, command = command.type_name(), "a user has given a command");
         }
@@ -238,7 +238,7 @@ pub(super) async fn ask(
     Ok(answer(api.0.handle.ask(input).await.map_err(stopped)?))
 }
 
-/// Has several judged, one after another, in one commit.
+/// Has several commands decided in order, in one commit.
 async fn ask_all(
     api: &Api,
     by: &Arc<Cause>,

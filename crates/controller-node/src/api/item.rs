@@ -58,17 +58,17 @@ fn operations(body: &[u8]) -> Result<Vec<ItemOperation>, Refusal> {
     }
 }
 
-/// Which items are listed.
+/// The query parameters of the item list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
-    /// Only those behind this key: `next` of the page before.
+    /// List only items after this key: `next` of the page before.
     after: Option<String>,
-    /// So many.
+    /// Maximum number of items.
     limit: Option<usize>,
 }
 
-/// No page has more items.
+/// Upper bound of `limit`.
 const LIST_MAX: usize = 10_000;
 
 pub(super) async fn list(

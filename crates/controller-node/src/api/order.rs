@@ -23,11 +23,11 @@ use std::sync::Arc;
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 100_000;
-/// A page ends with the order that makes it longer than this.
+/// A page ends after the order with which it exceeds this size in bytes.
 const LIST_BYTES: usize = 4 << 20;
-/// Characters of a message that a list shows.
+/// Maximum length of a message in a list, in characters.
 const MESSAGE_MAX: usize = 300;
-/// What a list can be asked for beside the states: an order can be suspended in several.
+/// Accepted by `state` besides the names of states, because an order can be suspended in several states.
 const SUSPENDED: &str = "Suspended";
 const WHOLE: Fields = Fields {
     arguments: true,
@@ -146,29 +146,29 @@ pub(super) struct ListQuery {
     /// Their ids begin so.
     #[serde(default)]
     prefix: String,
-    /// Their ids look so: `*` is any text, `?` any character.
+    /// Their ids match this pattern: `*` stands for any text, `?` for any character.
     pattern: Option<String>,
-    /// One of these states, separated by commas. `Suspended` is one, too.
+    /// They are in one of these states, separated by commas. `Suspended` counts as a state.
     state: Option<String>,
     /// They run this workflow.
     workflow_path: Option<String>,
     /// They are scheduled for this time or later, in milliseconds since 1970.
     scheduled_from: Option<i64>,
-    /// They are scheduled for a time before this one.
+    /// They are scheduled for a time before this one, in milliseconds since 1970.
     scheduled_before: Option<i64>,
-    /// Only those behind this id: `next` of the page before.
+    /// List only orders after this id: `next` of the page before.
     after: Option<String>,
     /// So many.
     limit: Option<usize>,
-    /// Also these fields, separated by commas: `arguments`, `historicOutcomes`.
+    /// Fields to include, separated by commas: `arguments`, `historicOutcomes`.
     fields: Option<String>,
-    /// Only those whose state has changed at this time or later, in milliseconds since 1970.
+    /// Their state has changed at this time or later, in milliseconds since 1970.
     since: Option<Timestamp>,
-    /// Only those whose state has not changed after this time.
+    /// Their state has not changed after this time, in milliseconds since 1970.
     until: Option<Timestamp>,
 }
 
-/// What a query asks for.
+/// A list query that has been checked.
 struct Listing {
     query: ListQuery,
     pattern: Option<Pattern>,
@@ -279,11 +279,11 @@ pub(super) async fn list(
         )))
     })?;
     let json = [(header::CONTENT_TYPE, "application/json")];
-    // Others have their turn when the answer has been taken.
+    // The share is returned when the client has received the answer.
     Ok((json, Body::from(share.hold(list))).into_response())
 }
 
-/// The page as JSON. It ends before it is too great: arguments and histories can be long.
+/// Returns the page as JSON. Arguments and histories can be long, so a page may end before `limit`.
 fn listed(machine: &ControllerMachine, listing: &Listing) -> Vec<u8> {
     let query = &listing.query;
     let begin = query
@@ -312,7 +312,7 @@ fn listed(machine: &ControllerMachine, listing: &Listing) -> Vec<u8> {
     page.end(has_more, engine.order_count())
 }
 
-/// A page that is being written. It is text at once, because numbers have more digits than a JSON tree keeps.
+/// A page while it is written. It is written as text, because numbers have more digits than a JSON tree keeps.
 struct Page {
     json: Vec<u8>,
     last: Option<OrderId>,
@@ -346,7 +346,7 @@ impl Page {
     }
 }
 
-/// An id with `*` and `?` in it.
+/// A pattern for ids, with `*` and `?`.
 struct Pattern(Vec<char>);
 
 impl Pattern {
@@ -354,7 +354,7 @@ impl Pattern {
         Pattern(text.chars().collect())
     }
 
-    /// In time that grows with the text and the pattern only, not with the number of stars: the last star is tried again, no other.
+    /// Matches in time proportional to the product of both lengths, because only the last star is retried.
     fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (&self.0, text.chars().collect::<Vec<_>>());
         let (mut p, mut t) = (0, 0);
@@ -381,20 +381,20 @@ impl Pattern {
     }
 }
 
-/// An order as it is shown.
+/// An order as the API returns it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Described {
     #[serde(flatten)]
     order: Order,
-    /// How its last step ended, where its history is left out.
+    /// How its last step ended. Only if the history is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_outcome: Option<Outcome>,
     /// Why it waits.
     obstacles: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_problem: Option<model::Problem>,
-    /// What its jobs wrote up to this event is no longer kept. Only where one order is asked for.
+    /// The output of its jobs up to this event is no longer kept. Only for a single order.
     #[serde(skip_serializing_if = "Option::is_none")]
     output_lost_until: Option<EventId>,
 }
@@ -426,7 +426,7 @@ fn described(machine: &ControllerMachine, order: &Order, fields: Fields) -> Desc
     }
 }
 
-/// An outcome without what jobs can make long.
+/// An outcome without the parts that jobs can make long.
 fn short(outcome: &Outcome) -> Outcome {
     let boxed = |outcome: &Outcome| Box::new(short(outcome));
     match outcome {

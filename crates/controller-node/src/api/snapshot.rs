@@ -57,13 +57,13 @@ pub(super) async fn snapshot(
     // The lines are made while the reader takes them, never all at once; who goes away stops it.
     let mut writing = tasks::spawn_blocking(move || write(&machine, &sender));
     let lines = stream::poll_fn(move |context| {
-        // Until the last line has gone, or the reader has.
+        // Held until the last line has been sent, or the reader has disconnected.
         let _kept = &share;
         let chunk = ready!(chunks.poll_recv(context));
         if chunk.is_none()
             && let Err(error) = ready!(writing.poll_unpin(context))
         {
-            // A state that was cut short must not look like a whole one: the connection breaks.
+            // A truncated snapshot must not look complete, so the connection breaks off.
             std::panic::resume_unwind(Box::new(error));
         }
         Poll::Ready(chunk)

@@ -1,4 +1,5 @@
-//! What nobody can mean, and too much of what everybody may: refused with a reason, and the Controller goes on.
+//! Values that make no sense, and more than the allowed number of valid requests, are refused with a reason. The Controller keeps
+//! working.
 
 use crate::world::{Controller, empty, settings};
 use controller_node::{Permission, UserSettings};
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Numbers that overflow, divide by nothing or are none.
+/// Values that overflow, lead to a division by zero, or are not numbers.
 const ODD: [&str; 17] = [
     "-1",
     "-0.0",
@@ -38,7 +39,7 @@ async fn no_value_of_any_parameter_harms_the_controller() {
     let controller = Controller::start(data.path()).await;
     controller.deploy(&[empty("w")]).await;
     controller.add("A", "w").await;
-    // A parameter of the stream of events ends the stream at once, unless it is the one that is tried.
+    // The parameters end an event stream at once, except for the one under test.
     let event = "/controller/api/event?after=0&timeout=0";
     let bounded = |name: &str| match name {
         "timeout" => "/controller/api/event?after=0&limit=1".to_owned(),
@@ -122,7 +123,7 @@ async fn no_value_of_any_parameter_harms_the_controller() {
             assert!(answer.status < 500, "{body}: {answer:?}");
         }
     }
-    // It goes on.
+    // The Controller still works.
     assert_eq!(controller.add("B", "w").await.status, 201);
     controller.wait_for("B", "OrderFinished").await;
     controller.stop().await;
@@ -178,7 +179,7 @@ async fn the_commands_of_a_batch_see_what_those_before_have_done() {
     controller.stop().await;
 }
 
-/// A Controller with a user besides admin, who may look.
+/// Starts a Controller with a second user besides admin, which may only read.
 async fn with_viewer(data: &std::path::Path) -> (Controller, String) {
     let mut settings = settings(data);
     let token = net::new_token();
@@ -194,7 +195,7 @@ async fn with_viewer(data: &std::path::Path) -> (Controller, String) {
     )
 }
 
-/// Asks and takes nothing but the head of the answer.
+/// Sends a request and reads only the status line of the answer.
 async fn ask(controller: &Controller, path: &str, token: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(&controller.addr).await.unwrap();
     let request =
@@ -210,7 +211,7 @@ async fn one_users_streams_are_bounded_and_another_one_gets_his() {
     let data = tempfile::tempdir().unwrap();
     let (controller, viewer) = with_viewer(data.path()).await;
     controller.deploy(&[empty("w")]).await;
-    // More than what fits into the buffers of a connection that nobody reads.
+    // More than the buffers of a connection take that nobody reads.
     let long = "x".repeat(100_000);
     for n in 0..60 {
         let order = json!({ "id": format!("O{n}"), "workflowPath": "w", "scheduledFor": 4_000_000_000_000_i64, "arguments": { "long": long } });
@@ -292,7 +293,7 @@ async fn lists_come_in_pages_that_are_bounded_by_bytes_and_by_count() {
         (ids(&all).len(), &all["hasMore"], &all["next"]),
         (12, &json!(false), &Value::Null)
     );
-    // Page by page, by count and by bytes.
+    // Read all pages, bounded by count and by bytes.
     for query in ["limit=5", "fields=arguments"] {
         let (mut seen, mut pages, mut next) = (Vec::new(), 0, String::new());
         loop {

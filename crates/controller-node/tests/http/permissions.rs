@@ -1,4 +1,4 @@
-//! Every route and every command with every permission missing. A route or a command that is added without an entry here fails the test.
+//! Each route and each command with each permission missing. A route or a command that is added without an entry here fails the test.
 
 use crate::world::{Answer, Controller, settings};
 use controller_node::{Permission, UserSettings};
@@ -18,26 +18,26 @@ const SOURCES: [&str; 3] = [
     include_str!("../../../node/src/front.rs"),
 ];
 
-/// Who may use a route.
+/// The callers that may use a route.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum For {
-    /// Everybody.
+    /// All.
     All,
-    /// Whoever is logged in.
+    /// All users that are logged in.
     Users,
-    /// Who has this permission.
+    /// The users with this permission.
     Permitted(Permission),
     /// Other members of the cluster.
     Members,
 }
 
-/// Method, path as it stands in the source, what is asked of it, its body, and who may.
+/// The method, the path as the source names it, the query, the body, and the callers that may use the route.
 const ROUTES: [(&str, &str, &str, &str, For); 22] = {
     use For::{All, Members, Permitted, Users};
     use Permission as P;
     [
         ("GET", "/controller/api", "", "", All),
-        // Judged by its command: see the table below.
+        // The permission depends on the command: see the table below.
         (
             "POST",
             "/controller/api/command",
@@ -130,12 +130,12 @@ const ROUTES: [(&str, &str, &str, &str, For); 22] = {
         ("GET", "path", "", "", Members),
         ("GET", "/health", "", "", All),
         ("GET", "/health/active", "", "", All),
-        // A path that no route has.
+        // No route has this path.
         ("GET", "/controller/UNKNOWN", "", "", All),
     ]
 };
 
-/// Each command and the permissions that it needs. `ShutDown` is the last: whoever may, does.
+/// Each command with the permissions that it requires. `ShutDown` is the last one, because it succeeds for a user with its permission.
 fn commands() -> Vec<(Value, Vec<Permission>)> {
     use Permission as P;
     let command = |kind: &str, mut fields: Value, needed: &[Permission]| {
@@ -215,7 +215,7 @@ fn commands() -> Vec<(Value, Vec<Permission>)> {
     ]
 }
 
-/// The routes of the source: `.route(PATH, get(…).post(…))`.
+/// The routes in the source: `.route(PATH, get(…).post(…))`.
 fn routes_of(source: &str) -> Vec<(String, String)> {
     let mut routes = Vec::new();
     for rest in source.split(".route(").skip(1) {
@@ -255,7 +255,7 @@ fn every_route_of_the_source_is_in_the_table() {
         .map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()))
         .collect();
     found.sort();
-    // Metrics are answered by a member as such, too, for when it is not active.
+    // Each member answers `/metrics`, also while it is not active, so the path is there twice.
     found.dedup();
     listed.sort();
     assert_eq!(found, listed, "each route says here who may use it");
@@ -269,7 +269,7 @@ fn every_route_of_the_source_is_in_the_table() {
     assert_eq!(types, known, "each command says here who may give it");
 }
 
-/// A Controller with two users for each permission: one who has all others, and one who has nothing else.
+/// A Controller with two users for each permission: one with all other permissions, and one with this one only.
 struct World {
     controller: Controller,
     tokens: BTreeMap<String, String>,
@@ -320,7 +320,7 @@ impl World {
 }
 
 fn example(path: &str) -> String {
-    // The members' own path is a variable in the source.
+    // In the source, the path for members is a variable.
     if path == "path" {
         return "/controller/api/cluster/member".to_owned();
     }
@@ -331,7 +331,7 @@ fn is_denied(answer: &Answer) -> bool {
     matches!(answer.status, 401 | 403)
 }
 
-/// What is wrong with a route: nothing, if it wants what the table says.
+/// Returns where a route differs from the table; empty if it does not.
 async fn faults_of_route(
     world: &World,
     (method, path, query, body, who): (&str, &str, &str, &str, For),
@@ -375,7 +375,7 @@ async fn faults_of_route(
                 check(&names[0], !is_denied(&without), &without);
                 check(&names[1], !is_denied(&only), &only);
             }
-            // Users are no members.
+            // Users are not members.
             For::Members => {
                 check(&names[0], without.status == 401, &without);
                 check(&names[1], only.status == 401, &only);

@@ -189,7 +189,7 @@ async fn certificates_that_were_replaced_are_used_by_new_connections_and_the_old
     };
     assert!(subject_of(&files.certificate).contains("CN=first"));
 
-    // Half of it is replaced: what does not fit together is not used, and nobody notices.
+    // Only the certificate is replaced: the files do not match, so the old ones stay in use.
     let next = ca.issue("second", Role::Controller, "127.0.0.1");
     std::fs::copy(&next.certificate, &files.certificate).unwrap();
     crate::reload_certificates();
@@ -199,7 +199,7 @@ async fn certificates_that_were_replaced_are_used_by_new_connections_and_the_old
     let answer = who.get_json::<Value>("/who").await.unwrap();
     assert_eq!(answer["name"], "agent-b");
 
-    // The other half comes, and a client's, too.
+    // The key follows, and the client's files are replaced, too.
     std::fs::copy(&next.key, &files.key).unwrap();
     std::fs::copy(&renamed.certificate, &mine.certificate).unwrap();
     std::fs::copy(&renamed.key, &mine.key).unwrap();

@@ -206,7 +206,7 @@ async fn strangers_that_only_connect_keep_nobody_out() {
     for _ in 0..200 {
         idle.push(TcpStream::connect(server.addr).await.unwrap());
     }
-    // A user who was there before the crowd stays, and one who comes after it gets in.
+    // A client that connects after the crowd gets in, and its connection stays.
     let client = server.client();
     for _ in 0..3 {
         let sum = client.post_json::<_, i64>("/sum", &Sum { a: 1, b: 1 });
