@@ -306,7 +306,7 @@ fn old_epoch(asked: u64, known: u64) -> Problem {
     )
 }
 
-/// The Controller wants to go on behind an event that the Agent does not have, or has no more.
+/// The Controller asks to continue after an event that the Agent does not have, or no longer has.
 fn unknown_event(asked: EventId, path: &model::AgentPath, standing: &Standing) -> Problem {
     let who = if asked > standing.last {
         "this Agent was restored from a backup while its Controller was not"

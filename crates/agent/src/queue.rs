@@ -106,12 +106,12 @@ impl Queues {
         self.waiting
     }
 
-    /// Whether an order stands at a job.
+    /// Whether an order waits for a process.
     pub(crate) fn contains(&self, order_id: &OrderId) -> bool {
         self.places.contains_key(order_id)
     }
 
-    /// The orders that stand at a job.
+    /// The orders that wait for a process.
     pub(crate) fn orders(&self) -> impl Iterator<Item = &OrderId> {
         self.places.keys()
     }

@@ -76,7 +76,8 @@ pub struct SubagentState {
 }
 
 impl SubagentState {
-    /// Why its processes are lost: because of the reset or the move under way, if there is one, which is what has ended them.
+    /// Why the Subagent's processes are lost: because of the reset or the move under way, if there is one, else because
+    /// of `otherwise`.
     pub(crate) fn loss(&self, otherwise: Loss) -> Loss {
         self.reset.as_ref().map_or(otherwise, Reset::loss)
     }
@@ -216,7 +217,7 @@ impl State {
         self.queues.waiting()
     }
 
-    /// Whether an order that has not been started waits for a process. It is started with its first process.
+    /// Whether the order waits for a process. An order that has not been started starts with its first process.
     pub fn waits_for_process(&self, order_id: &OrderId) -> bool {
         self.queues.contains(order_id)
     }

@@ -14,7 +14,7 @@ impl State {
         let is_set_back = now < self.engine.woken_at();
         self.engine.wake(now);
         if is_set_back {
-            // Who waits for a process and has not been started is not due any more, perhaps.
+            // An order that waits for a process and has not been started may no longer be due.
             let waiting: Vec<OrderId> = self.queues.orders().cloned().collect();
             for order_id in waiting {
                 self.engine.make_restless(&order_id);
@@ -72,7 +72,7 @@ impl State {
                 return Some(Vec::new());
             };
             let (choice, placement) = self.choose_subagent(&order_id, &call.job, now);
-            // An order starts before its first job, and not before the job does.
+            // An order starts together with its first job, so that it stays fresh while it waits for a process.
             let is_fresh = self
                 .engine
                 .order(&order_id)

@@ -192,7 +192,7 @@ impl State {
             ),
             SubagentEvent::OrderProcessed { attempt, outcome } => {
                 let loss = subagent.reset.as_ref().map(Reset::loss);
-                // The Subagent knows only that it was told to end; why is known here.
+                // The Subagent knows only that it was shut down; the Agent knows why.
                 let outcome = match loss.filter(|_| was_ended_with_its_subagent(outcome)) {
                     Some(loss) => self.lost(&attempt.order_id, loss.problem(subagent_id)),
                     None => outcome.clone().bounded(),
@@ -378,8 +378,7 @@ impl State {
         given_up.cloned().collect()
     }
 
-    /// The ends of all jobs that ran at the Subagent: nobody knows how they ended. A job that must not be repeated has failed
-    /// with that.
+    /// Ends all jobs that ran at the Subagent, with an unknown result. A job that must not be repeated fails.
     pub(crate) fn lose_processes(&self, subagent_id: &SubagentId, loss: Loss) -> Vec<Event> {
         let Some(subagent) = self.subagents.get(subagent_id) else {
             return Vec::new();
@@ -392,19 +391,20 @@ impl State {
     }
 }
 
-/// Whether the job did not end by itself but because its Subagent was shut down.
+/// Whether the job ended because its Subagent was shut down, and not by itself.
 fn was_ended_with_its_subagent(outcome: &Outcome) -> bool {
     let Outcome::Disrupted { reason, .. } = outcome else {
         return false;
     };
-    // A job that must not be repeated has failed by it.
+    // A job that must not be repeated fails with this problem instead of being lost.
     let (DisruptedReason::ProcessLost { problem } | DisruptedReason::Other { problem }) = reason;
     problem.is("ProcessKilledDueToSubagentShutdown")
         || problem.is("SubagentShutDownBeforeProcessStart")
 }
 
 impl State {
-    /// How the order's job ended that is lost by `problem`: it is repeated, or it has failed if it must not be.
+    /// The outcome of the order's job whose process is lost because of `problem`. A job that must not be repeated
+    /// fails.
     fn lost(&self, order_id: &OrderId, problem: Problem) -> Outcome {
         let order = self.engine.order(order_id);
         let job = order.and_then(|order| {

@@ -20,20 +20,20 @@ pub enum Coupling {
     Resetting,
 }
 
-/// How a part is connected now, as everybody is shown it: status, API, metrics and obstacles.
+/// How an Agent or a Subagent is connected now, as status, API, metrics and obstacles show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Connection {
     /// It answers.
     Connected,
-    /// Not yet connected since it was added, or since this Controller or the part itself began.
+    /// Not yet connected since it was added, or since it or this Controller was started.
     Connecting,
-    /// It was tried, and it does not answer as it should.
+    /// The last attempt to connect failed, or the connection was lost.
     Unreachable,
-    /// It has been shut down in order and has not come back.
+    /// It has been shut down in order and has not been started again.
     ShutDown,
-    /// It is to forget everything before anything else is asked of it.
+    /// It is being reset.
     Resetting,
-    /// Nobody can know: the Agent that it is connected to is not connected itself.
+    /// Unknown, because its Agent is not connected to the Controller.
     Unknown,
 }
 
@@ -60,7 +60,7 @@ pub struct AgentState {
     /// How its Directors stand to each other.
     #[serde(default, skip_serializing_if = "is_alone")]
     pub cluster: ClusterState,
-    /// The third vote of its Directors, while there are two.
+    /// The witness of its Directors, while there are two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<AgentWitness>,
     /// While it is reset: whether what it had counts as lost already.
@@ -69,7 +69,7 @@ pub struct AgentState {
     /// The event since which there is no connection: what came up later has not been sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_since: Option<EventId>,
-    /// Since when it is connected as it is now.
+    /// When its current [`Connection`] began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_since: Option<Timestamp>,
 }
@@ -126,13 +126,13 @@ pub struct SubagentState {
     /// Who has said that its machine is off, until its Agent has heard of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_confirmed_by: Option<UserId>,
-    /// Since when its Agent is connected to it as it is now, by what the Agent has told.
+    /// When the connection between it and its Agent got its current state, as its Agent has reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_since: Option<Timestamp>,
 }
 
 impl SubagentState {
-    /// How its Agent has told that it is connected to it.
+    /// How it is connected to its Agent, as its Agent has reported.
     pub fn told_connection(&self) -> Connection {
         connection(self.coupling_state, self.problem.is_some())
     }

@@ -14,7 +14,7 @@ use model::{
 };
 use std::collections::BTreeMap;
 
-/// A predicate over all orders may cost so many times what a single evaluation may.
+/// The budget of a predicate over all orders, in budgets of a single evaluation.
 const PREDICATE_BUDGETS: u32 = 10;
 
 /// Why no orders can be selected.
@@ -164,7 +164,7 @@ impl State {
         orders: &[FreshOrder],
         out: &mut dyn Recorder,
     ) -> Result<ControllerAnswer, NotApplicable> {
-        // Duplicates first: an order that stands there a million times is one fault, and not too many orders.
+        // Duplicates first: an order that is given a million times is one fault, not too many orders.
         let ids = orders.iter().map(|order| &order.id);
         if let Err(problem) = unique(ids).and_then(|()| not_too_many(orders.len())) {
             return Ok(problem.into());
@@ -212,7 +212,7 @@ impl State {
         self.engine.add(order, out.now())
     }
 
-    /// What this version cannot do must not be accepted as if it could.
+    /// Refuses what this version does not support, so that it is not ignored silently.
     fn refuse_what_does_not_exist_yet(&self, order: &FreshOrder) -> Result<(), Problem> {
         if let Some(schema) = order.plan_id.0.first() {
             let key = ItemKey::simple(ItemType::PlanSchema, schema);
@@ -248,7 +248,7 @@ impl State {
         let failed =
             |error: expr::EvalError| Problem::new("InvalidPredicate", format!("{expr}: {error}"));
         let function = expr.eval_function(&expr::Nothing).map_err(failed)?;
-        // Together they may not take longer than some evaluations: nobody else is served meanwhile.
+        // The Controller does nothing else meanwhile, so all evaluations share one budget.
         expr::in_one_budget(PREDICATE_BUDGETS, || {
             self.selected_by(expr, &function)
                 .map_err(|error| match error {

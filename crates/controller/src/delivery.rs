@@ -1,9 +1,10 @@
-//! What is sent to an Agent, and what becomes of it: prepared, in flight, answered, refused, sent again, over one connection after
-//! another.
+//! Sends what is in an Agent's outbox: prepares requests, handles answers and refusals, and sends again after each
+//! coupling.
 //!
-//! Always: one request is in flight and at most one more is prepared; each thing is sent once per coupling unless it becomes a new
-//! one or was refused; an order that the Agent had when it was coupled is not sent for what was to be sent before; what belongs to
-//! an earlier coupling changes nothing. A thing is done when the state says so, not when it was answered.
+//! Always: one request is in flight and at most one more is prepared. Each thing is sent once per coupling unless it
+//! becomes a new one or was refused. An order that the Agent had when it was coupled is not attached again for an older
+//! reason. Inputs of an earlier coupling change nothing. A thing is done when the state says so, not when the Agent has
+//! answered.
 //! Never here: connections, clocks, and what a thing means.
 
 use crate::{Cursor, State, Thing};
@@ -11,62 +12,62 @@ use model::{AgentAnswer, AgentCommand, AgentPath, EventId, OrderId, Problem};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Things per request.
+/// Most things in one request.
 const REQUEST_THINGS: usize = 500;
-/// How long to wait before what was refused is sent again.
+/// How long to wait before a refused thing is sent again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
-/// What happens to a delivery.
+/// What has happened to a delivery.
 pub enum DeliveryInput<'a> {
-    /// The Agent has been coupled, and the state knows it.
+    /// The Agent has been coupled, and the state shows it.
     Coupled {
         /// The number of the coupling, different from all earlier ones.
         coupling: u64,
-        /// The orders that the Agent had then.
+        /// The orders that the Agent reported when it was coupled.
         held: Vec<OrderId>,
-        /// Our newest event before the Agent was asked.
+        /// The Controller's newest event when the Agent was asked for its orders.
         since: EventId,
     },
-    /// The coupling is over. What is in flight may arrive, or not.
+    /// The coupling is over. What is in flight may still arrive.
     Uncoupled,
-    /// The state as it is committed now.
+    /// The current committed state.
     Committed(&'a State),
     /// The Agent has answered the request in flight.
     Answered {
-        /// Under which coupling the request was sent.
+        /// The coupling under which the request was sent.
         coupling: u64,
-        /// Its answer to the batch.
+        /// The Agent's answer to the batch.
         answer: AgentAnswer,
     },
     /// The refusals have been recorded.
     Recorded {
-        /// Under which coupling they came.
+        /// The coupling under which the Agent refused.
         coupling: u64,
     },
-    /// It is the time of [`AgentDelivery::next_wakeup`], or later.
+    /// The time of [`AgentDelivery::next_wakeup`] has come.
     Wake,
 }
 
-/// What is to be done for a delivery.
+/// What the caller must do for a delivery.
 #[derive(Debug)]
 pub enum DeliveryOutput {
-    /// Send these commands as one batch; then [`DeliveryInput::Answered`], or the coupling is over.
+    /// Send these commands as one batch. [`DeliveryInput::Answered`] follows, unless the coupling ends before.
     Send {
-        /// Under this coupling.
+        /// The coupling that the answer belongs to.
         coupling: u64,
-        /// What to send, in this order.
+        /// The commands, in the order in which they are sent.
         commands: Vec<AgentCommand>,
     },
-    /// Record that the Agent refuses these things; then [`DeliveryInput::Recorded`].
+    /// Record that the Agent refuses these things. [`DeliveryInput::Recorded`] follows.
     Record {
-        /// Under this coupling.
+        /// The coupling under which the Agent refused.
         coupling: u64,
-        /// What is refused, and why.
+        /// The refused things, each with the reason.
         refusals: Vec<(Thing, Problem)>,
     },
-    /// Give [`DeliveryInput::Committed`] soon, even if nothing is committed.
+    /// Give [`DeliveryInput::Committed`] soon, even if nothing new is committed.
     Look,
-    /// The Agent's answer cannot be used: close the connection. The coupling is over.
+    /// Close the connection, because the Agent's answer cannot be used. The coupling is over.
     Close(Problem),
 }
 
@@ -81,30 +82,30 @@ pub struct AgentDelivery {
 #[derive(Clone, Debug)]
 struct Coupled {
     coupling: u64,
-    /// How far the outbox has been prepared.
+    /// The position in the outbox up to which requests have been prepared.
     cursor: Cursor,
-    /// Orders that the Agent had and that have not been passed over yet.
+    /// Orders that the Agent had when it was coupled, and that the cursor has not passed yet.
     held: BTreeSet<OrderId>,
     since: EventId,
     stage: Stage,
-    /// The next request.
+    /// The next request; empty if none is prepared.
     prepared: Vec<PendingDelivery>,
-    /// What was refused, with the time at which it is due again.
+    /// Refused things, each with the time at which it is sent again.
     refused: VecDeque<(Duration, Thing, EventId)>,
-    /// What was refused and is due again.
+    /// Refused things whose time has come.
     due: VecDeque<(Thing, EventId)>,
 }
 
 #[derive(Clone, Debug)]
 enum Stage {
     Idle,
-    /// Sent, and not answered.
+    /// A request has been sent and not answered.
     InFlight(Vec<(Thing, EventId)>),
-    /// Answered, and the refusals are being recorded.
+    /// A request has been answered, and its refusals are being recorded.
     Recording,
 }
 
-/// A thing that is prepared.
+/// A thing of the next request.
 #[derive(Clone, Debug)]
 struct PendingDelivery {
     thing: Thing,
@@ -113,7 +114,7 @@ struct PendingDelivery {
 }
 
 impl AgentDelivery {
-    /// The delivery to an Agent that is not coupled.
+    /// Creates the delivery to an Agent that is not coupled.
     pub fn new(agent: AgentPath) -> AgentDelivery {
         AgentDelivery {
             agent,
@@ -121,8 +122,8 @@ impl AgentDelivery {
         }
     }
 
-    /// Takes `input` at the time `now` and appends what is to be done. Times count from any fixed beginning, by a clock that never
-    /// jumps.
+    /// Handles `input` and appends to `out` what the caller must do. `now` is measured by a monotonic clock, from any
+    /// fixed point in time.
     pub fn handle(
         &mut self,
         now: Duration,
@@ -155,19 +156,19 @@ impl AgentDelivery {
             }
             DeliveryInput::Wake => coupled.wake(now, out),
             DeliveryInput::Uncoupled => self.coupled = None,
-            // Of an earlier coupling.
+            // It belongs to an earlier coupling.
             DeliveryInput::Answered { .. } | DeliveryInput::Recorded { .. } => {}
             DeliveryInput::Coupled { .. } => {}
         }
     }
 
-    /// When [`DeliveryInput::Wake`] is due.
+    /// When the caller must give [`DeliveryInput::Wake`]; `None` if it need not.
     pub fn next_wakeup(&self) -> Option<Duration> {
         let coupled = self.coupled.as_ref()?;
         coupled.refused.front().map(|(due, _, _)| *due)
     }
 
-    /// Whether nothing is in flight, prepared or to be recorded.
+    /// Whether no request is in flight or prepared, and no refusal is being recorded.
     pub fn is_idle(&self) -> bool {
         self.coupled.as_ref().is_none_or(|coupled| {
             matches!(coupled.stage, Stage::Idle) && coupled.prepared.is_empty()
@@ -248,7 +249,7 @@ impl Coupled {
         }
     }
 
-    /// Sends what is prepared, and has the next request prepared meanwhile.
+    /// Sends the prepared request and asks for the state, so that the next one is prepared meanwhile.
     fn go_on(&mut self, out: &mut Vec<DeliveryOutput>) {
         if self.send_prepared(out) {
             out.push(DeliveryOutput::Look);
@@ -271,7 +272,7 @@ impl Coupled {
         true
     }
 
-    /// Fills the next request if there is room.
+    /// Prepares the next request, unless one is prepared.
     fn prepare(&mut self, state: &State, agent: &AgentPath) {
         if !self.prepared.is_empty() {
             return;
@@ -279,7 +280,7 @@ impl Coupled {
         while self.prepared.len() < REQUEST_THINGS
             && let Some((thing, since)) = self.due.pop_front()
         {
-            // What has become a new thing meanwhile is found in the outbox.
+            // If it has become a new thing meanwhile, the cursor finds it in the outbox.
             if state.outbox_since(agent, &thing) == Some(since) {
                 self.push(state, thing, since);
             }
@@ -295,7 +296,7 @@ impl Coupled {
             for (thing, since) in new {
                 is_at_end = false;
                 self.cursor.pass(&thing, since);
-                // An order that came up later has been back here meanwhile: the Agent has it no longer.
+                // An order that was attached later has been back here meanwhile, so the Agent no longer has it.
                 let is_held = since <= self.since
                     && matches!(&thing, Thing::AttachOrder(id) if self.held.remove(id));
                 if !is_held {
@@ -316,7 +317,7 @@ impl Coupled {
     }
 }
 
-/// What is wrong, if the answer is a refusal.
+/// The problem, if the answer is a refusal.
 fn refusal(answer: AgentAnswer) -> Option<Problem> {
     if let AgentAnswer::Problem {
         code,

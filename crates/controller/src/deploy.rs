@@ -538,10 +538,10 @@ fn title(text: &str) -> String {
     }
 }
 
-/// One problem that tells all of them.
-/// More faults at once are counted only.
+/// The most faults that one problem names. More are only counted.
 pub(crate) const FAULTS_TOLD_MAX: usize = 100;
 
+/// One problem that names them all; `None` if there are none.
 pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
     if problems.len() <= 1 {
         return problems.pop();
@@ -568,7 +568,7 @@ pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
     Some(Problem {
         code,
         message,
-        // As in JS7 those of the first one; the message names all.
+        // As in JS7, the arguments are those of the first one; the message names all.
         arguments: if is_one_kind {
             problems.swap_remove(0).arguments
         } else {

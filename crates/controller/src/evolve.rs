@@ -68,7 +68,7 @@ impl State {
         }
     }
 
-    /// The connections of an earlier run, or of another member, are no connections of this one.
+    /// Forgets the connections of an earlier run or of another member: this run has not connected yet.
     fn begin_connecting(&mut self, at: EventId) {
         let coupled = self
             .agents
@@ -114,7 +114,7 @@ impl State {
         Ok(())
     }
 
-    /// The output of a child is that of the order that it was forked from at first.
+    /// Notes where the output of an order begins. The output of a child counts for the outermost parent.
     fn note_output(&mut self, id: &OrderId, since: EventId) {
         let root = OrderId::from(id.root());
         if self
@@ -200,16 +200,16 @@ impl State {
             let agent = state.agent_path().clone();
             let thing =
                 thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
-            // What is not to be sent any more was refused for good.
+            // A refusal is only kept for a thing that is to be sent again.
             if self.outbox_since(&agent, &thing).is_some() {
                 self.refusals.insert((agent, thing), problem.clone());
             }
         }
     }
 
-    /// A mark is to be sent from the event that makes it until the Agent has noted it, or the order has left the Agent. What was
-    /// asked while the order was on its way is to be sent when it has arrived: nobody knows whether the order was sent before or
-    /// after that. An order that brought its mark along is told twice, which does no harm.
+    /// A mark is to be sent from the event that makes it until the Agent has noted it, or the order has left the Agent.
+    /// If an operator marked the order while it was being attached, the mark is sent after the order is attached: it is
+    /// unknown whether the order was sent with the mark. If it was, the Agent gets the mark twice, which is harmless.
     fn index_mark(
         &mut self,
         id: &OrderId,
@@ -520,7 +520,7 @@ impl State {
                 agent.lost_since.get_or_insert(at);
                 let is_resetting = agent.coupling_state == Coupling::Resetting;
                 if problem.is("AgentIsShuttingDown") && !is_resetting {
-                    // Its last word often comes too late for its last event.
+                    // This answer often arrives although the Agent's last event, its shutdown, did not.
                     agent.coupling_state = Coupling::ShutDown;
                     agent.problem = None;
                 } else {
@@ -536,7 +536,8 @@ impl State {
             } => {
                 agent.timezone.clone_from(timezone);
                 agent.platform_info.clone_from(platform_info);
-                // It is back, and tells so itself: that it was shut down may have been told only now, too.
+                // The Agent is running again. Its earlier shutdown may have been recorded only after it was coupled
+                // anew.
                 if agent.coupling_state == Coupling::ShutDown {
                     agent.coupling_state = Coupling::Coupled;
                 }

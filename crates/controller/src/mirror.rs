@@ -96,7 +96,7 @@ impl State {
         is_ours.then_some(agent.event_id)
     }
 
-    /// The order that is to be cancelled only if it has not been started, and that is started by this event.
+    /// The order that this event starts although it was to be cancelled only if it was fresh.
     fn cancelled_too_late(&self, event: &Event) -> Option<OrderId> {
         let Event::Order(id, OrderEvent::OrderStarted) = event else {
             return None;
@@ -108,8 +108,9 @@ impl State {
         (order.mark.as_deref() == Some(&only_fresh)).then(|| id.clone())
     }
 
-    /// What it means that the Agent has noted a mark. It answers only the same wish: one that has come later is still to be sent, and
-    /// is put down anew if it counts as sent already, since the Agent may have got it before this one.
+    /// The Controller's event when the Agent has noted a mark; nothing if it has no meaning here. The event confirms
+    /// only an equal mark. A newer mark that counts as sent is recorded again, since it may have reached the Agent
+    /// before the noted one.
     fn mirrored_mark(
         &self,
         path: &AgentPath,
@@ -238,8 +239,8 @@ impl State {
         out.record(self, None, Event::Agent(path.clone(), event))
     }
 
-    /// The third vote of the Agent's Directors, in this life of their log, is to be remembered so. Answers whether it is: not if that
-    /// life is over, or something else was promised meanwhile.
+    /// Records the witness of the Agent's Directors for this run of their log. Returns whether the state now has this
+    /// `witness`: `false` if the run is over or if the witness would take back a promise.
     pub fn agent_witness(
         &mut self,
         path: &AgentPath,
@@ -309,8 +310,8 @@ impl State {
         }
     }
 
-    /// The Agent refuses what was sent. Recorded once per distinct problem; the thing stays in the outbox. An order that the Agent
-    /// does not take and that is to be cancelled or suspended is taken back for that.
+    /// The Agent refuses what was sent. Recorded once per distinct problem; the thing stays in the outbox. If the Agent
+    /// refuses an order that is to be cancelled or suspended, the order is detached, so that this can be done here.
     pub fn agent_refused(
         &mut self,
         path: &AgentPath,
@@ -341,7 +342,7 @@ impl State {
         }
     }
 
-    /// An order that is to be cancelled or suspended and that was certainly not sent to its Agent is taken back for that.
+    /// Detaches an order that is to be cancelled or suspended and that has certainly not been sent to its Agent.
     pub(crate) fn take_back_unsent(
         &mut self,
         id: &OrderId,

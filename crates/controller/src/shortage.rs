@@ -64,8 +64,8 @@ impl fmt::Display for Shortage {
 type Candidates<'a> = (Option<&'a SubagentBundle>, Vec<(SubagentId, bool)>);
 
 impl State {
-    /// Why no Subagent takes the job of an order that stands at it, at its Agent; nothing if one could. An order that is only
-    /// about to start is fresh.
+    /// Why no Subagent takes the job at which the order waits, at its Agent; nothing if one could. An order that waits
+    /// for its first job is still fresh.
     pub fn shortage(&self, id: &OrderId, now: Timestamp) -> Option<Shortage> {
         let order = self.engine.order(id)?;
         let agent_path = order.attached_to()?.clone();

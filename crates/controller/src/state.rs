@@ -61,7 +61,7 @@ pub struct State {
     pub(crate) outbox: Outbox,
     /// What `advance` has to look at.
     pub(crate) unsettled: OrdSet<Unsettled>,
-    /// The orders that have written something, by the first event of it.
+    /// The orders that have output, by the first event that has it.
     pub(crate) outputs: OrdMap<EventId, OrderId>,
 }
 
@@ -165,7 +165,7 @@ impl State {
         self.subagents.iter()
     }
 
-    /// How a Subagent is connected now, and since when. What an Agent has told of its Subagents counts only while the Agent itself is
+    /// How a Subagent is connected now, and since when. What its Agent has reported counts only while the Agent is
     /// connected.
     pub fn subagent_connection(&self, id: &SubagentId) -> (Connection, Option<Timestamp>) {
         let Some(subagent) = self.subagents.get(id) else {
@@ -214,7 +214,8 @@ impl State {
             .unwrap_or(EventId(u64::MAX))
     }
 
-    /// The oldest event that has output of an order that still exists: worth to be kept though nobody has to confirm it.
+    /// The oldest event with output of an order that still exists. The log keeps it even if all receivers have
+    /// confirmed it.
     pub fn output_since(&self) -> Option<EventId> {
         self.outputs.get_min().map(|(since, _)| *since)
     }

@@ -9,7 +9,7 @@ use model::{
 };
 use std::sync::Arc;
 
-/// Places at which one order may be told to end early.
+/// The most stop positions of one order.
 const STOP_POSITIONS_MAX: usize = 1000;
 
 impl State {

@@ -1,6 +1,6 @@
-//! No step of an order is larger than what can be recorded and handed over: such an order fails, and nobody else with it.
+//! Fails an order whose next step is too large to be recorded or handed over. No other order is affected.
 //!
-//! Always: looked at before the first event of the step; what is too large becomes a failure that names the bound.
+//! Always: a step is judged before its first event, and the failure names the bound.
 
 use crate::instructions::Here;
 use model::bounds::{
@@ -9,7 +9,7 @@ use model::bounds::{
 };
 use model::{Order, OrderEvent, Outcome, Problem};
 
-/// The step's events, or the failure that takes their place.
+/// Returns the step's events with bounded messages, or the failure of a step that is too large.
 pub(crate) fn bounded(here: &Here<'_>, events: Vec<OrderEvent>) -> Vec<OrderEvent> {
     match events.iter().find_map(|event| fault(here.order, event)) {
         Some(problem) => vec![failure(problem)],
@@ -90,7 +90,7 @@ fn shortened(event: OrderEvent) -> OrderEvent {
     }
 }
 
-/// What an order is made of as far as it has no bound of its own. Cheap for orders with little.
+/// The bytes of those parts of an order that have no bound together. Cheap for orders with little data.
 fn order_bytes(order: &Order) -> usize {
     json_bytes(&order.arguments).saturating_add(json_bytes(&order.historic_outcomes))
 }

@@ -1,10 +1,10 @@
-//! What becomes of an order that has failed: stopped where `stopOnFailure` says so, else caught by the nearest try around,
-//! else failed in its fork, or failed.
+//! What becomes of an order that has failed. It stops where `stopOnFailure` says so. Else the nearest try around
+//! catches it, or it fails in its fork, or it fails.
 //!
-//! Always: `stopOnFailure` goes before every try and before the join of a fork, in JS7 as here: the order stands still at
-//! the instruction that failed, whatever is around. No other failure leaves a fork's branch or the order's inner block.
-//! An Agent only catches; the rest is the Controller's. What the order leaves on the way is said before, innermost first; where it fails, it stands before the
-//! outermost of these blocks.
+//! Always: `stopOnFailure` takes precedence over every try and over the join of a fork, as in JS7: the order stops at
+//! the instruction that failed. No other failure leaves a fork's branch or the order's inner block. An Agent only
+//! catches; the rest is the Controller's. The events of leaving blocks come first, innermost block first. A failed
+//! order stands before the outermost block that it has left.
 
 use crate::instructions::{self, Here, OnFailure, finish, sticky_subagent};
 use model::{Branch, Instruction, OrderEvent, Position};
@@ -59,7 +59,7 @@ pub(crate) fn caught_at(here: &Here<'_>) -> Option<Position> {
     None
 }
 
-/// Whether a failure in the innermost fork's branch around leads to the join.
+/// Whether the innermost fork around joins children that have failed.
 pub(crate) fn joins_if_failed(here: &Here<'_>) -> bool {
     let parents = &here.position.parents;
     let Some(depth) = parents

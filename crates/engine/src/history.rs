@@ -1,7 +1,8 @@
-//! The history of an order: how its steps ended, how an operator may change that, and what is kept of a block that is tried often.
+//! The history of an order: how its steps ended, how an operator may change that, and what is kept of repeated tries.
 //!
-//! Always: a place in a history is found by its exact position, else without the counters of try and catch. Of a Try block
-//! the first and the last tries are kept; those between are counted, so that an order that polls for ever stays small.
+//! Always: a place in a history is found by its exact position, else without the counters of try and catch. Of a Try
+//! block the first and the last tries are kept. Those between are only counted, so that an order that retries endlessly
+//! stays small.
 
 use model::{
     Branch, HistoricOutcome, HistoryOperation, OmittedOutcomes, Order, Outcome, Position, Problem,
@@ -9,13 +10,13 @@ use model::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// So many of the first tries of a Try block are kept.
+/// How many of the first tries of a Try block are kept.
 const FIRST_TRIES: u32 = 3;
-/// So many of the last tries of a Try block are kept.
+/// How many of the last tries of a Try block are kept.
 const LAST_TRIES: u32 = 5;
 
-/// Counts the outcomes of the tries that are neither among the first nor among the last, and forgets them. The order is about to
-/// leave its catch block for the next try. A value that no later try has given again stays.
+/// Removes and counts the outcomes of the tries that are neither among the first nor among the last. An outcome stays
+/// if it has a value that no later one at its place has. The order is about to leave its catch block for the next try.
 pub(crate) fn omit_middle_tries(order: &mut Order) {
     let parents = &order.position.parents;
     let Some(depth) = parents
@@ -27,7 +28,7 @@ pub(crate) fn omit_middle_tries(order: &mut Order) {
     let Some(last) = number_of_try(&parents[depth].branch) else {
         return;
     };
-    // The try that follows is one of the last, too.
+    // The next try counts as one of the last, too.
     let Some(end) = (last + 2).checked_sub(LAST_TRIES) else {
         return;
     };
@@ -42,7 +43,7 @@ pub(crate) fn omit_middle_tries(order: &mut Order) {
             && number_of_try(&place[depth].branch).is_some_and(|n| (FIRST_TRIES..end).contains(&n))
             && place[..depth] == *around
     };
-    // From the newest to the oldest, with the names of the values that have been seen at each place.
+    // From the newest to the oldest, with the names of the values that newer outcomes have at each place.
     let mut seen: BTreeMap<Position, BTreeSet<Arc<str>>> = BTreeMap::new();
     let mut kept = Vec::with_capacity(order.historic_outcomes.len());
     let mut omitted: BTreeMap<Position, u64> = BTreeMap::new();
@@ -84,7 +85,7 @@ pub(crate) fn omit_middle_tries(order: &mut Order) {
     }
 }
 
-/// Forgets the counts of places of which the history says nothing any more: it has been cut before them.
+/// Removes the counts of places that are no longer in the history: it has been cut before them.
 pub(crate) fn drop_counts_without_place(order: &mut Order) {
     if order.omitted_outcomes.is_empty() {
         return;

@@ -64,7 +64,7 @@ pub(crate) fn may_leave(order: &Order, mark: &Mark) -> bool {
         }
 }
 
-/// Whether the order will never follow its mark any more, so that nothing is left to wait for.
+/// Whether the order can never follow its mark, so that the mark is to be removed.
 pub(crate) fn is_void(order: &Order) -> bool {
     let Some(mark) = order.mark.as_deref() else {
         return false;
@@ -75,7 +75,7 @@ pub(crate) fn is_void(order: &Order) -> bool {
             mode: CancellationMode::FreshOnly,
         } => !is_fresh(order),
         Mark::Cancelling { .. } => has_ended,
-        // What stands still for another reason cannot be suspended.
+        // An order that has stopped, failed or is broken cannot be suspended.
         Mark::Suspending { .. } => {
             has_ended
                 || matches!(

@@ -196,7 +196,7 @@ fn fresh(here: &Here<'_>) -> Decision {
             Decision::Events(goes.into_iter().chain([event.clone()]).collect())
         }
         _ if !is_due => Decision::Rest,
-        // As long as it waits for a process it is fresh.
+        // It stays fresh while it waits for a process.
         (Doing::Job(_), Site::Agent(_)) if goes.is_none() => Decision::Job,
         (Doing::Faulty(problem), Site::Controller)
             if failure::caught_at(&here.at(&position)).is_none() =>
@@ -261,7 +261,7 @@ fn processed(here: &Here<'_>) -> Decision {
     }
     let (to, doing) = ahead::ahead(here, order.position.next());
     match (doing, here.workflow.instruction(&to)) {
-        // Where to go cannot be told, so the order fails where it stands.
+        // The next position is unknown, so the order fails where it stands.
         (Doing::Faulty(problem), Some(Instruction::If { .. })) => OrderEvent::OrderOutcomeAdded {
             outcome: Outcome::disrupted(problem),
         }
@@ -270,8 +270,8 @@ fn processed(here: &Here<'_>) -> Decision {
     }
 }
 
-/// The job is repeated where it stands, unless it has begun and must not be repeated. Agents of earlier versions report
-/// such a job as lost, and the Controller has to fail it.
+/// Repeats the job where the order stands, unless the job has begun and must not be repeated. Agents of earlier
+/// versions report such a job as lost; the Controller fails it here.
 fn process_lost(here: &Here<'_>, problem: &Problem) -> Decision {
     let job = here.workflow.job(here.position);
     let has_begun = !problem.is("SubagentShutDownBeforeProcessStart");

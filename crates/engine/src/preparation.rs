@@ -128,7 +128,7 @@ impl Preparing<'_> {
 
 impl Scope for Preparing<'_> {
     fn named_value(&self, name: &str) -> Answer {
-        // A predefined word first, as in a running order.
+        // Predefined words come first, as in a running order.
         Some(Ok(match name {
             "js7OrderId" => Value::from(self.fresh.id.shared()),
             "js7ControllerId" => Value::from(self.surroundings.controller_id().shared()),

@@ -1,9 +1,9 @@
 //! What an expression of an order sees (`engine.md` 3.5): its arguments with the workflow's defaults, the values of its
 //! outcomes from the newest to the oldest, results by label or job, and the predefined words.
 //!
-//! Always: a predefined word wins over everything of the same name, and an argument over a result; a job resource's own expressions see no variable of the order.
-//! Defaults of jobs are evaluated only when asked for. Never here: files and the process environment of a Subagent; it puts
-//! its own scope in front.
+//! Always: a predefined word wins over everything of the same name, and an argument over a result. A job resource's own
+//! expressions see no variable of the order. Defaults of jobs are evaluated only when they are used. Never here: files
+//! and the process environment of a Subagent; it puts its own scope in front.
 
 use expr::{Answer, At, EvalError, Expr, NamedValues, Scope, Symbol, Value};
 use model::{
@@ -209,7 +209,7 @@ impl<'a> OrderScope<'a> {
         Value::from(self.tries().map_or(0, |(_, count)| i64::from(count)))
     }
 
-    /// Missing if the number of tries is not limited; nothing outside of a Try.
+    /// The value is missing if the number of tries is not limited. `None` outside of a Try.
     fn max_tries(&self) -> Option<Value> {
         let (instruction, _) = self.tries()?;
         Some(Value::from(instruction.max_tries.map(i64::from)))
@@ -256,7 +256,7 @@ impl<'a> OrderScope<'a> {
         Value::from(i64::try_from(self.job_execution_count()).unwrap_or(i64::MAX))
     }
 
-    /// The value of a predefined word. None if `name` is none, or means nothing where the order stands.
+    /// The value of a predefined word. `None` if `name` is no such word, or if it has no value where the order stands.
     pub fn predefined(&self, name: &str) -> Option<Value> {
         let word = name.strip_prefix("js7").unwrap_or_default();
         Some(match word {
@@ -283,7 +283,7 @@ impl<'a> OrderScope<'a> {
 
 impl Scope for OrderScope<'_> {
     fn named_value(&self, name: &str) -> Answer {
-        // First: what an order carries must not pass for who it is.
+        // Predefined words come first, so that no argument can replace the identity of the order.
         self.predefined(name)
             .map(Ok)
             .or_else(|| self.argument(name))

@@ -243,7 +243,7 @@ impl State {
         }
     }
 
-    /// Notes where the output of an order begins in the log of its owner, unless that is known.
+    /// Notes the event with the first output of an order, in the log of its owner, unless one is noted.
     pub fn note_output(&mut self, id: &OrderId, since: EventId) {
         if let Some(order) = self.orders.get_mut(id)
             && order.output_since.is_none()
@@ -490,8 +490,8 @@ impl State {
         !self.restless.is_empty()
     }
 
-    /// Lets [`State::next`] be asked again for an order although nothing happened to it. If its time is to come, because the
-    /// clock has been set back, it is asked again then, too.
+    /// Lets [`State::next`] be asked again for an order although nothing happened to it. If the order has a timer in
+    /// the future because the clock has been set back, the timer fires again.
     pub fn make_restless(&mut self, id: &OrderId) {
         if let Some(timer) = self
             .orders

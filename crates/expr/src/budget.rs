@@ -1,9 +1,9 @@
 //! What one evaluation may cost: levels of nested evaluation (the stack), steps (time), and length of text (memory).
-//! A step is worth about 0.1 µs; what takes longer costs more steps: texts by their length, long numbers by their digits, regular
-//! expressions by their size and by the text that they may have to look at.
-//! Always: an expression that asks for more fails with a message; it never takes the process down. Evaluations started
-//! by a scope on behalf of another one (a default that mentions variables) count as part of it: the counters are kept
-//! per thread, because a scope lies between the two, and start anew with each outermost evaluation.
+//! A step is worth about 0.1 µs. Slower operations cost more steps: texts by their length, long numbers by their digits,
+//! regular expressions by their size and by the text that they may read.
+//! Always: an expression that needs more fails with a message; it never takes the process down. An evaluation that a
+//! scope starts for another one (a default that mentions variables) counts as part of it. The counters are kept per
+//! thread, because a scope lies between the two, and start anew with each outermost evaluation.
 
 use std::cell::Cell;
 
@@ -27,8 +27,8 @@ struct Spent {
     steps_max: u64,
 }
 
-/// Lets all evaluations in `work` share one budget of so many times the steps of a single one. For a question that is asked of many
-/// orders: without this each would begin anew.
+/// Runs `work` with one budget for all its evaluations: `times` the steps of a single one. Without this, each
+/// evaluation of a predicate over many orders has a budget of its own.
 pub fn shared<T>(times: u32, work: impl FnOnce() -> T) -> T {
     let before = SPENT.get();
     if before.levels > 0 {
@@ -105,7 +105,7 @@ pub(crate) fn charge_text(length: usize) -> Result<(), EvalError> {
     charge(length / 64)
 }
 
-/// Pays for a computation with two numbers of so many machine words each.
+/// Pays for an operation on two numbers of this many machine words each.
 pub(crate) fn charge_numbers(left: usize, right: usize) -> Result<(), EvalError> {
     charge(left.saturating_mul(right) / 16)
 }

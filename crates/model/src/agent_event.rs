@@ -40,7 +40,7 @@ tagged! {
         AgentEventsObserved { until_event_id: EventId },
         /// What happened to the pair of Directors that keeps the Agent's log.
         AgentMirroredEvent { keyed_event: ClusterEvent },
-        /// The third vote of the pair, which belongs to this Controller, has confirmed or promised something, or begins.
+        /// The witness of the pair, which this Controller keeps, has begun, confirmed or promised something.
         AgentWitnessUpdated { witness: AgentWitness },
         /// The Agent has been shut down in order.
         AgentShutDown,

@@ -56,12 +56,12 @@ tagged! {
     }
 }
 
-/// Who has caused an event by a command or a deployment, and why.
+/// The user who caused an event by a command or a deployment, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The user.
     pub user: UserId,
-    /// What the user has said about it.
+    /// The reason that the user has given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
 }
@@ -73,7 +73,7 @@ pub struct Stamped {
     pub event_id: EventId,
     /// When it happened, if the number does not say so (events taken over from elsewhere).
     pub timestamp: Option<Timestamp>,
-    /// Who wanted it, where somebody did.
+    /// The user who caused it, if one did.
     pub by: Option<Arc<Cause>>,
     /// What happened.
     pub event: Event,
@@ -105,7 +105,7 @@ pub enum UnreadableEvent {
 }
 
 impl Event {
-    /// The groups that a reader may ask for, with the names of their events.
+    /// The groups of events that a reader may ask for, with the names of their events.
     pub const GROUPS: [(&'static str, &'static [&'static str]); 8] = [
         ("OrderEvent", OrderEvent::TYPES),
         ("InventoryItemEvent", ItemEvent::TYPES),
@@ -117,7 +117,7 @@ impl Event {
         ("ClusterEvent", ClusterEvent::TYPES),
     ];
 
-    /// Whether an event, a group, or `Event` for all of them, is called so.
+    /// Whether `name` is the name of an event or a group, or `Event`, which means all of them.
     pub fn is_known_name(name: &str) -> bool {
         name == "Event"
             || Event::GROUPS

@@ -173,22 +173,23 @@ pub struct Order {
     /// How its steps ended, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub historic_outcomes: Vec<HistoricOutcome>,
-    /// How many outcomes of repeated tries are no longer in `historic_outcomes`, by place.
+    /// The number of outcomes of repeated tries that are no longer in `historic_outcomes`, by place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted_outcomes: Vec<OmittedOutcomes>,
-    /// The first event in the Controller's log that has output of its jobs or of its children's: the Controller's own note.
+    /// The first event in the Controller's log with output of its jobs or of its children's. Only the Controller sets
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_since: Option<EventId>,
     /// How many processes were started for it: the number of the latest attempt.
     #[serde(default, skip_serializing_if = "is_zero_count")]
     pub attempts: u32,
-    /// When it was added or forked; unknown for orders of earlier versions, as the other times.
+    /// When it was added or forked. This and the other times are unknown for orders of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_at: Option<Timestamp>,
     /// When it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// Since when it is in its state; of an order that has ended, when it did.
+    /// When it got its state; for an order that has ended, when it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_since: Option<Timestamp>,
 }
@@ -319,7 +320,7 @@ pub struct HistoricOutcome {
     pub outcome: Outcome,
 }
 
-/// Outcomes at one place of a Try block that was repeated often: they are counted and no longer kept.
+/// Outcomes at one place of a Try block that was repeated often. They are counted and no longer kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OmittedOutcomes {
     /// The place, without the counters of the tries.

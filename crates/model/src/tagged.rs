@@ -142,7 +142,7 @@ macro_rules! tagged {
                 const CLOSED: &[&str] = &[ $( stringify!($closed) )? ];
                 $crate::tagged::check_nesting(text)?;
                 let tag: $crate::tagged::TypeOnly<'_> = serde_json::from_str(text)?;
-                // A type that nobody knows has no fields that could be wrong.
+                // Only the fields of a known type can be checked.
                 if !CLOSED.is_empty() && Self::TYPES.contains(&&*tag.tag) {
                     $crate::tagged::check_fields(text, Self::fields_of(&tag.tag))?;
                 }

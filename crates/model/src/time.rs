@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(pub Duration);
 
-/// A hundred years.
+/// A hundred years, in seconds.
 const SECONDS_MAX: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
 
 impl Seconds {
@@ -129,7 +129,7 @@ impl Serialize for Seconds {
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        // Nobody can mean more than a hundred years, and clocks cannot add it. It is not refused, since logs may hold it.
+        // Clocks cannot add longer spans. They are shortened and not refused, since logs may hold them.
         let bounded = if seconds > SECONDS_MAX {
             SECONDS_MAX
         } else {

@@ -1,38 +1,38 @@
-//! What the third vote of an Agent's Directors must never forget, as the Controller's log keeps it.
+//! What the witness of an Agent's Directors must never forget, as the Controller's log keeps it.
 //!
-//! Always: numbers and nothing else. Never here: what they mean for an election; see the crate `cluster`.
+//! Always: numbers and nothing else. Never here: their meaning in an election; see the crate `cluster`.
 
 use serde::{Deserialize, Serialize};
 
-/// The third vote of the pair of Directors that keeps an Agent's log. Every member of the Controller's cluster that becomes active
-/// continues it.
+/// The witness (third vote) of the pair of Directors that keeps an Agent's log. Every member of the Controller's
+/// cluster that becomes active continues it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentWitness {
     /// Its number among the members of the pair.
     pub member: u64,
-    /// The newest term that it knows.
+    /// The newest term that it has seen.
     #[serde(default)]
     pub term: u64,
-    /// Who has its vote in that term, or has been elected in it.
+    /// The member that has its vote in that term, or that has been elected in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voted_for: Option<u64>,
-    /// That one has been elected.
+    /// Whether that member has been elected.
     #[serde(default)]
     pub is_elected: bool,
-    /// The newest entry of their log that it has confirmed: its term and index.
+    /// The newest entry of the pair's log that it has confirmed, by term and index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<(u64, u64)>,
-    /// The numbers of all members, as it has heard them last.
+    /// The numbers of all members that it has last received.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<u64>,
-    /// The entry with which they became the members.
+    /// The entry that made them the members, by term and index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members_since: Option<(u64, u64)>,
 }
 
 impl AgentWitness {
-    /// Whether `later` can have come after this: the same witness, and nothing that it has promised is taken back.
+    /// Whether `later` may follow this one: it is the same witness, and it takes back no promise.
     pub fn may_become(&self, later: &AgentWitness) -> bool {
         let keeps_its_vote = self.voted_for.is_none()
             || self.voted_for == later.voted_for

@@ -42,7 +42,7 @@ impl JobEnd {
     /// The outcome of `job`.
     pub fn outcome(&self, job: &Job) -> Outcome {
         if self.code.is_none() && self.signal.is_none() && self.cause == EndCause::ByItself {
-            // Not lost as a process of which nobody knows whether it still runs: it has ended, and is not repeated.
+            // The process has ended, so the job is not repeated as one whose process is lost.
             return Outcome::disrupted(Problem::new(
                 "ProcessExitStatusLost",
                 "the system has lost the exit status of the job's process, so nobody knows whether it succeeded",
@@ -83,7 +83,7 @@ impl JobEnd {
             .as_ref()
             .filter(|_| job.fail_on_err_written && !killed)
         {
-            // Neither the return code nor a value of the job counts, since they are those of a success.
+            // The return code and the values are those of a success, so they are left out.
             Outcome::failed(format!("The job's error channel: {line}"))
         } else {
             Outcome::Succeeded { named_values }
@@ -116,7 +116,7 @@ impl JobEnd {
     }
 }
 
-/// The outcome of a process that was ended from outside: its job is repeated, unless it must not be.
+/// The outcome of a job whose process was ended from outside. The job is repeated, unless it must not be.
 fn lost(job: &Job, problem: Problem) -> Outcome {
     if job.is_not_restartable {
         Outcome::disrupted(problem)

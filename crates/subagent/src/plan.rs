@@ -265,7 +265,8 @@ impl Scope for Place<'_> {
     }
 }
 
-/// The variables of a job resource, for its own `env`. A variable's expression does not see the others.
+/// The variables of a job resource, as its own `env` sees them. The expression of a variable does not see other
+/// variables.
 struct OwnVariables<'a> {
     resource: &'a JobResource,
     scope: &'a dyn Scope,

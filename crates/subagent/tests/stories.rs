@@ -192,7 +192,7 @@ fn only_an_attempt_whose_own_end_is_confirmed_is_forgotten() {
     assert_eq!(starts(&world.effects), 3, "a new one of the same name");
 }
 
-/// Couples as the latest Director, with what it claims to know.
+/// Couples as the latest Director, which claims to know this run and its events until `after`.
 fn couple_with(world: &mut World, run_id: RunId, after: u64) -> Result<(), model::Problem> {
     let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
         panic!("it belongs to somebody else");

@@ -85,7 +85,7 @@ fn connection(world: &World) -> Connection {
     world.state.agent(&"ALFA".into()).unwrap().connection()
 }
 
-/// Of the Agent's own Subagent, which has been told to be connected.
+/// The connection of the Agent's own Subagent, which its Agent has reported as connected.
 fn subagents_connection(world: &World) -> Connection {
     world.state.subagent_connection(&"ALFA-0".into()).0
 }
@@ -97,7 +97,7 @@ fn an_agent_that_has_been_restarted_in_order_is_shown_as_connected() {
         timezone: None,
         platform_info: None,
     };
-    // The news of the end comes only after the next beginning: over the new connection.
+    // The event of the shutdown arrives only over the next connection, after the restart.
     world.at_agent("ALFA", vec![Event::AgentOwn(AgentOwnEvent::ShutDown)]);
     failed(&mut world, "AgentConnectionLost");
     world.act(|state, out| state.agent_coupled(&"ALFA".into(), out));
@@ -325,7 +325,7 @@ fn what_the_third_vote_of_directors_has_promised_is_kept_and_not_taken_back() {
         .filter(|kind| **kind == "AgentWitnessUpdated");
     assert_eq!(updates.count(), 2);
     world.replay();
-    // Whoever becomes active has it.
+    // Every member that becomes active has it.
     world.restart();
     let known = &world.state.agent(&"ALFA".into()).unwrap().witness;
     assert_eq!(known.as_ref(), Some(&voted));

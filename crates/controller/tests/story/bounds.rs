@@ -1,4 +1,5 @@
-//! What is accepted has a bound, what does not exist yet is refused, and output is worth its place in the log while its order exists.
+//! Requests have bounds, what is not supported is refused, and the log keeps the output of an order while the order
+//! exists.
 
 use crate::world::{World, add, jobs, order, succeeded};
 use model::bounds::{

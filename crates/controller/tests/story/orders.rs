@@ -286,7 +286,7 @@ fn what_is_asked_while_the_order_is_on_its_way_to_the_agent_reaches_it() {
     }
 }
 
-/// Its job runs at the Agent, and the Controller has not heard of that.
+/// Adds an order whose job runs at the Agent before the Controller has got any event of it.
 fn running_unheard(world: &mut World, id: &str) {
     world.add(id, "hop");
     while !world.at("ALFA").has_job(id) {
@@ -301,7 +301,7 @@ fn a_later_wish_is_not_taken_as_heard_because_an_earlier_one_was() {
         ControllerCommand::from_json(&json).unwrap()
     };
     let agent = AgentPath::from("ALFA");
-    // The later wish comes before or after the earlier one was sent and heard.
+    // The last mark is made before or after the earlier one is sent and confirmed.
     for (is_sent, is_heard) in [(true, false), (false, false), (true, true)] {
         let mut world = hopping();
         world.add("H1", "hop");

@@ -249,7 +249,7 @@ impl World {
         has_sent || has_news
     }
 
-    /// What is to be sent arrives at the Agent; what it does then is still on its way back.
+    /// Delivers what is in the outbox to the Agent; the Agent's new events are not delivered back.
     pub(crate) fn send(&mut self, path: &AgentPath) -> bool {
         let now = self.now;
         let mut has_sent = false;
@@ -275,7 +275,7 @@ impl World {
         has_sent
     }
 
-    /// What the Agent has done arrives here.
+    /// Delivers the Agent's new events to the Controller.
     pub(crate) fn hear(&mut self, path: &AgentPath) -> bool {
         let agent = &self.agents[path];
         let observed = self
@@ -350,13 +350,13 @@ impl World {
 }
 
 impl Agent {
-    /// Whether the order's job runs.
+    /// Whether the order's job runs at the Agent.
     pub(crate) fn has_job(&self, id: &str) -> bool {
         let order = self.engine.order(&OrderId::from(id));
         order.is_some_and(|order| matches!(order.state, model::OrderState::Processing { .. }))
     }
 
-    /// What the Agent knows that an operator wants of the order.
+    /// The order's mark, as the Agent knows it.
     pub(crate) fn mark_of(&self, id: &str) -> Option<model::Mark> {
         let order = self.engine.order(&OrderId::from(id))?;
         order.mark.as_deref().cloned()

@@ -1,8 +1,8 @@
 //! Finish: ends the order; in a fork, its branch. A stop position acts alike.
 //!
-//! Always at the Controller. A failed outcome of a Finish is noted, it is no failure; but in a fork's branch that does not join
-//! failed orders, the child has failed there. A message becomes the message of a
-//! failed outcome, and the value `returnMessage` of a successful one.
+//! Always at the Controller. A failed outcome of a Finish is noted and is no failure. Only in a branch of a fork that
+//! does not join failed orders does the child fail there. A message becomes the message of a failed outcome, and the
+//! value `returnMessage` of a successful one.
 
 use super::{Doing, Here, sticky_subagent};
 use crate::failure;

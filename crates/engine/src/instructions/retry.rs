@@ -1,7 +1,7 @@
 //! Retry: back to the try block of the catch block it stands in, at once or after a delay, as often as allowed.
 //!
-//! Always: a loop without a delay is slowed down after some tries ([`PAUSES`]), so that it can neither fill the log nor keep a
-//! processor busy.
+//! Always: a loop without a delay slows down after some tries ([`PAUSES`]), so that it neither fills the log nor keeps
+//! a processor busy.
 
 use super::{Doing, Here, try_};
 use crate::ahead;
@@ -15,7 +15,7 @@ use std::time::Duration;
 const ROUNDED: Duration = Duration::from_secs(10);
 /// A shorter delay counts as none.
 const NO_DELAY: Duration = Duration::from_millis(50);
-/// The least pause before the next try of a block that is repeated without a delay, after so many tries.
+/// The least pause before the next try of a block without a delay, by the number of its tries.
 const PAUSES: [(u64, Duration); 3] = [
     (1000, Duration::from_secs(10)),
     (100, Duration::from_secs(1)),
@@ -90,8 +90,8 @@ fn surrounding<'a>(here: &Here<'a>) -> Option<(&'a Try, Position, u32)> {
     Some((instruction, position, try_::tried(&parents[depth].branch)))
 }
 
-/// How often blocks have been tried on the way to here, those around included. A block inside of another one may have been tried as
-/// often as it is allowed in each try of the outer one.
+/// The greatest number of tries that may have led here, those of the blocks around included. An inner block may have
+/// been tried as often as it is allowed in each try of the outer one.
 fn tries_in_all(here: &Here<'_>) -> u64 {
     let parents = &here.position.parents;
     let mut all = 0_u64;

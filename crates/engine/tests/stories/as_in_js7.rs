@@ -1,5 +1,5 @@
-//! Where users of JS7 rely on its way: when an order counts as started, what is stronger than a try, how a killed job comes
-//! again, where a failure is shown.
+//! Behaviour on which users of JS7 rely: when an order counts as started, what takes precedence over a try, when a
+//! killed job runs again, and where a failure is shown.
 
 use crate::world::{World, job, returned, workflow};
 use model::{
@@ -119,7 +119,7 @@ fn a_predicate_that_fails_behind_a_job_fails_the_order_at_the_job() {
         DETACH
         OrderFailed 0",
     );
-    // It is the step to the If that fails, and that is taken inside the try block.
+    // The step to the If fails, and the order takes it inside of the try block.
     world.add(r#"{"id":"C","workflowPath":"caught"}"#);
     assert!(
         world.story("C").contains("OrderCaught 0/catch+0:0"),
@@ -164,7 +164,7 @@ fn a_killed_job_runs_again_unless_it_must_not_or_is_not_wanted() {
     assert_eq!(resumed("once", false, None), (1, "Failed"));
     assert_eq!(resumed("once", true, None), (1, "Finished"));
 
-    // With another history it is for that to say how the job ended.
+    // If the resumption changes the history, the new history says how the job ended.
     let mut world = killed("twice");
     let position = world.order("K").position.clone();
     let outcome = Outcome::SUCCEEDED;

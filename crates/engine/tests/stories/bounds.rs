@@ -179,7 +179,7 @@ fn the_number_of_executions_counts_tries_that_are_no_longer_kept() {
 
 #[test]
 fn an_order_whose_step_is_too_large_fails_alone() {
-    // 2, 4, 8 … MB: no single evaluation goes beyond its budget, but what is to be said is too large at last.
+    // The text would have 16 MB, more than any text may have.
     let growing = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n".repeat(3);
     let mut world = World::new(
         &[],
@@ -201,7 +201,7 @@ fn an_order_whose_step_is_too_large_fails_alone() {
     world.add(r#"{"id":"V","workflowPath":"v"}"#);
     assert_eq!(world.state("V"), "Finished");
 
-    // Six bytes for each character in JSON.
+    // Each character takes six bytes in JSON.
     let escaped = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n";
     let mut world = World::with(&[], escaped);
     let (a, b) = ("x".repeat(1500), "\\u0001".repeat(1500));

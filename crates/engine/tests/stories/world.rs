@@ -40,7 +40,7 @@ pub(crate) struct World {
     /// How the jobs of an order end at a position, one after the other; well if nothing is said.
     script: BTreeMap<(OrderId, String), VecDeque<Outcome>>,
     held: BTreeSet<OrderId>,
-    /// Orders whose jobs get no process.
+    /// Orders whose jobs never get a process.
     waiting: BTreeSet<OrderId>,
     marks_sent: BTreeMap<OrderId, Mark>,
     /// Every start of a job: order, position, Agent.
@@ -180,7 +180,7 @@ impl World {
         self.held.insert(id.into());
     }
 
-    /// The jobs of this order never start, as if no slot was free.
+    /// The jobs of this order never start, as if no process slot was free.
     pub(crate) fn keep_waiting(&mut self, id: &str) {
         self.waiting.insert(id.into());
     }

@@ -12,7 +12,7 @@ pub(super) fn to_number(value: &Value) -> Result<Value, EvalError> {
     match value {
         Value::Missing | Value::Number(_) => Ok(value.clone()),
         Value::String(text) => {
-            // A number has a bound, and so has what is read for one.
+            // A longer text is refused unread, so it costs no more.
             budget::charge(text.len().min(100_000) / 4)?;
             Ok(Value::Number(text.parse::<Number>()?))
         }
@@ -41,7 +41,8 @@ pub(super) fn to_boolean(value: &Value) -> Result<Value, EvalError> {
     }
 }
 
-/// The text of the list's elements, one behind the other. Any other value is a list of itself, so that of a missing one is empty.
+/// The texts of the list's elements, joined. Any other value counts as a list of itself; the text of a missing one is
+/// empty.
 pub(super) fn mk_string(value: &Value) -> Result<Value, EvalError> {
     let Value::List(elements) = value else {
         return value.to_text().map(Value::String);

@@ -160,7 +160,7 @@ impl Parser<'_> {
         self.tree(Node::Object(fields), depth)
     }
 
-    /// The name of a field where an object is written down: a name or a constant text, as values are printed.
+    /// The name of a field in an object literal: a name or a constant text, as values are printed.
     fn key(&mut self, token: Token) -> Parsed<Arc<str>> {
         if let TokenKind::RawString(text) = token.kind {
             return Ok(text);
@@ -184,7 +184,7 @@ impl Parser<'_> {
         ))
     }
 
-    /// Takes the closing quote of a "…" string whose inside has just been read.
+    /// Takes the closing quote of a "…" string whose content has been read. Returns whether there is one.
     fn take_closing_quote(&mut self) -> bool {
         let found = self.lexer.rest().starts_with('"');
         self.lexer.position += usize::from(found);

@@ -131,7 +131,7 @@ fn growth_is_bounded() {
     assert!(failure(&compose("s => mkString([$s, $s, $s])", "'0123'", 40)).contains("longer than"));
 }
 
-/// Each would take minutes to days without a budget that knows what a step really costs.
+/// Each of these would take minutes to days if every step cost the same.
 #[test]
 fn work_that_hides_in_few_steps_is_paid_for() {
     let million = "a".repeat(1_000_000);

@@ -240,8 +240,9 @@ fn executable<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Executab
     })
 }
 
-/// A script as its interpreter reads it, whichever editor has written it: without a byte order mark, which would hide the first line,
-/// and with line feeds, where each line ends with a carriage return or where that would become part of the interpreter's name.
+/// The script as its interpreter must get it, whichever editor has written it. A byte order mark is removed, since it
+/// would hide the first line. Carriage returns are removed if every line ends with one. A first line that begins
+/// with `#!` always loses its carriage return, which would become part of the interpreter's name.
 fn runnable(script: &str) -> Arc<str> {
     let script = script.strip_prefix('\u{FEFF}').unwrap_or(script);
     let Some((first, rest)) = script.split_once('\n') else {
@@ -337,7 +338,7 @@ mod tests {
             ("\u{FEFF}echo a\r\necho b\r\n", "echo a\necho b\n"),
             ("echo a\r\necho b", "echo a\necho b"),
             ("echo a\r", "echo a"),
-            // Only the first line would hinder its start.
+            // The carriage return is only removed from the first line, where it would hinder the start.
             ("#!/bin/sh\r\necho a\n", "#!/bin/sh\necho a\n"),
         ] {
             assert_eq!(&*runnable(written), run, "{written:?}");

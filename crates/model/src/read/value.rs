@@ -130,7 +130,7 @@ pub(super) fn seconds(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Seco
     duration.map(Seconds)
 }
 
-/// The seconds that `10m` means: how settings write a time span.
+/// The seconds of a time span such as `10m`, as settings are written.
 fn seconds_of_span(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -198,7 +198,7 @@ pub(super) fn expression(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<E
         .ok()
 }
 
-/// How the text would be written as a text, if nothing in it shows that an expression was meant.
+/// Shows how to quote the text, unless something in it shows that an expression was meant.
 fn quoting_hint(text: &str) -> Option<String> {
     const LENGTH_MAX: usize = 60;
     let is_plain = !text.contains(['$', '\'', '"', '(', '[', '{', '`', '\n']);
