@@ -1,6 +1,6 @@
-//! Sets the damaged log of a member aside, so that it learns the log anew from the others.
+//! Sets the damaged log of a member aside, so that the member learns the log again from the others.
 //!
-//! Always: the newest two that were set aside are kept; a crash at any point leaves a directory that never begins a log of its own.
+//! Always: the newest two damaged logs are kept. A crash at any point leaves a directory that never begins a log of its own.
 
 use std::fs::{File, create_dir_all, rename};
 use std::io;
@@ -9,15 +9,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::member::make_to_join;
 
-/// So many damaged logs are kept for inspection.
+/// How many damaged logs are kept for inspection.
 const KEPT: usize = 2;
 
-/// Where the directory waits that takes the place of a damaged one.
+/// The path at which the replacement of a damaged directory is prepared.
 fn anew(dir: &Path) -> PathBuf {
     dir.with_extension("anew")
 }
 
-/// Renames the directory of a log that is not open, and puts an empty one in its place that joins. Answers where the old one is.
+/// Renames the directory of a log that is not open, and replaces it with an empty directory that is marked to join the log of the other
+/// members. Returns the new path of the damaged directory.
 pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     let anew = anew(dir);
     create_dir_all(&anew)?;
@@ -31,7 +32,7 @@ pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Removes what was set aside long ago: a disk that damages again and again must not become full.
+/// Removes all but the newest [`KEPT`] damaged logs, so that repeated damage does not fill the disk.
 fn tidy(dir: &Path) -> io::Result<()> {
     let prefix = dir.with_extension("damaged-");
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -49,7 +50,7 @@ fn tidy(dir: &Path) -> io::Result<()> {
             found.push(path);
         }
     }
-    // The numbers at their ends have the same length for the next centuries.
+    // Sorts by time: the number of seconds at the end of each name keeps its length for centuries.
     found.sort();
     let old = found.len().saturating_sub(KEPT);
     for path in found.drain(..old) {
@@ -58,7 +59,7 @@ fn tidy(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Does what a crash has left undone.
+/// Completes a replacement that a crash has interrupted.
 pub(crate) fn finish(dir: &Path) -> io::Result<()> {
     let anew = anew(dir);
     if dir.exists() || !anew.exists() {

@@ -42,8 +42,8 @@ where
     }
 }
 
-/// Whether another member has the log that this directory's member belongs to: asked when this one's own log is damaged and does not open.
-/// `dial` gives a connection, or nothing.
+/// Whether another member has the log to which the member of this directory belongs. For a member whose own log is damaged and does not
+/// open. `dial` returns a connection, or `None` if there is none.
 pub async fn others_have<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> bool
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -56,7 +56,7 @@ where
     rules::have_log_of(number, &met)
 }
 
-/// Who those are that can be reached within a short time.
+/// The introductions of those members that answer within a short time.
 async fn ask_all<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> Vec<Hello>
 where
     S: AsyncRead + AsyncWrite + Unpin,

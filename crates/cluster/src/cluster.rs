@@ -141,7 +141,7 @@ impl Log {
                 if is_settled || peers.link(gone).is_some() {
                     return;
                 }
-                // A vote may take a while to be recorded: who asks anew before it comes asks for ever.
+                // A vote may take a while to be recorded. A member that starts a new election before the vote arrives never wins one.
                 let is_under_way = asking.is_some_and(|term| {
                     let (asked_in, since) = *asked.get_or_insert((term, Instant::now()));
                     asked_in == term && since.elapsed() < vote_within
@@ -184,27 +184,27 @@ impl Log {
         rules::may_answer(&claim)
     }
 
-    /// Whether this member is the active one because the one before has handed over to it. Otherwise it has followed a lost one, or is back.
+    /// Whether this member became active because the previous active member handed over to it. Otherwise it took over from a lost member, or
+    /// was restarted.
     pub fn was_handed_over(&self) -> bool {
         let term = self.leadership().borrow().term;
         rules::was_handed_over(term, self.shared().peers.handed_in())
     }
 
-    /// Resolves with whether another member is active, as soon as that is decided: after a hand-over that was begun, when another one
-    /// is, when it has failed, or when the log was shut down.
+    /// Waits until another member is active, the log is shut down, or `within` has elapsed. Returns whether another member is active.
     pub async fn another_is_active(&self, within: Duration) -> bool {
         let me = self.me().member;
         let is_decided = |now: &Leadership| {
             now.role == Role::Stopped || now.active.is_some_and(|active| active != me)
         };
         let mut leadership = self.leadership();
-        // Without a word in time, or without a log any more, what is known last counts.
+        // After a timeout or a shutdown, the last known state decides.
         drop(tokio::time::timeout(within, leadership.wait_for(is_decided)).await);
         let known = leadership.borrow().active;
         known.is_some_and(|active| active != me)
     }
 
-    /// Waits until a hand-over from this member, if one is under way, has come about or has failed.
+    /// Waits until a hand-over from this member, if one is under way, has succeeded or failed.
     pub async fn hand_over_settled(&self) {
         let shared = self.shared();
         let Some(under_way) = *shared.hand_over.borrow() else {
@@ -218,7 +218,7 @@ impl Log {
         if is_other(&known) || known.term == under_way.term {
             return;
         }
-        // Another one is elected already, and is heard soon.
+        // Another member has been elected and will be heard soon.
         let heard_at = under_way.until + rules::hand_over_within(&shared.timing);
         drop(tokio::time::timeout_at(heard_at, leadership.wait_for(is_other)).await);
     }
@@ -290,7 +290,7 @@ impl Log {
                 "member {member} is not connected, lacks events or never leads"
             )));
         }
-        // A member that was just started counts what it has only from the first entry on that it gets: so it gets one.
+        // A member that was just started knows how much it has only after it has received an entry, so it is sent one.
         let (voters, _) = self.members();
         let again = shared.raft.change_membership(voters, false);
         match tokio::time::timeout(rules::hand_over_within(&shared.timing), again).await {

@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     pub(crate) hand_over: watch::Sender<Option<HandOver>>,
     /// One snapshot, one release at a time.
     housekeeping: Mutex<()>,
-    /// Rises with each damaged file.
+    /// The number of damaged files found so far.
     damage_found: Arc<watch::Sender<u64>>,
 }
 
@@ -232,7 +232,7 @@ impl Log {
         let log = self.clone();
         let writing = async move { log.snapshot(last_event_id, write).await };
         let failed = |error: String| SnapshotError::Body(std::io::Error::other(error));
-        // What panics while it writes the state has failed to write it, and the log is as it was.
+        // A panic while the state is written only fails this snapshot. The log is unchanged.
         tasks::spawn_contained("snapshot-file", writing)
             .await
             .map_err(|cancelled| failed(cancelled.to_string()))?
@@ -261,7 +261,7 @@ impl Log {
         Ok(())
     }
 
-    /// The last event that lies before the newest `bytes` bytes of the log, as whole segments go. 0 if the log is not longer.
+    /// The last event before the newest `bytes` bytes of the log, rounded to whole segments. 0 if the log is not longer.
     pub fn last_event_id_beyond(&self, bytes: u64) -> u64 {
         self.shared.journal.last_key_beyond(bytes)
     }
@@ -292,16 +292,16 @@ impl Log {
             .superseded()
             .is_some_and(|place| index <= place.index)
         {
-            // Consensus does without it already; only the files are still there.
+            // Consensus already treats these entries as purged. Only their files remain.
             let membership = membership_to_text(&shared.machine.applied().membership);
             let (sender, done) = tokio::sync::oneshot::channel();
             shared
                 .journal
                 .purge_superseded(index, Some(membership), move |told| {
-                    // Nobody waits any more when the node ends.
+                    // The receiver is gone when the node ends.
                     drop(sender.send(told));
                 });
-            // A fault of the journal is told by itself.
+            // A fault of the journal is reported by `fault`.
             drop(done.await);
         } else if let Err(error) = shared.raft.trigger().purge_log(index).await {
             tracing::debug!(%error, "a stopped log releases nothing");
@@ -358,19 +358,18 @@ impl Log {
         }
     }
 
-    /// What of the journal was found to be damaged, in words.
+    /// A description of each damaged file of the journal.
     pub fn damages(&self) -> Vec<String> {
         let damages = self.shared.journal.damages().into_iter();
         damages.map(|damage| damage.to_string()).collect()
     }
 
-    /// Rises with each damaged file that is found.
+    /// Changes each time a damaged file is found.
     pub fn damage_found(&self) -> watch::Receiver<u64> {
         self.shared.damage_found.subscribe()
     }
 
-    /// Whether the damage of this member's journal is best repaired by learning the log anew from another member, and the others can do
-    /// without this one meanwhile.
+    /// Whether this member's journal is damaged and the other members can spare this one while it learns the log again.
     pub fn may_learn_anew(&self) -> bool {
         let (voters, _) = self.members();
         let me = self.me().member;
@@ -390,7 +389,8 @@ impl Log {
             && rules::may_learn_anew(has_active, voters.len(), count)
     }
 
-    /// The newest snapshot has what damaged files had: another member begins with it. Readers of events may still read around the damage.
+    /// Makes other members begin with the newest snapshot, which contains the state from the damaged files. Events outside of the damaged
+    /// places can still be read.
     pub async fn supersede_damage(&self) {
         let shared = &self.shared;
         let _turn = shared.housekeeping.lock().await;

@@ -24,8 +24,8 @@ pub enum Part {
     Data,
     /// Only which events there are: the third vote of a pair. It never becomes the active one.
     Watch,
-    /// Only which event it has confirmed last, which another cluster remembers: a third vote as well, but one that is told of events
-    /// only now and then as long as every data member keeps up.
+    /// Only which entry it confirmed last, recorded by another cluster. Also the third vote of a pair. As long as every data member keeps
+    /// up, it is sent entries only now and then.
     Witness,
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
 
 /// A number for a new member.
 pub fn draw_number() -> std::io::Result<u64> {
-    // Two members that ever meet are not made in the same microsecond.
+    // Members that may meet are never created in the same microsecond.
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(std::io::Error::other)?;
@@ -144,13 +144,13 @@ pub fn draw_number() -> std::io::Result<u64> {
 const JOINS_FILE: &str = "joins";
 const JOINS_TEXT: &str = "This directory began empty, to join a log that other members have: it never begins a log of its own.\n";
 
-/// Whether this directory was made to join a log that other members have.
+/// Whether this directory was created to join a log that other members have.
 pub(crate) fn is_made_to_join(dir: &Path) -> bool {
     dir.join(JOINS_FILE).exists()
 }
 
-/// Records in a directory without a log that it is there to join the log of other members. Without this record, one that was
-/// stopped while it learnt the log could not be told from one that does not belong to the log.
+/// Records in a directory without a log that its member joins the log of other members. Without this record, a member that was stopped
+/// while it learnt the log could not be distinguished from one that does not belong to the log.
 pub(crate) fn make_to_join(dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)

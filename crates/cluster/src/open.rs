@@ -225,8 +225,10 @@ fn applied_among_others(recovered: &Recovered) -> Result<Applied, OpenError> {
     Ok(Applied { last, membership })
 }
 
-/// A member that joins may have learnt the log up to a place before it was taken in, or was removed meanwhile: it has no vote, and the
-/// active member decides. One that is not to join belongs to its log, or its directory is not its own.
+/// Checks that the member with this `number` may open this log.
+///
+/// A member that joins may have stopped learning before it was taken in, or may have been removed meanwhile. It has no vote, so it may
+/// open the log, and the active member decides. Any other member must belong to the log; else the directory is not its own.
 fn check_membership(
     newest: &StoredMembershipOf<Types>,
     number: u64,

@@ -34,7 +34,7 @@ pub struct Options {
     pub in_flight_bytes: usize,
     /// How long `open` waits until this member leads, when it is alone.
     pub open_timeout: Duration,
-    /// How often everything on the disk is read again.
+    /// How often, and how fast, the files of the journal are read again to find damage.
     pub scrub: ScrubPace,
     /// The disk; tests inject faults here.
     pub disk: Arc<dyn Disk>,

@@ -21,8 +21,8 @@ use crate::rules::{self, Other};
 #[derive(Clone)]
 struct Peer {
     hello: Hello,
-    /// Its connections. The newest one is used; an older one is there when that breaks, since whoever has made the older one need not
-    /// notice that it was replaced for a while: a witness may be continued by another process.
+    /// Its connections, oldest first. The newest one is used. An older one is used when the newest breaks: a witness may be continued by
+    /// another process, and the process that it replaces may keep its connection for a while.
     links: Vec<Arc<Link>>,
     /// The newest entry it has confirmed to us.
     acknowledged: Option<u64>,
@@ -69,7 +69,7 @@ pub(crate) struct Peers {
     voters: Mutex<BTreeSet<u64>>,
     /// The term in which this member has led last.
     term: AtomicU64,
-    /// The newest term whose active member has asked this one to take over.
+    /// The newest term whose active member has asked this one to take over; 0 if none has.
     handed_in: AtomicU64,
     /// Rises with each change that somebody may wait for.
     changed: watch::Sender<u64>,
@@ -112,10 +112,10 @@ impl Peers {
         self.handed_in.fetch_max(term, Ordering::AcqRel);
     }
 
-    /// This member could not do so.
+    /// This member could not take over from the active member of `term`.
     pub(crate) fn is_not_handed(&self, term: u64) {
         let (set, fetched) = (Ordering::AcqRel, Ordering::Acquire);
-        // A newer request stays.
+        // A newer request is kept.
         let _newer = self.handed_in.compare_exchange(term, 0, set, fetched);
     }
 
@@ -230,7 +230,7 @@ impl Peers {
         }
     }
 
-    /// The connection is gone.
+    /// Removes a connection that has ended.
     pub(crate) fn disconnected(&self, member: u64, link: &Arc<Link>) {
         if let Some(peer) = self.known().get_mut(&member) {
             peer.links.retain(|held| !Arc::ptr_eq(held, link));
@@ -330,7 +330,7 @@ impl Peers {
         }
     }
 
-    /// Lets a watch or witness rest, until a data member is lost: then each commit needs it at once.
+    /// Sends nothing to a watch or witness for a while. Returns earlier when a data member is lost, because each commit needs it then.
     pub(crate) async fn let_watch_rest(&self, member: u64) {
         let is_witness = self
             .known()
@@ -354,7 +354,7 @@ impl Peers {
             tokio::select! {
                 () = sleep_until(until) => return,
                 () = sleep_until(look.unwrap_or(until)), if look.is_some() => {
-                    // Whoever is silent is given up in the name of the watch, which has to be told of the entry for that.
+                    // A member that confirms nothing counts as lost only once an entry for the watch waits for it. So one is sent now.
                     if !self.is_elsewhere(newest) {
                         return;
                     }

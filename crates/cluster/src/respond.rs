@@ -178,7 +178,7 @@ impl Answering for Responder {
                 Err("a watch never becomes the active member".to_owned())
             }
             Ask::Transfer(request) => {
-                // Before consensus hears of it: then this member may lead at once.
+                // Recorded before consensus gets the request, because this member may lead immediately afterwards.
                 let term = request.from_leader().leader_id.term;
                 self.peers.is_handed(term);
                 let taken = match raft.handle_transfer_leader(request).await {

@@ -58,14 +58,14 @@ pub fn watch_rest(timing: &Timing) -> Duration {
     timing.heartbeat / 5
 }
 
-/// So long a witness rests: what it is told is recorded by another cluster, which is to be spared. After the loss of a data member it has to
-/// be told of what it has not heard, and as long as something is on its way to it the beginning of the log is not let go.
+/// How long nothing is sent to a witness: each entry that it gets costs the cluster that records it a commit. The rest is bounded, because
+/// the witness must get what it has missed after a data member is lost. Until then the beginning of the log cannot be purged.
 pub fn witness_rest(timing: &Timing) -> Duration {
     timing.heartbeat * 40
 }
 
-/// So long an entry may be on its way to the data members before the one who lets it wait is watched for the [hold time](may_go_to_watch),
-/// though the witness rests.
+/// How long an entry may be unconfirmed by the data members before the rest of the witness ends. The entry then comes under the
+/// [hold rule](may_go_to_watch), so that a silent data member counts as lost.
 pub fn witness_look(timing: &Timing) -> Duration {
     watch_rest(timing) * 3
 }
@@ -186,8 +186,8 @@ pub fn hand_over_within(timing: &Timing) -> Duration {
     timing.silence_max * 4
 }
 
-/// Whether the active member of `term` has become so because the one before asked it to, in the term `handed_in`: it was elected in the
-/// very next term. In a later one it was elected because nobody led.
+/// Whether the active member of `term` was elected because the active member of the term `handed_in` asked it to take over: only if
+/// `term` is the very next one. In a later term it was elected because nobody led. `handed_in` is 0 if nobody asked.
 pub fn was_handed_over(term: u64, handed_in: u64) -> bool {
     handed_in != 0 && handed_in + 1 == term
 }
@@ -301,14 +301,14 @@ pub fn must_join<'a>(met: impl IntoIterator<Item = &'a Hello>) -> Option<&'a Hel
     met.into_iter().find(|hello| !hello.members.is_empty())
 }
 
-/// Whether one of these keeps the events of the log to which the member with this number belongs.
+/// Whether one of these members keeps the events of the log to which the member with this number belongs.
 pub fn have_log_of<'a>(number: u64, met: impl IntoIterator<Item = &'a Hello>) -> bool {
     let mut met = met.into_iter();
     met.any(|hello| hello.part == Part::Data && hello.members.contains(&number))
 }
 
-/// Whether a member may set its damaged log aside and learn it anew: another member is the active one and connected, and those with a vote
-/// that are connected are a majority without this one. `voters` includes this member; `connected` does not.
+/// Whether a member may set its damaged log aside and learn it again. `has_active`: another member is active and connected. The connected
+/// voters must be a majority without this member. `voters` counts all voters, `connected` the connected ones except this member.
 pub fn may_learn_anew(has_active: bool, voters: usize, connected: usize) -> bool {
     has_active && connected * 2 > voters
 }

@@ -1,25 +1,25 @@
-//! Reads the journal's files again in the background, a little at a time, so that damage is found before it is needed.
+//! Reads the journal's files again in the background, a little at a time, so that damage is found before the data is needed.
 //!
-//! Always: rarely and little: an idle node is woken a few times a minute while a pass goes on, and not at all between two passes.
+//! Always: an idle node is woken a few times a minute during a pass, and not at all between two passes.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use journal::{Journal, Scrub};
 
-/// How a journal's files are read again.
+/// How often and how fast a journal's files are read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubPace {
-    /// From the end of one pass, or from the start, to the next one.
+    /// Time from the start of the node, or from the end of a pass, to the next pass.
     pub every: Duration,
-    /// Between two pieces.
+    /// Pause between two pieces of a pass.
     pub pause: Duration,
-    /// Bytes of a piece.
+    /// How many bytes are read at once.
     pub piece_bytes: u64,
 }
 
 impl Default for ScrubPace {
-    /// A pass every four hours, of up to 200 MB a minute.
+    /// A pass every four hours, which reads up to 200 MB a minute.
     fn default() -> Self {
         Self {
             every: Duration::from_hours(4),
@@ -29,7 +29,7 @@ impl Default for ScrubPace {
     }
 }
 
-/// Goes on for as long as there is the journal.
+/// Starts the task. It ends when the journal is dropped.
 pub(crate) fn begin(journal: &Arc<Journal>, pace: ScrubPace) {
     let journal: Weak<Journal> = Arc::downgrade(journal);
     tasks::spawn("scrub", async move {

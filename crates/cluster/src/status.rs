@@ -41,7 +41,7 @@ pub struct Status {
     pub snapshot_event_id: u64,
     /// Counts since the start.
     pub counts: Counts,
-    /// What of it is damaged: each file with the first damaged place.
+    /// The damaged files of the journal, each with its first damaged place.
     pub damages: Vec<String>,
     /// Why the journal is poisoned, when it is.
     pub fault: Option<String>,

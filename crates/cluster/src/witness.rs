@@ -1,20 +1,20 @@
-//! A third vote that another cluster remembers: what it must never forget, and what it may answer.
+//! The witness: the third vote of a pair, whose state is recorded in the log of another cluster.
 //!
-//! It keeps no entries, only the newest one that it has confirmed: a candidate that has this entry has everything that the vote has
-//! helped to commit. So the whole of it is a few numbers, which another log can keep as an event.
+//! It keeps no entries, only the position of the newest entry that it has confirmed. A candidate that has this entry has everything that
+//! the witness has helped to commit. So its state is a few numbers, which another log can record as an event.
 //!
-//! Always: pure. A state never goes back. What is answered follows from a recorded state, or is recorded
-//! before. Never here: where it is recorded, and who asks; see [`Witness`].
+//! Always: pure. A state never goes back to an earlier one. An answer follows from a state that is recorded before the answer is sent.
+//! Never here: where the state is recorded, and how members ask; see [`Witness`].
 
 mod found;
 mod member;
 
 pub use member::{Witness, WitnessEnd, WitnessStore};
 
-/// Term and index of an entry. Of two entries the greater one is the later one.
+/// Term and index of an entry. The greater of two is the later entry.
 pub type EntryId = (u64, u64);
 
-/// Who leads, or wants to, and in which term.
+/// The member that leads, or wants to lead, in a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The term.
@@ -23,40 +23,40 @@ pub struct Candidate {
     pub member: u64,
 }
 
-/// The members of the cluster as an entry of its log has them.
+/// The members of the cluster as recorded by an entry of its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembersAt {
     /// The numbers of all members.
     pub members: Vec<u64>,
-    /// The entry.
+    /// The position of that entry.
     pub since: EntryId,
 }
 
-/// Somebody else has been elected in a later term, or has this witness's vote in the same one.
+/// The request is of an earlier term than the newest known one, or another member has been elected in the same term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outdated;
 
-/// What a witness must never forget.
+/// What a witness must remember for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WitnessState {
-    /// Its number among the members: drawn once, the same wherever it is recorded.
+    /// Its member number: drawn once, and the same whichever process continues the witness.
     pub member: u64,
     /// The newest term that it knows.
     pub term: u64,
-    /// Who has its vote in that term, or has been elected in it.
+    /// The member that got its vote in that term, or that was elected in it.
     pub voted_for: Option<u64>,
-    /// That one has been elected.
+    /// Whether that member has been elected.
     pub is_elected: bool,
-    /// The newest entry that it has confirmed: whoever lacks it does not get the vote.
+    /// The newest entry that it has confirmed. A candidate without this entry does not get the vote.
     pub newest: Option<EntryId>,
-    /// The numbers of all members, as it has heard them last.
+    /// The numbers of all members, as last received.
     pub members: Vec<u64>,
     /// The entry with which they became the members.
     pub members_since: Option<EntryId>,
 }
 
 impl WitnessState {
-    /// One that has confirmed nothing and voted for nobody.
+    /// The state of a new witness, which has confirmed nothing and voted for nobody.
     pub fn new(member: u64) -> Self {
         Self {
             member,
@@ -64,9 +64,9 @@ impl WitnessState {
         }
     }
 
-    /// After the elected member has sent entries up to `newest`, or none, and maybe told who the members are.
+    /// The state after the elected member has sent entries up to `newest`, or none, and possibly the members of the cluster.
     ///
-    /// Only an entry of the leader's own term has to be remembered: an older one is never committed by itself.
+    /// Only an entry of the leader's own term needs to be remembered: an entry of an earlier term is never committed alone.
     pub fn appended(
         &self,
         leader: Candidate,
@@ -89,7 +89,7 @@ impl WitnessState {
         Ok(next)
     }
 
-    /// After the vote was given to this candidate, whose newest entry is this one; nothing if it is not given.
+    /// The state after the vote was given to this candidate, whose newest entry is `newest`. `None` if the vote is refused.
     pub fn voted(&self, candidate: Candidate, newest: Option<EntryId>) -> Option<Self> {
         let is_free = candidate.term > self.term
             || (candidate.term == self.term

@@ -1,4 +1,4 @@
-//! A log that is damaged while its member is the active one: a member with an empty disk learns it all the same, and nobody ends.
+//! A log that is damaged while its member is active: a member with an empty disk still learns it, and no member ends.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -66,7 +66,7 @@ fn wire(a: &Log, b: &Log) -> [JoinHandle<()>; 2] {
     ]
 }
 
-/// What the node does: its state has what is damaged.
+/// Does what the node does when damage is found: writes a snapshot of its state and supersedes the damage.
 fn supersede_when_found(log: &Log) -> JoinHandle<()> {
     let log = log.clone();
     let mut found = log.damage_found();
@@ -91,7 +91,7 @@ async fn a_member_with_an_empty_disk_learns_from_one_whose_log_is_damaged_and_no
     for id in 1..=300 {
         a.append(batch(id)).await.unwrap();
     }
-    // Readers still wait for all of it.
+    // Readers have not confirmed any of it.
     a.release(0).await;
     damage(dirs[0].path(), 40);
     let superseding = supersede_when_found(&a);
@@ -124,7 +124,7 @@ async fn a_member_with_an_empty_disk_learns_from_one_whose_log_is_damaged_and_no
     let snapshot = b.opened().snapshot.unwrap();
     assert!(snapshot.event_id() >= 300, "{}", snapshot.event_id());
 
-    // What everybody has confirmed goes as ever, the damage with it.
+    // Confirmed segments are released as usual, the damaged one included.
     for id in 302..=600 {
         a.append(batch(id)).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! A member that is killed while it learns the log for the first time, at every change of its disk: it always joins in the end.
+//! A member that is killed while it learns the log for the first time, at any change of its disk: it always joins in the end.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,8 +18,8 @@ use bytes::Bytes;
 use cluster::{Batch, Disk, Log, Options, RealDisk};
 use tokio::task::JoinHandle;
 
-/// A disk that changes nothing any more from its `dies_at`th change on, as if the process had been killed there. A write that
-/// is under way then leaves half of its bytes.
+/// A disk that fails from its `dies_at`th change on, as if the process had been killed there. A write that is under way at that moment
+/// leaves half of its bytes.
 struct DyingDisk {
     changes: AtomicU64,
     dies_at: u64,
@@ -102,7 +102,7 @@ fn batch(id: u64) -> Batch {
     }
 }
 
-/// A connection between two members. Both sides see it break when this is dropped, as when the process of the second one ends.
+/// A connection between two members. When this is dropped, both sides see it break, as when the process of the second member ends.
 struct Wire(JoinHandle<()>);
 
 impl Drop for Wire {
@@ -128,7 +128,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     panic!("in vain waited for: {what}");
 }
 
-/// Lets the other one learn the log and gives it a vote, as the node of the active member does.
+/// Lets the other member learn the log and gives it a vote, as the node of the active member does.
 async fn take_in(active: &Log, other: &Log, newest: u64, story: &str) {
     let member = other.me().member;
     until(&format!("{story}: it is connected"), || {
@@ -160,7 +160,7 @@ async fn take_in(active: &Log, other: &Log, newest: u64, story: &str) {
     .await;
 }
 
-/// One life of a member that learns and dies at a change of its disk; answers whether it has died.
+/// Runs a member that learns, until it has everything or its disk has died. Returns whether the disk has died.
 async fn learn_and_die(active: &Log, dir: &Path, dies_at: u64) -> bool {
     let disk = DyingDisk::new(dies_at);
     let mut dying = options(dir, "Backup");
@@ -197,7 +197,7 @@ async fn learn_and_die(active: &Log, dir: &Path, dies_at: u64) -> bool {
     disk.has_died()
 }
 
-/// An active member with so many events, of which the log still has those after `released`.
+/// An active member with events up to `newest`, of which those up to `released` are released.
 async fn active_member(dir: &Path, newest: u64, released: u64) -> Log {
     let log = Log::open(options(dir, "Primary")).await.unwrap().log;
     for id in 1..=newest {

@@ -1,4 +1,4 @@
-//! A pair with a witness: a third vote whose memory is elsewhere and which another process may continue at any moment.
+//! A pair with a witness: a third vote that is recorded elsewhere and that another process may continue at any moment.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 const IDENTITY: &str = "agent:A";
 
-/// A memory that is slow and may be taken away.
+/// A store that is slow and that may lose the right to answer.
 #[derive(Clone)]
 struct Memory {
     state: Arc<Mutex<WitnessState>>,
@@ -51,7 +51,7 @@ impl Memory {
         }
     }
 
-    /// A witness with what is remembered by now. Another one that still runs is in charge no longer.
+    /// Opens a witness with the recorded state. A witness that still runs on this store loses the right to answer.
     fn open(&self) -> (Memory, Arc<Witness<Memory>>) {
         self.is_in_charge.store(false, Ordering::Relaxed);
         let next = Memory {
@@ -198,14 +198,14 @@ async fn another_process_continues_the_vote_and_the_pair_loses_a_member_then() {
         for id in 51..=60 {
             a.append(batch(id)).await.unwrap();
         }
-        // Both at once: the host of the active member and of whoever had the vote.
+        // Both at once: the host of the active member, and that of the process with the vote.
         drop((ab, wires));
         let (_memory, next) = memory.open();
         let _wire = wire_witness(&b, &next, part);
         until("the other is active", || role(&b) == Role::Active).await;
         b.append(batch(61)).await.unwrap();
 
-        // The one that was replaced may still run and still be heard: it promises nothing.
+        // The replaced witness may still run and be connected, but it confirms nothing.
         let _stale = wire_witness(&a, &witness, part);
         assert_eq!(witness.ended().await, WitnessEnd::NotInCharge);
         until("the old one may not answer", || !a.may_answer()).await;

@@ -1,7 +1,7 @@
-//! What of an open journal was found to be damaged: said once, and remembered for as long as the file is there.
+//! The damaged files of an open journal: each is logged once, and recorded for as long as the file exists.
 //!
-//! Always: a file is named once, with the first damaged place that was met. It is written down beside the log, since a start does not read
-//! what a snapshot covers. Never here: what is done about it.
+//! Always: a file has one entry, with the first damaged place that was found. The entries are recorded beside the log, because a start does
+//! not read what a snapshot covers. Never here: what is done about the damage.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -24,7 +24,7 @@ struct Line {
     what: String,
 }
 
-/// What was found in an earlier run, of files that are still there. What is not readable is found again by reading.
+/// The damage that earlier runs found in files that still exist. Lines that cannot be read are skipped: reading finds that damage again.
 pub(crate) fn remembered(dir: &Path) -> Vec<Damage> {
     let Ok(text) = std::fs::read_to_string(dir.join(DAMAGED_FILE)) else {
         return Vec::new();
@@ -79,11 +79,11 @@ impl Damaged {
         for damage in self.found().values() {
             hook(damage);
         }
-        // One node asks to be told.
+        // There is one listener.
         let _first = self.hook.set(hook);
     }
 
-    /// Takes note of damage; answers whether it is news.
+    /// Adds damage. Returns whether its file is new here.
     pub(crate) fn add(&self, damage: &Damage) -> bool {
         let mut found = self.found();
         if found.contains_key(&damage.path) {
@@ -105,7 +105,7 @@ impl Damaged {
         true
     }
 
-    /// What is damaged of the files that are still there.
+    /// The damage of those files for which `is_there` holds. The others are forgotten.
     pub(crate) fn all(&self, is_there: impl Fn(&Path) -> bool) -> Vec<Damage> {
         let mut found = self.found();
         found.retain(|path, _| is_there(path));

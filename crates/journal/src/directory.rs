@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::fault::{Fault, OpenError};
 use crate::storage::{Disk, write_all_at};
 
-/// So long a process that is ending is waited for. The kernel may take a while to end a large one.
+/// How long to wait for the lock of a process that is ending. The kernel may take a while to end a large process.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
-/// The kernel's flag of a process that is on its way out.
+/// The kernel's flag for a process that is exiting.
 const PF_EXITING: u64 = 0x4;
 
 /// Name of the lock file.
@@ -80,8 +80,8 @@ fn lock(dir: &Path, identity: &str) -> Result<DirectoryLock, OpenError> {
     Ok(DirectoryLock { _file: file })
 }
 
-/// Whether the process that the lock file names is gone or is being ended by the kernel: then the lock is free soon. Until its exec, a
-/// process that it was just starting has the lock, too.
+/// Whether the process that the lock file names has ended or is being killed, so that the lock is free soon. Even after it has ended, a
+/// process that it was just starting keeps the lock until its exec.
 fn is_ending(holder: &str) -> bool {
     let number = |text: &str| text.parse::<u32>().ok();
     let words = holder.strip_prefix("process ");
@@ -91,7 +91,7 @@ fn is_ending(holder: &str) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
     };
-    // Behind the name, which may contain anything: the state, five numbers, the flags.
+    // The fields after the name, which may contain anything: the state, five numbers, the flags.
     let mut fields = stat
         .rsplit_once(") ")
         .map_or("", |(_, rest)| rest)
@@ -106,7 +106,7 @@ fn is_ending(holder: &str) -> bool {
         let mask = line
             .strip_prefix("SigPnd:")
             .or(line.strip_prefix("ShdPnd:"));
-        // SIGKILL is 9, and the first bit is 1.
+        // The lowest bit is signal 1, and SIGKILL is 9.
         mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
             .is_some_and(|mask| mask & (1 << 8) != 0)
     });
@@ -177,8 +177,8 @@ mod tests {
             matches!(refused, Err(OpenError::InUse { .. })),
             "we are alive"
         );
-        // As a process that the dead one was just starting: it has the lock, and the file names the dead one.
-        // No process has so high a number.
+        // Stands for a process that a dead one was just starting: it holds the lock, and the file names the dead process.
+        // The number is greater than any process id.
         let text = "process 4194305, Primary\n";
         std::fs::write(dir.path().join(LOCK_FILE), text).unwrap();
         let theirs = dir.path().to_owned();

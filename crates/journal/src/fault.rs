@@ -63,7 +63,7 @@ pub struct Damage {
     pub offset: u64,
     /// What was found.
     pub what: String,
-    /// Index of the record that is damaged, where it is one.
+    /// Index of the damaged record, if a record is damaged.
     pub record: Option<u64>,
 }
 

@@ -37,7 +37,7 @@ pub struct Position {
     pub key: u64,
 }
 
-/// Of two places the later one.
+/// The later of two places.
 pub(crate) fn latest(one: Option<Position>, other: Option<Position>) -> Option<Position> {
     [one, other].into_iter().flatten().max_by_key(|p| p.index)
 }

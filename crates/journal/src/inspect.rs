@@ -119,13 +119,13 @@ impl Report {
     }
 }
 
-/// Why the events of a journal were not all written out.
+/// Why [`cat`] did not write all events.
 #[derive(Debug, thiserror::Error)]
 pub enum CatError {
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] OpenError),
-    /// They cannot be written where they are to go. Nothing is wrong with the journal.
+    /// The output cannot be written. The journal itself is not the cause.
     #[error("the events cannot be written out: {0}")]
     Output(#[source] std::io::Error),
 }

@@ -223,8 +223,8 @@ impl Journal {
         );
     }
 
-    /// Whether consensus is to do without the log up to a place of which readers still want events: then its files stay. It is told so in this
-    /// run only; after a start the damage is found again.
+    /// Whether consensus purges entries because of damage while readers still need their events. If so, records the place and keeps the files.
+    /// The place is kept in memory only: after a start the damage is found again.
     fn is_superseding(&self, upto: Position) -> bool {
         if !self.shared.options.has_state || self.shared.damages().is_empty() {
             return false;
@@ -238,7 +238,7 @@ impl Journal {
         is_so
     }
 
-    /// Lets the files up to `index` go of which consensus does without already.
+    /// Removes the files up to `index`. For entries that consensus has already purged because of damage.
     pub fn purge_superseded(
         &self,
         index: u64,
@@ -249,24 +249,24 @@ impl Journal {
         self.purge(index, term, membership, done);
     }
 
-    /// Up to here consensus does without the log, since there is damage in it. Readers of events may still read around it.
+    /// The place up to which consensus treats the log as purged, because of damage in it. Readers of events may still read around the damage.
     pub fn superseded(&self) -> Option<Position> {
         self.shared.inner().superseded
     }
 
-    /// What was found to be damaged of the files that are there.
+    /// The damage that was found in the existing files.
     pub fn damages(&self) -> Vec<Damage> {
         self.shared.damages()
     }
 
-    /// Takes note of damage that was met in a [`Replay`](crate::Replay).
+    /// Records the damage that a [`Replay`](crate::Replay) has reported. Other errors are ignored.
     pub fn take_note(&self, error: &ReadError) {
         if let ReadError::Damaged(damage) = error {
             self.shared.note_damage(damage);
         }
     }
 
-    /// Tells of each damaged file, of those found before at once. For one listener.
+    /// Calls `told` for each damaged file: at once for those already found, and later for each new one. Only the first listener is kept.
     pub fn on_damage(&self, told: impl Fn(&Damage) + Send + Sync + 'static) {
         self.shared.damaged.tell(Box::new(told));
     }
@@ -417,7 +417,7 @@ impl Journal {
         inner.may_go()
     }
 
-    /// The last key of the newest segment that does not lie in the newest `bytes` bytes of the log; 0 if there is none.
+    /// The last key of the newest segment that is not wholly within the newest `bytes` bytes of the log; 0 if there is none.
     pub fn last_key_beyond(&self, bytes: u64) -> u64 {
         let inner = self.shared.inner();
         let mut newer = 0_u64;

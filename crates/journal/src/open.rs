@@ -25,7 +25,7 @@ use crate::writer::Writer;
 
 /// Bound of the writer's queue. Bytes are bounded by the sender.
 const TASKS_MAX: usize = 4096;
-/// Of the writer's thread.
+/// Stack size of the writer's thread.
 const STACK_BYTES: usize = 2 << 20;
 
 /// How a journal is kept.
@@ -98,7 +98,7 @@ impl Journal {
             term: file.meta.term,
             key: file.meta.event_id,
         };
-        // A snapshot of the time before the first record covers nothing: its index is that of no record.
+        // A snapshot from before the first record covers nothing: no record has its index.
         let covered = snapshot
             .as_ref()
             .map(place_of)
@@ -111,7 +111,7 @@ impl Journal {
         if let (Some(file), Some(place)) = (&snapshot, covered)
             && place.index >= scan_found.next_index
         {
-            // Another member's snapshot was taken over, and a crash came before the log began anew behind it.
+            // Another member's snapshot was installed, and a crash came before the log was restarted after it.
             hard_state.purged = Some(place);
             hard_state.membership = file.meta.membership.clone().or(hard_state.membership);
             hard_state.write(&*disk, &dir)?;
@@ -129,7 +129,7 @@ impl Journal {
             disk.rename(&damage.path, &aside)
                 .map_err(|e| Fault::new("rename", &damage.path, e))?;
         }
-        // What consensus would read there it cannot have.
+        // Consensus cannot read the log before the snapshot where it is damaged.
         let mut damages = scan.damages;
         damages.extend(damaged::remembered(&dir));
         let superseded = covered.filter(|_| !damages.is_empty());
@@ -240,7 +240,7 @@ fn hard_state_of(disk: &dyn Disk, dir: &Path) -> Result<HardState, OpenError> {
     Ok(state)
 }
 
-/// The newest snapshot that is whole, and the damaged ones that are newer.
+/// The newest intact snapshot, and the damage of newer ones.
 fn newest_snapshot(dir: &Path) -> Result<(Option<SnapshotFile>, Vec<Damage>), OpenError> {
     let files = snapshot::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
     let mut unreadable = Vec::new();

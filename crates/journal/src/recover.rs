@@ -1,8 +1,8 @@
 //! Reads a log as it lies on disk and says what it is worth. Reads only: `journal` mends, `inspect` tells.
 //!
 //! Always: a torn tail exists only at the end of the last segment, where no later group and no promise of the marker
-//! says that the bytes had been whole. Everything else that does not fit is damage and is named. Damage ends the reading, unless a snapshot
-//! covers all of it: then the log goes on behind it, and who asks for what stood there is told of the damage.
+//! says that the bytes had been whole. Everything else that does not fit is damage and is named. Damage is an error, unless a snapshot
+//! covers all of it. In that case the log continues after it, and a reader of the damaged records gets the damage as an error.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -48,7 +48,7 @@ pub(crate) struct Scan {
     /// Last membership record.
     pub(crate) membership: Option<(Position, String)>,
     pub(crate) records: u64,
-    /// Damaged places that a snapshot covers.
+    /// The damaged places that a snapshot covers.
     pub(crate) damages: Vec<Damage>,
 }
 
@@ -70,8 +70,8 @@ impl Scan {
 }
 
 /// Walks all segments after `purged`; `promised` is what the marker says must be there. Closed segments
-/// without events after `covered`, the place of a snapshot, are taken at their seal's word: a start needs nothing of what a snapshot
-/// covers. For the same reason damage before that place is passed over.
+/// without events after `covered`, the place of a snapshot, are not read if their seal fits: a start needs nothing that a snapshot covers.
+/// For the same reason damage before that place is passed over.
 pub(crate) fn scan(
     dir: &Path,
     purged: Option<Position>,
@@ -198,13 +198,13 @@ fn sealed(
     Ok(fits.then(|| Segment::sealed(path.to_owned(), file, seal)))
 }
 
-/// What bears on the reading of a segment file.
+/// The context in which a segment file is scanned.
 struct Surroundings<'a> {
-    /// The next file, if there is one, and with which record it begins.
+    /// The next file, if there is one, with the index of its first record.
     next: Option<&'a (u64, PathBuf)>,
     /// The place of the newest snapshot.
     covered: Option<Position>,
-    /// All records before this one were on the disk once.
+    /// The marker says that all records before this index were on the disk.
     promised: u64,
     open: Opener,
 }
@@ -305,7 +305,7 @@ fn scan_segment(
     if let Some(place) = end
         && stopped.is_some()
     {
-        // The end of the log is damaged, and the newest snapshot has all of it: the log goes on behind the snapshot.
+        // The end of the log is damaged, and the newest snapshot covers all of it. The log continues after the snapshot.
         let what = "the last records are damaged or missing; the newest snapshot covers them";
         let damage = Damage::new(path, walk.offset, what).of_record(walk.next_index);
         scan.damages.push(damage);
@@ -316,7 +316,8 @@ fn scan_segment(
     Ok(())
 }
 
-/// An `EventId` before the first event of a segment file, and not before any event ahead of it.
+/// An `EventId` that is not before any event of earlier segments, and before the last event of this segment's first batch; 0 if the file has
+/// no intact batch.
 fn key_behind(path: &Path, first_index: u64, open: Opener) -> Result<u64, Fault> {
     let fault = |e| Fault::new("read", path, e);
     let file = open(path).map_err(fault)?;
@@ -325,8 +326,7 @@ fn key_behind(path: &Path, first_index: u64, open: Opener) -> Result<u64, Fault>
     Ok(found.map_or(0, |(header, _)| header.key - 1))
 }
 
-/// Whether the place where a walk stands is damaged and covered by a snapshot, as is everything up to the next whole record. Then the walk
-/// goes on there.
+/// Whether a snapshot covers the damage at the place of a walk, up to the next intact record. If so, the walk continues at that record.
 fn is_passed_over(
     scan: &mut Scan,
     segment: &mut Segment,

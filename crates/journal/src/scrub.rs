@@ -1,6 +1,6 @@
-//! Reads everything that lies on the disk again, a little at a time, so that damage is found before somebody needs what stood there.
+//! Reads all files of the journal again, a little at a time, so that damage is found before a reader needs the data.
 //!
-//! Always: reads only, and only what is committed. What it finds is told as if a reader had met it.
+//! Always: only reads. Damage of committed records is reported as if a reader had found it.
 
 use std::path::PathBuf;
 
@@ -10,18 +10,18 @@ use crate::segment::Segment;
 use crate::snapshot::SnapshotFile;
 use crate::walk::Walk;
 
-/// Where a pass over the files stands.
+/// The progress of a pass over the files.
 #[derive(Debug, Default)]
 pub struct Scrub {
-    /// Index up to which the log was looked at.
+    /// Index after the last segment that was read or is being read.
     next_index: u64,
     walk: Option<Walk>,
-    /// The log is done: now the snapshots.
+    /// The snapshots that are left, once the log was read.
     snapshots: Option<Vec<PathBuf>>,
 }
 
 impl Journal {
-    /// Goes on with a pass for about so many bytes. Answers whether the pass is over. Blocks while the disk reads.
+    /// Continues a pass for about `bytes_max` bytes. Returns whether the pass is complete. Blocks while the disk reads.
     pub fn scrub(&self, pass: &mut Scrub, bytes_max: u64) -> Result<bool, Fault> {
         let mut left = bytes_max;
         if pass.snapshots.is_none() {
@@ -41,7 +41,7 @@ impl Journal {
                     Ok(None) => pass.walk = None,
                     Err(error) => {
                         self.shared.take_note(&error);
-                        // One place of a file is told; the rest of it is not looked at.
+                        // One damaged place of a file is enough. The rest of the file is not read.
                         pass.walk = None;
                     }
                 }
@@ -57,7 +57,7 @@ impl Journal {
             match SnapshotFile::check(&path) {
                 Ok(Ok(file)) => left = left.saturating_sub(file.bytes),
                 Ok(Err(damage)) => self.shared.note_damage(&damage),
-                // Removed meanwhile.
+                // It was removed meanwhile.
                 Err(fault) if fault.is_not_found() => {}
                 Err(fault) => return Err(fault),
             }

@@ -151,7 +151,8 @@ impl Segment {
         }
     }
 
-    /// Takes note that the records before the one with `index` at `offset` are damaged and not known here. Its event is newer than `key`.
+    /// Records that everything between the last known record and the one with `index` at `offset` is damaged. The last event of that record is
+    /// newer than `key`.
     pub(crate) fn skip(&mut self, index: u64, offset: u64, key: u64) {
         self.next_index = index;
         self.bytes = offset;
@@ -163,15 +164,14 @@ impl Segment {
         });
     }
 
-    /// Takes note that the records up to before `index` were here and are damaged or missing: all behind the last whole one. Their events
-    /// are not newer than `key`.
+    /// Records that all records after the last known one and before `index` are damaged or missing. Their events are not newer than `key`.
     pub(crate) fn misses_up_to(&mut self, index: u64, key: u64) {
         self.next_index = index;
         self.key_upto = self.key_upto.max(key);
     }
 
-    /// Whoever needs nothing before the record with `index` at `offset` begins there from now on, instead of at a damaged place before it.
-    /// Its event is newer than `key_before`.
+    /// Adds the record with `index` at `offset` as a place to start walking from, so that readers of later events do not meet the damage before
+    /// it. The last event of that record is newer than `key_before`.
     pub(crate) fn begin_also_at(&mut self, index: u64, offset: u64, key_before: u64) {
         let at = self.marks.partition_point(|mark| mark.offset < offset);
         let mark = Mark {

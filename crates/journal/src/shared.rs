@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     pub(crate) terms: Vec<(u64, u64)>,
     pub(crate) hard_state: HardState,
     pub(crate) snapshots: Kept,
-    /// Up to here consensus takes the log for gone, since there is damage in it that a snapshot covers. Its files may still be there.
+    /// The place up to which consensus treats the log as purged, because of damage that a snapshot covers. The files may still exist.
     pub(crate) superseded: Option<Position>,
 }
 
@@ -68,10 +68,10 @@ impl Shared {
         }
     }
 
-    /// Takes note of damage that somebody has met while reading.
+    /// Records the damage that a reader has found. Other errors are ignored.
     pub(crate) fn take_note(&self, error: &ReadError) {
         if let ReadError::Damaged(damage) = error {
-            // What a member takes back at that moment is no damage: it was not committed.
+            // Records that are not committed may be taken back while they are read. That is no damage.
             let committed_next = self.inner().committed_next;
             if damage.record.is_none_or(|record| record < committed_next) {
                 self.note_damage(damage);
@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// Takes note of damage for sure. Whoever needs nothing before the damaged place reads on behind it.
+    /// Records damage, whether the record is committed or not. Readers that need nothing before the damaged place can read on after it.
     pub(crate) fn note_damage(&self, damage: &Damage) {
         let record = damage.record.unwrap_or_default();
         let segment = {
@@ -228,7 +228,7 @@ impl Inner {
         self.ring.evict(ring_bytes, pinned);
     }
 
-    /// Last record up to which whole segments may go: covered by a snapshot of which everything is confirmed, as far as this run was told.
+    /// The last record up to which whole segments may be removed: a snapshot covers them, and all its events were released in this run.
     pub(crate) fn may_go(&self) -> Option<u64> {
         let (covered, until_key) = (self.snapshots.base()?.index, self.snapshots.released());
         let closed = self.segments.len().saturating_sub(1);
@@ -239,7 +239,7 @@ impl Inner {
         last.next_index.checked_sub(1)
     }
 
-    /// The term of a record, as far as it is known.
+    /// The term of a record; that of the purged records, or 0, if it is not known.
     pub(crate) fn term_of(&self, index: u64) -> u64 {
         let mut terms = self.terms.iter().rev();
         let term = terms

@@ -18,7 +18,7 @@ pub trait Disk: Send + Sync + 'static {
             .write(true)
             .create(true)
             .truncate(true)
-            // What orders carry and jobs write is nobody else's business, whatever the umask is.
+            // The data of orders and jobs is readable by the owner only, whatever the umask is.
             .mode(0o600)
             .open(path)
     }

@@ -16,7 +16,7 @@ use crate::record::{BODY_BYTES_MAX, HEADER_BYTES, Header, MAGIC, Record};
 /// How much is read at a time: enough for a few large batches, little enough for many readers.
 const CHUNK_BYTES: usize = 512 << 10;
 
-/// What the system answers for a sector that cannot be read.
+/// The error of the system for a sector that cannot be read.
 const EIO: i32 = 5;
 
 /// What a step of a walk meets.
@@ -41,7 +41,7 @@ pub(crate) struct Walk {
     pub(crate) offset: u64,
     end: u64,
     pub(crate) next_index: u64,
-    /// Index behind the last record that should be met up to the end.
+    /// Index after the last record that must come before the end.
     end_index: u64,
     chunk: Bytes,
     chunk_offset: u64,
@@ -67,7 +67,7 @@ impl Walk {
         }
     }
 
-    /// The same, where all records before this index are to be met.
+    /// Requires that all records before this index come before the end.
     pub(crate) fn up_to(self, end_index: u64) -> Self {
         Self { end_index, ..self }
     }
@@ -111,7 +111,7 @@ impl Walk {
         Ok(Step::Record { header, record })
     }
 
-    /// The next record where there must be one up to the end: anything else is damage, also a place that the disk cannot read any more.
+    /// The next record, or `None` at the end. Anything else before the end is damage, including a place that the disk can no longer read.
     pub(crate) fn record(&mut self) -> Result<Option<Record>, ReadError> {
         let what = match self.step() {
             Ok(Step::Record { record, .. }) => return Ok(Some(record)),
@@ -199,7 +199,7 @@ pub(crate) fn first_data_after(file: &File, mut offset: u64, end: u64) -> io::Re
 
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
-/// The first whole record with an event from `from` on whose index lies in a range, and where it stands.
+/// The first intact record at or after `from` that has an event and whose index is in `indices`, with its offset.
 pub(crate) fn next_intact(
     file: &File,
     from: u64,
@@ -234,7 +234,7 @@ pub(crate) fn later_group(
     Ok(None)
 }
 
-/// The first whole record with a right checksum that stands at `from` or anywhere behind it, and where.
+/// The first whole record with the right checksum at or after `from`, with its offset.
 fn next_whole(file: &File, from: u64, end: u64) -> io::Result<Option<(Header, u64)>> {
     let mut offset = from;
     while let Some(data) = first_data_after(file, offset, end)? {

@@ -1,5 +1,5 @@
-//! Records and snapshots that are damaged while nobody looks: found when read and by the scrub, named, never served; and whoever needs
-//! nothing of them goes on.
+//! Records and snapshots that are damaged while the journal is not read: reading and the scrub find them, they are named and never served,
+//! and everything that does not need them continues.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use std::sync::mpsc::sync_channel;
 use bytes::Bytes;
 use journal::{Journal, Kind, OpenError, Options, ReadError, Record, Recovered, Scrub};
 
-/// Bytes of each record on the disk, header included, are found by looking: all bodies are equally long.
+/// Length of the padding in each body. It is the same for all, so that all records have the same length.
 const PAD: usize = 200;
 
 fn options(dir: &Path, segment_bytes: u64) -> Options {
@@ -30,7 +30,7 @@ fn open(dir: &Path, segment_bytes: u64) -> Result<(Journal, Recovered), OpenErro
     Journal::open(options(dir, segment_bytes), |fault| panic!("{fault}"))
 }
 
-/// The event of index `n` has the id `n + 1`.
+/// The record with this index. Its event has the id `index + 1`.
 fn event(index: u64) -> Record {
     let pad = "y".repeat(PAD);
     Record {
@@ -86,7 +86,7 @@ fn damage(dir: &Path, event_id: u64) -> PathBuf {
     panic!("event {event_id} is not there")
 }
 
-/// All events after one, up to the first error.
+/// All events after `after`, up to the first error.
 fn read(journal: &Journal, mut after: u64) -> (Vec<u64>, Option<ReadError>) {
     let mut ids = Vec::new();
     loop {
@@ -130,7 +130,7 @@ fn each_reader_of_a_damaged_place_hears_of_it_and_everybody_else_reads_on() {
     assert_eq!(ids, (31..=100).collect::<Vec<_>>());
     assert!(error.is_none(), "{error:?}");
 
-    // A new snapshot has what stood there: the next start needs nothing of it, and knows of the damage.
+    // A new snapshot contains the state from there. The next start does not need the damaged record, and knows of the damage.
     snapshot(&journal, 100);
     drop(journal);
     let (journal, recovered) = open(dir.path(), 64 << 10).unwrap();
@@ -145,8 +145,8 @@ fn each_reader_of_a_damaged_place_hears_of_it_and_everybody_else_reads_on() {
     assert_eq!(journal.superseded().unwrap().index, 99);
 }
 
-/// Damage of each record in turn, found at the start: with a snapshot behind it the journal opens, and has everything that is needed;
-/// without one it refuses.
+/// Damages each record in turn. If a snapshot covers the record, the journal opens and has everything that is needed. Otherwise it does not
+/// open.
 fn every_record_is_damaged(segment_bytes: u64) {
     const SNAPSHOT: u64 = 25;
     const NEWEST: u64 = 40;
@@ -157,7 +157,7 @@ fn every_record_is_damaged(segment_bytes: u64) {
         snapshot(&journal, SNAPSHOT);
         append(&journal, SNAPSHOT..NEWEST);
         drop(journal);
-        // Without seals each segment is read.
+        // Without seals every segment is read.
         for seal in files(dir.path(), "seal") {
             std::fs::remove_file(seal).unwrap();
         }
@@ -380,7 +380,7 @@ fn without_the_snapshot_that_has_what_was_let_go_nothing_is_opened() {
 fn a_segment_that_is_written_to_again_has_no_seal() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path(), 2 << 10).unwrap();
-    // Nothing of it is committed.
+    // None of these records is committed.
     for index in 0..40 {
         let (sender, receiver) = sync_channel(1);
         journal.append(vec![event(index)], move |told| sender.send(told).unwrap());
@@ -394,7 +394,7 @@ fn a_segment_that_is_written_to_again_has_no_seal() {
     assert!(files(dir.path(), "seal").is_empty());
 }
 
-/// Notes which changes come in which order.
+/// A disk that notes the order of flushes and trims.
 #[derive(Default)]
 struct NotingDisk(std::sync::Mutex<Vec<(&'static str, u64)>>);
 

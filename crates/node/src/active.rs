@@ -84,7 +84,7 @@ impl<M: Clustered> Active<M> {
                 Err(fault) if fault.is_deposed() => {
                     self.front.close();
                     self.handle.depose();
-                    // Whoever asked for a switch-over waits for its end on this log.
+                    // The caller that asked for a switch-over waits for its end on this log.
                     self.log.hand_over_settled().await;
                     Ok(Over::Deposed)
                 }
@@ -93,7 +93,7 @@ impl<M: Clustered> Active<M> {
             () = deposed(self.log.leadership()) => {
                 self.front.close();
                 self.break_off().await;
-                // As above: by now it may only be known that another one is elected.
+                // As above: so far it may only be known that another member has been elected.
                 self.log.hand_over_settled().await;
                 Ok(Over::Deposed)
             }

@@ -37,7 +37,7 @@ pub struct Limits {
     pub snapshot_bytes: u64,
     /// Time after which a snapshot is due if anything has happened.
     pub snapshot_period: Duration,
-    /// Bytes of log that are kept for [`Machine::kept_from`].
+    /// The most bytes of log that are kept for [`Machine::kept_from`].
     pub kept_bytes: u64,
 }
 

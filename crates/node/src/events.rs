@@ -47,7 +47,7 @@ pub struct EventQuery {
     pub pace_flow: Option<f64>,
 }
 
-/// Answers with the stream, or says why there is none. The stream keeps `share` until it ends.
+/// Returns the stream, or the reason why there is none. The stream keeps `share` until it ends.
 pub async fn event_stream(
     log: &Log,
     query: &EventQuery,
@@ -73,7 +73,7 @@ pub async fn event_stream(
     };
     let heartbeat = heartbeat("heartbeat", query.heartbeat)?;
     let torn_older = seconds("tornOlder", query.torn_older)?;
-    // What lies on the disk may be damaged: that is seen before the answer begins.
+    // Events on the disk may be damaged. This is found before the response begins.
     let is_there_already = begin < follower.present;
     if heartbeat.is_none() || torn_older.is_some() || is_there_already {
         // Errors get a status only before the first byte, so the first event is waited for; not where it is only looked at.
@@ -150,7 +150,7 @@ pub async fn position(log: &Log, after: EventId) -> Result<u64, Refusal> {
     .into())
 }
 
-/// Why the events behind `after` cannot be read from the disk.
+/// The refusal when the events after `after` cannot be read from the disk.
 pub fn unreadable(after: EventId, error: &ReadError) -> Refusal {
     if let ReadError::Torn { torn_event_id } = error {
         return torn_problem(after, EventId(*torn_event_id));

@@ -8,7 +8,7 @@ use crate::{Machine, NotApplicable};
 use model::{Cause, Event, EventId, Stamped, Timestamp};
 use std::sync::Arc;
 
-/// Bytes of events after which a batch takes nothing more that can wait for the next one.
+/// Size of a batch, in bytes, from which everything that can wait goes into the next batch.
 pub(crate) const FULL_BYTES: usize = 4 << 20;
 
 /// Collects the events of a batch, numbers them and keeps the time at which it is judged.
@@ -35,7 +35,7 @@ impl Facts {
         }
     }
 
-    /// Who wants what is recorded from now on.
+    /// Sets the cause of the events that are recorded from now on.
     pub fn caused_by(&mut self, by: Option<Arc<Cause>>) {
         self.by = by;
     }
@@ -124,12 +124,12 @@ impl Facts {
         self.lines.len()
     }
 
-    /// Whether what can wait is to wait for the next batch: a batch must not get larger than the log can carry.
+    /// Whether everything that can wait must go into the next batch, so that this one fits into the log.
     pub fn is_full(&self) -> bool {
         self.lines.len() >= FULL_BYTES
     }
 
-    /// What is to be counted of them once they are committed.
+    /// Takes what is counted when these events are committed.
     pub(crate) fn take_noted(&mut self) -> Vec<(Timestamp, Noted)> {
         std::mem::take(&mut self.noted)
     }

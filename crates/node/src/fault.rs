@@ -40,7 +40,7 @@ pub enum Fault {
         /// What is wrong.
         why: String,
     },
-    /// Part of the log is damaged, and another member has all of it.
+    /// Part of the log is damaged, and another member has the whole log.
     #[error(
         "part of the log of this member is damaged: it is set aside, and the log is learnt anew from another member"
     )]
@@ -56,7 +56,7 @@ impl Fault {
         ended?
     }
 
-    /// Whether this member is to set its log aside and to learn it anew.
+    /// Whether this member must set its log aside and learn it again.
     pub fn is_damaged(&self) -> bool {
         matches!(self, Fault::Damaged)
     }

@@ -80,7 +80,7 @@ impl Front {
         known.tell(state, &self.0.log.me().name);
     }
 
-    /// The members' language at these paths, and everything else for the node.
+    /// The routes: connections of members at these paths, everything else goes to the node.
     pub fn router(&self, members_paths: &[&str]) -> Router {
         let member_routes = members_paths.iter().fold(Router::new(), |routes, path| {
             routes.route(path, get(member))
@@ -96,7 +96,7 @@ impl Front {
             .with_state(self.clone())
     }
 
-    /// Lets the node answer, if requests go through to it; else gives the request back.
+    /// Lets the node answer the request while this member is active. Otherwise returns the request.
     pub async fn pass(&self, request: Request) -> Result<Response, Request> {
         let node = self.0.active.read();
         let node = node.unwrap_or_else(PoisonError::into_inner).clone();
@@ -109,7 +109,7 @@ impl Front {
         }
     }
 
-    /// Puts on the page what this member is, how it stands to the others, and the figures of its log.
+    /// Adds the role of this member, its connections to the other members and the figures of its log to the page.
     pub fn put_figures(&self, page: &mut Page) {
         let log = &self.0.log;
         let standing = self.standing();
@@ -123,7 +123,7 @@ impl Front {
         crate::journal_figures(page, &log.status());
     }
 
-    /// The figures of a member that is not active. The page is named as that of the active one.
+    /// The page of a member that is not active. It has the same node name as that of the active member.
     pub fn page(&self) -> Page {
         let (_, name) = name_of(&self.0.log.me().cluster);
         let mut page = Page::new(name);
@@ -283,7 +283,8 @@ impl Front {
     }
 }
 
-/// What is to be done about the process, whatever it runs.
+/// What the operator should do about a problem of this process: an expiring certificate, or log lines that are dropped. `None` if there is
+/// no problem.
 pub fn process_advice() -> Option<String> {
     let of_log = || {
         let trouble = telemetry::log_trouble()?;
@@ -316,12 +317,12 @@ fn figure(front: &Front, standing: Standing) -> Json<Value> {
     Json(told)
 }
 
-/// Which kind of log it is, and whose.
+/// Splits the identity of a log into its kind and its name.
 fn name_of(identity: &str) -> (&str, &str) {
     identity.split_once(':').unwrap_or(("", identity))
 }
 
-/// Puts the connections to the other members on the page.
+/// Adds the connections to the other members to the page.
 pub(crate) fn put_members(page: &mut Page, log: &Log) {
     for peer in log.peers() {
         let labels = [("member", peer.hello.name.as_str())];

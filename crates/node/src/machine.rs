@@ -58,14 +58,14 @@ pub trait Machine: Clone + Send + Sync + 'static {
     /// Events until here (inclusive) may go as soon as a snapshot covers them. Everything if nobody has to confirm.
     fn released(&self) -> EventId;
 
-    /// The oldest event that is worth to be kept though nobody has to confirm it, as long as the log stays within
+    /// The oldest event that should be kept although it is released. It is kept only as long as the log is not larger than
     /// [`crate::Limits::kept_bytes`].
     fn kept_from(&self) -> Option<EventId> {
         None
     }
 }
 
-/// Events until here (inclusive) may go from this log.
+/// The last event up to which this log may be released.
 pub(crate) fn may_go<M: Machine>(
     machine: &M,
     log: &cluster::Log,

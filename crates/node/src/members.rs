@@ -24,7 +24,7 @@ pub const MEMBERS: &str = "mainspring-members";
 pub const CONTROLLER_MEMBERS_PATH: &str = "/controller/api/cluster/member";
 /// Where the Directors of an Agent do.
 pub const AGENT_MEMBERS_PATH: &str = "/agent/api/cluster/member";
-/// Where the Directors of an Agent speak it with the witness that their Controller keeps.
+/// Where the witness that a Controller keeps connects to the Directors of an Agent.
 pub const AGENT_WITNESS_PATH: &str = "/agent/api/cluster/witness";
 /// The longest pause between two attempts to dial a member: one that is back is needed at once.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
@@ -120,7 +120,7 @@ pub async fn join_if_begun(options: &mut Options, others: &[Client], path: &'sta
     cluster::join_if_begun(options, others, dial).await;
 }
 
-/// The members that are dialled, and spoken with, as long as this is kept.
+/// Connections to the dialled members. They are kept up until this is dropped.
 #[derive(Debug)]
 #[must_use = "the connections end when this is dropped"]
 pub struct Dialled(
@@ -128,7 +128,7 @@ pub struct Dialled(
 );
 
 impl Dialled {
-    /// Dials all of them. Must be called within the runtime.
+    /// Dials all members. Must be called within the runtime.
     pub fn begin(log: &Log, members: &[Client], path: &'static str) -> Dialled {
         let begin = |client: &Client| {
             let dialling = dial(log.clone(), client.clone(), path);
@@ -144,7 +144,7 @@ async fn dial(log: Log, client: Client, path: &'static str) -> Infallible {
     keep_connected(client.peer(), upgrade, |stream| log.serve(stream)).await
 }
 
-/// Dials a Director of the Agent whose pair this is the witness of, and speaks with it, for ever.
+/// Dials a Director of the pair that has this witness, and serves the connection, for ever.
 pub async fn dial_as_witness<S: WitnessStore>(
     witness: Arc<Witness<S>>,
     client: Client,
@@ -166,7 +166,7 @@ pub async fn dial_as_witness<S: WitnessStore>(
     keep_connected(client.peer(), upgrade, serve).await
 }
 
-/// Connects, serves the connection until it ends, and begins anew.
+/// Connects, serves the connection until it ends, and repeats this for ever.
 async fn keep_connected<T, C, E>(
     peer: &str,
     upgrade: impl Fn() -> C + Send,

@@ -72,7 +72,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
         is_stuck = stuck.is_some();
         let damages = log.damages();
         if !damages.is_empty() && matches!(state, ClusterState::Coupled { .. }) {
-            // The one that follows has everything, and this one can repair itself from it.
+            // The standby has everything, and this member can repair its log from it.
             if !is_damaged {
                 tracing::warn!(
                     ?damages,
@@ -106,7 +106,7 @@ fn name_of(log: &Log) -> NodeId {
     log.me().name.as_str().into()
 }
 
-/// Records how this member became active: by a restart, by a switch-over or by a fail-over. Only now has it happened.
+/// Records how this member became active: by a restart, by a switch-over or by a fail-over. Before this, none of them is complete.
 async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Stopped> {
     let me = name_of(log);
     let state = handle.read(|machine| machine.cluster().clone()).await?;
@@ -116,7 +116,7 @@ async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Resul
     }
 }
 
-/// What the active member `me` records first, given how the cluster stood before.
+/// The first event that the active member `me` records, given the previous state of the cluster.
 fn how_it_began(state: &ClusterState, me: NodeId, was_handed_over: bool) -> Option<ClusterEvent> {
     let setting = state.setting()?;
     if setting.active_id == me {
@@ -397,11 +397,11 @@ fn successor<'a>(
     able.min_by_key(|(_, peer)| Reverse(peer.acknowledged))
 }
 
-/// Makes a passive member the active one; resolves when another member is. The one that has become active records it.
+/// Hands over to a passive member. Resolves when another member is active. That member records the switch-over.
 pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Problem> {
     let state = match handle.read(|machine| machine.cluster().clone()).await {
         Ok(state) => state,
-        // What was asked for has happened meanwhile, by another command or by a fail-over.
+        // The switch-over has happened meanwhile, by another command or by a fail-over.
         Err(Stopped::Deposed) if log.another_is_active(SWITCH_WITHIN).await => return Ok(()),
         Err(stopped) => return Err(stopped.into()),
     };

@@ -1,17 +1,17 @@
-//! How many orders and jobs have ended, how, and how long they took: since this member has become the active one.
+//! How many orders and jobs have ended since this member became active, with which outcome, and how long they took.
 //!
-//! Always: counted after the commit, once; what a restart or another member has done before is not counted again. How long something took
-//! that had begun before is unknown, so it is counted and not measured. Never here: how many there are now, which is state.
+//! Always: each end is counted once, after its commit. Ends from before this member became active are not counted. If the start was before
+//! that, the end is counted and its duration is not measured. Never here: how many orders there are now, which is state.
 
 use model::{DisruptedReason, Event, OrderEvent, OrderId, Outcome, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use telemetry::{Durations, Page, names};
 
-/// What is counted.
+/// What is counted of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Noted {
-    /// This is an Agent's log: orders end elsewhere.
+    /// This is an Agent's log, so the ends of orders are not counted here.
     AtAgent,
     OrderStarted(OrderId),
     OrderFailed(OrderId),
@@ -84,7 +84,7 @@ impl JobEnd {
     }
 }
 
-/// What is to be counted of an event.
+/// What is counted of `event`, if anything.
 pub(crate) fn noted(event: &Event) -> Option<Noted> {
     let Event::Order(id, event) = event else {
         return None;
@@ -132,7 +132,7 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts what a batch has brought, with the times at which it happened.
+    /// Counts the events of a committed batch, each with its time.
     pub(crate) fn add(&self, all: Vec<(Timestamp, Noted)>) {
         if all.is_empty() {
             return;
@@ -177,7 +177,7 @@ impl Counts {
             }
             Noted::OrderStarted(_) => {}
             Noted::OrderFailed(id) => {
-                // Where its Agent was reset, its job has no end of its own.
+                // If its Agent was reset, its job has no end of its own.
                 self.jobs_started.remove(&id);
                 self.failed += 1;
             }
@@ -260,7 +260,7 @@ mod tests {
                 70_000,
                 order("A", OrderEvent::OrderFinished { outcome: None }),
             ),
-            // Its start was in a former life.
+            // It was started before this member became active.
             (
                 80_000,
                 order(

@@ -1,14 +1,14 @@
-//! Opens the log of a member; a damaged one is set aside when another member has it, and learnt anew.
+//! Opens the log of a member. If the log is damaged and another member has it, it is set aside and learnt again.
 //!
-//! Always: nothing is removed but old logs that were set aside long ago, and nothing is set aside before another member has said that it
-//! has this log. Never here: a single node, which has nobody to learn from.
+//! Always: a log is set aside only after another member has confirmed that it has this log. Nothing is removed but the oldest of the logs
+//! that were set aside before. Never here: the damaged log of a single node, which has no other member to learn from.
 
 use crate::members::{MEMBERS, join_if_begun};
 use cluster::{JournalError, Log, OpenError, Options};
 use net::Client;
 use std::path::Path;
 
-/// Opens the log of this member. `others` are those that it dials, at `path`.
+/// Opens the log of this member. `others` are the members that it dials, at `path`.
 pub async fn open_log(
     mut options: Options,
     others: &[Client],
@@ -31,7 +31,7 @@ pub async fn open_log(
     Ok(Log::open(options).await?.log)
 }
 
-/// Sets the log aside that this member has closed. The next opening joins with an empty directory.
+/// Sets aside the log that this member has closed. The next opening joins with an empty directory. Errors are only logged.
 pub fn set_aside(dir: &Path) {
     match cluster::set_aside(dir) {
         Ok(aside) => tracing::warn!(

@@ -35,7 +35,7 @@ pub(crate) struct Snapshots {
     grown_bytes: u64,
     grown_events: u64,
     begun_at: Instant,
-    /// Part of the log is damaged: a new snapshot is to supersede it.
+    /// Part of the log is damaged, and the next snapshot must supersede it.
     supersedes: bool,
 }
 
@@ -63,7 +63,7 @@ impl Snapshots {
         self.grown_events += events as u64;
     }
 
-    /// Damage was found in the log: what stood there is in the state.
+    /// Requests a snapshot that supersedes damage in the log: the state contains what the damaged records did.
     pub(crate) fn supersede(&mut self) {
         self.supersedes = true;
     }
@@ -136,7 +136,7 @@ impl Snapshots {
         };
         let written = match writing.await {
             Ok(Ok(written)) => written,
-            // The log tells more. It must not end the node: the next one that is started would meet the same state.
+            // The panic is in the log. It must not end the node, because a restarted node would have the same state.
             Ok(Err(tasks::Panicked)) => Err("writing it has panicked".to_owned()),
             Err(cancelled) => Err(cancelled.to_string()),
         };

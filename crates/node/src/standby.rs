@@ -11,9 +11,9 @@ use futures::FutureExt as _;
 use model::EventId;
 use std::time::Duration;
 
-/// So long the others may take to be connected before a member whose log is damaged ends, to be started again.
+/// How long a member that cannot read its damaged log waits for the other members before it ends.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
-/// How often a member with a damaged log looks whether it may learn the log anew.
+/// How often a member with a damaged log checks whether it may learn the log again.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A machine with everything that was committed before this member became the active one.
@@ -82,7 +82,7 @@ pub async fn follow<M: Machine>(
                     snapshots.supersede();
                     snapshots.begin_if_due(&recovered.machine, recovered.last);
                 }
-                // The others may be able to do without this member by then.
+                // By then the other members may be able to spare this one.
                 () = tokio::time::sleep(LOOK), if is_damaged => {}
                 changed = leadership.changed() => {
                     if changed.is_err() {
@@ -103,7 +103,7 @@ pub async fn follow<M: Machine>(
     }
 }
 
-/// What it needs is damaged: this member learns the log anew, as soon as the others are connected and can do without it.
+/// Waits until this member may learn the log again, if what it needs is damaged. Returns [`Fault::Damaged`] then, else the given fault.
 async fn or_damaged(fault: Fault, log: &Log) -> Fault {
     if !matches!(fault, Fault::Read(cluster::ReadError::Damaged(_))) {
         return fault;
@@ -111,7 +111,7 @@ async fn or_damaged(fault: Fault, log: &Log) -> Fault {
     let connected = async {
         let mut peers = log.peers_changed();
         while !log.may_learn_anew() {
-            // Who is active becomes known without a word of the peers.
+            // Which member is active may become known without a change of the peers.
             drop(tokio::time::timeout(LOOK, peers.changed()).await);
         }
     };

@@ -23,7 +23,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Standing; 5] = [
         Standing::Active,
         Standing::Standby,
@@ -32,7 +32,7 @@ impl Standing {
         Standing::Removed,
     ];
 
-    /// Its name, as in JSON.
+    /// The name, as in JSON.
     pub fn label(self) -> &'static str {
         match self {
             Standing::Active => "active",

@@ -55,7 +55,7 @@ impl Vote {
         &self.log
     }
 
-    /// How this watch fares, at `/health` for everybody and at `/metrics` for those who are trusted.
+    /// The routes of this watch: `/health` for every caller, `/metrics` for trusted ones.
     pub fn routes(&self, name: &str, trusted: Trusted) -> Router {
         let watch = Watch {
             log: self.log.clone(),

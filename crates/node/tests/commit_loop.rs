@@ -659,7 +659,7 @@ async fn jn03_released_events_are_told_as_torn() {
     running.kill().await;
 }
 
-/// Changes a byte of the first segment behind its beginning.
+/// Changes a byte of the first segment, some thousand bytes after its beginning.
 fn damage_the_log(dir: &Path) {
     use std::os::unix::fs::FileExt as _;
     let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
@@ -680,7 +680,7 @@ async fn a_damaged_record_is_told_to_its_readers_and_a_new_snapshot_supersedes_i
         running.handle.ask(say("a", &text)).await.unwrap();
     }
     running.kill().await;
-    // After a start nothing of it is in memory but the state.
+    // After a start only the state is in memory, no records.
     let running = Running::start(dir.path()).await;
     damage_the_log(dir.path());
     for heartbeat in [None, Some(0.5)] {
@@ -690,7 +690,7 @@ async fn a_damaged_record_is_told_to_its_readers_and_a_new_snapshot_supersedes_i
                 limit: Some(1000),
                 ..until_now(after)
             };
-            // What is whole before the damage comes; whoever goes on from there hears why nothing does.
+            // The intact events before the damage are served. A reader that continues from there gets the reason why no more come.
             let before = lines(&running.log, query.clone()).await;
             let after = before.last().unwrap().event_id.0;
             let problem = refusal(
@@ -706,7 +706,7 @@ async fn a_damaged_record_is_told_to_its_readers_and_a_new_snapshot_supersedes_i
         }
     }
     assert_eq!(running.log.status().damages.len(), 1);
-    // The state has what was damaged: the next start needs nothing of it.
+    // The state contains what the damaged record did, so the next start does not need the record.
     for _ in 0..500 {
         if running.log.status().snapshot_event_id > 0 {
             break;

@@ -287,7 +287,7 @@ fn count_of(log: &Log, event: &str) -> usize {
     lines.filter(|line| line.contains(event)).count()
 }
 
-/// Leads with what was followed, as the other members' node does.
+/// Leads with the state that was followed, as the node of another member does.
 async fn lead(log: &Log) -> Active<Ledger> {
     let front = front(log);
     let followed = node::follow(Ledger::default, log, Limits::default(), |_: &Ledger| ()).await;
@@ -328,7 +328,7 @@ async fn s28_a_switch_over_is_recorded_when_it_has_happened_and_whoever_asked_fo
     })
     .await;
     assert_eq!(count_of(&two, "ClusterFailedOver"), 0);
-    // Asked once more, the one that handed over has nothing to hand over any more: what was wanted is so.
+    // The member that handed over is asked again. It is no longer active, so the request succeeds.
     pair::switch_over(active.handle(), &one).await.unwrap();
     drop(next);
 }
@@ -346,7 +346,7 @@ async fn s28_a_switch_over_that_does_not_come_about_is_neither_recorded_nor_said
         ..
     } = coupled().await;
     let (handle, log) = (active.handle().clone(), one.clone());
-    // The other member hears nothing any more, and nobody has noticed it yet.
+    // The other member no longer hears anything, and this is not noticed yet.
     let asked = tokio::spawn(async move {
         let peers = log.peers();
         assert!(peers.iter().all(|peer| peer.is_connected));
@@ -357,7 +357,7 @@ async fn s28_a_switch_over_that_does_not_come_about_is_neither_recorded_nor_said
         Duration::from_secs(20),
         active.until(std::future::pending::<()>()),
     );
-    // It may also have noticed in time that there is nobody to hand over to.
+    // The member may also have noticed in time that it cannot hand over.
     drop(over.await);
     let told = asked.await.unwrap();
     let is_other_active = two.leadership().borrow().active == Some(two.me().member);
@@ -382,7 +382,7 @@ fn damage(dir: &Path) {
     file.write_all_at(b"#", 150).unwrap();
 }
 
-/// Somebody meets the damage.
+/// Reads until the damage is found.
 async fn meet_damage(log: &Log) {
     let mut reader = log.read_after(log.torn_event_id()).unwrap();
     while *log.committed().borrow() > 0 && log.damages().is_empty() {
@@ -393,7 +393,7 @@ async fn meet_damage(log: &Log) {
     assert_eq!(log.damages().len(), 1, "it is met");
 }
 
-/// So many notes that the oldest ones are read from the disk.
+/// Records so many notes that the oldest are no longer in memory.
 async fn fill(active: &Active<Ledger>) {
     for _ in 0..150 {
         let inputs = std::iter::repeat_with(|| Input::Note).take(4).collect();

@@ -81,7 +81,7 @@ impl FromStr for Duration {
     }
 }
 
-/// Nobody can mean more than a hundred years, and clocks cannot add it.
+/// The longest duration: a hundred years. Longer ones are mistakes, and adding them to a time may overflow.
 const MAX: std::time::Duration = std::time::Duration::from_hours(100 * 365 * 24);
 
 fn bounded(duration: std::time::Duration) -> Result<Duration, String> {

@@ -1,19 +1,19 @@
 //! Files and directories that only their owner can read, whatever the umask is.
 //!
-//! Always: a file is there as a whole or not at all, also after a crash. Never here: what is in it.
+//! Always: a file is replaced as a whole, even if a crash interrupts it. Never here: what is in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Makes the directory for its owner only, with those above it that are missing. One that is there is left as it is.
+/// Creates the directory, and its missing parents, with permissions for the owner only. An existing directory is not changed.
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// As [`make_private_dir`], and takes the permissions of others from the directory and from those in it. Answers which were
-/// changed. Those in it that belong to somebody else are left as they are.
+/// As [`make_private_dir`], and removes the permissions of group and others from the directory and from the directories in it. Returns those
+/// that were changed. A directory in it whose permissions cannot be changed is skipped, such as one that belongs to another user.
 pub fn take_private_dir(dir: &Path) -> io::Result<Vec<PathBuf>> {
     make_private_dir(dir)?;
     let mut changed = Vec::new();
@@ -39,7 +39,8 @@ fn tighten(dir: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Writes the file anew, for its owner only: aside, synced, and renamed. Makes its directory if it is missing.
+/// Replaces the file, with permissions for the owner only. Writes a temporary file, syncs it and renames it. Creates the directory if it is
+/// missing.
 pub fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     if let Some(dir) = dir {
@@ -48,7 +49,7 @@ pub fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".tmp");
     let aside = PathBuf::from(aside);
-    // A left-over may have other permissions.
+    // A file that a crash has left may have other permissions.
     match fs::remove_file(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

@@ -1,4 +1,4 @@
-//! Work of a single request, connection or job, whose panic is only its own.
+//! Work of a single request, connection or job. If it panics, only this work fails.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use crate::faults;
 use crate::scope::{Scope, Scoped};
 
-/// How often contained work has panicked, by name.
+/// The number of panics of contained work, by name.
 static PANICS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
-/// The work has panicked. What and where stands in the log.
+/// The work has panicked. The panic hook has logged the message and the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
 
@@ -30,24 +30,24 @@ pub(crate) fn count(name: &str) {
     }
 }
 
-/// How often contained work of this process has panicked, by name.
+/// The number of panics of contained work in this process, by name.
 pub fn panics() -> BTreeMap<String, u64> {
     panics_by_name().clone()
 }
 
-/// Does `work`; if it panics, only this has failed. The caller owes it to whoever waits that he hears of it.
+/// Runs `work`. If it panics, only this work fails. The caller must report the failure to those that wait for the result.
 pub async fn contain<F: Future>(name: &'static str, work: F) -> Result<F::Output, Panicked> {
     let scope = Scope {
         name,
         is_contained: true,
     };
     let work = Scoped::new(scope, faults::may_strike(name, work));
-    // Whatever the work shares with others is behind locks that outlive a panic.
+    // Everything that the work shares with others is behind locks that stay usable after a panic.
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|_logged_by_the_hook| Panicked)
 }
 
-/// Does `work` in a task of its own; if it panics, only this has failed.
+/// Runs `work` in a task of its own. If it panics, only this work fails.
 pub fn spawn_contained<F>(name: &'static str, work: F) -> JoinHandle<Result<F::Output, Panicked>>
 where
     F: Future + Send + 'static,

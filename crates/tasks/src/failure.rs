@@ -1,4 +1,4 @@
-//! The failure of a task, which is that of the process.
+//! The failure of a task, which is a failure of the process.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
@@ -14,7 +14,7 @@ use crate::scope;
 static FAILURE: LazyLock<watch::Sender<Option<String>>> =
     LazyLock::new(|| watch::Sender::new(None));
 
-/// Comes with the reason when a task of this process has failed: the process has to end at once.
+/// Resolves with the reason when a task of this process has failed. The process must end at once.
 pub async fn failed() -> String {
     let mut failure = FAILURE.subscribe();
     match failure.wait_for(Option::is_some).await {
@@ -24,7 +24,7 @@ pub async fn failed() -> String {
     }
 }
 
-/// Notes a failure; only the first one is told.
+/// Records a failure. Only the first one is kept.
 pub(crate) fn fail(reason: String) {
     FAILURE.send_if_modified(|known| {
         let is_first = known.is_none();
@@ -33,8 +33,8 @@ pub(crate) fn fail(reason: String) {
     });
 }
 
-/// From now on a panic is logged, instead of being written to standard error, where it could be held up; and what is not contained
-/// is a failure of the process. For the process of a part.
+/// Makes panics be logged, instead of written to standard error, where the write could block. A panic of work that is not contained becomes a
+/// failure of the process. For processes that run a part.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(on_panic));
 }
@@ -45,7 +45,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     let scope = scope::current();
     let thread = thread::current();
     let task = scope.map_or_else(|| thread.name().unwrap_or("unnamed"), |scope| scope.name);
-    // Only if somebody has asked for it with RUST_BACKTRACE.
+    // Captured only if RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     let backtrace = backtrace.as_ref().map(tracing::field::display);

@@ -1,13 +1,13 @@
-//! Faults that a test injects into a running part: it says which task is to panic, or to end.
+//! Faults that a test injects into a running part: it makes a task panic or end.
 //!
-//! Always: only in builds with debug assertions, and only where the variable below names a directory. The part writes there which
-//! tasks have been started (`started/NAME`); a file `panic/NAME` makes one task of that name panic, `end/NAME` makes it end; it is
-//! removed by the task that it strikes. In other builds nothing of this exists.
+//! Always: only in builds with debug assertions, and only if the variable below names a directory. The part records there which tasks it
+//! has started (`started/NAME`). A file `panic/NAME` makes one task of that name panic, and `end/NAME` makes it end. The task removes the
+//! file. Other builds do nothing.
 
 #[cfg(debug_assertions)]
 pub(crate) use on::{may_end, may_strike, note, strike_here};
 
-/// Here a thread is hit by a fault that a test injects. Nothing in a release.
+/// A place at which a test can make a thread panic. Does nothing in a release build.
 #[inline]
 pub fn fault_point(name: &'static str) {
     #[cfg(debug_assertions)]
@@ -25,7 +25,7 @@ mod on {
 
     use futures::future::{Either, select};
 
-    /// The directory through which faults are injected.
+    /// The environment variable with the directory through which faults are injected.
     const VARIABLE: &str = "MAINSPRING_INJECT_FAULTS";
     const LOOK: Duration = Duration::from_millis(20);
 
@@ -34,12 +34,12 @@ mod on {
 
     pub(crate) fn note(name: &str) {
         if let Some(directory) = DIRECTORY.as_deref() {
-            // The directory is the test's, which sees when it is not there.
+            // The test owns the directory and notices when the file is missing.
             let _unseen = fs::write(directory.join("started").join(name), "");
         }
     }
 
-    /// Whether this is to happen here: whoever removes the file is the one.
+    /// Whether the fault happens here: only in the task that removes the file.
     fn is_struck(directory: &Path, fault: &str, name: &str) -> bool {
         fs::remove_file(directory.join(fault).join(name)).is_ok()
     }
@@ -61,7 +61,7 @@ mod on {
         }
     }
 
-    /// The work, which panics when a test wants it.
+    /// Runs the work, and panics when a test requests it.
     pub(crate) async fn may_strike<F: Future>(name: &'static str, work: F) -> F::Output {
         note(name);
         strike_here(name);
@@ -74,7 +74,7 @@ mod on {
         }
     }
 
-    /// The work, which ends without a result when a test wants it.
+    /// Runs the work, and ends without a result when a test requests it.
     pub(crate) async fn may_end<F: Future>(name: &'static str, work: F) -> Option<F::Output> {
         if DIRECTORY.is_none() {
             return Some(work.await);

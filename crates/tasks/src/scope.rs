@@ -1,10 +1,10 @@
-//! Which task this thread is working for at the moment: its name, and whether its panics are contained.
+//! The task that a thread currently runs: its name, and whether its panics are contained.
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What is known of the work that a thread does.
+/// The task to which the current work belongs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     pub(crate) name: &'static str,
@@ -15,14 +15,14 @@ thread_local! {
     static CURRENT: Cell<Option<Scope>> = const { Cell::new(None) };
 }
 
-/// The scope of this thread, if it is in one.
+/// The scope of this thread, if there is one.
 pub(crate) fn current() -> Option<Scope> {
     CURRENT.get()
 }
 
-/// Does `work` in this scope.
+/// Runs `work` in this scope.
 pub(crate) fn within<T>(scope: Scope, work: impl FnOnce() -> T) -> T {
-    /// Also when the work panics.
+    /// Restores the previous scope, even if the work panics.
     struct Restore(Option<Scope>);
     impl Drop for Restore {
         fn drop(&mut self) {

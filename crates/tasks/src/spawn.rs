@@ -1,4 +1,4 @@
-//! Starting tasks and threads.
+//! Starts tasks and threads.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ fn of_the_part(name: &'static str) -> Scope {
     }
 }
 
-/// A task that may end by itself: its work is done, or whoever it works for is gone.
+/// Starts a task that may end by itself, when its work is done or no longer needed.
 pub fn spawn<F>(name: &'static str, work: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -28,7 +28,7 @@ where
     tokio::spawn(Scoped::new(of_the_part(name), work))
 }
 
-/// A task that never ends by itself: whoever started it aborts it.
+/// Starts a task that never ends by itself. The caller aborts it.
 pub fn spawn_endless<F>(name: &'static str, work: F) -> JoinHandle<Infallible>
 where
     F: Future<Output = Infallible> + Send + 'static,
@@ -36,7 +36,7 @@ where
     spawn(name, work)
 }
 
-/// A task that ends after `stop` was cancelled and not before.
+/// Starts a task that must not end before `stop` is cancelled. If it does, the process fails.
 pub fn spawn_until<F>(
     name: &'static str,
     stop: CancellationToken,
@@ -59,7 +59,8 @@ where
     })
 }
 
-/// Work that blocks, on a thread for such work. A panic counts as in the task that waits for it, which has to pass it on.
+/// Runs work that blocks on a thread for such work. A panic counts as one of the calling task. The caller must handle the error of the
+/// handle.
 pub fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
@@ -67,7 +68,7 @@ pub fn spawn_blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || scope::within(scope, work))
 }
 
-/// A thread. It should call [`crate::fault_point`] wherever it goes round.
+/// Starts a thread. Its loop should call [`crate::fault_point`], so that tests can make it panic.
 pub fn spawn_thread(
     name: &'static str,
     stack_bytes: usize,

@@ -1,6 +1,6 @@
-//! A panic of contained work is that of the work only.
+//! A panic of contained work fails only this work.
 //!
-//! In a process of its own: the failure of a task is that of the process.
+//! This test has a process of its own, because the failure of a task is a failure of the process.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn contained_work_that_panics_fails_alone_and_is_counted_and_then_that_of_
         "the process goes on"
     );
 
-    // What is started without being contained is the part's own, whoever starts it.
+    // A task that is not contained belongs to the part, even if contained work has started it.
     let started = tasks::contain("request", async {
         let heart = tasks::spawn("heart", async { panic!("stop") });
         let ended: Result<(), _> = heart.await;

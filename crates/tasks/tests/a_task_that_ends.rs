@@ -1,4 +1,4 @@
-//! A task that must not end by itself, and does.
+//! A task that ends although it must not.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A thread, and what nobody has started by name.
+//! A thread that panics.
 
 #[tokio::test]
 async fn a_panic_of_any_thread_is_a_failure_of_the_process() {

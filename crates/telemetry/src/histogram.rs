@@ -1,22 +1,22 @@
-//! Durations in buckets, kept by whoever counts them and put on a page when somebody asks.
+//! A histogram of durations. The crate that counts them keeps it and puts it on a page when metrics are requested.
 
 use std::time::Duration;
 
-/// Upper bounds in seconds of what people and their jobs take: from a tenth of a second to a week.
+/// Upper bounds of the buckets in seconds, for the durations of orders and jobs: from a tenth of a second to a week.
 const BOUNDS: [f64; 12] = [
     0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0,
 ];
 
-/// How many durations lie in which bucket.
+/// The number of durations in each bucket.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durations {
-    /// Not yet summed up; the last one is for what is longer than all bounds.
+    /// The count of each bucket alone, not cumulative. The last one is for durations longer than all bounds.
     counts: [u64; BOUNDS.len() + 1],
     sum: Duration,
 }
 
 impl Durations {
-    /// Counts one.
+    /// Adds a duration.
     pub fn add(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = BOUNDS.iter().position(|bound| seconds <= *bound);
@@ -26,7 +26,7 @@ impl Durations {
         self.sum = self.sum.saturating_add(duration);
     }
 
-    /// Bounds in seconds, each with how many were not longer.
+    /// The bounds in seconds, each with the number of durations up to it.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
         let sums = self.counts.iter().scan(0, |sum, count| {
             *sum += count;
@@ -35,12 +35,12 @@ impl Durations {
         BOUNDS.into_iter().zip(sums)
     }
 
-    /// How many there were.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Of all of them, in seconds.
+    /// The sum of all durations, in seconds.
     pub(crate) fn sum(&self) -> f64 {
         self.sum.as_secs_f64()
     }

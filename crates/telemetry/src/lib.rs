@@ -1,7 +1,7 @@
 //! What a node tells about itself: log lines for the operator, metrics for the graphs.
 //!
 //! Always: the log tells how the node fares, never what happened to orders, which is the journal's business; every metric's name is in
-//! `names`; telling never fails and never holds up who tells. Never here: who writes or reads which of them.
+//! `names`; logging and counting never fail and never block the caller. Never here: who writes or reads which of them.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
 //! Sets up the log: lines for people or JSON for machines, to standard error or a file.
-//! Always: colours only on a terminal and never against `NO_COLOR`; a file is appended to in whole lines, so that it can be rotated by
-//! copying and truncating, or by moving it away and [`reopen_log`]; logging never fails and never waits, see [`crate::outlet`].
+//! Always: colours only on a terminal and never against `NO_COLOR`. A file is appended to in whole lines, so that it can be rotated by
+//! copying and truncating, or by renaming it and calling [`reopen_log`]. Logging never fails and never blocks, see [`crate::outlet`].
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ pub enum TelemetryError {
         /// What the system said.
         source: io::Error,
     },
-    /// The system gives no thread.
+    /// The thread that writes the log cannot be started.
     #[error("cannot start the thread that writes the log")]
     NoThread(#[source] io::Error),
     /// There is a log already.
@@ -117,26 +117,26 @@ pub fn init(logging: &Logging) -> Result<(), TelemetryError> {
     };
     let outlet = Outlet::start(destination).map_err(TelemetryError::NoThread)?;
     subscriber(logging.format, filter, outlet.clone(), colours).try_init()?;
-    // There is one log, or this point is not reached.
+    // `try_init` has succeeded, so this is the first log.
     let _first = OUTLET.set(outlet);
     Ok(())
 }
 
-/// Opens the log file anew under its name, after everything that was logged by now is in the old one. For rotation.
+/// Opens the log file again under its name, for rotation. Lines that were logged before this call still go to the old file.
 pub fn reopen_log() {
     if let Some(outlet) = OUTLET.get() {
         outlet.reopen();
     }
 }
 
-/// Waits until everything that was logged is written, no longer than `patience`. For the end of a process.
+/// Waits until everything that was logged is written, but no longer than `patience`. For the end of a process.
 pub fn flush_log(patience: Duration) {
     if let Some(outlet) = OUTLET.get() {
         outlet.flush(patience);
     }
 }
 
-/// Why log lines are being dropped at the moment, if they are.
+/// The reason why log lines are currently dropped, if they are.
 pub fn log_trouble() -> Option<String> {
     OUTLET.get()?.trouble()
 }
@@ -165,7 +165,7 @@ fn subscriber(
         .with_env_filter(filter)
         .with_writer(outlet)
         .with_ansi(colours)
-        // It would tell of them on standard error, and panic where that cannot be written.
+        // They would be written to standard error, with a panic if that fails.
         .log_internal_errors(false);
     match format {
         LogFormat::Text => Box::new(builder.event_format(Line).finish()),

@@ -1,5 +1,6 @@
 //! All metrics, each with its kind and meaning.
-//! Always: names begin with `mainspring_`, but for those of the process itself, which are Prometheus' own; counters end in `_total`, units are seconds and bytes, every queue has its depth, every sync its duration.
+//! Always: names begin with `mainspring_`, except those of the process itself, which are Prometheus' own. Counters end in `_total`, units are
+//! seconds and bytes, every queue has its depth, every sync its duration.
 
 use metrics::Unit;
 

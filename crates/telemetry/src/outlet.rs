@@ -1,8 +1,8 @@
-//! Where formatted log lines wait until their own thread has written them.
+//! The queue of formatted log lines, and the thread that writes them.
 //!
-//! Always: handing a line over never fails and never waits for whoever reads the log, whatever becomes of him: the queue has a bound,
-//! and a line for which there is no room is dropped and counted. Lines are written whole and in order. How many were dropped is
-//! logged as soon as a line can be written again. Never here: how a line looks.
+//! Always: queueing a line never fails and never waits for the reader of the log. The queue has a bound, and a line that does not fit is
+//! dropped and counted. Lines are written whole and in order. The number of dropped lines is logged as soon as a line can be written
+//! again. Never here: the format of a line.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,20 +19,20 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of lines that may wait.
+/// The most bytes of lines in the queue.
 const QUEUE_BYTES: usize = 4 << 20;
-/// As much is written at once.
+/// Bytes after which a write takes no further line.
 const PIECE_BYTES: usize = 64 << 10;
-/// A descriptor that takes nothing is looked at again after this time.
+/// After this time a write is tried again on a descriptor that was not ready.
 const LOOK: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
-/// Lines of this process's log that were dropped, since its start.
+/// The number of log lines that this process has dropped.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// How many log lines of this process were dropped, because nobody took them or they could not be written.
+/// The number of log lines that this process has dropped because the queue was full or they could not be written.
 pub fn dropped_log_lines() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -44,36 +44,36 @@ pub(crate) struct Outlet(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Something is to be done.
+    /// Signalled when there is something to write, or the file must be reopened.
     filled: Condvar,
-    /// Everything is done.
+    /// Signalled when everything is written.
     idle: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     lines: VecDeque<Box<[u8]>>,
-    /// Of the waiting lines and of those that are being written.
+    /// Bytes of the queued lines and of those that are being written.
     bytes: usize,
     is_writing: bool,
     wants_reopening: bool,
-    /// Lines that were dropped and of which the log does not tell yet.
+    /// The number of dropped lines that is not logged yet.
     untold: u64,
-    /// What kept the last lines from being written, until one is written again.
+    /// Why the last lines could not be written. Cleared when a line is written.
     trouble: Option<String>,
 }
 
-/// What lines are written to.
+/// Where lines are written.
 pub(crate) enum Destination {
-    /// Standard error, or what a test looks at.
+    /// Standard error, or a stream of a test.
     Stream(Box<dyn Stream>),
-    /// A file that is opened anew on request.
+    /// A file that is reopened on request.
     File(PathBuf, File),
 }
 
 /// A descriptor that can be written to.
 pub(crate) trait Stream: Write + Send {
-    /// What is waited for when it takes nothing at the moment.
+    /// The descriptor to poll when a write would block.
     fn descriptor(&self) -> BorrowedFd<'_>;
 }
 
@@ -122,7 +122,7 @@ impl Outlet {
         Ok(Outlet(shared))
     }
 
-    /// Takes a line. Never waits longer than a memory copy takes.
+    /// Queues a line, or drops it if the queue is full. Never waits for a write.
     fn push(&self, line: &[u8]) {
         let mut queue = self.0.queue();
         if queue.bytes + line.len() > QUEUE_BYTES {
@@ -140,7 +140,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until everything that was logged is written, or for `patience`.
+    /// Waits until everything that was logged is written, but no longer than `patience`.
     pub(crate) fn flush(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let mut queue = self.0.queue();
@@ -153,13 +153,13 @@ impl Outlet {
         }
     }
 
-    /// Opens a log file anew under its name, after what was logged by now.
+    /// Reopens the log file under its name, once the lines that were logged before are written.
     pub(crate) fn reopen(&self) {
         self.0.queue().wants_reopening = true;
         self.0.filled.notify_one();
     }
 
-    /// Why lines are being dropped at the moment, if they are.
+    /// The reason why lines are currently dropped, if they are.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.0.queue().trouble.clone()
     }
@@ -171,20 +171,20 @@ impl Shared {
     }
 }
 
-/// A terminal that belongs to another job of the shell, and a file that has reached its greatest size, end or stop a process by a
-/// signal. Blocked, the write fails or succeeds instead.
+/// Blocks two signals in this thread that a write may cause. A terminal of another job sends SIGTTOU, which would stop the process; with the
+/// signal blocked, the write succeeds. A file at its size limit sends SIGXFSZ, which would end it; with the signal blocked, the write fails.
 pub(crate) fn stay_alive() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTTOU);
     signals.add(Signal::SIGXFSZ);
-    // Without that, the log works as well in all other cases.
+    // If this fails, only these two cases are not handled.
     let _unblocked = signals.thread_block();
 }
 
 struct Writer {
     shared: Arc<Shared>,
     destination: Destination,
-    /// The last line was written in part only: the next one begins after a line end.
+    /// The last line was written only in part, so the next one begins with a line end.
     is_torn: bool,
 }
 
@@ -224,7 +224,7 @@ impl Writer {
         }
     }
 
-    /// Waits for something to do.
+    /// Waits for lines to write, or for a request to reopen the file.
     fn next(&self) -> (Vec<Box<[u8]>>, bool) {
         let mut queue = self.shared.queue();
         queue.is_writing = false;
@@ -247,7 +247,7 @@ impl Writer {
         (lines, wants_reopening)
     }
 
-    /// Writes these lines, or says how many were lost and why.
+    /// Writes these lines. The error has the number of lines that were lost.
     fn write_all(&mut self, lines: &[Box<[u8]>]) -> Result<(), (u64, io::Error)> {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         if self.is_torn {
@@ -260,7 +260,7 @@ impl Writer {
                 Ok(0) => return Err(self.lost(lines, done, io::ErrorKind::WriteZero.into())),
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Whoever shares the descriptor has made it so.
+                // Another process that shares the descriptor has made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(),
                 Err(error) => return Err(self.lost(lines, done, error)),
             }
@@ -290,7 +290,7 @@ impl Writer {
     fn wait(&mut self) {
         let stream = self.destination.stream();
         let descriptor = stream.descriptor();
-        // Whatever comes of it, the next write tells.
+        // The next write shows whether the descriptor is ready.
         let _ready = poll(&mut [PollFd::new(&descriptor, PollFlags::OUT)], Some(&LOOK));
     }
 
@@ -315,12 +315,12 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::options()
         .append(true)
         .create(true)
-        // Lines name orders and users: nobody else reads them, whatever the umask is, unless the operator lets him.
+        // Lines name orders and users. So only the owner may read them, whatever the umask is, unless the operator changes the permissions.
         .mode(0o600)
         .open(path)
 }
 
-/// One line on its way. The subscriber formats a line as a whole and writes it at once.
+/// Queues one line. The subscriber formats a line as a whole and writes it at once.
 pub(crate) struct Line<'a>(&'a Outlet);
 
 impl Write for Line<'_> {
@@ -384,7 +384,7 @@ mod tests {
             .copied()
             .collect::<Vec<_>>();
         let dropped_before = dropped_log_lines();
-        // More than the pipe and the queue hold: were it waited for the reader, this would never end.
+        // More than the pipe and the queue hold. If `push` waited for the reader, this would never end.
         for _ in 0..2 * QUEUE_BYTES / line.len() {
             outlet.push(&line);
         }

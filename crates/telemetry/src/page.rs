@@ -39,7 +39,7 @@ impl Page {
         let _infallible = writeln!(text, "{line}}} {value}");
     }
 
-    /// The durations of a metric of [`crate::names`], as a histogram.
+    /// Adds the durations of a metric of [`crate::names`] as a histogram.
     pub fn put_durations(
         &mut self,
         name: &'static str,

@@ -1,6 +1,6 @@
-//! What a part says on its standard output and error besides the log: where it listens, and why it has ended.
+//! Output of a part on its standard output and error besides the log: the address on which it listens, and why it has ended.
 //!
-//! Always: whoever reads there cannot hold the part up, by reading nothing or by being gone.
+//! Always: a reader that stalls or is gone does not block the part.
 
 use std::io::{self, Write as _};
 use std::sync::mpsc::sync_channel;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::outlet::stay_alive;
 
-/// One of the outputs of this process.
+/// One of the standard outputs of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standard {
     /// Standard output.
@@ -18,7 +18,7 @@ pub enum Standard {
     Error,
 }
 
-/// Writes `text` there. Waits no longer than `patience` for whoever takes it; what cannot be written is given up.
+/// Writes `text`. Returns after `patience` at the latest. Text that cannot be written is given up.
 pub fn print(to: Standard, text: &str, patience: Duration) {
     let text = text.to_owned();
     let (done, is_done) = sync_channel(1);
@@ -31,12 +31,12 @@ pub fn print(to: Standard, text: &str, patience: Duration) {
             }
             Standard::Error => io::stderr().lock().write_all(text.as_bytes()),
         };
-        // Nobody waits any more when it took too long.
+        // The receiver is gone if the write took too long.
         let _late = done.send(written.is_ok());
     };
     let thread = thread::Builder::new().name("print".to_owned()).spawn(write);
     if thread.is_ok() {
-        // Whether it was written or not: nobody else could be told.
+        // The result is ignored: there is no other place to report a failure.
         let _written = is_done.recv_timeout(patience);
     }
 }

@@ -1,6 +1,6 @@
-//! The figures of this process, whatever part it runs: program, memory, processor, descriptors, and what its log and its tasks have lost.
+//! The figures of this process, whatever part it runs: version, memory, processor, descriptors, dropped log lines and panics of tasks.
 //!
-//! Always: under the names that Prometheus' own libraries use (`process_…`), so that ready-made graphs show them.
+//! Always: those of the process have the names that Prometheus' own libraries use (`process_…`), so that existing dashboards show them.
 
 use std::fs;
 
@@ -11,12 +11,12 @@ use crate::outlet::dropped_log_lines;
 use crate::page::Page;
 
 impl Page {
-    /// Puts the figures of this process on the page. What the system does not tell is left out.
+    /// Adds the figures of this process to the page. A figure that the system does not provide is left out.
     pub fn put_process(&mut self) {
         let version = env!("CARGO_PKG_VERSION");
         self.put(names::BUILD_INFO, &[("version", version)], 1);
         self.put(names::LOG_LINES_DROPPED, &[], dropped_log_lines());
-        // There from the beginning, so that the first one is seen as a rise.
+        // This counter is there from the start with 0, so that the first panic shows as an increase.
         let mut panics = tasks::panics();
         panics.entry("request".to_owned()).or_insert(0);
         for (task, count) in panics {
@@ -35,7 +35,7 @@ impl Page {
             }
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
-            // One is the directory's own.
+            // One descriptor is that of the directory itself.
             let open = open.count().saturating_sub(1);
             self.put(names::PROCESS_OPEN_DESCRIPTORS, &[], open);
         }
@@ -50,7 +50,7 @@ fn resident_pages() -> Option<u64> {
     text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// Seconds since 1970.
+/// The time at which the system was booted, in seconds since 1970.
 fn boot_time() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
@@ -69,11 +69,11 @@ impl Stat {
         Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)
     }
 
-    /// See proc(5). The name of the program, in parentheses, may hold anything.
+    /// Parses a line as described in proc(5). The name of the program, in parentheses, may contain anything.
     fn parse(text: &str) -> Option<Stat> {
         let (_, behind) = text.rsplit_once(')')?;
         let fields: Vec<&str> = behind.split_ascii_whitespace().collect();
-        // The first of them is the third of the line.
+        // The first of these fields is field 3 of the line.
         let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
         #[expect(
             clippy::cast_precision_loss,

@@ -23,7 +23,7 @@ use super::{Entry, StateMachine, Types, entry_of, log_id, membership_to_text, re
 /// So much goes to another member at once, and a record more.
 const SENT_BYTES: usize = 1 << 20;
 
-/// So long until damaged records are asked for again that are to be sent.
+/// How long replication waits before it reads damaged records again.
 const DAMAGED_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
@@ -107,8 +107,8 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     /// What goes to another member at once: a heartbeat behind it must not come late, and a frame is bounded.
-    /// Where the log is damaged, nothing comes for a while: then a snapshot supersedes the damaged part, and the other member begins with
-    /// that. An error here would end this node.
+    /// Where the log is damaged, returns nothing, after a pause: a snapshot will supersede the damaged part, and the other member begins
+    /// with that snapshot. An error here would end this node.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let journal = Arc::clone(&self.journal);
         if journal.holds_in_memory(start) {

@@ -31,7 +31,7 @@ const PIECE_BYTES: usize = 512 << 10;
 const SENT_AHEAD: usize = 4;
 /// A disk may be slow; a silent member is noticed by the missing heartbeats.
 const APPEND_WITHIN: Duration = Duration::from_secs(2);
-/// Between two attempts to ask a member to take over.
+/// Pause between two attempts to ask a member to take over.
 const TRANSFER_PAUSE: Duration = Duration::from_millis(20);
 const PIECE_WITHIN: Duration = Duration::from_secs(10);
 /// Checking a great snapshot takes its time.
@@ -279,7 +279,7 @@ impl RaftNetworkV2<Types> for Target {
                         .or(sent.previous)
                         .is_none_or(|id| id.index < place.index)
                 }) {
-                    // What follows is damaged: consensus is to think again, and sends a snapshot.
+                    // The next entries are damaged. The error makes consensus start again, with a snapshot.
                     return Err(RPCError::Unreachable(Unreachable::new(&AnyError::error(
                         "the log is damaged behind this place: a snapshot is sent instead",
                     ))));
@@ -373,7 +373,7 @@ impl RaftNetworkV2<Types> for Target {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        // The other member may just have been started again. Nobody leads meanwhile, so it is asked until it has heard it.
+        // The other member may have just been restarted. Nobody leads meanwhile, so the request is repeated until it arrives.
         let asking = self.clone();
         tasks::spawn("hand-over", async move {
             let until = Instant::now() + rules::hand_over_within(&asking.network.peers.me().timing);

@@ -1,6 +1,6 @@
-//! A third vote that a process has kept in a directory of its own, to be continued as a witness.
+//! Reads a third vote that a process has kept in a directory of its own, so that it can be continued as a witness.
 //!
-//! Always: read only; who continues it removes the directory, so that the vote is not given twice.
+//! Always: only reads. The caller that continues the vote removes the directory, so that the vote is not given twice.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::member::number_of;
 use crate::open::{OpenError, newest_membership};
 
 impl WitnessState {
-    /// What the watch of this directory has confirmed and promised; nothing if there is none.
+    /// The state of the watch in this directory: what it has confirmed, and for whom it has voted. `None` if there is no watch.
     pub fn found_in(dir: &Path, identity: &str) -> Result<Option<Self>, OpenError> {
         let has_begun = journal::inspect::has_begun(dir);
         if !has_begun.map_err(|error| OpenError::Consensus(error.to_string()))? {

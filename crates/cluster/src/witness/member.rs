@@ -1,8 +1,8 @@
-//! A witness among the members: it answers what they ask, with a memory that another cluster keeps.
+//! A witness as a member of the cluster: it answers the requests of the members, and another cluster records its state.
 //!
-//! Always: a state is recorded before anybody hears of it. While a vote is being recorded, no leader of an earlier term is confirmed.
-//! Whatever is answered was asked before the store still had the right to answer: so a store that another one has replaced
-//! extends nobody's lease. Never here: who keeps the store, and who dials.
+//! Always: a state is recorded before an answer depends on it. While a vote is being recorded, no leader of an earlier term is confirmed.
+//! The right of the store to answer is checked after a request has arrived: so a store that another one has replaced extends nobody's
+//! lease. Never here: where the store keeps the state, and which process dials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,35 +24,35 @@ use crate::member::{Hello, Part, Timing};
 use crate::raft::{LogId, Types, log_id};
 use crate::rules::{self, Ballot, Voting};
 
-/// How long a store may be without the right to answer before its witness gives up: then somebody else may be the one who has it.
+/// How long a store may be without the right to answer before its witness ends: another process may have that right by then.
 const GIVES_UP_AFTER: Duration = Duration::from_millis(500);
 
-/// What remembers a witness's state.
+/// Records a witness's state.
 pub trait WitnessStore: Send + Sync + 'static {
-    /// Makes the state durable wherever the witness may be continued. Answers whether it is; if not, nobody knows.
+    /// Makes the state durable wherever the witness may be continued. Returns `true` if it is durable. After `false` this is unknown.
     fn record(&self, state: &WitnessState) -> impl Future<Output = bool> + Send;
 
-    /// Whether nobody else can have continued the witness: no later state than those recorded here exists.
+    /// Whether no other process can have continued the witness, so that no later state than those recorded here exists.
     fn may_answer(&self) -> bool;
 }
 
-/// Why a witness speaks no longer.
+/// Why a witness has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WitnessEnd {
     /// A state could not be recorded, or it is not known whether it was.
     NotRecorded,
-    /// The store has had no right to answer for a while.
+    /// The store has been without the right to answer for a while.
     NotInCharge,
 }
 
-/// A witness that may be asked. It is opened anew, with the recorded state, when it has ended.
+/// A running witness. When it has ended, a new one is opened with the recorded state.
 pub struct Witness<S> {
     identity: String,
     name: String,
     store: S,
     opened_at: Instant,
     inner: Mutex<Inner>,
-    /// One state is recorded at a time.
+    /// Held while a state is recorded: one at a time.
     turn: tokio::sync::Mutex<()>,
     leader: watch::Sender<Option<u64>>,
     ended: watch::Sender<Option<WitnessEnd>>,
@@ -60,17 +60,17 @@ pub struct Witness<S> {
 
 struct Inner {
     recorded: WitnessState,
-    /// What is being recorded.
+    /// The state that is being recorded.
     pending: Option<WitnessState>,
-    /// When an elected member was heard.
+    /// When the elected member was last heard.
     heard_at: Option<Instant>,
     patience: Duration,
     silenced_since: Option<Instant>,
-    /// What was said last about a member that may not speak.
+    /// The last reason for a refusal that was logged.
     refused: Option<String>,
 }
 
-/// What comes of a question that may change the state.
+/// The result of a request that may change the state.
 enum Decided {
     Yes,
     Outdated(WitnessState),
@@ -101,7 +101,7 @@ fn last_of(state: &WitnessState) -> Option<LogId> {
 }
 
 impl<S: WitnessStore> Witness<S> {
-    /// A witness in the cluster of `identity` under this name, with the state that was recorded last.
+    /// Opens a witness in the cluster `identity` under this name, with the last recorded state.
     pub fn open(identity: &str, name: &str, recorded: WitnessState, store: S) -> Arc<Self> {
         let leader = recorded.voted_for.filter(|_| recorded.is_elected);
         Arc::new(Self {
@@ -123,12 +123,12 @@ impl<S: WitnessStore> Witness<S> {
         })
     }
 
-    /// The number of the member that was elected last, as far as it is known here.
+    /// The number of the member that was elected last, as far as this witness knows.
     pub fn leader(&self) -> watch::Receiver<Option<u64>> {
         self.leader.subscribe()
     }
 
-    /// Resolves when it speaks no longer.
+    /// Resolves with the reason when the witness has ended.
     pub async fn ended(&self) -> WitnessEnd {
         let mut ended = self.ended.subscribe();
         // The sender lives as long as this does.
@@ -138,8 +138,8 @@ impl<S: WitnessStore> Witness<S> {
             .unwrap_or(WitnessEnd::NotInCharge)
     }
 
-    /// Speaks with a member over a connection that is trusted already, until it breaks or this witness has ended. `part` is what the
-    /// member is told that this is: one of an earlier version knows of watches only.
+    /// Serves a member over a connection that is already trusted, until the connection breaks or this witness ends. `part` is what this
+    /// witness introduces itself as: a member of an earlier version knows watches only.
     pub async fn serve(
         self: &Arc<Self>,
         io: impl AsyncRead + AsyncWrite + Send + 'static,
@@ -178,7 +178,7 @@ impl<S: WitnessStore> Witness<S> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the store has the right to answer. Without it for a while, the witness ends.
+    /// Whether the store has the right to answer. After a while without it, the witness ends.
     fn is_in_charge(&self) -> bool {
         let is_in_charge = self.store.may_answer();
         let mut inner = self.inner();
@@ -193,7 +193,7 @@ impl<S: WitnessStore> Witness<S> {
         is_in_charge && self.ended.borrow().is_none()
     }
 
-    /// A word of the elected member. What it changes is recorded first.
+    /// Handles a request of the elected member. A change of the state is recorded first.
     async fn obey(
         &self,
         leader: Candidate,
@@ -206,7 +206,7 @@ impl<S: WitnessStore> Witness<S> {
                     && pending.term == leader.term
                     && pending.voted_for == Some(leader.member)
             };
-            // A beat does not wait for entries that are being recorded. It does wait for a vote that is: after that it may be outdated.
+            // A heartbeat does not wait for entries that are being recorded. It waits for a vote that is, because the vote may make it outdated.
             if inner.pending.as_ref().is_none_or(is_of_same) {
                 match change(&inner.recorded) {
                     Err(Outdated) => return Decided::Outdated(inner.recorded.clone()),
@@ -235,7 +235,7 @@ impl<S: WitnessStore> Witness<S> {
         self.record(next).await
     }
 
-    /// Gives the vote, if terms, entries and the silence of others allow it.
+    /// Gives the vote, if the term, the candidate's entries and the silence of the leader allow it.
     async fn vote(&self, request: &VoteRequest<Types>) -> VoteResponse<Types> {
         let candidate = candidate_of(&request.vote);
         let newest = request.last_log_id.map(entry_id);
@@ -268,7 +268,7 @@ impl<S: WitnessStore> Witness<S> {
         }
     }
 
-    /// Whether it would vote so.
+    /// Whether the vote would be given.
     async fn pre_vote(&self, request: &VoteRequest<Types>) -> VoteResponse<Types> {
         self.wait_until_voting(false).await;
         let inner = self.inner();
@@ -282,7 +282,7 @@ impl<S: WitnessStore> Witness<S> {
         VoteResponse::new(vote_of(state), last_of(state), is_given)
     }
 
-    /// A witness that was just opened may have heard a leader before, which it has forgotten.
+    /// Waits until this witness may decide about a vote. Before it was opened, it may have heard a leader that it no longer knows.
     async fn wait_until_voting(&self, is_handed_over: bool) {
         loop {
             let voting = self.inner().voting(self.opened_at, is_handed_over);
@@ -293,7 +293,7 @@ impl<S: WitnessStore> Witness<S> {
         }
     }
 
-    /// Has the turn.
+    /// Records a state. The caller holds `turn`.
     async fn record(&self, next: WitnessState) -> Decided {
         let is_recorded = self.store.record(&next).await;
         let mut inner = self.inner();
@@ -354,7 +354,7 @@ impl<S: WitnessStore> Answering for Witness<S> {
         let mut inner = self.inner();
         if let Err(disagreement) = rules::agree(&me, hello) {
             let told = disagreement.to_string();
-            // It is dialled again and again; once is enough.
+            // The member dials again and again. Each reason is logged once.
             if inner.refused.as_ref() != Some(&told) {
                 tracing::error!("a member is refused by its witness: {told}");
                 inner.refused = Some(told.clone());
@@ -372,7 +372,7 @@ impl<S: WitnessStore> Answering for Witness<S> {
     fn lives(&self, _: u64) {}
 
     async fn answer(self: Arc<Self>, _: u64, ask: Ask) -> Answer {
-        // Asked after the question has come: a lease that the answer extends begins before this moment.
+        // Checked after the request has arrived: a lease that the answer extends has begun before this moment.
         if !self.is_in_charge() {
             return Answer::Refused("this witness is not in charge now".to_owned());
         }

@@ -192,7 +192,7 @@ impl Member {
         was_just_started: true,
     };
 
-    /// What a witness remembers. It need not remember that its candidate was elected: only one can be.
+    /// The recorded state of a witness. It need not record that its candidate was elected: no other one can be elected in that term.
     pub(crate) fn as_witness(&self) -> WitnessState {
         let newest = self.log.end();
         WitnessState {

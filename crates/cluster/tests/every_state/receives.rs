@@ -214,7 +214,7 @@ impl World {
         Ok(())
     }
 
-    /// What the product's witness makes of it.
+    /// Appends as the product's witness does.
     fn is_witnessed(
         &mut self,
         setup: &Setup,
@@ -248,7 +248,7 @@ impl World {
         it.was_just_started = false;
         it.vote = Some(from);
         if next.newest != before.newest {
-            // Of the log only the end counts; the rest is there to be compared.
+            // Only the end of the log matters. The rest is kept for comparisons.
             it.log = *log;
             it.on_disk = it.log.len();
         }

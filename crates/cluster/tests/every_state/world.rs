@@ -17,7 +17,7 @@ use crate::member::{A, B, C, D, Entry, Leading, Log, MAIL, Member, Message, ROOM
 pub(crate) struct Setup {
     /// `C` is a watch.
     pub(crate) has_watch: bool,
-    /// That watch is a witness: it keeps its newest entry only, which another cluster remembers.
+    /// The watch is a witness: it keeps only its newest entry, which another cluster records.
     pub(crate) is_witness: bool,
     pub(crate) terms: u8,
     /// Entries beside those with which a leader begins.
@@ -52,7 +52,7 @@ pub(crate) enum Broken {
     VoteOnDisk,
     /// A witness answers before its state is recorded.
     RecordFirst,
-    /// A witness goes on answering though it has been continued elsewhere.
+    /// A witness still answers although another process has continued it.
     InCharge,
 }
 
@@ -169,7 +169,7 @@ impl World {
 
     /// Messages of a term that is over for the one they are for.
     fn forget_the_unheeded(&mut self, setup: &Setup) {
-        // Whoever has continued a witness elsewhere has a later term than the one that goes on answering.
+        // The process that has continued a witness has a later term than the one that still answers.
         let is_answered_twice = |member: usize| {
             setup.broken == Some(Broken::InCharge) && Self::part(setup, member) == Part::Witness
         };
