@@ -62,7 +62,7 @@ pub(crate) struct Access {
         requires = "certificate"
     )]
     pub(crate) key: Option<PathBuf>,
-    /// Why: it is kept with the events of what this command changes
+    /// The reason for the change; the events of the change carry it
     #[arg(long, global = true, value_name = "TEXT", env = "MAINSPRING_REASON")]
     pub(crate) reason: Option<String>,
 }
@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     /// Run a Subagent, or look after the Subagents of all Agents (`subagent list`)
     Subagent(SubagentArgs),
-    /// Says which lists there are
+    /// Names the commands that list something
     #[command(hide = true)]
     List,
     /// Guard the jobs of a Subagent; parts that run jobs start it themselves
@@ -122,7 +122,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether this runs a part, until that is told to end.
+    /// Whether this command runs a part until the part is stopped.
     pub(crate) fn is_part(&self) -> bool {
         match self {
             Command::Standalone(_)
@@ -169,20 +169,20 @@ pub(crate) struct PartArgs {
     /// Append the log to a file instead
     #[arg(long, value_name = "FILE", env = "MAINSPRING_LOG_FILE")]
     pub(crate) log_file: Option<PathBuf>,
-    /// Print all settings as TOML, with their defaults and what file, environment and flags say, and start nothing
+    /// Print all effective settings as TOML, defaults included, and start nothing
     #[arg(long)]
     pub(crate) print_config: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Check the settings of a part without starting it; exit code 2 and the place if one does not fit
+    /// Check the settings of a part without starting it; if one is invalid, show its place and exit with code 2
     Check(ConfigCheckArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigCheckArgs {
-    /// Whose settings they are
+    /// The part whose settings are checked
     #[arg(value_name = "PART")]
     pub(crate) kind: PartKind,
     #[command(flatten)]
@@ -425,7 +425,7 @@ pub(crate) struct AddArgs {
     /// Id of the order [default: made from workflow and time]
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// An argument, read as the type that the workflow declares; else a JSON value or, if it is none, a text
+    /// An argument, read as the type that the workflow declares; without a type, a JSON value or else a text
     #[arg(long = "arg", short = 'a', value_name = "NAME=VALUE", value_parser = key_and_value)]
     pub(crate) arguments: Vec<(String, String)>,
     /// When it starts: 2027-01-31T18:00, 18:00, 18:00[Europe/Berlin], 18:00+09:00, +90s, +5m, +2h [default: at once]
@@ -443,7 +443,7 @@ pub(crate) struct AddArgs {
     /// Forget the order when it has ended
     #[arg(long)]
     pub(crate) delete_when_terminated: bool,
-    /// How many orders, a million at most; their ids get -1, -2, …
+    /// How many orders, at most a million; their ids get -1, -2, …
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: u32,
     /// Wait until all have ended; exit code 4 if one has not ended well
@@ -458,24 +458,24 @@ pub(crate) struct AddArgs {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) filter: OrderFilter,
-    /// At most so many
+    /// List at most N orders
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: usize,
-    /// All of them
+    /// List all orders
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
-    /// By what the orders are sorted
+    /// Sort the orders by this key
     #[arg(long, value_name = "KEY", value_enum, default_value_t = SortKey::Id)]
     pub(crate) sort: SortKey,
-    /// The last ones first: with --sort changed those whose state has changed most recently
+    /// Sort in reverse; with --sort changed, the most recently changed come first
     #[arg(long)]
     pub(crate) reverse: bool,
-    /// With --json: also these, which can be long: arguments, historicOutcomes
+    /// With --json: include these fields, which can be long: arguments, historicOutcomes
     #[arg(long, value_name = "NAMES")]
     pub(crate) fields: Option<String>,
 }
 
-/// Which orders.
+/// The conditions that orders must meet to be listed or changed.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct OrderFilter {
     /// Only orders in this state, such as Failed, or `ended`, `open`
@@ -487,7 +487,7 @@ pub(crate) struct OrderFilter {
     /// Only orders whose id begins so
     #[arg(long, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
-    /// Only orders whose id looks so: `*` is any text, `?` any character
+    /// Only orders whose id matches: `*` is any text, `?` any character
     #[arg(long, value_name = "PATTERN")]
     pub(crate) pattern: Option<String>,
     /// Only orders that are scheduled for this time or later
@@ -496,18 +496,18 @@ pub(crate) struct OrderFilter {
     /// Only orders that are scheduled for a time before this one
     #[arg(long, value_name = "TIME")]
     pub(crate) scheduled_before: Option<String>,
-    /// Only orders whose state has changed since then: -2h, 18:00, 2027-01-31T18:00
+    /// Only orders whose state has changed since this time: -2h, 18:00, 2027-01-31T18:00
     #[arg(long, value_name = "TIME|-DURATION", allow_hyphen_values = true)]
     pub(crate) since: Option<String>,
-    /// Only orders whose state has not changed after then
+    /// Only orders whose state has not changed after this time
     #[arg(long, value_name = "TIME|-DURATION", allow_hyphen_values = true)]
     pub(crate) until: Option<String>,
 }
 
-/// Orders by their ids, or all that a filter lets through.
+/// Orders that are named by their ids, or all orders that match a filter.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Selection {
-    /// Their ids; without any, the orders that the options name
+    /// Their ids; without ids, the orders that the options select
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
@@ -515,15 +515,15 @@ pub(crate) struct Selection {
     /// All orders
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
-    /// Show which orders it would be, and change nothing
+    /// Show the orders that would be changed, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
 
-/// By what orders are listed.
+/// The key by which orders are sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum SortKey {
     /// Their ids
@@ -532,9 +532,9 @@ pub(crate) enum SortKey {
     Added,
     /// When they were started
     Started,
-    /// Since when they are in their state
+    /// When their state changed last
     Changed,
-    /// When they are to start
+    /// When they are scheduled to start
     Scheduled,
 }
 
@@ -578,11 +578,10 @@ pub(crate) struct ResumeArgs {
     /// Go on as if the failed instruction had succeeded
     #[arg(long)]
     pub(crate) as_succeeded: bool,
-    /// From now on this value counts under this name, as if the step where the order stands had given it; not for what the order itself
-    /// has brought along
+    /// Set a value as if the current step of the order had returned it; the arguments that the order was added with cannot be changed
     #[arg(long = "arg", short = 'a', value_name = "NAME=VALUE", value_parser = key_and_value)]
     pub(crate) arguments: Vec<(String, String)>,
-    /// Whether the job that was killed runs again; if not said, it does unless its workflow says isNotRestartable
+    /// Whether the job that was killed runs again [default: yes, unless its workflow says isNotRestartable]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) restart_killed_job: Option<bool>,
 }
@@ -595,7 +594,7 @@ pub(crate) struct LogArgs {
     /// Go on as more is written, until the order has ended
     #[arg(long, short = 'f')]
     pub(crate) follow: bool,
-    /// Show control characters to the terminal as they were written; without it they are replaced there, but not in a file or pipe
+    /// Write control characters to a terminal as they are; by default they are replaced there, but not in a file or pipe
     #[arg(long)]
     pub(crate) raw: bool,
 }

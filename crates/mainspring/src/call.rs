@@ -49,7 +49,7 @@ pub(crate) fn talk(command: impl Future<Output = anyhow::Result<Exit>>) -> anyho
 #[derive(Clone, Debug)]
 pub(crate) struct Controller {
     members: Arc<Members>,
-    /// Why the user does what he does.
+    /// The reason that the user gives for changes.
     reason: Option<Arc<str>>,
 }
 

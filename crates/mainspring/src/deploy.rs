@@ -70,7 +70,7 @@ pub(crate) async fn deploy(
     show(&rows, &left_out, args.dry_run, screen)
 }
 
-/// Files in folders that were not looked into: one that is called `.yml.bak` may have been meant.
+/// Reports the files in folders that were not read, because a file such as `x.yml.bak` may have been meant.
 fn tell_left_out(left_out: &[PathBuf], screen: &Screen) {
     const TOLD_MAX: usize = 10;
     if left_out.is_empty() {
@@ -182,7 +182,7 @@ struct Row {
     item: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
-    /// This version of Mainspring keeps the item and does nothing with it.
+    /// This version of Mainspring keeps the item but does not use it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_not_used: bool,
     /// What differs from the deployed item.

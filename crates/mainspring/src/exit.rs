@@ -11,7 +11,7 @@ use telemetry::Standard;
 
 use crate::screen::{Screen, Unwritten};
 
-/// How long the end of a part may be held up by whoever is to read why.
+/// How long a stalled reader of standard error may delay the end of a part.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The same table as in `docs/operating.md`.
@@ -69,7 +69,7 @@ pub(crate) struct Misuse(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct Drawn(pub(crate) String);
 
-/// What is wrong with files: drawn for people, listed for programs.
+/// The faults of files: drawn for people, listed for programs.
 #[derive(Debug, Default, thiserror::Error)]
 #[error("{}", .drawn.join("\n\n"))]
 pub(crate) struct Faulty {
@@ -78,7 +78,7 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    /// The faults of a text that stands in `file`.
+    /// Adds the faults of `text`, which is the content of `file`.
     pub(crate) fn add(&mut self, faults: &model::read::Faults, text: &str, file: &str) {
         self.drawn.push(faults.draw(text, file));
         self.faults.extend(faults.iter().map(|fault| {
@@ -93,14 +93,14 @@ impl Faulty {
         }));
     }
 
-    /// A fault without a place in a text.
+    /// Adds a fault that has no place in a text.
     pub(crate) fn add_text(&mut self, message: String) {
         let text = message.strip_prefix("error: ").unwrap_or(&message);
         self.faults.push(serde_json::json!({ "message": text }));
         self.drawn.push(message);
     }
 
-    /// For programs.
+    /// The problem for programs, with all faults.
     pub(crate) fn as_json(&self) -> serde_json::Value {
         let (count, first) = (self.faults.len(), self.faults.first());
         let first = first.and_then(|fault| fault["message"].as_str());
@@ -132,7 +132,7 @@ pub(crate) fn tell(error: &anyhow::Error, screen: &Screen) -> Exit {
     exit
 }
 
-/// The same of a part: nobody reads it like an answer, and whoever does not take its last words must not keep it from ending.
+/// Reports the error with which a part ends. A stalled reader of standard error delays the end by [`LAST_WORDS`] at most.
 pub(crate) fn tell_of_part(error: &anyhow::Error, screen: &Screen) -> Exit {
     let text = screen.error_text(&with_causes(error), hint_of(error), problem_of(error));
     telemetry::print(Standard::Error, &text, LAST_WORDS);
@@ -162,7 +162,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
-/// The command line or the settings are wrong: starting again does not help.
+/// Whether the command line or the settings are wrong, so that starting again does not help.
 fn is_misuse(cause: &(dyn std::error::Error + 'static)) -> bool {
     let controller = cause.downcast_ref::<controller_node::RunError>();
     let agent = cause.downcast_ref::<agent_node::RunError>();

@@ -61,7 +61,7 @@ fn list(items: &[ItemSeen], kind: Option<&str>, screen: &Screen) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-/// A type that nobody has heard of is a slip, not an empty list.
+/// Refuses an unknown type: it is a typing error, not an empty list.
 fn check_kind(kind: &str) -> Result<(), Misuse> {
     let is_it = |known: &ItemType| {
         [known.type_name(), known.key_name()]
@@ -79,7 +79,7 @@ fn check_kind(kind: &str) -> Result<(), Misuse> {
 
 fn is_of_kind(item: &ItemSeen, kind: &str) -> bool {
     let key = item.key.split().0;
-    // Both names of a type mean it.
+    // A type may be given by either of its names.
     let named = ItemType::ALL
         .iter()
         .filter(|known| known.key_name().eq_ignore_ascii_case(key));
@@ -88,7 +88,7 @@ fn is_of_kind(item: &ItemSeen, kind: &str) -> bool {
         .any(|name| name.eq_ignore_ascii_case(kind))
 }
 
-/// The same JSON text with a line per field, every number and the order of fields as they are.
+/// Indents a JSON text, one field per line. Numbers and the order of fields stay as they are.
 fn indented(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let mut depth = 0_usize;

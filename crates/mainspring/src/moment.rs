@@ -49,7 +49,7 @@ pub(crate) fn in_table(at: Timestamp) -> String {
     shown(at, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The name of the zone that times are shown in: `Europe/Berlin`, or `+01:00` if it has none.
+/// The name of the zone in which times are shown: `Europe/Berlin`, or `+01:00` if it has no name.
 pub(crate) fn zone() -> String {
     let zone = TimeZone::system();
     match zone.iana_name() {
@@ -61,7 +61,7 @@ pub(crate) fn zone() -> String {
     }
 }
 
-/// The same text with the instants in it, as the Controller writes them (`2026-11-21T22:56:49.123Z`), in the local zone.
+/// Replaces the instants in a text, as the Controller writes them (`2026-11-21T22:56:49.123Z`), with times in the local zone.
 pub(crate) fn with_local_times(text: &str) -> String {
     let is_of_instant = |c: char| c.is_ascii_digit() || matches!(c, '-' | ':' | '.' | 'T' | 'Z');
     let mut told = String::with_capacity(text.len());
@@ -96,7 +96,7 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         return Ok(Timestamp::from_millis(now.millis().saturating_sub(ago)));
     }
     let (local, zone) = zone_of(text).map_err(|why| wrong(&format!(": {why}")))?;
-    // What is left is a date and a time of a clock on a wall, and nothing that could be passed over.
+    // Only a local date and time may be left. The parser would skip some other characters.
     let is_plain = |c: char| c.is_ascii_digit() || matches!(c, '-' | ':' | '.' | 'T' | 't' | ' ');
     if !local.chars().all(is_plain) {
         return Err(wrong(""));
@@ -118,7 +118,7 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     at(tomorrow.to_datetime(time))
 }
 
-/// The same for a time that has passed: `18:00` is the last one.
+/// Like [`parse`], but for a time in the past: `18:00` is the last one.
 pub(crate) fn parse_past(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let read = parse(text, now)?;
     let is_of_day = !text.starts_with(['+', '-']) && text.find(':').is_some_and(|colon| colon <= 2);
@@ -129,7 +129,7 @@ pub(crate) fn parse_past(text: &str, now: Timestamp) -> Result<Timestamp, String
     parse(text, Timestamp::from_millis(now.millis() - day))
 }
 
-/// The local part of the text, and the zone that it says; the local zone if it says none.
+/// Splits a text into the local time and its zone; the system's zone if it has none.
 fn zone_of(text: &str) -> Result<(&str, TimeZone), String> {
     let (text, named) = match text
         .strip_suffix(']')
@@ -186,8 +186,8 @@ fn offset_of(written: &str) -> Result<Offset, String> {
     Offset::from_seconds(seconds).map_err(|_range| wrong())
 }
 
-/// The instant of a local time. A time that is skipped when clocks are set forward does not exist; of two when they are set back
-/// it is the first.
+/// The instant of a local time. Fails for a time that is skipped when clocks are set forward. When clocks are set back, it is the first of the
+/// two instants.
 fn instant(local: civil::DateTime, zone: &TimeZone) -> Result<Timestamp, String> {
     let ambiguous = zone.to_ambiguous_zoned(local);
     if matches!(ambiguous.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) {

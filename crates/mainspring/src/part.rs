@@ -1,7 +1,7 @@
 //! Running a part: settings, log, signals, and how it ended.
 //!
-//! Always: the first SIGTERM or SIGINT ends in order, the second one at once; a task that fails ends the part at once; trouble is told
-//! with what to do about it, and whoever does not read it holds up nothing.
+//! Always: the first SIGTERM or SIGINT ends in order, the second one at once; a task that fails ends the part at once; errors are reported
+//! with what to do about them, and a stalled reader delays nothing.
 //! Never here: what the parts do; each has a crate.
 
 mod agent;
@@ -80,10 +80,10 @@ impl Flags {
     }
 }
 
-/// How long an end may be held up by whoever is to read the last words.
+/// How long a stalled reader of the log may delay the end of a part.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Sets up the log and runs a part until it ends or is told to, or until one of its tasks fails.
+/// Sets up the log and runs a part until it ends, is stopped, or one of its tasks fails.
 fn run<F>(part: &PartArgs, body: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<Exit>
 where
     F: Future<Output = anyhow::Result<Exit>> + Send + 'static,
@@ -110,7 +110,7 @@ where
             "the state that this process was started with may stop or hold up its work"
         );
     }
-    // Nobody acts on the ends of children: no thread needs to be woken for them.
+    // No thread handles SIGCHLD, so none needs to be woken by it.
     subagent_node::spare_from_child_signals();
     tasks::install_panic_hook();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -129,14 +129,14 @@ where
     // Threads that wait for a disk or a process must not hold up an end that has been told.
     runtime.shutdown_background();
     if let (Err(error), LogTarget::File(_)) = (&exit, &logging.target) {
-        // On standard error it is told anyway.
+        // The error itself goes to standard error only.
         tracing::error!(error = format!("{error:#}"), "the part has ended");
     }
     telemetry::flush_log(LAST_WORDS);
     exit
 }
 
-/// Waits for the end of the part, and does what signals want meanwhile.
+/// Waits for the end of the part and handles signals meanwhile.
 async fn to_the_end(
     mut body: JoinHandle<anyhow::Result<Exit>>,
     mut signals: Signals,
@@ -146,7 +146,7 @@ async fn to_the_end(
     loop {
         tokio::select! {
             biased;
-            // Whatever else has come of it: without this task the part is not what it seems.
+            // Before anything else: without this task the part does not do what it promises.
             reason = &mut failed => return Err(Emergency(anyhow::anyhow!(reason)).into()),
             exit = &mut body => {
                 return exit.unwrap_or_else(|panic| Err(Emergency(panic.into()).into()));
@@ -163,7 +163,7 @@ async fn to_the_end(
                 }
                 Wish::Reopen => {
                     telemetry::reopen_log();
-                    // The disk may take its time.
+                    // Reading files blocks.
                     tasks::spawn_blocking(net::reload_certificates);
                 }
             }
@@ -188,7 +188,7 @@ fn log_filter(wanted: Option<&str>) -> String {
     format!("{wanted},openraft=error,openraft::raft::raft_inner=off")
 }
 
-/// Makes the data directory of a part, and takes it from others if it is there already.
+/// Creates the data directory of a part. If it exists, the permissions of other users are removed.
 fn take_data(data: &Path) -> anyhow::Result<()> {
     let changed = settings::take_private_dir(data)
         .with_context(|| format!("cannot use the data directory {}", data.display()))?;
@@ -212,13 +212,13 @@ fn noted_url(data: &Path) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// Tells whoever started the part that it is ready; the log goes elsewhere. Whoever reads nothing there holds up nobody.
+/// Reports that the part is ready, to the service manager and on standard output. A stalled reader delays nothing.
 fn announce(text: &str) {
     service_manager::notify(service_manager::READY);
     telemetry::print(Standard::Output, &format!("{text}\n"), Duration::ZERO);
 }
 
-/// Notes the URL for the commands and tells that it is served.
+/// Writes the URL to the data directory, where commands find it, and reports that the part is ready.
 fn announce_at(data: &Path, url: &str, text: &str) {
     note_url_or_warn(data, url);
     announce(text);

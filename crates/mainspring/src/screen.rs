@@ -1,7 +1,7 @@
 //! Where answers go: standard output for what was asked, standard error for everything about it.
 //!
 //! Always: colours only on a terminal and never against `NO_COLOR`; with `--json` standard output carries JSON and nothing else.
-//! No text of an order, an id or a message plays with the terminal: but for our own colours, control characters are replaced.
+//! Text from outside cannot control the terminal: all control characters but those of our own colours are replaced.
 //! Never here: what is shown.
 
 use std::borrow::Cow;
@@ -59,7 +59,7 @@ impl Paint {
         }
     }
 
-    /// The length of one of our own colours at the beginning of the text.
+    /// The length of the escape sequence of one of our own colours at the beginning of the text, if there is one.
     fn colour_at(self, text: &str) -> Option<usize> {
         let code = text.strip_prefix("\u{1b}[").filter(|_| self.is_on)?;
         let codes = Tone::ALL.iter().map(|tone| tone.code()).chain(["0"]);
@@ -70,7 +70,7 @@ impl Paint {
         ours.map(|ours| ours.len() + 3).next()
     }
 
-    /// The text with nothing in it that moves the cursor or changes the terminal but these colours.
+    /// Replaces all control characters but those of our own colours, line ends and tabs.
     pub(crate) fn harmless(self, text: &str) -> Cow<'_, str> {
         if !text.contains(is_control) {
             return Cow::Borrowed(text);
@@ -81,7 +81,7 @@ impl Paint {
             let length = self.colour_at(rest).unwrap_or(c.len_utf8());
             let (taken, left) = rest.split_at(length);
             match c {
-                // A line of another system.
+                // The end of a line as Windows writes it.
                 '\r' if left.starts_with('\n') => {}
                 c if is_control(c) && length == c.len_utf8() => safe.push('\u{fffd}'),
                 _ => safe.push_str(taken),
@@ -96,7 +96,7 @@ fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\n' | '\t')
 }
 
-/// JSON text says the same with the control characters that JSON would let through written as escapes.
+/// Escapes the control characters that JSON allows in strings. The value stays the same.
 fn harmless_json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
@@ -120,16 +120,16 @@ pub(crate) struct Screen {
     /// Colours for standard output.
     pub(crate) paint: Paint,
     error_paint: Paint,
-    /// Whether a terminal reads standard output.
+    /// Whether standard output is a terminal.
     is_terminal: bool,
 }
 
-/// The standard output takes nothing more.
+/// Standard output cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the output cannot be written: {0}")]
 pub(crate) struct Unwritten(io::Error);
 
-/// An error of the standard output, told from those of other files.
+/// Marks an error as one of standard output, to distinguish it from errors of other files.
 pub(crate) fn unwritten(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Unwritten(error))
 }
@@ -171,7 +171,7 @@ impl Screen {
         write_out(&[text.as_bytes(), end]).map_err(unwritten)
     }
 
-    /// Lines that were asked for, if there are any.
+    /// Writes lines to standard output, unless there are none.
     pub(crate) fn say_some(&self, text: &str) -> io::Result<()> {
         if text.is_empty() {
             Ok(())
@@ -180,8 +180,7 @@ impl Screen {
         }
     }
 
-    /// What a job has written: as it is where no terminal reads it or where that is wanted, else without what plays with the
-    /// terminal.
+    /// Writes the output of a job. On a terminal control characters are replaced, unless `is_raw`.
     pub(crate) fn pass(&self, bytes: &[u8], tone: Option<Tone>, is_raw: bool) -> io::Result<()> {
         if is_raw || !self.is_terminal {
             return write_out(&[bytes]).map_err(unwritten);
@@ -204,7 +203,7 @@ impl Screen {
         }
     }
 
-    /// What to do next, for somebody who sits there: silent where standard error is no terminal, so that no timer mails it.
+    /// Suggests what to do next. Prints nothing if standard error is not a terminal, so that cron does not mail it.
     pub(crate) fn hint(&self, text: &str) {
         if io::stderr().is_terminal() {
             self.remark(text);
@@ -229,7 +228,7 @@ impl Screen {
         self.to_stderr(&self.error_text(message, hint, problem));
     }
 
-    /// The same as a text, with its line end.
+    /// The text of an error, with the end of its line.
     pub(crate) fn error_text(
         &self,
         message: &str,

@@ -420,7 +420,7 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
     );
     add(4, "failed", &["--wait"]);
 
-    // The same again is no failure; another order of that id is one.
+    // Adding the same order again is no error. A different order with its id is one.
     add(0, "later-1", &["--at", "2099-01-01T00:00:00Z"]);
     assert!(add(1, "later-1", &["--at", "2098-01-01T00:00:00Z"]).contains("another order later-1"));
     assert!(add(1, "failed", &["--arg", "more=1"]).contains("no argument more"));
@@ -430,7 +430,7 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
         "{other}"
     );
 
-    // Pages for programs.
+    // A list in JSON has pages.
     let list = |args: &[&str]| {
         let mut all = vec!["--json", "order", "list"];
         all.extend_from_slice(args);
@@ -458,7 +458,7 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
             .contains("\"good\":false")
     );
 
-    // A choice is shown, and done only after a yes.
+    // Selected orders are shown, and changed only after a confirmation.
     let cancel = |code, args: &[&str]| {
         let mut all = vec!["order", "cancel"];
         all.extend_from_slice(args);
@@ -492,7 +492,7 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
         "none is open any more"
     );
 
-    // Where it stands is where it goes on, with another argument.
+    // The order resumes where it stands, with another value.
     let shown = told(&data, 0, &["order", "show", "failed"]);
     assert!(shown.contains("--position 0/else:1"), "{shown}");
     let resume = |code, more: &[&str]| {
@@ -527,7 +527,7 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
     );
     assert!(said("OrderResumed", r#""by":{"user":"admin"}"#), "{events}");
 
-    // A slip is no empty answer.
+    // A typing error is refused and not answered with an empty list.
     assert!(told(&data, 2, &["events", "--return", "NoSuchEvent"]).contains("NoSuchEvent"));
     assert!(told(&data, 2, &["item", "list", "--type", "Workfow"]).contains("Workfow"));
     assert!(told(&data, 0, &["item", "list", "--type", "agentref"]).contains("Agent"));

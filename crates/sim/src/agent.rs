@@ -103,7 +103,7 @@ pub struct AgentHost {
     lease: Duration,
     /// Whether there is another Director, so that its own Subagent has a lease too.
     is_pair: bool,
-    /// It accepts what operators ask of orders, and passes it over.
+    /// Whether it accepts marks and ignores them: a planted fault.
     pub forgets_marks: bool,
     /// What was committed is being passed on: what is asked meanwhile is judged after that.
     is_releasing: bool,

@@ -84,7 +84,7 @@ struct AgentDriver {
     observed: EventId,
     confirmed: EventId,
     delivery: AgentDelivery,
-    /// What the coupling told: the orders that the Agent has.
+    /// The orders that the Agent had when it was coupled.
     held: Vec<OrderId>,
     since: EventId,
     chunks: VecDeque<Vec<String>>,
@@ -238,7 +238,7 @@ impl ControllerHost {
         }
     }
 
-    /// A Director says something to the witness of its pair.
+    /// Passes a message of a Director to the witness of its pair.
     pub fn witness_hears(
         &mut self,
         k: &mut Kernel,
@@ -702,9 +702,9 @@ impl ControllerHost {
         }
     }
 
-    /// The delivery sees what is committed.
+    /// Passes the committed state to the delivery.
     fn show(&mut self, k: &mut Kernel, index: usize) {
-        // What is in flight is not certain yet; its commit shows it.
+        // A batch in flight is not committed yet. Its commit comes here again.
         if !self.node.is_settled() {
             return;
         }
@@ -718,7 +718,7 @@ impl ControllerHost {
         self.act(k, index, out);
     }
 
-    /// Something else happens to the delivery.
+    /// Passes any other input to the delivery.
     fn deliver(&mut self, k: &mut Kernel, index: usize, input: DeliveryInput<'_>) {
         let Some(driver) = self.drivers.get_mut(&index) else {
             return;
@@ -734,7 +734,7 @@ impl ControllerHost {
         self.act(k, index, out);
     }
 
-    /// Does what follows for the delivery.
+    /// Carries out the outputs of the delivery.
     fn act(&mut self, k: &mut Kernel, index: usize, outputs: Vec<DeliveryOutput>) {
         for output in outputs {
             match output {

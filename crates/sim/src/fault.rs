@@ -100,7 +100,7 @@ faults! {
     AllCrash = "crash of everything",
     /// Everything on a host crashes at once.
     HostCrash = "host crash",
-    /// Everything on a host stands still at once.
+    /// Everything on a host is paused at once.
     HostPause = "host pause",
     /// A host is cut off from all others.
     HostCut = "host cut off",

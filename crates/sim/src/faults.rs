@@ -308,8 +308,8 @@ impl World {
         }
     }
 
-    /// What is on one of three hosts: a Controller and a Director of each Agent, or the watch, and Subagents. Which Controller and which
-    /// Directors are together is the same all the time, and different from world to world.
+    /// The places on one of three hosts: a Controller and a Director of each Agent, or the watch, and Subagents. The seed decides which
+    /// Controller shares a host with which Directors.
     fn host(&self, host: usize) -> Vec<Place> {
         let layout = self.setting.layout;
         let mut places = Vec::new();
@@ -327,7 +327,7 @@ impl World {
         places
     }
 
-    /// Everything on a host crashes, stands still, or is cut off, at once.
+    /// Crashes, pauses or cuts off everything on a host at once.
     fn lose_host(&mut self, is_silent: bool, span: Duration) {
         let layout = self.setting.layout;
         if layout.controllers != 2 || layout.directors != 2 {

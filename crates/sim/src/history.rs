@@ -89,7 +89,7 @@ pub struct History {
     pub events: u64,
     /// Events of Agents that did not fit.
     pub rejected: Vec<String>,
-    /// What operators have asked of orders and what is pending.
+    /// The marks of orders that are pending.
     pub pending_marks: BTreeMap<OrderId, PendingMark>,
 }
 

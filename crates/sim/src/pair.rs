@@ -665,7 +665,7 @@ impl Member {
         let mut leading = leading.clone();
         let allowed = self.allowed(&leading);
         let has_watch = leading.peers.values().any(|peer| peer.part.is_third_vote());
-        // As in the product a witness is told now and then only, while every data member keeps up.
+        // As in the product, a witness gets entries only now and then while every data member keeps up.
         let is_at_rest = rules::may_leave_watch_alone(
             leading
                 .peers

@@ -1,7 +1,7 @@
-//! The third vote of Agents' Directors at a Controller: the real state of a witness, remembered in the Controller's log.
+//! The witnesses of pairs of Directors at a Controller: the real [`WitnessState`], recorded in the Controller's log.
 //!
-//! Always: as in the product, a state is committed before a Director hears of it, and nothing is answered without the right to act.
-//! What cannot be recorded at once is not answered: it is asked again. Never here: the rules; they are those of `cluster`.
+//! Always: as in the product, a state is committed before a Director gets the answer, and only a Controller that may act answers. A message
+//! that cannot be recorded at once is not answered; it is sent again. Never here: the rules; they are those of `cluster`.
 
 use crate::kernel::Kernel;
 use crate::node::Asker;
@@ -16,45 +16,45 @@ use model::{AgentPath, AgentWitness, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Numbers of drivers from here on are witnesses'.
+/// The numbers of drivers from this one on belong to witnesses.
 const DRIVERS: usize = 1 << 32;
 
-/// One of them, while its Controller is active.
+/// A witness while its Controller is active.
 struct Witness {
     agent: AgentPath,
     run_id: RunId,
     state: WitnessState,
     opened: Duration,
     heard: Option<Duration>,
-    /// What is being recorded, and what is said to whom afterwards.
+    /// The state that is being recorded, the member to answer afterwards, and the answer.
     pending: Option<(WitnessState, Number, Message)>,
 }
 
-/// All of one Controller.
+/// All witnesses of one Controller.
 pub struct Witnesses {
     place: Place,
     timing: Timing,
-    /// Whether the third votes are the Controller's at all.
+    /// Whether this world has witnesses.
     are_here: bool,
     open: BTreeMap<Cluster, Witness>,
     beginning: BTreeSet<Cluster>,
     generation: u64,
 }
 
-/// What an Agent's part of the Controller's state says of its witness.
+/// What the Controller's state records about the witness of an Agent.
 pub struct Known {
-    /// The log.
+    /// The log of the Agent.
     pub cluster: Cluster,
-    /// Its Agent.
+    /// The Agent.
     pub agent: AgentPath,
-    /// The life of the log.
+    /// The run id of the log.
     pub run_id: RunId,
-    /// What is remembered.
+    /// The recorded state; `None` before the first one.
     pub witness: Option<AgentWitness>,
 }
 
 impl Witnesses {
-    /// None is open yet.
+    /// The witnesses of the Controller at `place`; none is open.
     pub fn new(place: Place, timing: Timing, are_here: bool) -> Witnesses {
         Witnesses {
             place,
@@ -66,14 +66,14 @@ impl Witnesses {
         }
     }
 
-    /// The Controller is not active any more.
+    /// Closes all witnesses, because the Controller is no longer active.
     pub fn clear(&mut self) {
         self.open.clear();
         self.beginning.clear();
         self.generation += 1;
     }
 
-    /// Opens those that are not; what is to be recorded for that.
+    /// Opens the witnesses that are not open. Returns what must be recorded first.
     pub fn keep(&mut self, k: &mut Kernel, known: Vec<Known>) -> Vec<(Asker, Input)> {
         let mut inputs = Vec::new();
         if !self.are_here {
@@ -128,7 +128,7 @@ impl Witnesses {
         driver >= DRIVERS
     }
 
-    /// A state is in the log, or is not.
+    /// Takes the result of recording a state. If it is recorded, the answer that waits for it is sent.
     pub fn told(&mut self, k: &mut Kernel, driver: usize, generation: u64, replies: &[Reply]) {
         let cluster = driver - DRIVERS;
         if generation != self.generation {
@@ -144,12 +144,12 @@ impl Witnesses {
                 witness.state = state;
                 say(k, cluster, (self.place, WATCH), to, message);
             }
-            // It begins anew with what is in the log.
+            // It is opened again with the state in the log.
             Some(_) | None => drop(self.open.remove(&cluster)),
         }
     }
 
-    /// A Director says something to a Controller that may act. What is to be recorded for it.
+    /// Takes a message of a Director, at a Controller that may act. Returns what must be recorded before the answer.
     pub fn hear(
         &mut self,
         k: &mut Kernel,
@@ -236,7 +236,7 @@ impl Witnesses {
 }
 
 impl Witness {
-    /// What a leader's word makes of the state, and the answer; nothing while something else is recorded.
+    /// The next state and the answer to a message of a leader. `None` while something else is being recorded.
     fn obey(
         &mut self,
         leader: Candidate,
@@ -255,7 +255,7 @@ impl Witness {
         };
         let is_blocked = match &self.pending {
             None => false,
-            // A beat does not wait for entries that are being recorded, but for a vote that is.
+            // A heartbeat waits while a vote is being recorded, but not while entries are.
             Some(pending) => next != self.state || !is_of_same(pending),
         };
         if is_blocked {

@@ -18,7 +18,7 @@ pub struct Layout {
     pub controllers: usize,
     /// Directors of each Agent: one, or two with a watch.
     pub directors: usize,
-    /// The third vote of Director pairs is at the watch; else it is the Controller's.
+    /// The third vote of a pair of Directors is a watch; else it is a witness at the Controller.
     pub is_watch_apart: bool,
 }
 
@@ -30,12 +30,12 @@ impl Layout {
         own.chain(remote).collect()
     }
 
-    /// Whether the third votes of Director pairs are the Controller's.
+    /// Whether the third votes of pairs of Directors are witnesses.
     pub fn has_witnesses(self) -> bool {
         self.directors > 1 && !self.is_watch_apart
     }
 
-    /// What the third vote of a Director pair is.
+    /// What the third vote of a pair of Directors is.
     pub fn third_of_directors(self) -> Part {
         if self.has_witnesses() {
             Part::Witness
@@ -44,7 +44,7 @@ impl Layout {
         }
     }
 
-    /// The logs that two keep.
+    /// The logs that are kept by two data members.
     pub fn pairs(self) -> Vec<usize> {
         let controller = (self.controllers > 1).then_some(0);
         let agents = (self.directors > 1).then_some(1..=self.agents);

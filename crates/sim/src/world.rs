@@ -57,7 +57,7 @@ pub struct Setting {
     pub rules: Rules,
     /// The times of pairs.
     pub timing: Timing,
-    /// Whether the Agents pass over what operators ask of orders, to see that it would be found.
+    /// Whether the Agents ignore marks, to check that an invariant finds it.
     pub forgets_marks: bool,
     /// Whether the trace is printed.
     pub print: bool,

@@ -1,8 +1,8 @@
-//! The delivery between a Controller and its Agent, searched exhaustively: one order, one or two commands, and every interleaving of
-//! the messages between the real machines, with lost connections and restarts.
+//! An exhaustive search of the delivery from a Controller to its Agent: one order, up to three commands, and every interleaving of the messages
+//! between the real machines, with lost connections, restarts and refusals.
 //!
-//! Always: whatever is in flight may arrive or be lost with its connection, in the order of each channel. When nothing can happen
-//! any more, each wish that was accepted has taken effect, has reached the Agent, or is void.
+//! Always: messages in flight arrive in the order of their channel, or are lost with their connection. When nothing more can happen, each
+//! accepted command has taken effect, has reached the Agent, or is void.
 #![expect(
     clippy::unwrap_used,
     reason = "a world that cannot be set up fails at that line"
@@ -24,15 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-/// What the steady clock shows at the beginning, and by how much it goes on at a time: more than any pause.
+/// The first value of the steady clock, and its step, which is longer than any pause.
 const TICK: Duration = Duration::from_secs(15);
-/// So many states are more than any of these searches has.
+/// More states than any of these searches visits.
 const STATES_MAX: usize = 400_000;
 
 /// What may happen besides the messages.
 #[derive(Clone, Copy)]
 struct Case {
-    /// What is asked, each at any moment after the order was added and the one before was asked.
+    /// The commands, given one after another, each at any moment after the order was added.
     commands: &'static [&'static str],
     /// How often the connection may be lost.
     losses: u32,
@@ -42,7 +42,7 @@ struct Case {
     job_ends: bool,
     /// How often the Agent refuses to take the order.
     refusals: u32,
-    /// What was asked while the order was on its way to the Agent is never sent: the bug that this search was made for.
+    /// Whether a command given while the order is on its way to the Agent is never sent: the bug that this search was made for.
     is_planted: bool,
 }
 
@@ -76,7 +76,7 @@ const ONE: [&[&str]; 8] = [
     &[RESUME],
     &[DELETE],
 ];
-/// What an operator does who changes his mind.
+/// The commands of an operator who changes his mind.
 const SEVERAL: [&[&str]; 10] = [
     &[SUSPEND, CANCEL],
     &[SUSPEND, SUSPEND_KILL],
@@ -105,26 +105,26 @@ enum Step {
     Loss,
     /// The Controller is restarted.
     Restart,
-    /// The Controller begins to couple: it looks where it stands.
+    /// The Controller begins to couple: it notes its newest event.
     Couple,
     /// The Agent gets the request to couple.
     CoupleRequest,
-    /// The Controller gets the answer to that.
+    /// The Controller gets the answer to the request to couple.
     CoupleAnswer,
-    /// The job ends as it has been told to, or by itself.
+    /// The job ends, killed or by itself.
     JobEnds,
     /// Time passes.
     Time,
 }
 
-/// How the connection stands.
+/// The state of the connection.
 #[derive(Clone, Debug)]
 enum Link {
     Down,
-    /// Where the Controller stood: its newest event, and the Agent's newest that it has.
+    /// The newest event of the Controller, and the newest one of the Agent that it has.
     Asking(EventId, EventId),
     Answering(EventId, u64, Vec<OrderId>),
-    /// So many of the Agent's events have been read.
+    /// How many of the Agent's events have been read.
     Up(usize),
 }
 
@@ -173,7 +173,7 @@ fn empty_controller() -> ControllerMachine {
 }
 
 impl World {
-    /// Everything is deployed and coupled, the Subagent is there, the order has just been added.
+    /// A world in which everything is deployed and coupled, and the order has just been added.
     fn new(case: Case) -> World {
         let agent = AgentMachine::in_surroundings(
             RunId::from("agent-log"),
@@ -243,7 +243,7 @@ impl World {
         world
     }
 
-    /// Everything that can happen without losses and commands happens.
+    /// Takes steps until nothing but losses and commands can happen.
     fn quieten(&mut self) {
         let (losses, restarts) = (self.losses, self.restarts);
         (self.losses, self.restarts) = (0, 0);
@@ -268,7 +268,7 @@ impl World {
         self.at_controller(|machine, facts| machine.take(input, facts).unwrap())
     }
 
-    /// The delivery sees the committed state.
+    /// Passes the committed state to the delivery.
     fn show(&mut self) {
         let mut out = Vec::new();
         let committed = DeliveryInput::Committed(&self.controller.state);
@@ -276,7 +276,7 @@ impl World {
         self.act(out);
     }
 
-    /// Something else happens to the delivery.
+    /// Passes any other input to the delivery.
     fn deliver(&mut self, input: DeliveryInput<'_>) {
         let mut out = Vec::new();
         self.delivery.handle(self.steady, input, &mut out);
@@ -373,7 +373,7 @@ impl World {
             .map(AsRef::as_ref)
     }
 
-    /// Takes over the Agent's next event that means anything here.
+    /// Passes the Agent's events to the Controller, up to the next one that changes it.
     fn read(&mut self, mut position: usize) {
         let before = self.controller.last_event_id;
         while self.controller.last_event_id == before
@@ -386,7 +386,7 @@ impl World {
         self.link = Link::Up(position);
     }
 
-    /// The attempt that runs at the Agent, and whether it has been told to end.
+    /// The attempt that runs at the Agent, and whether it is being killed.
     fn job(&self) -> Option<(model::Attempt, bool)> {
         let mut attempt = None;
         let mut is_killed = false;
@@ -570,7 +570,7 @@ impl World {
         });
     }
 
-    /// The Agent takes the request, as far as it does.
+    /// The Agent handles a request, which it may refuse in part.
     fn request_arrives(&mut self, coupling: u64, commands: Vec<AgentCommand>) -> AgentAnswer {
         let mut responses = Vec::new();
         for command in commands {
@@ -588,8 +588,8 @@ impl World {
         AgentAnswer::Batch { responses }
     }
 
-    /// What tells this world from another one. Both clocks stand still, so equal numbers of events give equal event ids; the items
-    /// are as far as the outbox and the Agent's log tell.
+    /// A hash of all that distinguishes this world from another one. The clocks stand still, so equal numbers of events give equal event ids. The
+    /// outbox and the Agent's log stand for the items.
     fn hash(&self) -> u64 {
         let agent = agent_path();
         let state = &self.controller.state;
@@ -608,7 +608,7 @@ impl World {
         hasher.finish()
     }
 
-    /// What is wrong when nothing but the end of an undisturbed job can happen any more.
+    /// Judges a world in which nothing but the end of an undisturbed job can happen any more.
     fn judge(&self) -> Result<(), String> {
         let Some(order) = self.order() else {
             return Ok(());
@@ -629,7 +629,7 @@ impl World {
         }
     }
 
-    /// Without a wish that is pending: the accepted ones have been fulfilled, if they are not void.
+    /// Judges an order without a pending mark: the accepted commands have taken effect, unless they are void.
     fn judge_end(&self, order: &Order) -> Result<(), String> {
         let is_cancelled = order.state == OrderState::Cancelled;
         let has_ended = order.is_terminated();
@@ -652,7 +652,7 @@ impl World {
     }
 }
 
-/// Tries everything; answers how many states there are, and the first that is wrong.
+/// Visits all states. Returns their number, or why the first bad one is wrong.
 fn search(case: Case) -> Result<usize, String> {
     let begin = World::new(case);
     let mut seen = BTreeSet::from([begin.hash()]);

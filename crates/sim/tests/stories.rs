@@ -414,7 +414,7 @@ fn a_fork_that_is_tried_again_runs_its_jobs_again() {
     );
 }
 
-/// Cancels so many orders, each at another moment of its way to the Agent and its first job.
+/// Cancels 60 orders, each at a different moment of its way to the Agent and its first job.
 fn cancelled_on_their_way(setting: Setting) -> Story {
     let mut story = Story::with(setting, &[chain("long", &[0; 12])]);
     for number in 0..60 {

@@ -34,7 +34,7 @@ pub(crate) struct Waiting {
     /// Why its Agent does not take it.
     #[serde(default)]
     pub(crate) agent_problem: Option<model::Problem>,
-    /// What its jobs wrote up to this event is no longer kept.
+    /// The output of its jobs up to this event is no longer kept.
     #[serde(default)]
     pub(crate) output_lost_until: Option<EventId>,
 }
@@ -47,13 +47,13 @@ struct Orders {
     has_more: bool,
 }
 
-/// A line of a list of orders.
+/// An order in a list.
 #[derive(Clone, Debug)]
 pub(crate) struct OrderRow {
     pub(crate) order: Order,
     /// How its last step ended.
     pub(crate) last_outcome: Option<Outcome>,
-    /// As it came.
+    /// The JSON that the Controller sent.
     pub(crate) json: Box<RawValue>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct OrderPage {
 }
 
 impl OrderRow {
-    /// The order's own fields and what a list says of it stand side by side.
+    /// The order's own fields and those that a list adds are in the same JSON object.
     fn read(json: Box<RawValue>) -> Result<OrderRow, serde_json::Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -113,7 +113,7 @@ struct Items {
     has_more: bool,
 }
 
-/// So many orders are asked for at once.
+/// The number of orders that one request asks for.
 const ORDERS_PER_PAGE: usize = 10_000;
 
 #[derive(Deserialize)]
@@ -121,7 +121,7 @@ struct WithText {
     signed: SignedText,
 }
 
-/// How an Agent or a Subagent is connected now. A Controller of an earlier version does not tell.
+/// How an Agent or a Subagent is connected now. Empty if the Controller is of an earlier version.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConnectionSeen {
@@ -140,7 +140,7 @@ pub(crate) struct AgentSeen {
     pub(crate) coupling_state: String,
     #[serde(flatten)]
     pub(crate) connection: ConnectionSeen,
-    /// How its Directors stood to each other when it was connected last.
+    /// The state of the pair of Directors when the Agent was last connected.
     #[serde(default)]
     pub(crate) last_known_cluster: ClusterState,
     /// How its Directors stand to each other.
@@ -233,15 +233,15 @@ struct Agents {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OrderQuery {
     pub(crate) prefix: Option<String>,
-    /// An id with `*` and `?` in it.
+    /// A pattern for ids, with `*` and `?`.
     pub(crate) pattern: Option<String>,
     pub(crate) workflow: Option<String>,
     pub(crate) states: Option<&'static str>,
     pub(crate) scheduled_from: Option<Timestamp>,
     pub(crate) scheduled_before: Option<Timestamp>,
-    /// What can be long and is left out otherwise.
+    /// Fields that are left out by default because they can be long.
     pub(crate) fields: Option<String>,
-    /// No more than so many; all of them without it.
+    /// The greatest number of orders; all orders if `None`.
     pub(crate) limit: Option<usize>,
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
@@ -302,14 +302,14 @@ impl Controller {
         self.get("/controller/api/agent").await
     }
 
-    /// Orders, page by page.
+    /// Requests orders, page by page, up to the limit of the query.
     pub(crate) async fn orders(&self, query: &OrderQuery) -> anyhow::Result<OrderPage> {
         let mut all = OrderPage::default();
         loop {
             let left = query.limit.unwrap_or(usize::MAX) - all.orders.len();
             let after = all.orders.last().map(|row| row.order.id.to_string());
             let path = query.path(after.as_deref(), left.min(ORDERS_PER_PAGE));
-            // Bytes, since numbers have more digits than a JSON tree keeps.
+            // Read from bytes: a tree of JSON values would round numbers with many digits.
             let page: Orders = serde_json::from_slice(&self.get_bytes(&path).await?)?;
             let count = page.orders.len();
             for json in page.orders {
@@ -329,7 +329,7 @@ impl Controller {
         OrderSeen::read(&bytes)
     }
 
-    /// An order as a list shows it.
+    /// An order with the fields that a list shows.
     pub(crate) async fn order_row(&self, id: &str) -> anyhow::Result<OrderRow> {
         let path = format!("/controller/api/order/{}", segment(id));
         let json = serde_json::from_slice(&self.get_bytes(&path).await?)?;

@@ -1,15 +1,16 @@
-//! What differs between a deployed item and the one that is to take its place, line by line.
+//! The difference between a deployed item and the item that replaces it, line by line.
 //!
-//! Always: both are compared as indented JSON with sorted fields, so that blanks and the order of fields do not count.
+//! Always: both are compared as indented JSON with sorted fields, so that white space and the order of fields make no difference.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::screen::{Paint, Tone};
 
-/// Equal lines that are shown around a change.
+/// The number of equal lines that are shown around a change.
 const CONTEXT: usize = 2;
-/// Longer items are shown as removed and added as a whole: comparing costs the product of their lengths.
+/// The greatest number of lines that are compared, because the cost is the product of both numbers. Longer items are shown as removed and
+/// added as a whole.
 const LINES_MAX: usize = 3_000;
 
 /// The lines of a difference, each with its sign: `-`, `+` or a blank.
@@ -21,7 +22,7 @@ impl Difference {
         self.0.is_empty()
     }
 
-    /// The way from one JSON text to another.
+    /// Compares two JSON texts.
     pub(super) fn of(old: &str, new: &str) -> Difference {
         let (old, new) = (lines_of(old), lines_of(new));
         Difference(shortened(compared(&old, &new)))
@@ -63,7 +64,7 @@ fn lines_of(json: &str) -> Vec<String> {
     lines
 }
 
-/// Like pretty JSON, but a text of several lines, such as a script, has a line for each of its own.
+/// Writes pretty JSON, but each line of a string, such as a script, on a line of its own.
 fn write(value: &Value, depth: usize, before: &str, behind: &str, lines: &mut Vec<String>) {
     let indent = "  ".repeat(depth);
     match value {
@@ -102,7 +103,7 @@ fn write(value: &Value, depth: usize, before: &str, behind: &str, lines: &mut Ve
     }
 }
 
-/// A shortest way from the old lines to the new ones.
+/// A shortest edit script from the old lines to the new ones.
 fn compared(old: &[String], new: &[String]) -> Vec<(char, String)> {
     let same = |(a, b): &(&String, &String)| a == b;
     let head = old.iter().zip(new).take_while(same).count();
@@ -138,7 +139,7 @@ fn middle(old: &[String], new: &[String]) -> Vec<(char, String)> {
             .chain(new.iter().map(added))
             .collect();
     }
-    // The length of the longest common run of lines, in order, from each pair of places on.
+    // For each pair of positions, the length of the longest common subsequence of the lines from there on.
     let width = new.len() + 1;
     let mut common = vec![0_u32; (old.len() + 1) * width];
     for i in (0..old.len()).rev() {
@@ -169,7 +170,7 @@ fn middle(old: &[String], new: &[String]) -> Vec<(char, String)> {
     lines
 }
 
-/// Without equal lines that are far from every change.
+/// Removes the equal lines that are far from every change.
 fn shortened(lines: Vec<(char, String)>) -> Vec<(char, String)> {
     let is_changed: Vec<bool> = lines.iter().map(|(sign, _)| *sign != ' ').collect();
     let is_near = |n: usize| {

@@ -41,15 +41,15 @@ impl Source {
     }
 }
 
-/// What was found.
+/// The items that were read, and the files that were not.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) sources: Vec<Source>,
-    /// Files in folders that are no items by their names.
+    /// Files in folders whose names are not those of item files.
     pub(crate) left_out: Vec<PathBuf>,
 }
 
-/// Stands for standard input.
+/// The path that means standard input.
 const STDIN: &str = "-";
 
 /// Reads all files, and all in folders; a file that is named twice counts once.
@@ -92,7 +92,7 @@ struct Files {
 
 impl Files {
     fn add(&mut self, path: PathBuf) {
-        // A file that cannot be found says so when it is read.
+        // A missing file is reported when it is read.
         let real = fs::canonicalize(&path).unwrap_or_else(|_gone| path.clone());
         if self.seen.insert(real) {
             self.items.push(path);
@@ -100,7 +100,7 @@ impl Files {
     }
 }
 
-/// All item files below a folder, in the order of their names; hidden folders belong to somebody else.
+/// Adds all item files below a folder, in the order of their names. Hidden folders are skipped.
 fn search(dir: &Path, depth: usize, files: &mut Files) -> anyhow::Result<()> {
     let list = || format!("cannot list the folder {}", dir.display());
     let mut entries = fs::read_dir(dir)
@@ -160,7 +160,7 @@ fn read(path: &Path, sources: &mut Vec<Source>, faulty: &mut Faulty) -> anyhow::
         return Ok(());
     };
     let documents = documents(&text, format);
-    // With several items in it, the file's name says nothing of any.
+    // The name of a file with several items is the name of none of them.
     let name = name_of_file(path).filter(|_| documents.len() == 1 && !is_stdin);
     let kind = item_type_of_file(path).filter(|_| documents.len() == 1);
     for document in documents {
@@ -177,8 +177,8 @@ fn read(path: &Path, sources: &mut Vec<Source>, faulty: &mut Faulty) -> anyhow::
     Ok(())
 }
 
-/// The texts of the items in a text: YAML documents between lines of `---`, JSON values one behind the other. Each stands at
-/// its own line and column, so that its faults do.
+/// Splits a text into its items: YAML documents between lines of `---`, or JSON values one after another. Each part is preceded by blanks,
+/// so that its faults have the line and column of the file.
 fn documents(text: &str, format: Format) -> Vec<Cow<'_, str>> {
     let parts = match format {
         Format::Json => json_values(text),
@@ -197,7 +197,7 @@ fn documents(text: &str, format: Format) -> Vec<Cow<'_, str>> {
         .collect()
 }
 
-/// Where each value begins and ends; nothing if one of them cannot be read.
+/// The range of each value; empty if one of them cannot be read.
 fn json_values(text: &str) -> Vec<Range<usize>> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     let mut parts = Vec::new();
@@ -214,7 +214,7 @@ fn json_values(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
-/// Where each document that is not empty begins and ends. A marker begins its line, also within texts.
+/// The range of each document that is not empty. A marker counts at the beginning of every line, also inside a string.
 fn yaml_documents(text: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut begin = 0;
@@ -241,7 +241,7 @@ fn yaml_documents(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
-/// The item of a text, and the text to send.
+/// Reads the item of a text. Returns it with the JSON to send.
 fn source(
     text: &str,
     format: Format,

@@ -1,4 +1,4 @@
-//! `order cancel|suspend|resume|delete`: asks the Controller, for the orders that are named or found.
+//! `order cancel|suspend|resume|delete`: changes the orders that are named or selected.
 
 use model::{
     CancellationMode, ControllerCommand, HistoryOperation, Kill, Order, OrderId, OrderSelection,
@@ -12,7 +12,7 @@ use crate::call::Controller;
 use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
 
-/// A child goes with its parent.
+/// Whether an order has not ended and is not a child of a fork. A child changes with its parent.
 fn is_open(order: &Order) -> bool {
     !order.is_terminated() && order.parent.is_none()
 }
@@ -113,7 +113,7 @@ pub(crate) async fn resume(
     for id in chosen.ids {
         let mut history_operations = Vec::new();
         if !values.is_empty() {
-            // As if the step where it stands had given these results: the newest value of a name counts.
+            // The values become results of the current step: the newest value of a name counts.
             let seen = controller.order(id.as_str()).await?;
             let brought = |name: &&_| seen.order.arguments.contains_key(*name);
             if let Some(name) = values.keys().find(brought) {

@@ -36,7 +36,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let workflow =
         WorkflowPath::checked(&args.workflow).map_err(|error| Misuse(error.to_string()))?;
-    // Where it cannot be read, the Controller will say why when the order is added.
+    // If the workflow cannot be read, the Controller gives the reason when the order is added.
     let parameters = if args.arguments.is_empty() {
         None
     } else {
@@ -127,7 +127,7 @@ fn as_json(ids: &[OrderId], duplicates: Option<&BTreeSet<OrderId>>) -> serde_jso
     told
 }
 
-/// What the workflow declares of its arguments.
+/// The types of arguments that the workflow declares. `None` if it cannot be read or declares nothing.
 async fn parameters(workflow: &WorkflowPath, controller: &Controller) -> Option<Parameters> {
     let workflow = controller.current_workflow(workflow).await.ok()?;
     let preparation = workflow.order_preparation.as_ref()?;
@@ -139,7 +139,7 @@ async fn parameters(workflow: &WorkflowPath, controller: &Controller) -> Option<
     )
 }
 
-/// Of a workflow that does not exist, names the one that may have been meant.
+/// If the workflow does not exist, suggests one with a similar name.
 async fn suggest_nearest(
     error: &anyhow::Error,
     workflow: &WorkflowPath,
@@ -230,11 +230,11 @@ pub(super) fn arguments(
     Ok(arguments)
 }
 
-/// A value of the declared type, or what it must be.
+/// Reads a value of the declared type. The error describes what is expected.
 fn typed(text: &str, declared: &ValueType) -> Result<Value, &'static str> {
     let json = |expected| serde_json::from_str::<Value>(text).map_err(|_no_json| expected);
     match declared {
-        // In quotes it is written as a JSON text, as one may for any text.
+        // A text may also be given in quotes, as JSON.
         ValueType::String => Ok(match serde_json::from_str::<String>(text) {
             Ok(quoted) => Value::from(quoted),
             Err(_as_it_is) => Value::from(text),
@@ -255,8 +255,8 @@ fn typed(text: &str, declared: &ValueType) -> Result<Value, &'static str> {
     }
 }
 
-/// A JSON value is one, anything else is a text. So is a number that would be shown otherwise than it is written, such as
-/// `7e3` or `-0`: more often than not it is a name or a commit.
+/// Reads a JSON value; anything else is a text. A number that would be shown differently from how it is written, such as `7e3` or `-0`, is a
+/// text, too: it is usually a name or the hash of a commit.
 fn untyped(text: &str) -> Value {
     let value = match serde_json::from_str::<Value>(text) {
         Ok(Value::Number(number)) if number.to_text() != text => None,
@@ -315,7 +315,7 @@ async fn send(
         if !is_duplicate {
             return Ok(Some(BTreeSet::new()));
         }
-        // One that is gone again was there a moment ago.
+        // An order that is gone by now existed a moment ago.
         let difference = match controller.order(order.id.as_str()).await {
             Ok(seen) => difference(order, &seen.order, controller).await,
             Err(_gone) => None,
@@ -343,8 +343,8 @@ async fn send(
     Ok(duplicates)
 }
 
-/// Which of several orders exist, by one question for all ids that begin alike; nothing if that does not tell. Fails if one of them is
-/// another order than the one that is meant.
+/// Finds which of several orders exist, by one request for the common beginning of their ids. `None` if that cannot be known. Fails if one
+/// of them is a different order with the same id.
 async fn already_there(
     orders: &[FreshOrder],
     controller: &Controller,
@@ -390,7 +390,7 @@ fn taken(id: &OrderId, difference: &str) -> anyhow::Error {
     )
 }
 
-/// What tells an order that is there already from the one that was meant to be added. Nothing: it is the same, added twice.
+/// How an existing order differs from the one to be added. `None` if it is the same order, added twice.
 async fn difference(meant: &FreshOrder, order: &Order, controller: &Controller) -> Option<String> {
     let path = &order.workflow_id.path;
     if *path != meant.workflow_path {
@@ -417,7 +417,7 @@ async fn difference(meant: &FreshOrder, order: &Order, controller: &Controller) 
         .filter(|name| !meant.arguments.contains_key(*name))
         .peekable();
     extra.peek()?;
-    // What was not given may come from the workflow.
+    // An argument that was not given may be a default of the workflow.
     let workflow = controller.workflow(&order.workflow_id).await.ok()?;
     let is_made_up = |name: &Arc<str>| {
         let preparation = workflow.order_preparation.as_ref();

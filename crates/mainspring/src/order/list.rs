@@ -37,7 +37,7 @@ const STATES: [&str; 17] = [
     "Suspended",
 ];
 
-/// The states that an operator's word stands for, as the Controller is asked; nothing asks for all.
+/// The states that the operator's word stands for, as the parameter `state` of the Controller. `None` means all states.
 pub(super) fn states(wanted: Option<&str>) -> Result<Option<&'static str>, Misuse> {
     let Some(wanted) = wanted else {
         return Ok(None);
@@ -70,7 +70,7 @@ pub(crate) async fn run(
     let is_sorted = args.sort != SortKey::Id || args.reverse;
     let asked = OrderQuery {
         fields: args.fields,
-        // What comes first is known only when all are there.
+        // Sorting needs all of them.
         limit: if args.all || is_sorted {
             None
         } else {
@@ -117,13 +117,13 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
-/// A list for programs.
+/// A list of orders as JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Listed<'a> {
     orders: Vec<&'a RawValue>,
     has_more: bool,
-    /// The last order, where more follow.
+    /// The last order, if more follow: `after` of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'a str>,
 }
@@ -141,7 +141,7 @@ pub(super) fn table(orders: &[OrderRow]) -> Table {
 }
 
 impl OrderFilter {
-    /// Whether anything is chosen at all.
+    /// Whether the filter has no condition.
     pub(super) fn is_empty(&self) -> bool {
         let OrderFilter {
             state,
@@ -235,7 +235,7 @@ fn sort_key(sort: SortKey, order: &Order) -> Option<Timestamp> {
     }
 }
 
-/// How long the order runs, or has run.
+/// How long the order has run so far, or until its end.
 pub(crate) fn took(order: &Order, now: Timestamp) -> Option<Duration> {
     let end = if order.is_terminated() {
         order.state_since?

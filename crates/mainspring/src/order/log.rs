@@ -1,4 +1,4 @@
-//! `order log`: what the jobs of an order and its children wrote, as they wrote it. A terminal does not get what plays with it.
+//! `order log`: what the jobs of an order and its children wrote, as they wrote it. On a terminal, control characters are replaced.
 
 use model::{Event, OrderEvent};
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(
     if !args.follow && !screen.json {
         let log = controller.order_log(&args.id).await?;
         screen.pass(&log, None, args.raw)?;
-        // Asked for after the log was read: what was lost meanwhile is told, too.
+        // Requested after the log, so that output lost in the meantime is reported, too.
         let seen = match controller.order(&args.id).await {
             // An order that has been deleted may have left its log; one that never was has none.
             Err(_) if !log.is_empty() => return Ok(Exit::Done),
@@ -77,7 +77,7 @@ pub(crate) async fn run(
     Ok(exit)
 }
 
-/// Says what of the order's output is gone.
+/// Warns if output of the order is no longer kept. Returns the exit code.
 fn kept(seen: &OrderSeen, screen: &Screen) -> Exit {
     let Some(until) = seen.waiting.output_lost_until else {
         return Exit::Done;

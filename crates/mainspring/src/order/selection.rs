@@ -1,7 +1,7 @@
-//! The orders that a command is for: by their ids, or all that a filter lets through, shown before anything is changed.
+//! The orders that a command changes: named by their ids, or selected by a filter and shown before anything is changed.
 //!
-//! Always: many orders are changed only after somebody has said yes, or `--yes`; what is refused for one of them is told and does not
-//! keep the others. Never here: what is done with them.
+//! Always: selected orders are changed only after a confirmation or with `--yes`; a refusal of one of them is reported and does not stop the
+//! others. Never here: the commands.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -15,30 +15,30 @@ use crate::call::{Controller, OrderRow};
 use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
 
-/// So many orders are named before the question.
+/// How many orders are shown before the confirmation.
 const SHOWN_MAX: usize = 20;
-/// So many commands go in one batch.
+/// How many commands are sent in one batch.
 const BATCH: usize = 500;
 
-/// What is to be done.
+/// What a command does to orders.
 #[derive(Clone, Copy)]
 pub(super) struct Action {
-    /// As a command: `cancel`.
+    /// The verb: `cancel`.
     pub(super) verb: &'static str,
-    /// What is told of an order: `to be cancelled`.
+    /// What is printed after the id of an order: `to be cancelled`.
     pub(super) told: &'static str,
-    /// Whether it makes sense for an order that nobody has named.
+    /// Whether an order that a filter has found is to be changed.
     pub(super) concerns: fn(&Order) -> bool,
 }
 
-/// The orders that were chosen.
+/// The orders to change.
 pub(super) struct Chosen {
     pub(super) ids: Vec<OrderId>,
-    /// By a filter: what each of them stands for may have changed meanwhile.
+    /// Whether a filter has found them. Their states may have changed since then.
     is_filtered: bool,
 }
 
-/// Finds the orders and shows them where that is asked for. Nothing if there is nothing to be done.
+/// Finds the orders, shows them for `--dry-run`, and asks for confirmation. `None` if there is nothing to do.
 pub(super) async fn choose(
     action: Action,
     selection: &Selection,
@@ -114,7 +114,7 @@ fn preview(orders: &[OrderRow], most: usize, screen: &Screen) -> anyhow::Result<
     Ok(())
 }
 
-/// Asks whoever sits there.
+/// Asks for confirmation at the terminal. Without a terminal it fails.
 fn is_agreed(action: Action, orders: &[OrderRow], screen: &Screen) -> anyhow::Result<bool> {
     let count = told_count(orders.len());
     if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
@@ -136,7 +136,7 @@ fn is_agreed(action: Action, orders: &[OrderRow], screen: &Screen) -> anyhow::Re
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Gives one command for each order, in batches. One that is refused does not keep the others.
+/// Sends one command for each order, in batches. A refusal does not stop the others.
 pub(super) async fn give(
     action: Action,
     commands: Vec<(OrderId, ControllerCommand)>,
@@ -185,7 +185,7 @@ pub(super) async fn give(
     })
 }
 
-/// Gives one command for all: it is done for all or for none of them.
+/// Sends one command for all orders: it is carried out for all of them or for none.
 pub(super) async fn give_as_one(
     action: Action,
     ids: &[OrderId],
@@ -233,7 +233,8 @@ fn tell(
 }
 
 impl Chosen {
-    /// One command for all where they were named: all or nothing. One for each where they were found: some may have changed meanwhile.
+    /// Sends one command for all orders that were named: all or nothing. Sends one command for each order that a filter has found, because some
+    /// may have changed meanwhile.
     pub(super) async fn give(
         self,
         action: Action,

@@ -1,4 +1,4 @@
-//! The settings of a part, looked at without starting it: checked, or printed as they count.
+//! Checks or prints the effective settings of a part without starting it.
 //!
 //! Always: the same settings and the same checks as at the start. Never here: what a setting means; each part has its own.
 
@@ -12,7 +12,7 @@ use crate::arguments::{
 use crate::exit::Exit;
 use crate::screen::Screen;
 
-/// All settings as TOML.
+/// Prints all settings as TOML.
 pub(super) fn print(settings: &impl Serialize) -> anyhow::Result<Exit> {
     let table = toml::Value::try_from(settings)?;
     Screen::new(false).say(&toml::to_string_pretty(&table)?)?;

@@ -1,4 +1,4 @@
-//! What the service manager is told, if one has started this process and listens: the protocol of `sd_notify`.
+//! Notifications to the service manager that has started this process, if there is one: the protocol of `sd_notify`.
 //!
 //! Always: a message that cannot be sent stops nothing. Never here: when a part is ready.
 
@@ -13,7 +13,7 @@ pub(super) const READY: &str = "READY=1";
 /// The part is ending in order.
 pub(super) const STOPPING: &str = "STOPPING=1";
 
-/// Says it to the service manager, unless there is none.
+/// Sends a state to the service manager, if there is one.
 pub(super) fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
         return;
@@ -29,7 +29,7 @@ fn send(socket: &OsStr, state: &str) -> io::Result<()> {
         None => SocketAddr::from_pathname(socket)?,
     };
     let sender = UnixDatagram::unbound()?;
-    // A service manager that does not read must not hold up the part.
+    // A service manager that does not read must not delay the part.
     sender.set_nonblocking(true)?;
     sender.send_to_addr(state.as_bytes(), &address)?;
     Ok(())

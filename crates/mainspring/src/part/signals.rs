@@ -1,12 +1,13 @@
-//! What a part makes of signals.
+//! How a part handles signals.
 //!
-//! Always: SIGTERM and SIGINT end it, SIGHUP opens the log file anew and reads certificates again; no other signal that anybody may send by a wrong number or that a
-//! timer sends ends a part with its jobs. Children begin with the defaults: a handler is not inherited. Never here: how a part ends.
+//! Always: SIGTERM and SIGINT end the part; SIGHUP reopens the log file and reads certificates again; a signal that is sent by mistake or by a
+//! timer does not end a part and its jobs. Children start with the default actions, because handlers are not inherited. Never here: how a part
+//! ends.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals without a meaning for a part, whose default is to end the process. SIGQUIT keeps it: whoever wants a core dump asks for it.
+/// Signals that mean nothing to a part and end a process by default. SIGQUIT is not among them: it makes a core dump.
 const WITHOUT_MEANING: [(&str, i32); 9] = [
     ("SIGUSR1", 10),
     ("SIGUSR2", 12),
@@ -18,15 +19,15 @@ const WITHOUT_MEANING: [(&str, i32); 9] = [
     ("SIGIO", 29),
     ("SIGPWR", 30),
 ];
-/// Signals for programs among themselves. The two before them are glibc's own.
+/// The real-time signals. glibc reserves the two before them.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
-/// What somebody wants by a signal.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// To end, by the signal of this name.
+    /// End the part. The name is that of the signal.
     End(&'static str),
-    /// Files that were replaced meanwhile are to be opened anew.
+    /// Reopen the log file and read certificates again.
     Reopen,
 }
 
@@ -35,12 +36,12 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// Once listened to, a signal ends nobody, also when nobody hears it.
+    /// With a listener, these signals do not end the process. Nothing reads them.
     _without_meaning: Vec<Signal>,
 }
 
 impl Signals {
-    /// Listens from now on. Must be called within the runtime.
+    /// Installs the listeners. Must be called within the runtime.
     pub(super) fn listen() -> anyhow::Result<Signals> {
         let listen = |kind, name| signal(kind).with_context(|| format!("cannot listen to {name}"));
         let signals = Signals {
@@ -52,7 +53,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// The next wish. May be dropped.
+    /// Waits for the next request. This method is cancel safe.
     pub(super) async fn next(&mut self) -> Wish {
         tokio::select! {
             _ = self.terminate.recv() => Wish::End("SIGTERM"),

@@ -29,7 +29,7 @@ pub fn check(world: &World) -> Checked {
             .machine()
             .filter(|_| world.is_well(agent.node.place, TOLERANCE))
         {
-            // An order is started with its first process, for which it may have to wait.
+            // An order starts with its first process, for which it may have to wait.
             let waits = |id: &OrderId| machine.state.waits_for_process(id);
             late(
                 &machine.state.engine,

@@ -1,5 +1,5 @@
-//! What an operator has asked of an order takes effect, or is void, in bounded time while Controller and Agent are connected: the Agent
-//! knows the mark, and an order that stands where it can follow its mark does so.
+//! A mark of an order takes effect, or becomes void, in bounded time while Controller and Agent are connected: the Agent knows the mark, and
+//! it is carried out as soon as the order allows it.
 
 use super::{Checked, Violation};
 use crate::history::index_of;
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const NAME: &str = "marks_take_effect";
-/// A connection that breaks is there again after some ten seconds, and what is refused is sent again after ten; all of that several
-/// times.
+/// How long a mark may be pending. A broken connection returns after some ten seconds, and what is refused is sent again after ten; both may
+/// happen several times.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// A mark that is pending, where its order is, and since when an observer has seen both.
+/// A pending mark, where its order is, and since when both are so.
 #[derive(Clone, Debug)]
 pub struct PendingMark {
     mark: Mark,
@@ -22,7 +22,7 @@ pub struct PendingMark {
     since: Moment,
 }
 
-/// Looks which marks are pending.
+/// Collects the pending marks.
 pub fn observe(world: &World) -> BTreeMap<OrderId, PendingMark> {
     let Some(machine) = world.controller().and_then(|node| node.machine()) else {
         return BTreeMap::new();
@@ -43,7 +43,7 @@ pub fn observe(world: &World) -> BTreeMap<OrderId, PendingMark> {
     pending.collect()
 }
 
-/// No mark is pending for long that could take effect.
+/// Checks that no mark that could take effect is pending for too long.
 pub fn check(world: &World) -> Checked {
     let Some(controller) = world
         .controller()
@@ -81,7 +81,7 @@ pub fn check(world: &World) -> Checked {
     Ok(())
 }
 
-/// Why the mark of an order that is not at the Controller cannot take effect, though nothing is in its way.
+/// Why the mark of an order at an Agent has no effect, although nothing prevents it. `None` if something does, or if it has reached the Agent.
 fn missed_at_agent(
     world: &World,
     controller: crate::place::Place,

@@ -23,7 +23,7 @@ pub fn check(world: &World) -> Checked {
     Ok(())
 }
 
-/// Where the third vote of a Director's pair is, if it is the Controller's and a Controller that is reached has been active for long.
+/// The place of the witness of a pair of Directors, if it has one and a Controller that `data` reaches has been active for long enough.
 fn witness(world: &World, cluster: usize, data: Place, patience: Duration) -> Option<Place> {
     if cluster == 0 || !world.setting.layout.has_witnesses() {
         return None;

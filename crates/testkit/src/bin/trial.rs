@@ -58,13 +58,13 @@ struct Arguments {
     /// Writes the section of docs/benchmarks.md from the newest kept result of each kind
     #[arg(long)]
     write_docs: bool,
-    /// Instead: a whole installation on three hosts, in every placement, and each host lost in each way
+    /// Runs the matrix of hosts instead: an installation on three hosts in every placement, each host lost in each way
     #[arg(long)]
     matrix: bool,
-    /// Of the matrix one loss of each host in turn instead of each
+    /// Of the matrix, runs one loss of each host, in turn, instead of all
     #[arg(long, requires = "matrix")]
     in_turn: bool,
-    /// Of the matrix so many placements only, to show that it runs
+    /// Of the matrix, runs N placements only, as a sample
     #[arg(
         long,
         requires = "matrix",

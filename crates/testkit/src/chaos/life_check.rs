@@ -138,7 +138,7 @@ impl Lives {
                 }
             },
             "OrderDetached" => match life.place.clone() {
-                // One that was certainly never sent to its Agent is taken back without it.
+                // An order that was certainly never sent to its Agent is taken back without the Agent.
                 Place::Detaching(_) | Place::Attaching(_) => life.place = Place::AtController,
                 other @ (Place::AtController | Place::Attached(_)) => {
                     return Err(format!("not detaching but {other:?}"));

@@ -32,7 +32,7 @@ pub(crate) struct Drive<'a> {
     pub(crate) world: World,
     added: Vec<String>,
     spoken_of: Vec<String>,
-    /// Commands that an Agent has yet to hear of: the order, and the event that the Agent logs.
+    /// Commands that may not have reached an Agent yet: the order, and the event that the Agent logs.
     on_their_way: Vec<(String, &'static str)>,
     pub(crate) refused: Vec<Refused>,
 }
@@ -164,8 +164,8 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    /// Waits until the Agents have logged the commands for orders whose jobs run there. A job that ends before that is no fault of
-    /// theirs: the Controller has accepted the command, and the Agent has not heard of it yet.
+    /// Waits until the Agents have logged the commands for orders whose jobs run there. A job that ends earlier is no error: the Controller
+    /// has accepted the command, and the Agent has not received it yet.
     async fn await_commands_at_agents(&mut self) -> Result<()> {
         for (order, event) in std::mem::take(&mut self.on_their_way) {
             let story = self.world.history().of_order(&order);

@@ -36,7 +36,7 @@ pub fn table(suite: &Suite) -> String {
     text
 }
 
-/// What is another way on purpose, in words.
+/// The intended differences from JS7.
 const DIFFERENCES: &str = include_str!("../../conformance/differences.md");
 
 /// The page `docs/conformance.md`.

@@ -51,7 +51,7 @@ pub enum Directing {
     Pair,
 }
 
-/// Which part is on which host. Parts are named as the hosts that they have when each has one of its own.
+/// Which part is on which host. The name of a part is that of its host when each part has a host of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Placement(BTreeMap<&'static str, &'static str>);
 
@@ -80,7 +80,7 @@ impl Placement {
 /// All of it.
 #[derive(Debug)]
 pub struct Installation {
-    /// Where each part is.
+    /// The host of each part.
     pub placement: Placement,
     /// The members.
     pub members: Vec<Node>,
@@ -114,7 +114,7 @@ impl Installation {
         Installation::start_at(network, directing, Placement::default()).await
     }
 
-    /// The same with several parts on one host.
+    /// Like [`Installation::start`], but with the parts on these hosts.
     pub async fn start_at(
         network: &Arc<Network>,
         directing: Directing,
@@ -228,7 +228,7 @@ impl Installation {
             .iter()
             .map(|director| Api::with_certificate(&director.url(), &own))
             .collect::<Result<Vec<_>>>()?;
-        // Two on one host must not listen at the same port.
+        // Two Subagents on one host need different ports.
         let mut port = 4445;
         let subagents = SUBAGENTS.map(|host| {
             port += 1;
@@ -267,7 +267,7 @@ impl Installation {
             .chain([watch])
     }
 
-    /// All processes of a host.
+    /// All processes on a host.
     pub fn all_on(&mut self, host: &str) -> Vec<&mut Node> {
         let placement = self.placement.clone();
         self.all()

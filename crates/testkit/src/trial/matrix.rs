@@ -1,7 +1,7 @@
 //! The matrix of hosts: a whole installation on three hosts, in every placement that keeps the votes apart, and each host lost in each way.
 //!
-//! Always: no two of the Controller's three votes and not both Directors are on one host. Whoever was active before the loss, nobody
-//! does anything for it; a host that comes back is started as a supervisor does. Never here: how a loss is judged; see `judge`.
+//! Always: no two of the Controller's three votes and not both Directors are on one host. Nobody intervenes, whichever members were active
+//! before the loss; a host that comes back is started as by a supervisor. Never here: how a loss is judged; see `judge`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,11 +25,11 @@ use crate::world::Network;
 /// The hosts.
 pub const HOSTS: [&str; 3] = ["host-1", "host-2", "host-3"];
 const HEADING: &str = "## A host is lost: how long no job starts";
-/// So long a host is lost: longer than the goal, so that its return mends nothing that counts.
+/// How long a host is lost: longer than the goal, so that its return shortens no gap that misses the goal.
 const AWAY: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(300);
-/// What is wanted of the 99th percentile, in milliseconds.
+/// The goal for the 99th percentile of the gaps, in milliseconds.
 const GOAL: u64 = 3000;
 
 /// How a host is lost.
@@ -56,13 +56,13 @@ impl Loss {
     }
 }
 
-/// One loss of a host, and what came of it.
+/// One loss of a host, and its effect.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cell {
-    /// Where everything was.
+    /// Which part was on which host.
     pub placement: String,
-    /// Which host.
+    /// The host that was lost.
     pub host: String,
     /// What was active on it.
     pub carried: String,
@@ -72,38 +72,38 @@ pub struct Cell {
     pub gap: u64,
 }
 
-/// What the matrix has shown.
+/// The results of the matrix.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Matrix {
-    /// Each loss.
+    /// All losses.
     pub cells: Vec<Cell>,
-    /// How many placements.
+    /// The number of placements.
     pub placements: usize,
     /// Orders that were acknowledged.
     pub orders: usize,
-    /// Acknowledged or seen, and not there in the end.
+    /// Orders that were acknowledged or seen and are missing in the end.
     pub lost: usize,
-    /// Started twice.
+    /// Jobs that were started twice.
     pub doubled: usize,
-    /// Lost with a process, as their events say, and repeated.
+    /// Jobs that were lost with their process, as their events report, and repeated.
     pub repeated: usize,
-    /// Machine and moment.
+    /// The machine and the time of the run.
     pub place: String,
 }
 
-/// How much of the matrix.
+/// How much of the matrix is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// Each placement, each host, each loss.
     Whole,
     /// Each placement and each host, with one of the losses in turn.
     InTurn,
-    /// So many placements, spread over all, with one of the losses in turn; the host with the active members first.
+    /// This many placements, spread over all, with one of the losses in turn; the host of the first active members is killed.
     Sample(usize),
 }
 
-/// All placements. The hosts of the Controller's votes are fixed, since hosts have no properties but what is on them.
+/// All placements. The hosts of the Controller's votes are fixed, because hosts differ only by what is on them.
 pub fn placements() -> Vec<Placement> {
     let mut placements = Vec::new();
     for first in HOSTS {
@@ -138,18 +138,18 @@ impl Extent {
         all.into_iter().enumerate().step_by(every).collect()
     }
 
-    /// Which losses of a host in a placement of this number.
+    /// The losses of a host in the placement of this number.
     fn losses(self, placement: usize, host: usize) -> Vec<Loss> {
         match self {
             Extent::Whole => Loss::ALL.into(),
             Extent::InTurn => vec![Loss::ALL[(placement + host) % Loss::ALL.len()]],
-            // Of a sample, the host on which the installation begins to be active is what matters most.
+            // In a sample, the host of the first active members matters most.
             Extent::Sample(_) if host == 0 => vec![Loss::Killed],
             Extent::Sample(_) => vec![Loss::ALL[(placement + host) % Loss::ALL.len()]],
         }
     }
 
-    /// About how long it takes.
+    /// Roughly how long it takes.
     pub fn lasts(self) -> Duration {
         let around = Duration::from_secs(6);
         let cell = AWAY + Duration::from_millis(2200);
@@ -168,12 +168,12 @@ impl Extent {
     }
 }
 
-/// The hosts of the network for it.
+/// The hosts of the network that it needs.
 pub fn hosts() -> Vec<&'static str> {
     HOSTS.into_iter().chain([CLIENT]).collect()
 }
 
-/// Runs it; `progress` hears how it goes.
+/// Runs the matrix. `progress` is called with each line of progress.
 pub fn run(
     network: &Arc<Network>,
     extent: Extent,
@@ -305,7 +305,7 @@ async fn one_placement(
     })
 }
 
-/// What a host carries that is active now.
+/// Which of the active members are on a host now, in words.
 async fn carried(installation: &Installation, host: &str) -> Result<String> {
     let placement = &installation.placement;
     let controller = placement.host(MEMBERS[installation.active().await?]) == host;
@@ -319,7 +319,7 @@ async fn carried(installation: &Installation, host: &str) -> Result<String> {
     Ok(carried.to_owned())
 }
 
-/// Loses a host for a while.
+/// Takes a host away for [`AWAY`], then brings it back.
 async fn lose(
     installation: &mut Installation,
     network: &Network,
@@ -368,12 +368,12 @@ async fn lose(
 }
 
 impl Matrix {
-    /// Whether nothing was lost or started twice; that nobody had to do anything is seen by its having come to its end.
+    /// Whether nothing was lost or started twice. That nobody had to intervene is shown by the end of the run.
     pub fn is_in_order(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && !self.cells.is_empty()
     }
 
-    /// Whether the 99th percentile is at its goal.
+    /// Whether the 99th percentile reaches its goal.
     pub fn is_at_its_goal(&self) -> bool {
         self.gaps(|_| true).percentile(99) <= GOAL
     }
@@ -383,7 +383,7 @@ impl Matrix {
         Gaps::of(meant.map(|cell| Duration::from_millis(cell.gap)))
     }
 
-    /// Keeps it beside the program.
+    /// Writes the results to a file next to the program.
     pub fn keep(&self) -> Result<()> {
         Ok(std::fs::write(
             Matrix::file()?,
@@ -391,7 +391,7 @@ impl Matrix {
         )?)
     }
 
-    /// What an earlier run of this build directory has kept.
+    /// Reads the results that an earlier run of this build directory has written.
     pub fn kept() -> Result<Matrix> {
         let path = Matrix::file()?;
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
@@ -407,7 +407,7 @@ impl Matrix {
         write_section(HEADING, &self.section())
     }
 
-    /// The section as it stands in the page.
+    /// The section of the page.
     pub fn section(&self) -> String {
         let mut text = format!("{HEADING}\n\n{}\n", include_str!("matrix/introduction.md"));
         text.push_str("| the host carried | lost how | times | median | p99 | greatest |\n|---|---|---|---|---|---|\n");

@@ -63,7 +63,7 @@ pub struct Node {
     pub environment: Vec<(String, String)>,
     /// No file of it may become larger: a disk without room, for whoever writes.
     pub file_bytes_max: Option<u64>,
-    /// Commands of a shell that start it: what they end with becomes the program. They set what the program is to inherit.
+    /// Shell commands that set what the program inherits. The program and its arguments are appended to the last one.
     pub started_after: Option<String>,
     /// The network namespace in which it is started, if not in that of the test.
     pub namespace: Option<PathBuf>,

@@ -175,7 +175,7 @@ async fn r8_a_full_disk_stops_the_controller_and_nothing_acknowledged_is_lost() 
         .unwrap();
 }
 
-/// Each setting that cannot be meant, with words of the answer.
+/// Settings that are invalid, with words that the error contains.
 const UNFIT: [(Part, &str, &[&str]); 9] = [
     (Part::Controller, "id=a b", &["id:", "a b"]),
     (
@@ -271,7 +271,7 @@ async fn settings_in_a_file_are_checked_with_their_line_and_printed_with_all_oth
             "{line} in {printed}"
         );
     }
-    // What was printed is itself a file of settings.
+    // The printed text is a valid file of settings.
     std::fs::write(&file, printed).unwrap();
     let again = world.command_line(&check).unwrap();
     assert_eq!(again.status.code(), Some(0), "{again:?}");

@@ -1,6 +1,6 @@
 //! Real disks of a pair's members and of its watch that fail, are full, slow, or never return.
 //!
-//! Where no file system can be mounted, each story is skipped and says why; the faults of the log's own writes are told in any case, by the log.
+//! Where no file system can be mounted, each story is skipped and reports why. Faults of the log's own writes are tested by the journal in any case.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};

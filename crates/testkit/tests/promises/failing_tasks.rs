@@ -1,7 +1,7 @@
 //! A task of a part that panics or ends ends the part, which is started again; a request or job that panics fails alone.
 //!
 //! Always: the faults are injected from outside into the real program, which has the switch for it in builds with debug assertions
-//! only (`tasks::faults`). Every task that the parts have started is struck, one after the other: a new one is struck, too.
+//! only (`tasks::faults`). Each task that a part has started gets a fault in turn, so that a new task is tested, too.
 
 use crate::{PATIENCE, add, agent_api, deploy, job, job_at};
 use anyhow::{Context as _, Result, ensure};
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use testkit::world::{AgentPlan, Node, Pair, Plan, World};
 
-/// The exit code that asks to be started again.
+/// The exit code that requests a restart after a failure.
 const EMERGENCY: i32 = 98;
-/// What belongs to one request, connection, job or snapshot fails alone.
+/// The tasks of one request, connection, job or snapshot, which fail alone.
 const CONTAINED: [&str; 7] = [
     "client-connection",
     "connection",
@@ -22,10 +22,10 @@ const CONTAINED: [&str; 7] = [
     "snapshot-file",
     "guard-input",
 ];
-/// A task that does its work at the start only is struck there.
+/// How long to wait for a fault to take effect. Then the node is restarted, because some tasks work at the start only.
 const STRUCK_WITHIN: Duration = Duration::from_secs(3);
 
-/// A directory through which a node is told what is to fail.
+/// The directory that names the tasks of a node that are to fail.
 struct Faults(PathBuf);
 
 impl Faults {
@@ -83,11 +83,11 @@ async fn started_world(victim: &str) -> Result<(World, Faults)> {
     Ok((world, faults))
 }
 
-/// Strikes every task of this node that is its own; what must be among them is named.
+/// Makes each task of this node panic in turn, but for the contained ones. The tasks in `known` must be among them.
 async fn every_task_ends_its_node(victim: &str, known: &[&str]) -> Result<()> {
     let (mut world, faults) = started_world(victim).await?;
     let mut struck = BTreeSet::new();
-    // A restart may start further ones.
+    // A restart may start further tasks.
     while let Some(task) = faults
         .started()?
         .into_iter()
@@ -106,7 +106,7 @@ async fn every_task_ends_its_node(victim: &str, known: &[&str]) -> Result<()> {
                 let ended = world.node(victim).wait_end(PATIENCE).await;
                 break ended.with_context(|| format!("{task} is not struck"))?;
             }
-            // Something to do for all of them. It may be the Controller that has just gone.
+            // Gives all tasks something to do. The node that has just ended may be the Controller itself.
             number += 1;
             let _answer = add(&world, &format!("{task}-{number}"), "w").await;
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -245,7 +245,7 @@ async fn in_a_pair_the_other_member_takes_over_from_one_whose_task_has_failed() 
         pair.deploy_marking("marking", 0.1).await?;
         let dir = pair.marks().parent().context("it has one")?.to_owned();
         let faults = Faults::of(&mut pair.members[0], &dir)?;
-        // Started anew with the switch, it becomes the standby, and then the active one again.
+        // Restarted with the switch, it becomes the standby, and then active again.
         pair.members[0].kill()?;
         pair.members[0].start_ready().await?;
         pair.await_coupled().await?;
@@ -261,7 +261,7 @@ async fn in_a_pair_the_other_member_takes_over_from_one_whose_task_has_failed() 
             if let Some(status) = pair.members[0].try_wait()? {
                 break status;
             }
-            // Whoever is active may take it; the journal is struck when it writes.
+            // Either member may accept it. The task of the journal fails when it writes.
             let _answer = pair
                 .api_of(0)
                 .add_order(&serde_json::json!({"workflowPath": "marking", "id": "poke"}))

@@ -1,4 +1,4 @@
-//! The figures for monitoring: at every part, whatever it is at the moment.
+//! The metrics for monitoring, at every part and in every role.
 
 use crate::{PATIENCE, add, deploy, job};
 use anyhow::{Context as _, Result, ensure};
@@ -70,7 +70,7 @@ async fn both_members_and_the_watch_say_what_they_are_and_how_they_stand_to_each
         "only for those who may see it"
     );
 
-    // The watch, where somebody wants to hear it.
+    // A watch that serves its metrics.
     pair.kill_watch()?;
     let address = format!("127.0.0.1:{}", testkit::world::free_port()?);
     let mut watch = pair.watch("watch", "watch")?;

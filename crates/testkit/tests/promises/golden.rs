@@ -1,4 +1,4 @@
-//! Data directories that earlier builds have left behind are opened, and everything in them goes on.
+//! The data directories of earlier builds are opened, and all orders in them continue.
 //!
 //! Always: each directory in `golden/` of this crate, as `golden/make` has made it with the program of its time.
 
@@ -20,7 +20,7 @@ struct Standalone {
 
 impl Drop for Standalone {
     fn drop(&mut self) {
-        // Its guard ends what jobs there are.
+        // Its guard ends the jobs that still run.
         drop(self.process.kill());
         drop(self.process.wait());
     }

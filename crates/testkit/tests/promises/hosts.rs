@@ -1,4 +1,4 @@
-//! A host dies with everything on it: the active Controller and the active Director at once, as they are placed by nature.
+//! A host dies with everything on it: the active Controller and the active Director at once.
 
 use anyhow::{Context as _, Result, ensure};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use testkit::trial::{
 };
 use testkit::world::Network;
 
-/// Far longer than it takes on a quiet machine, and far shorter than the host stays away.
+/// Far longer than it takes on a quiet machine.
 const WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
@@ -59,7 +59,7 @@ async fn story(network: &Arc<Network>) -> Result<()> {
         let survivor = installation.active_director().await?;
         ensure!(survivor != active, "the other Director is active now");
 
-        // Its return changes nothing, and from then on the other host may die in the same way.
+        // Its return changes nothing. After that the other host may die in the same way.
         for node in installation.all_on(host) {
             node.start()?;
         }
@@ -68,7 +68,7 @@ async fn story(network: &Arc<Network>) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the job of this order has told that it runs.
+/// Waits until the job of this order has reported its start.
 async fn await_started(installation: &Installation, order: &str) -> Result<()> {
     let until = Instant::now() + WITHIN;
     let mark = format!("{order}#");

@@ -1,4 +1,4 @@
-//! A member that learns the log or whose log is damaged: it comes back by itself, and what is damaged is told and never served.
+//! A member that learns the log, or whose log is damaged: it recovers by itself, and damage is reported and never served.
 
 use crate::PATIENCE;
 use anyhow::{Result, ensure};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use testkit::world::{Pair, PairPlan};
 
-/// So many times the standby is killed while it learns, each time a little later.
+/// How often the standby is killed while it learns the log, each time a little later.
 const KILLS: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +27,7 @@ async fn s29_a_member_killed_while_it_learns_the_log_for_the_first_time_joins_in
     let mut kills = 0;
     for kill in 0..KILLS {
         pair.members[1].start()?;
-        // It has heard the active member as soon as it remembers whom it follows.
+        // As soon as it has recorded its leader, it is connected to the active member.
         let until = Instant::now() + PATIENCE;
         while !std::fs::read_to_string(state.join("state")).is_ok_and(|text| text.contains("node"))
             && Instant::now() < until
@@ -44,7 +44,7 @@ async fn s29_a_member_killed_while_it_learns_the_log_for_the_first_time_joins_in
         std::fs::remove_dir_all(&state)?;
     }
     ensure!(kills == KILLS, "it was killed {kills} times");
-    // And once more, killed again and again in one directory.
+    // The same in one directory, killed again and again.
     for kill in 0..KILLS {
         pair.members[1].start()?;
         tokio::time::sleep(Duration::from_millis(50 + kill * 20)).await;
@@ -100,7 +100,7 @@ async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one
         pair.add_order(order, "marking").await?;
     }
     pair.await_finished(&orders).await?;
-    // The one that joins dials the other one, and can ask it whether it has the log.
+    // The member that joined dials the other one and can ask it whether it has the log.
     let standby = 1;
     if pair.active().await? == standby {
         let command = serde_json::json!({"TYPE": "ClusterSwitchOver"});

@@ -14,11 +14,11 @@ pub(super) struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
-    /// Tests that could not show their point on this machine. The test binaries count them as passed.
+    /// Tests that were skipped because this machine lacks something. The test binaries count them as passed.
     skipped: u64,
 }
 
-/// How a line begins with which a test reports that it was skipped; `testkit` writes it.
+/// The beginning of the line by which a test reports that it was skipped. `testkit` writes it.
 const SKIPPED: &str = "SKIPPED: ";
 
 /// Runs the tests of the workspace; their output goes through as it comes.
@@ -91,7 +91,7 @@ impl Tally {
         self.skipped += other.skipped;
     }
 
-    /// Counts a step that is no test as one more check.
+    /// Counts a step other than the tests as one check.
     pub(super) fn add_step(&mut self, passed: bool) {
         if passed {
             self.passed += 1;

@@ -18,7 +18,7 @@ const NAMELESS: &[&str] = &[
     "mod", "utils", "util", "helpers", "helper", "common", "misc", "types", "manager", "imp",
 ];
 
-/// Ways of starting a task or thread that tell nobody when it fails.
+/// Calls that start a task or thread whose failure nobody notices.
 const UNSUPERVISED: &[&str] = &[
     "tokio::spawn(",
     "task::spawn(",
@@ -29,7 +29,7 @@ const UNSUPERVISED: &[&str] = &[
     "JoinSet",
 ];
 
-/// Crates of a part's process that start tasks otherwise: the one that is the other way, and the log, which must outlive it.
+/// Crates that may start tasks and threads by themselves: `tasks`, and `telemetry`, because the log must outlive the tasks.
 const MAY_START_TASKS: &[&str] = &["tasks", "telemetry"];
 
 pub(super) fn check(metadata: &Metadata) -> Result<Faults> {
@@ -96,7 +96,7 @@ fn is_product(path: &Path, folder: &Path) -> bool {
         && path.file_stem().is_none_or(|stem| !is_for_tests(stem))
 }
 
-/// How a source starts a task of which nobody hears when it fails, if it does; its tests, which stand last, may.
+/// The first such call in a source, if there is one. Its unit tests, which are at its end, may have them.
 fn unsupervised(text: &str) -> Option<&'static str> {
     let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
     let is_used = |call: &&&'static str| {
