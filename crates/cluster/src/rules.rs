@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_over_that_does_not_come_about_is_given_up_soon() {
+    fn a_hand_over_that_fails_is_given_up_soon() {
         let timing = Timing::default();
         let within = hand_over_within(&timing);
         assert!(

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_lacks_a_confirmed_entry_does_not_get_the_vote() {
+    fn a_candidate_that_lacks_a_confirmed_entry_does_not_get_the_vote() {
         let state = appended(&fresh(), at(2, ONE), (2, 7));
         assert_eq!(state.voted(at(3, TWO), Some((2, 6))), None);
         assert_eq!(state.voted(at(3, TWO), None), None);

@@ -138,7 +138,7 @@ async fn a_member_with_an_empty_disk_learns_from_one_whose_log_is_damaged_and_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_scrub_tells_of_damage_that_nobody_reads() {
+async fn the_scrub_reports_damage_that_no_reader_has_met() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path(), "Primary");
     options.scrub = ScrubPace {

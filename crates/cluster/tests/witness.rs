@@ -165,7 +165,7 @@ async fn pair(takes: Duration, part: Part) -> Pair {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vote_that_is_recorded_slowly_is_given_all_the_same() {
+async fn a_vote_that_is_recorded_slowly_is_still_given() {
     let Pair {
         _dirs,
         a,

@@ -108,7 +108,7 @@ fn is_damage_of(error: Option<ReadError>, path: &Path) -> bool {
 }
 
 #[test]
-fn each_reader_of_a_damaged_place_hears_of_it_and_everybody_else_reads_on() {
+fn each_reader_of_a_damaged_place_gets_an_error_and_all_others_read_on() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path(), 64 << 10).unwrap();
     append(&journal, 0..100);
@@ -288,7 +288,7 @@ fn a_damaged_snapshot_is_set_aside_where_the_log_or_an_older_one_has_its_state()
 }
 
 #[test]
-fn the_scrub_finds_what_nobody_reads() {
+fn the_scrub_finds_damage_that_no_reader_has_met() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path(), 4 << 10).unwrap();
     append(&journal, 0..50);
@@ -316,7 +316,7 @@ fn the_scrub_finds_what_nobody_reads() {
 }
 
 #[test]
-fn a_closed_segment_that_was_cut_is_not_taken_at_its_seals_word() {
+fn a_closed_segment_that_was_cut_is_read_although_it_has_a_seal() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path(), 2 << 10).unwrap();
     append(&journal, 0..40);
@@ -355,7 +355,7 @@ fn a_record_that_is_older_than_the_one_before_it_is_damage() {
 }
 
 #[test]
-fn without_the_snapshot_that_has_what_was_let_go_nothing_is_opened() {
+fn without_the_snapshot_of_its_purged_records_a_journal_does_not_open() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path(), 2 << 10).unwrap();
     append(&journal, 0..40);

@@ -672,7 +672,7 @@ fn damage_the_log(dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_record_is_told_to_its_readers_and_a_new_snapshot_supersedes_it() {
+async fn a_damaged_record_is_an_error_for_its_readers_and_a_new_snapshot_supersedes_it() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path()).await;
     for number in 0..8 {

@@ -298,7 +298,7 @@ async fn lead(log: &Log) -> Active<Ledger> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s28_a_switch_over_is_recorded_when_it_has_happened_and_whoever_asked_for_it_hears_so() {
+async fn s28_a_switch_over_is_recorded_and_answered_when_it_has_happened() {
     let Pair {
         dirs: _dirs,
         one,
@@ -334,8 +334,7 @@ async fn s28_a_switch_over_is_recorded_when_it_has_happened_and_whoever_asked_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s28_a_switch_over_that_does_not_come_about_is_neither_recorded_nor_said_to_have_happened()
-{
+async fn s28_a_switch_over_that_fails_is_neither_recorded_nor_reported_as_done() {
     let Pair {
         dirs: _dirs,
         one,

@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_nobodys_time() {
+    fn a_reader_that_stalls_costs_lines_and_no_time() {
         let (mut reader, writer) = pipe();
         let outlet = outlet_to(writer);
         let line = [b'x'; 1023]
