@@ -52,7 +52,7 @@ pub(crate) fn begin(journal: &Arc<Journal>, pace: ScrubPace) {
                 Ok(true) => pace.every,
                 Ok(false) => pace.pause,
                 Err(fault) => {
-                    tracing::warn!(%fault, "the journal's files cannot be read again; it is tried later");
+                    tracing::warn!(%fault, "the journal's files cannot be checked for damage; this is retried later");
                     pace.every
                 }
             };

@@ -97,7 +97,7 @@ impl Damaged {
             .any(|known| known.path == damage.path)
             && let Err(error) = remember(&self.dir, damage)
         {
-            tracing::warn!(dir = %self.dir.display(), %error, "the damage cannot be written down; the next start has to find it again");
+            tracing::warn!(dir = %self.dir.display(), %error, "the damage cannot be recorded; the next start must find it again");
         }
         if let Some(hook) = self.hook.get() {
             hook(damage);
@@ -116,6 +116,6 @@ impl Damaged {
 fn say(damage: &Damage) {
     tracing::error!(
         file = %damage.path.display(), offset = damage.offset, record = damage.record, what = damage.what,
-        "a file of the journal is damaged: what stands there is not served; look at the disk"
+        "a file of the journal is damaged: the damaged records are not served; look at the disk"
     );
 }

@@ -124,7 +124,7 @@ impl Journal {
             return Err(unreadable.into_iter().next().map_or(missing, Into::into));
         }
         for damage in &unreadable {
-            tracing::error!(%damage, "a snapshot is damaged; the start does without it, and it is kept beside for inspection");
+            tracing::error!(%damage, "a snapshot is damaged; the start does not use it, and it is renamed and kept for inspection");
             let aside = damage.path.with_extension("damaged");
             disk.rename(&damage.path, &aside)
                 .map_err(|e| Fault::new("rename", &damage.path, e))?;

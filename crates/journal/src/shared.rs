@@ -112,7 +112,7 @@ impl Shared {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(file = %segment.path.display(), %error, "what stands behind a damaged place cannot be looked for");
+                tracing::warn!(file = %segment.path.display(), %error, "the records after a damaged place cannot be read");
             }
         }
     }

@@ -76,7 +76,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
             if !is_damaged {
                 tracing::warn!(
                     ?damages,
-                    "part of the log of this member is damaged: another member is to be active, and this one learns the log anew from it"
+                    "part of the log of this member is damaged: it hands over to another member and learns the log again from it"
                 );
             }
             if let Err(problem) = switch_over(&handle, &log).await
@@ -150,7 +150,7 @@ async fn note<M: Clustered>(handle: &Handle<M>, event: ClusterEvent) -> Result<(
             tracing::info!("the members are coupled: all have every event");
         }
         ClusterEvent::ClusterSwitchedOver { activated_id } => {
-            tracing::info!(member = %activated_id, "this member is the active one: the other one has handed over to it");
+            tracing::info!(member = %activated_id, "this member is active now: the other one has handed over to it");
         }
         ClusterEvent::ClusterNodesAppointed { .. }
         | ClusterEvent::ClusterCouplingPrepared { .. }
@@ -432,7 +432,7 @@ pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<
             ),
         ));
     }
-    tracing::info!(member = %activated_id, "the active part is handed over");
+    tracing::info!(member = %activated_id, "this member has handed over: another one is active now");
     Ok(())
 }
 

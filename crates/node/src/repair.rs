@@ -36,7 +36,7 @@ pub fn set_aside(dir: &Path) {
     match cluster::set_aside(dir) {
         Ok(aside) => tracing::warn!(
             aside = %aside.display(),
-            "the damaged log is set aside for inspection; this member learns the log anew from the others. Look at the disk"
+            "the damaged log is set aside for inspection; this member learns the log again from the others. Look at the disk"
         ),
         Err(error) => tracing::error!(
             dir = %dir.display(), %error,

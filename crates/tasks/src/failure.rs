@@ -56,7 +56,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
             place,
             what,
             backtrace,
-            "a panic, which is a fault of the program: what was being done here has failed, everything else goes on"
+            "a panic, which is a fault of the program: this work has failed, everything else continues"
         );
     } else {
         tracing::error!(
@@ -64,7 +64,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
             place,
             what,
             backtrace,
-            "a panic, which is a fault of the program: the process ends and is to be started again"
+            "a panic, which is a fault of the program: the process ends and must be restarted"
         );
         fail(format!("the task {task} has panicked at {place}: {what}"));
     }

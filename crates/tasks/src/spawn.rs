@@ -51,7 +51,7 @@ where
         if !stop.is_cancelled() {
             tracing::error!(
                 task = name,
-                "a task has ended by itself, which is a fault of the program: the process ends and is to be started again"
+                "a task has ended by itself, which is a fault of the program: the process ends and must be restarted"
             );
             fail(format!("the task {name} has ended without being told to"));
         }

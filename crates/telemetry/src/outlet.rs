@@ -214,7 +214,7 @@ impl Writer {
                 if untold > 0 {
                     tracing::warn!(
                         lines = untold,
-                        "log lines were dropped here: nobody took them, or they could not be written"
+                        "log lines were dropped here: the queue was full, or they could not be written"
                     );
                 }
             }
@@ -302,10 +302,10 @@ impl Writer {
             Ok(anew) => {
                 *file = anew;
                 self.is_torn = false;
-                tracing::info!(file = %path.display(), "the log file was opened anew");
+                tracing::info!(file = %path.display(), "the log file was reopened");
             }
             Err(error) => {
-                tracing::error!(file = %path.display(), %error, "the log file cannot be opened anew: the log stays in the one that is open");
+                tracing::error!(file = %path.display(), %error, "the log file cannot be reopened: lines still go to the file that is open");
             }
         }
     }

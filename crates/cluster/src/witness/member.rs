@@ -356,7 +356,7 @@ impl<S: WitnessStore> Answering for Witness<S> {
             let told = disagreement.to_string();
             // The member dials again and again. Each reason is logged once.
             if inner.refused.as_ref() != Some(&told) {
-                tracing::error!("a member is refused by its witness: {told}");
+                tracing::error!("the witness refuses a member: {told}");
                 inner.refused = Some(told.clone());
             }
             return Err(told);
@@ -374,7 +374,7 @@ impl<S: WitnessStore> Answering for Witness<S> {
     async fn answer(self: Arc<Self>, _: u64, ask: Ask) -> Answer {
         // Checked after the request has arrived: a lease that the answer extends has begun before this moment.
         if !self.is_in_charge() {
-            return Answer::Refused("this witness is not in charge now".to_owned());
+            return Answer::Refused("this witness may not answer now".to_owned());
         }
         match ask {
             Ask::Append(request) => self.append(request).await,
