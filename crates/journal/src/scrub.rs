@@ -1,6 +1,7 @@
 //! Reads all files of the journal again, a little at a time, so that damage is found before a reader needs the data.
 //!
-//! Always: only reads. Damage of committed records is reported as if a reader had found it.
+//! Always: only reads, and only records that were committed and on this disk when the pass began. So a pass ends on a busy node, and records
+//! that are taken back meanwhile are not mistaken for damage. Damage is reported as if a reader had found it.
 
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use crate::walk::Walk;
 /// The progress of a pass over the files.
 #[derive(Debug, Default)]
 pub struct Scrub {
+    /// Index before which the log is read, once the pass has begun.
+    end_index: Option<u64>,
     /// Index after the last segment that was read or is being read.
     next_index: u64,
     walk: Option<Walk>,
@@ -25,9 +28,13 @@ impl Journal {
     pub fn scrub(&self, pass: &mut Scrub, bytes_max: u64) -> Result<bool, Fault> {
         let mut left = bytes_max;
         if pass.snapshots.is_none() {
+            let end_index = *pass.end_index.get_or_insert_with(|| {
+                let inner = self.shared.inner();
+                inner.committed_next.min(inner.synced_next)
+            });
             while left > 0 {
                 let Some(walk) = &mut pass.walk else {
-                    let Some(segment) = self.segment_from(pass.next_index) else {
+                    let Some(segment) = self.segment_from(pass.next_index, end_index) else {
                         let inner = self.shared.inner();
                         pass.snapshots = Some(inner.snapshots.paths().cloned().collect());
                         break;
@@ -36,6 +43,10 @@ impl Journal {
                     pass.walk = Some(segment.walk());
                     continue;
                 };
+                if walk.next_index >= end_index {
+                    pass.walk = None;
+                    continue;
+                }
                 match walk.record() {
                     Ok(Some(record)) => left = left.saturating_sub(record.disk_bytes()),
                     Ok(None) => pass.walk = None,
@@ -65,10 +76,14 @@ impl Journal {
         Ok(false)
     }
 
-    /// The first segment with records from `index` on.
-    fn segment_from(&self, index: u64) -> Option<Segment> {
+    /// The first segment with records from `index` to before `end_index`.
+    fn segment_from(&self, index: u64, end_index: u64) -> Option<Segment> {
+        if index >= end_index {
+            return None;
+        }
         let inner = self.shared.inner();
         let mut segments = inner.segments.iter();
-        segments.find(|s| s.next_index > index).cloned()
+        let segment = segments.find(|s| s.next_index > index)?;
+        (segment.first_index < end_index).then(|| segment.clone())
     }
 }

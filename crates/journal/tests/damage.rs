@@ -316,6 +316,22 @@ fn the_scrub_finds_damage_that_no_reader_has_met() {
 }
 
 #[test]
+fn a_pass_of_the_scrub_ends_while_records_are_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+    append(&journal, 0..50);
+    let mut pass = Scrub::default();
+    let mut newest = 50;
+    // Each piece reads less than is appended meanwhile.
+    while !journal.scrub(&mut pass, 1 << 10).unwrap() {
+        append(&journal, newest..newest + 10);
+        newest += 10;
+        assert!(newest < 500, "the pass does not end");
+    }
+    assert!(journal.damages().is_empty(), "{:?}", journal.damages());
+}
+
+#[test]
 fn a_closed_segment_that_was_cut_is_read_although_it_has_a_seal() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path(), 2 << 10).unwrap();
