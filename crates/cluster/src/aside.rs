@@ -2,7 +2,7 @@
 //!
 //! Always: the newest two damaged logs are kept. A crash at any point leaves a directory that never begins a log of its own.
 
-use std::fs::{File, create_dir_all, rename};
+use std::fs::{File, rename};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,7 +21,6 @@ fn anew(dir: &Path) -> PathBuf {
 /// members. Returns the new path of the damaged directory.
 pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     let anew = anew(dir);
-    create_dir_all(&anew)?;
     make_to_join(&anew)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = since.map_err(io::Error::other)?.as_secs();

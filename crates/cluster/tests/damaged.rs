@@ -6,7 +6,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -168,6 +168,8 @@ async fn a_log_that_was_set_aside_is_kept_and_its_directory_never_begins_a_log_o
     let number = log.me().member;
     log.shutdown().await;
     let aside = set_aside(&state).unwrap();
+    let mode = std::fs::metadata(&state).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "it is its owner's only");
     assert!(aside.join("member").exists(), "it is kept for inspection");
     let anew = Log::open(options(&state, "Primary")).await.unwrap().log;
     assert_ne!(
