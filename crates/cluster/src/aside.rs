@@ -23,8 +23,14 @@ pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     let anew = anew(dir);
     make_to_join(&anew)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.map_err(io::Error::other)?.as_secs();
-    let aside = dir.with_extension(format!("damaged-{seconds}"));
+    let mut seconds = since.map_err(io::Error::other)?.as_secs();
+    let aside = loop {
+        let aside = dir.with_extension(format!("damaged-{seconds}"));
+        if !aside.exists() {
+            break aside;
+        }
+        seconds += 1;
+    };
     rename(dir, &aside)?;
     finish(dir)?;
     tidy(dir)?;
