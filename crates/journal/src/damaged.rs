@@ -4,8 +4,9 @@
 //! not read what a snapshot covers. Never here: what is done about the damage.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -50,7 +51,11 @@ fn remember(dir: &Path, damage: &Damage) -> io::Result<()> {
     };
     let text = serde_json::to_string(&line).map_err(io::Error::other)?;
     let path = dir.join(DAMAGED_FILE);
-    let mut file: File = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
     writeln!(file, "{text}")
 }
 
