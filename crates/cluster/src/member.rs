@@ -5,8 +5,9 @@
 //! even when both have the same name: what is dialled by mistake is never taken for a member.
 
 use std::fmt;
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,6 @@ impl Default for Timing {
 
 /// The number of the member whose directory this is; drawn and remembered if it has none and no log.
 pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
-    use std::io::Write as _;
     let path = dir.join(MEMBER_FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
@@ -113,20 +113,8 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     if has_log {
         return Ok(UNDRAWN);
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
     let number = draw_number()?;
-    let temporary = dir.join("member.tmp");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    writeln!(file, "{number}")?;
-    file.sync_all()?;
+    let temporary = write_private(dir, "member.tmp", &format!("{number}\n"))?;
     std::fs::rename(&temporary, &path)?;
     std::fs::File::open(dir)?.sync_all()?;
     Ok(number)
@@ -152,19 +140,26 @@ pub(crate) fn is_made_to_join(dir: &Path) -> bool {
 /// Records in a directory without a log that its member joins the log of other members. Without this record, a member that was stopped
 /// while it learnt the log could not be distinguished from one that does not belong to the log.
 pub(crate) fn make_to_join(dir: &Path) -> std::io::Result<()> {
+    write_private(dir, JOINS_FILE, JOINS_TEXT)?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+/// Writes and syncs a file that only its owner can read. Creates the directory likewise if it is missing. Returns the path of the file.
+fn write_private(dir: &Path, name: &str, text: &str) -> std::io::Result<PathBuf> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
+    let path = dir.join(name);
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(dir.join(JOINS_FILE))?;
-    std::io::Write::write_all(&mut file, JOINS_TEXT.as_bytes())?;
+        .open(&path)?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::File::open(dir)?.sync_all()
+    Ok(path)
 }
 
 /// Whether the directory says which member it belongs to.
