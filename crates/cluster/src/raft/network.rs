@@ -373,6 +373,10 @@ impl RaftNetworkV2<Types> for Target {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        // A third vote never takes over, and refuses this.
+        if self.network.peers.part(self.member).is_third_vote() {
+            return Ok(Ok(()));
+        }
         // The other member may have just been restarted. Nobody leads meanwhile, so the request is repeated until it arrives.
         let asking = self.clone();
         tasks::spawn("hand-over", async move {
