@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use openraft::alias::SnapshotOf;
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesResponse, TransferLeaderError};
 use tokio::time::{Instant, sleep};
 
 use crate::link::{Answer, Answering, Ask};
@@ -181,15 +181,18 @@ impl Answering for Responder {
                 // Recorded before consensus gets the request, because this member may lead immediately afterwards.
                 let term = request.from_leader().leader_id.term;
                 self.peers.is_handed(term);
-                let taken = match raft.handle_transfer_leader(request).await {
+                match raft.handle_transfer_leader(request).await {
                     Ok(Ok(())) => Ok(Answer::Done),
-                    Ok(Err(rejected)) => Err(rejected.to_string()),
+                    // The request is repeated when its answer is lost. The first one may have been granted, and has changed the vote.
+                    Ok(Err(changed @ TransferLeaderError::VoteChanged { .. })) => {
+                        Err(changed.to_string())
+                    }
+                    Ok(Err(rejected)) => {
+                        self.peers.is_not_handed(term);
+                        Err(rejected.to_string())
+                    }
                     Err(fatal) => Err(fatal.to_string()),
-                };
-                if taken.is_err() {
-                    self.peers.is_not_handed(term);
                 }
-                taken
             }
             Ask::Piece { offset, bytes } => self
                 .keep_piece(from, offset, bytes)
@@ -215,5 +218,65 @@ impl Answering for Responder {
             }
         };
         answered.unwrap_or_else(Answer::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use openraft::raft::TransferLeaderRequest;
+
+    use super::*;
+    use crate::{Log, Options, Role};
+
+    async fn member(dir: &Path, name: &str) -> Log {
+        let mut options = Options::new(dir, "controller:Controller");
+        options.segment_bytes = 64 << 10;
+        name.clone_into(&mut options.name);
+        options.joins = name != "Primary";
+        Log::open(options).await.unwrap().log
+    }
+
+    async fn until(what: &str, is_so: impl Fn() -> bool) {
+        for _ in 0..3000 {
+            if is_so() {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("in vain waited for: {what}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_request_to_take_over_that_is_repeated_does_not_undo_the_first_one() {
+        let dirs: [_; 2] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let a = member(dirs[0].path(), "Primary").await;
+        let b = member(dirs[1].path(), "Backup").await;
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let (one, two) = (a.clone(), b.clone());
+        let _wire = [
+            tokio::spawn(async move { drop(one.serve(near).await) }),
+            tokio::spawn(async move { drop(two.serve(far).await) }),
+        ];
+        until("they are connected", || a.peers().len() == 1).await;
+        let (first, second) = (a.me().member, b.me().member);
+        a.let_learn(second).await.unwrap();
+        until("it has everything", || a.peers().iter().all(|p| !p.is_lost)).await;
+        a.set_voters(BTreeSet::from([first, second])).await.unwrap();
+
+        let vote = a.shared().raft.metrics().borrow_watched().vote;
+        a.hand_over_to(second).await.unwrap();
+        until("the other one is active", || {
+            b.leadership().borrow().role == Role::Active
+        })
+        .await;
+        assert!(b.was_handed_over());
+        let again = Ask::Transfer(TransferLeaderRequest::new(vote, second, None));
+        let responder = Arc::clone(&b.shared().responder);
+        let answer = responder.answer(first, again).await;
+        assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+        assert!(b.was_handed_over());
     }
 }
