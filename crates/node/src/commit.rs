@@ -98,6 +98,8 @@ impl Node {
             is_deposed: Arc::clone(&is_deposed),
             progress: progress.clone(),
         };
+        // Before the snapshots look at the damage that is known by now, so that none is missed.
+        let damage = log.damage_found();
         let snapshots = Snapshots::new(log.clone(), limits, &recovered);
         let alarm = Alarm::new().inspect_err(|error| {
             tracing::warn!(%error, "the system gives no alarm: what is due starts some milliseconds late");
@@ -115,7 +117,7 @@ impl Node {
             is_deposed,
             snapshots,
             fault: log.fault().boxed(),
-            damage: log.damage_found(),
+            damage,
             log,
             progress,
             released: EventId::BEFORE_FIRST,

@@ -122,7 +122,8 @@ impl Snapshots {
             log.write_snapshot(at.0, lines)
                 .await
                 .map_err(|error| error.to_string())?;
-            if supersedes {
+            // Not only if it was written for that: the one before may have failed.
+            if !log.damages().is_empty() {
                 log.supersede_damage().await;
             }
             Ok(())
