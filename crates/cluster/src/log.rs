@@ -372,21 +372,16 @@ impl Log {
     /// Whether this member's journal is damaged and the other members can spare this one while it learns the log again.
     pub fn may_learn_anew(&self) -> bool {
         let (voters, _) = self.members();
-        let me = self.me().member;
+        let peers = self.peers().into_iter();
+        let connected: Vec<u64> = peers
+            .filter(|peer| peer.is_connected && voters.contains(&peer.hello.member))
+            .map(|peer| peer.hello.member)
+            .collect();
         let active = self.leadership().borrow().active;
-        let peers = self.peers();
-        let mut connected = peers
-            .iter()
-            .filter(|peer| peer.is_connected && voters.contains(&peer.hello.member));
-        let has_active = active != Some(me)
-            && connected
-                .clone()
-                .any(|peer| active == Some(peer.hello.member));
-        let is_member = voters.contains(&me);
-        let count = connected.by_ref().count();
+        let has_active = active.is_some_and(|active| connected.contains(&active));
         !self.damages().is_empty()
-            && is_member
-            && rules::may_learn_anew(has_active, voters.len(), count)
+            && voters.contains(&self.me().member)
+            && rules::may_learn_anew(has_active, voters.len(), connected.len())
     }
 
     /// Makes other members begin with the newest snapshot, which contains the state from the damaged files. Events outside of the damaged
