@@ -30,13 +30,10 @@ impl Page {
 
     /// One value of a metric of [`crate::names`], told apart by labels.
     pub fn put(&mut self, name: &'static str, labels: &[(&str, &str)], value: impl Display) {
+        let own = self.own_labels(labels);
         let text = self.values.entry(name).or_default();
-        let mut line = format!("{name}{{node=\"{}\"", self.node);
-        for (label, word) in labels {
-            // Writing to a String does not fail.
-            let _infallible = write!(line, ",{label}=\"{}\"", escaped(word));
-        }
-        let _infallible = writeln!(text, "{line}}} {value}");
+        // Writing to a String does not fail.
+        let _infallible = writeln!(text, "{name}{{{own}}} {value}");
     }
 
     /// Adds the durations of a metric of [`crate::names`] as a histogram.
@@ -46,11 +43,7 @@ impl Page {
         labels: &[(&str, &str)],
         durations: &Durations,
     ) {
-        let mut own = format!("node=\"{}\"", self.node);
-        for (label, word) in labels {
-            // Writing to a String does not fail.
-            let _infallible = write!(own, ",{label}=\"{}\"", escaped(word));
-        }
+        let own = self.own_labels(labels);
         let text = self.values.entry(name).or_default();
         for (bound, count) in durations.buckets() {
             let _infallible = writeln!(text, "{name}_bucket{{{own},le=\"{bound}\"}} {count}");
@@ -59,6 +52,16 @@ impl Page {
         let _infallible = writeln!(text, "{name}_bucket{{{own},le=\"+Inf\"}} {count}");
         let _infallible = writeln!(text, "{name}_sum{{{own}}} {}", durations.sum());
         let _infallible = writeln!(text, "{name}_count{{{own}}} {count}");
+    }
+
+    /// The label `node` and these.
+    fn own_labels(&self, labels: &[(&str, &str)]) -> String {
+        let mut own = format!("node=\"{}\"", self.node);
+        for (label, word) in labels {
+            // Writing to a String does not fail.
+            let _infallible = write!(own, ",{label}=\"{}\"", escaped(word));
+        }
+        own
     }
 
     /// The text.
