@@ -37,8 +37,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
     }
     let mut peers = log.peers_changed();
     let mut committed = handle.committed();
-    let mut is_stuck = false;
-    let mut is_damaged = false;
+    let mut is_unfit = false;
     loop {
         peers.borrow_and_update();
         committed.borrow_and_update();
@@ -52,40 +51,23 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
             Ok(false) => {}
             Err(_stopped) => return,
         }
-        let stuck = log.disk_is_stuck();
-        if let Some(stuck) = stuck
-            && matches!(state, ClusterState::Coupled { .. })
-        {
-            // Without a standby that can, it is tried again and again, silently.
-            if !is_stuck {
+        let reason = reason_to_hand_over(&log);
+        let reason = reason.filter(|_| matches!(state, ClusterState::Coupled { .. }));
+        if let Some(reason) = &reason {
+            // It is repeated until another member takes over, and logged once.
+            if !is_unfit {
                 tracing::warn!(
-                    ?stuck,
-                    "the disk does not come back from a write: another member is to be active"
+                    reason,
+                    "another member should be active: this one hands over"
                 );
             }
             if let Err(problem) = switch_over(&handle, &log).await
-                && !is_stuck
+                && !is_unfit
             {
                 tracing::warn!(%problem, "no other member takes over");
             }
         }
-        is_stuck = stuck.is_some();
-        let damages = log.damages();
-        if !damages.is_empty() && matches!(state, ClusterState::Coupled { .. }) {
-            // The standby has everything, and this member can repair its log from it.
-            if !is_damaged {
-                tracing::warn!(
-                    ?damages,
-                    "part of the log of this member is damaged: it hands over to another member and learns the log again from it"
-                );
-            }
-            if let Err(problem) = switch_over(&handle, &log).await
-                && !is_damaged
-            {
-                tracing::warn!(%problem, "no other member takes over");
-            }
-        }
-        is_damaged = !damages.is_empty();
+        is_unfit = reason.is_some();
         if is_alone {
             // Nobody is to be taken in before members are appointed: then an event tells.
             if committed.changed().await.is_err() {
@@ -100,6 +82,20 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
             () = sleep(LOOK) => {}
         }
     }
+}
+
+/// Why another member should be active instead of this one, if one has everything.
+fn reason_to_hand_over(log: &Log) -> Option<String> {
+    if let Some(stuck) = log.disk_is_stuck() {
+        let seconds = stuck.as_secs();
+        return Some(format!(
+            "a write has not come back from the disk for {seconds} s"
+        ));
+    }
+    let damage = log.damages().into_iter().next()?;
+    Some(format!(
+        "part of the log of this member is damaged, and it learns the log again from the other member: {damage}"
+    ))
 }
 
 fn name_of(log: &Log) -> NodeId {
