@@ -5,13 +5,16 @@
     reason = "a failing story ends with its place"
 )]
 
+#[path = "support/support.rs"]
+mod support;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cluster::{Batch, Log, Options, ReadError, Role, ScrubPace, set_aside};
+use cluster::{Log, Options, ReadError, Role, ScrubPace, set_aside};
+use support::{batch, until, wire};
 use tokio::task::JoinHandle;
 
 fn options(dir: &Path, name: &str) -> Options {
@@ -23,17 +26,9 @@ fn options(dir: &Path, name: &str) -> Options {
     options
 }
 
-fn batch(id: u64) -> Batch {
-    let pad = "x".repeat(300);
-    Batch {
-        last_event_id: id,
-        body: Bytes::from(format!("{{\"eventId\":{id:06},\"pad\":\"{pad}\"}}\n")),
-    }
-}
-
 /// Changes one byte of an event on the disk.
 fn damage(dir: &Path, id: u64) {
-    let mark = format!("{{\"eventId\":{id:06},");
+    let mark = format!("{{\"eventId\":{id},");
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap_or_default();
@@ -45,25 +40,6 @@ fn damage(dir: &Path, id: u64) {
         }
     }
     panic!("event {id} is not there");
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..2000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("in vain waited for: {what}");
-}
-
-fn wire(a: &Log, b: &Log) -> [JoinHandle<()>; 2] {
-    let (near, far) = tokio::io::duplex(64 << 10);
-    let (a, b) = (a.clone(), b.clone());
-    [
-        tokio::spawn(async move { drop(a.serve(near).await) }),
-        tokio::spawn(async move { drop(b.serve(far).await) }),
-    ]
 }
 
 /// Does what the node does when damage is found: writes a snapshot of its state and supersedes the damage.

@@ -5,6 +5,10 @@
     reason = "a failing story ends with its place"
 )]
 
+#[path = "support/support.rs"]
+#[expect(dead_code, reason = "each test program uses a part of it")]
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -13,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use cluster::{AppendError, Batch, Disk, Log, Options, Part, PeerStatus, RealDisk, Role};
+use cluster::{AppendError, Disk, Log, Options, Part, PeerStatus, RealDisk, Role};
+use support::{batch, until};
 use tokio::task::JoinHandle;
 
 const EIO: i32 = 5;
@@ -59,25 +63,6 @@ impl Disk for Trouble {
         refused(&self.write)?;
         RealDisk.write_at(file, bytes, offset)
     }
-}
-
-fn batch(id: u64) -> Batch {
-    let pad = "x".repeat(300);
-    let body = Bytes::from(format!("{{\"eventId\":{id},\"pad\":\"{pad}\"}}\n"));
-    Batch {
-        last_event_id: id,
-        body,
-    }
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..2000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("in vain waited for: {what}");
 }
 
 /// A member, its disk, and whether its log has told its node to end.

@@ -5,6 +5,10 @@
     reason = "a failing story ends with its place"
 )]
 
+#[path = "support/support.rs"]
+#[expect(dead_code, reason = "each test program uses a part of it")]
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -12,10 +16,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
-use cluster::{Batch, Disk, Log, Options, RealDisk};
+use cluster::{Disk, Log, Options, RealDisk};
+use support::{batch, until};
 use tokio::task::JoinHandle;
 
 /// A disk that fails from its `dies_at`th change on, as if the process had been killed there. A write that is under way at that moment
@@ -94,14 +97,6 @@ fn options(dir: &Path, name: &str) -> Options {
     options
 }
 
-fn batch(id: u64) -> Batch {
-    let pad = "x".repeat(300);
-    Batch {
-        last_event_id: id,
-        body: Bytes::from(format!("{{\"eventId\":{id},\"pad\":\"{pad}\"}}\n")),
-    }
-}
-
 /// A connection between two members. When this is dropped, both sides see it break, as when the process of the second member ends.
 struct Wire(JoinHandle<()>);
 
@@ -116,16 +111,6 @@ fn wire(active: &Log, other: &Log) -> Wire {
     let (active, other) = (active.clone(), other.clone());
     tokio::spawn(async move { drop(active.serve(near).await) });
     Wire(tokio::spawn(async move { drop(other.serve(far).await) }))
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("in vain waited for: {what}");
 }
 
 /// Lets the other member learn the log and gives it a vote, as the node of the active member does.

@@ -6,13 +6,16 @@
     reason = "a failing story ends with its place"
 )]
 
+#[path = "support/support.rs"]
+mod support;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{AppendError, Batch, Log, Options, Part, Role};
-use tokio::task::JoinHandle;
+use cluster::{AppendError, Log, Options, Part, Role};
+use support::{Wire, batch, until, wire};
 
 fn options(dir: &Path, name: &str, part: Part) -> Options {
     let mut options = Options::new(dir, "controller:Controller");
@@ -26,45 +29,6 @@ fn options(dir: &Path, name: &str, part: Part) -> Options {
 
 async fn member(dir: &Path, name: &str, part: Part) -> Log {
     Log::open(options(dir, name, part)).await.unwrap().log
-}
-
-fn batch(id: u64) -> Batch {
-    Batch {
-        last_event_id: id,
-        body: Bytes::from(format!(
-            "{{\"eventId\":{id},\"pad\":\"{}\"}}\n",
-            "x".repeat(300)
-        )),
-    }
-}
-
-/// A connection between two members, cut when dropped.
-struct Wire(JoinHandle<()>, JoinHandle<()>);
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.0.abort();
-        self.1.abort();
-    }
-}
-
-fn wire(a: &Log, b: &Log) -> Wire {
-    let (near, far) = tokio::io::duplex(64 << 10);
-    let (a, b) = (a.clone(), b.clone());
-    Wire(
-        tokio::spawn(async move { drop(a.serve(near).await) }),
-        tokio::spawn(async move { drop(b.serve(far).await) }),
-    )
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("in vain waited for: {what}");
 }
 
 fn role(log: &Log) -> Role {

@@ -5,17 +5,19 @@
     reason = "a failing story ends with its place"
 )]
 
+#[path = "support/support.rs"]
+mod support;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cluster::{
-    Batch, Log, Options, Part, Role, Witness, WitnessEnd, WitnessState, WitnessStore, draw_number,
+    Log, Options, Part, Role, Witness, WitnessEnd, WitnessState, WitnessStore, draw_number,
 };
-use tokio::task::JoinHandle;
+use support::{Wire, batch, until, wire};
 
 const IDENTITY: &str = "agent:A";
 
@@ -72,32 +74,6 @@ async fn member(dir: &Path, name: &str) -> Log {
     Log::open(options).await.unwrap().log
 }
 
-fn batch(id: u64) -> Batch {
-    Batch {
-        last_event_id: id,
-        body: Bytes::from(format!("{{\"eventId\":{id}}}\n")),
-    }
-}
-
-/// A connection, cut when dropped.
-struct Wire(JoinHandle<()>, JoinHandle<()>);
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.0.abort();
-        self.1.abort();
-    }
-}
-
-fn wire(a: &Log, b: &Log) -> Wire {
-    let (near, far) = tokio::io::duplex(64 << 10);
-    let (a, b) = (a.clone(), b.clone());
-    Wire(
-        tokio::spawn(async move { drop(a.serve(near).await) }),
-        tokio::spawn(async move { drop(b.serve(far).await) }),
-    )
-}
-
 fn wire_witness(log: &Log, witness: &Arc<Witness<Memory>>, part: Part) -> Wire {
     let (near, far) = tokio::io::duplex(64 << 10);
     let (log, witness) = (log.clone(), Arc::clone(witness));
@@ -105,16 +81,6 @@ fn wire_witness(log: &Log, witness: &Arc<Witness<Memory>>, part: Part) -> Wire {
         tokio::spawn(async move { drop(log.serve(near).await) }),
         tokio::spawn(async move { drop(witness.serve(far, part).await) }),
     )
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("in vain waited for: {what}");
 }
 
 fn role(log: &Log) -> Role {
