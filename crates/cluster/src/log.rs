@@ -65,7 +65,7 @@ pub(crate) struct Shared {
     pub(crate) hand_over: watch::Sender<Option<HandOver>>,
     /// One snapshot, one release at a time.
     housekeeping: Mutex<()>,
-    /// The number of damaged files found so far.
+    /// Changes each time a damaged place is found.
     damage_found: Arc<watch::Sender<u64>>,
 }
 
@@ -364,7 +364,7 @@ impl Log {
         damages.map(|damage| damage.to_string()).collect()
     }
 
-    /// Changes each time a damaged file is found.
+    /// Changes each time a damaged place is found.
     pub fn damage_found(&self) -> watch::Receiver<u64> {
         self.shared.damage_found.subscribe()
     }

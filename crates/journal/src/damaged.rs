@@ -3,7 +3,7 @@
 //! Always: a file has one entry, with the first damaged place that was found. The entries are recorded beside the log, because a start does
 //! not read what a snapshot covers. Never here: what is done about the damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -61,9 +61,15 @@ fn remember(dir: &Path, damage: &Damage) -> io::Result<()> {
 
 type Hook = Box<dyn Fn(&Damage) + Send + Sync>;
 
+/// The damaged places of a file.
+struct Places {
+    first: Damage,
+    offsets: BTreeSet<u64>,
+}
+
 pub(crate) struct Damaged {
     dir: PathBuf,
-    found: Mutex<BTreeMap<PathBuf, Damage>>,
+    found: Mutex<BTreeMap<PathBuf, Places>>,
     hook: OnceLock<Hook>,
 }
 
@@ -76,27 +82,43 @@ impl Damaged {
         }
     }
 
-    fn found(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Damage>> {
+    fn found(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Places>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn tell(&self, hook: Hook) {
-        for damage in self.found().values() {
-            hook(damage);
+        for places in self.found().values() {
+            hook(&places.first);
         }
         // There is one listener.
         let _first = self.hook.set(hook);
     }
 
-    /// Adds damage. Returns whether its file is new here.
+    /// Adds damage. Returns whether its place is new here.
     pub(crate) fn add(&self, damage: &Damage) -> bool {
         let mut found = self.found();
-        if found.contains_key(&damage.path) {
-            return false;
-        }
-        found.insert(damage.path.clone(), damage.clone());
+        let is_new_file = !found.contains_key(&damage.path);
+        let places = found.entry(damage.path.clone()).or_insert_with(|| Places {
+            first: damage.clone(),
+            offsets: BTreeSet::new(),
+        });
+        let is_new = places.offsets.insert(damage.offset);
         drop(found);
-        say(damage);
+        if is_new_file {
+            self.report(damage);
+        }
+        if is_new && let Some(hook) = self.hook.get() {
+            hook(damage);
+        }
+        is_new
+    }
+
+    /// Logs and records the first damage of a file.
+    fn report(&self, damage: &Damage) {
+        tracing::error!(
+            file = %damage.path.display(), offset = damage.offset, record = damage.record, what = damage.what,
+            "a file of the journal is damaged: the damaged records are not served; look at the disk"
+        );
         if !remembered(&self.dir)
             .iter()
             .any(|known| known.path == damage.path)
@@ -104,23 +126,12 @@ impl Damaged {
         {
             tracing::warn!(dir = %self.dir.display(), %error, "the damage cannot be recorded; the next start must find it again");
         }
-        if let Some(hook) = self.hook.get() {
-            hook(damage);
-        }
-        true
     }
 
     /// The damage of those files for which `is_there` holds. The others are forgotten.
     pub(crate) fn all(&self, is_there: impl Fn(&Path) -> bool) -> Vec<Damage> {
         let mut found = self.found();
         found.retain(|path, _| is_there(path));
-        found.values().cloned().collect()
+        found.values().map(|places| places.first.clone()).collect()
     }
-}
-
-fn say(damage: &Damage) {
-    tracing::error!(
-        file = %damage.path.display(), offset = damage.offset, record = damage.record, what = damage.what,
-        "a file of the journal is damaged: the damaged records are not served; look at the disk"
-    );
 }

@@ -266,7 +266,7 @@ impl Journal {
         }
     }
 
-    /// Calls `told` for each damaged file: at once for those already found, and later for each new one. Only the first listener is kept.
+    /// Calls `told` for each damaged place: at once for each file already found, and later for each new place. Only the first listener is kept.
     pub fn on_damage(&self, told: impl Fn(&Damage) + Send + Sync + 'static) {
         self.shared.damaged.tell(Box::new(told));
     }

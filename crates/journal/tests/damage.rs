@@ -145,6 +145,30 @@ fn each_reader_of_a_damaged_place_gets_an_error_and_all_others_read_on() {
     assert_eq!(journal.superseded().unwrap().index, 99);
 }
 
+#[test]
+fn each_damaged_place_of_a_file_is_read_around_and_the_file_is_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+    append(&journal, 0..100);
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    journal.on_damage(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let path = damage(dir.path(), 30);
+    damage(dir.path(), 60);
+    for (after, last) in [(0, 29), (30, 59)] {
+        let (ids, error) = read(&journal, after);
+        assert_eq!(ids, (after + 1..=last).collect::<Vec<_>>());
+        assert!(is_damage_of(error, &path));
+    }
+    let (ids, error) = read(&journal, 60);
+    assert_eq!(ids, (61..=100).collect::<Vec<_>>());
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(journal.damages().len(), 1);
+    assert_eq!(told.load(Ordering::SeqCst), 2, "each must be superseded");
+}
+
 /// Damages each record in turn. If a snapshot covers the record, the journal opens and has everything that is needed. Otherwise it does not
 /// open.
 fn every_record_is_damaged(segment_bytes: u64) {
