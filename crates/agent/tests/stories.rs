@@ -126,6 +126,13 @@ impl World {
         self.settle();
     }
 
+    /// The Subagent answers as a new process, which knows nothing of the earlier one's jobs.
+    fn restart_subagent(&mut self, id: &str) {
+        let run_id = RunId::new("another run");
+        let events = self.state.on_subagent_dedicated(&id.into(), &run_id, None);
+        self.record(events);
+    }
+
     /// A workflow with one job, and `extra` fields of the job.
     fn workflow(&mut self, extra: &str) {
         let text = format!(
@@ -182,6 +189,14 @@ impl World {
         let observed = self.state.on_subagent_observed(&id, stamped.event_id);
         self.record(observed);
         self.settle();
+    }
+
+    /// The names of the order's events.
+    fn story(&self, order: &str) -> Vec<&'static str> {
+        let of_order =
+            |event: &&Event| matches!(event, Event::Order(id, _) if id.as_str() == order);
+        let events = self.events.iter().filter(of_order);
+        events.map(Event::type_name).collect()
     }
 
     fn state_of(&self, order: &str) -> &OrderState {
@@ -301,11 +316,7 @@ fn the_jobs_of_a_restarted_subagent_are_lost_and_repeated() {
     world.workflow(r#""parallelism":9,"#);
     world.order("1", 0);
     assert_eq!(world.starts(), ["1@ALFA-0"]);
-    let events =
-        world
-            .state
-            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
-    world.record(events);
+    world.restart_subagent("ALFA-0");
     world.settle();
     assert_eq!(world.starts(), ["1@ALFA-0", "1@S-A"]);
     assert_eq!(world.state.engine.order(&"1".into()).unwrap().attempts, 2);
@@ -316,11 +327,7 @@ fn a_job_that_must_not_be_repeated_is_not_repeated_after_a_loss() {
     let mut world = agent();
     world.workflow(r#""isNotRestartable":true,"#);
     world.order("1", 0);
-    let events =
-        world
-            .state
-            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
-    world.record(events);
+    world.restart_subagent("ALFA-0");
     world.settle();
     assert_eq!(world.starts().len(), 1);
     let order = world.state.engine.order(&"1".into()).unwrap();
@@ -358,23 +365,12 @@ fn an_order_starts_with_its_job_and_is_fresh_while_it_waits_for_a_slot() {
     });
     world.end("1", "ALFA-0", 1, Outcome::SUCCEEDED);
     assert_eq!(world.starts(), ["1@ALFA-0", "3@S-A"]);
-    let of_two = |event: &&Event| matches!(event, Event::Order(id, _) if id.as_str() == "2");
-    let story: Vec<_> = world
-        .events
-        .iter()
-        .filter(of_two)
-        .map(Event::type_name)
-        .collect();
-    assert_eq!(story, ["OrderAttachedToAgent", "OrderDetachable"]);
-    let of_three = |event: &&Event| matches!(event, Event::Order(id, _) if id.as_str() == "3");
-    let story: Vec<_> = world
-        .events
-        .iter()
-        .filter(of_three)
-        .map(Event::type_name)
-        .collect();
     assert_eq!(
-        story,
+        world.story("2"),
+        ["OrderAttachedToAgent", "OrderDetachable"]
+    );
+    assert_eq!(
+        world.story("3"),
         [
             "OrderAttachedToAgent",
             "OrderStarted",
@@ -432,11 +428,7 @@ fn a_report_of_an_earlier_attempt_changes_nothing() {
     let mut world = agent();
     world.workflow(r#""parallelism":9,"#);
     world.order("1", 0);
-    let events =
-        world
-            .state
-            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
-    world.record(events);
+    world.restart_subagent("ALFA-0");
     world.settle();
     let late = SubagentStamped {
         event_id: EventId(1),
@@ -851,11 +843,7 @@ fn what_an_earlier_attempt_still_reports_does_not_count_for_the_running_one() {
     let mut world = agent();
     world.workflow(r#""parallelism":9,"#);
     world.order("1", 0);
-    let events =
-        world
-            .state
-            .on_subagent_dedicated(&"ALFA-0".into(), &RunId::new("another life"), None);
-    world.record(events);
+    world.restart_subagent("ALFA-0");
     for id in ["S-A", "S-B"] {
         world.subagent(id, true);
     }

@@ -52,10 +52,16 @@ impl World {
         self.state.command(0, command, &mut self.effects)
     }
 
-    fn couple(&mut self) -> Result<(), model::Problem> {
+    /// The number of a new coupling that is offered to its Director.
+    fn offer(&mut self) -> u64 {
         let Ok(SubagentAnswer::Dedicated { coupling, .. }) = self.dedicate("ALFA") else {
-            panic!("it belongs to somebody else");
+            panic!("it belongs to another Agent");
         };
+        coupling
+    }
+
+    fn couple(&mut self) -> Result<(), model::Problem> {
+        let coupling = self.offer();
         self.couple_as(coupling)
     }
 
@@ -80,6 +86,19 @@ impl World {
 
     fn start(&mut self, number: u32) -> Result<SubagentAnswer, model::Problem> {
         self.ask(start(number))
+    }
+
+    /// Starts an attempt, which ends well at once.
+    fn run(&mut self, number: u32) {
+        self.start(number).unwrap();
+        self.state
+            .on_ended(&attempt(number), Outcome::SUCCEEDED, &mut Vec::new());
+    }
+
+    fn release(&mut self, until: u64) {
+        let until_event_id = EventId(until);
+        self.ask(SubagentCommand::ReleaseEvents { until_event_id })
+            .unwrap();
     }
 }
 
@@ -135,16 +154,9 @@ fn an_attempt_is_started_at_most_once_however_often_it_is_asked_for() {
 fn a_late_message_of_an_earlier_connection_orders_nothing() {
     let mut world = subagent();
     let earlier = world.coupling;
-    world.start(1).unwrap();
-    world
-        .state
-        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
+    world.run(1);
     world.couple().unwrap();
-    world
-        .ask(SubagentCommand::ReleaseEvents {
-            until_event_id: EventId(1),
-        })
-        .unwrap();
+    world.release(1);
     // The attempt has been confirmed and forgotten: only the fence keeps a late repetition from starting it again.
     let late = world.state.command(earlier, start(1), &mut world.effects);
     assert!(late.unwrap_err().is("SubagentNotCoupled"));
@@ -164,11 +176,7 @@ fn s43_an_end_is_kept_until_the_director_has_confirmed_it() {
         .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
     world.couple().unwrap();
     assert_eq!(world.state.report().after(EventId(0), usize::MAX).len(), 2);
-    world
-        .ask(SubagentCommand::ReleaseEvents {
-            until_event_id: EventId(2),
-        })
-        .unwrap();
+    world.release(2);
     assert!(world.state.report().is_empty());
 }
 
@@ -176,16 +184,9 @@ fn s43_an_end_is_kept_until_the_director_has_confirmed_it() {
 fn only_an_attempt_whose_own_end_is_confirmed_is_forgotten() {
     let mut world = subagent();
     for number in [1, 2] {
-        world.start(number).unwrap();
-        world
-            .state
-            .on_ended(&attempt(number), Outcome::SUCCEEDED, &mut Vec::new());
+        world.run(number);
     }
-    world
-        .ask(SubagentCommand::ReleaseEvents {
-            until_event_id: EventId(1),
-        })
-        .unwrap();
+    world.release(1);
     world.start(2).unwrap();
     assert_eq!(starts(&world.effects), 2, "its end may still be unknown");
     world.start(1).unwrap();
@@ -194,9 +195,7 @@ fn only_an_attempt_whose_own_end_is_confirmed_is_forgotten() {
 
 /// Couples as the latest Director, which claims to know this run and its events until `after`.
 fn couple_with(world: &mut World, run_id: RunId, after: u64) -> Result<(), model::Problem> {
-    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-        panic!("it belongs to somebody else");
-    };
+    let coupling = world.offer();
     let command = SubagentCommand::CoupleDirector {
         subagent_id: "S".into(),
         subagent_run_id: run_id,
@@ -213,15 +212,9 @@ fn couple_with(world: &mut World, run_id: RunId, after: u64) -> Result<(), model
 fn a_director_that_goes_on_where_nothing_is_known_is_refused() {
     let mut world = subagent();
     for number in [1, 2] {
-        world.start(number).unwrap();
-        world
-            .state
-            .on_ended(&attempt(number), Outcome::SUCCEEDED, &mut Vec::new());
+        world.run(number);
     }
-    let until_event_id = EventId(1);
-    world
-        .ask(SubagentCommand::ReleaseEvents { until_event_id })
-        .unwrap();
+    world.release(1);
     let me = world.state.run_id().clone();
     let forgotten = couple_with(&mut world, me.clone(), 0).unwrap_err();
     assert!(forgotten.is("UnknownEventId"), "{forgotten}");
@@ -236,12 +229,7 @@ fn a_director_that_goes_on_where_nothing_is_known_is_refused() {
 #[test]
 fn only_the_latest_dedications_may_still_become_couplings() {
     let mut world = subagent();
-    let offers: Vec<u64> = (0..17)
-        .map(|_| match world.dedicate("ALFA") {
-            Ok(SubagentAnswer::Dedicated { coupling, .. }) => coupling,
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let offers: Vec<u64> = (0..17).map(|_| world.offer()).collect();
     let refused = world.couple_as(offers[0]).unwrap_err();
     assert!(refused.is("SubagentNotCoupled"), "{refused}");
     world.couple_as(offers[1]).unwrap();
@@ -251,13 +239,12 @@ fn only_the_latest_dedications_may_still_become_couplings() {
 fn a_coupling_whose_lease_would_be_over_already_is_refused() {
     let mut world = subagent();
     world.lease = Some(60 * SECOND);
-    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-        panic!("it is its Director");
-    };
+    let coupling = world.offer();
     world.time_is(60 * SECOND);
     let refused = world.couple_as(coupling).unwrap_err();
     assert!(refused.is("SubagentNotCoupled"), "{refused}");
-    world.couple().unwrap();
+    assert!(world.state.lease().is_none(), "{:?}", world.state.lease());
+    world.couple().expect("a new offer counts from now");
 }
 
 #[test]
@@ -700,13 +687,8 @@ fn a_command_line_is_split_into_words_with_variables() {
 #[test]
 fn coupling_confirms_what_the_director_has_so_an_ended_attempt_does_not_answer_for_a_new_one() {
     let mut world = subagent();
-    world.start(1).unwrap();
-    world
-        .state
-        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
-    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-        panic!("it belongs to somebody else");
-    };
+    world.run(1);
+    let coupling = world.offer();
     let command = SubagentCommand::CoupleDirector {
         subagent_id: "S".into(),
         subagent_run_id: world.state.run_id().clone(),
@@ -873,13 +855,9 @@ fn s143_a_director_that_is_heard_in_time_keeps_its_jobs() {
 fn s142_a_coupling_or_request_that_was_under_way_for_long_prolongs_nothing() {
     let mut world = World::under_lease();
     world.start(1).unwrap();
-    let Ok(SubagentAnswer::Dedicated { coupling: late, .. }) = world.dedicate("ALFA") else {
-        panic!("it is its Director");
-    };
+    let late = world.offer();
     world.time_is(50 * SECOND);
-    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-        panic!("it is its Director");
-    };
+    let coupling = world.offer();
     world.time_is(59 * SECOND);
     world.couple_as(late).unwrap();
     assert_eq!(
@@ -921,9 +899,7 @@ fn the_end_of_a_job_whose_director_was_lost_says_so_and_may_be_repeated() {
 fn s131_a_director_of_an_older_epoch_is_not_obeyed() {
     let mut world = subagent();
     let couple = |world: &mut World, epoch: u64| {
-        let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-            panic!("it belongs to somebody else");
-        };
+        let coupling = world.offer();
         let command = SubagentCommand::CoupleDirector {
             subagent_id: "S".into(),
             subagent_run_id: world.state.run_id().clone(),
@@ -943,99 +919,4 @@ fn s131_a_director_of_an_older_epoch_is_not_obeyed() {
     world.start(2).unwrap();
     assert_eq!(starts(&world.effects), 2, "the newer one is not disturbed");
     couple(&mut world, 6).unwrap();
-}
-
-#[test]
-fn a_coupling_whose_lease_is_over_before_it_arrives_is_refused() {
-    let mut world = subagent();
-    world.lease = Some(60 * SECOND);
-    let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-        panic!("it belongs to somebody else");
-    };
-    world.time_is(60 * SECOND);
-    assert!(world.couple_as(coupling).is_err());
-    assert!(world.state.lease().is_none(), "{:?}", world.state.lease());
-    world.couple().expect("a new offer counts from now");
-}
-
-#[test]
-fn only_ends_that_are_confirmed_are_forgotten() {
-    let mut world = subagent();
-    for number in [1, 2] {
-        world.start(number).unwrap();
-    }
-    for number in [1, 2] {
-        world
-            .state
-            .on_ended(&attempt(number), Outcome::SUCCEEDED, &mut Vec::new());
-    }
-    let first = EventId(world.state.report().last().0 - 1);
-    world
-        .ask(SubagentCommand::ReleaseEvents {
-            until_event_id: first,
-        })
-        .unwrap();
-    world.start(2).unwrap();
-    assert_eq!(
-        starts(&world.effects),
-        2,
-        "the end of the second is still to be read"
-    );
-    world.start(1).unwrap();
-    assert_eq!(starts(&world.effects), 3, "the first one is forgotten");
-}
-
-#[test]
-fn a_director_that_lacks_events_or_speaks_to_another_life_does_not_couple() {
-    let mut world = subagent();
-    world.start(1).unwrap();
-    world
-        .state
-        .on_ended(&attempt(1), Outcome::SUCCEEDED, &mut Vec::new());
-    let before = world.state.report().torn();
-    let last = world.state.report().last();
-    world
-        .ask(SubagentCommand::ReleaseEvents {
-            until_event_id: last,
-        })
-        .unwrap();
-    let mut couple = |event_id: EventId, life: &str| {
-        let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-            panic!("it belongs to somebody else");
-        };
-        let command = SubagentCommand::CoupleDirector {
-            subagent_id: "S".into(),
-            subagent_run_id: RunId::new(life),
-            event_id,
-            coupling,
-            lease: None,
-            epoch: 0,
-        };
-        world.state.command(0, command, &mut world.effects)
-    };
-    assert!(couple(before, "life-1").unwrap_err().is("UnknownEventId"));
-    let late = EventId(last.0 + 1);
-    assert!(couple(late, "life-1").unwrap_err().is("UnknownEventId"));
-    assert!(
-        couple(last, "life-0")
-            .unwrap_err()
-            .is("SubagentRunIdMismatch")
-    );
-    couple(last, "life-1").expect("all of it fits");
-}
-
-#[test]
-fn of_many_offers_the_oldest_ones_are_forgotten() {
-    let mut world = subagent();
-    let mut offers = Vec::new();
-    for _ in 0..20 {
-        let Ok(SubagentAnswer::Dedicated { coupling, .. }) = world.dedicate("ALFA") else {
-            panic!("it belongs to somebody else");
-        };
-        offers.push(coupling);
-    }
-    assert!(world.couple_as(offers[0]).is_err());
-    world
-        .couple_as(offers[10])
-        .expect("it is one of the newer ones");
 }

@@ -3,8 +3,8 @@
 use super::{World, agent};
 use agent::{Coupling, State};
 use model::{
-    AgentCommand, Attempt, Event, EventId, OrderEvent, Outcome, Problem, RunId, SubagentEvent,
-    SubagentId, SubagentStamped, SubagentStateEvent,
+    AgentCommand, Attempt, Event, EventId, OrderEvent, Outcome, Problem, SubagentEvent, SubagentId,
+    SubagentStamped, SubagentStateEvent,
 };
 
 /// A job that only S-A and S-B may have, S-A first, and that runs at S-A.
@@ -181,10 +181,7 @@ fn whatever_ends_the_wait_for_a_reset_or_moved_subagent_the_reason_stays() {
             world
         };
         let mut world = begin();
-        let events = world
-            .state
-            .on_subagent_dedicated(&id, &RunId::new("another life"), None);
-        world.record(events);
+        world.restart_subagent("S-A");
         assert_eq!(losses(&world), [code], "another process has come");
         let mut world = begin();
         let events = world.state.on_lease_over(&id);
@@ -233,10 +230,7 @@ fn a_reset_subagent_that_comes_back_as_another_process_is_reset_by_that() {
     let mut world = running();
     reset(&mut world, "S-A", false).unwrap();
     lose_connection(&mut world, "S-A");
-    let id = SubagentId::new("S-A");
-    let life = RunId::new("another life");
-    let events = world.state.on_subagent_dedicated(&id, &life, None);
-    world.record(events);
+    world.restart_subagent("S-A");
     world.settle();
     assert_eq!(
         story(&world, "S-A"),

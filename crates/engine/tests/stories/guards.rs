@@ -24,21 +24,29 @@ fn suspending() -> Mark {
 }
 
 /// A Controller or Agent with the order and its workflow, whose job is in a try block.
-fn place(site: &Site, order: Order) -> State {
+fn state_with(site: &Site, order: Order) -> State {
     let caught = format!(
         "- {{TYPE: Try, try: {{instructions: [{}]}}, catch: {{instructions: []}}}}\n",
         job("ALFA")
     );
-    let mut state = World::with(&["ALFA"], &caught).controller.state;
-    if *site != Site::Controller {
-        state = World::with(&["ALFA"], &caught)
-            .agents
-            .remove(&AgentPath::from("ALFA"))
-            .expect("the Agent")
-            .state;
-    }
+    let mut world = World::with(&["ALFA"], &caught);
+    let mut state = match site {
+        Site::Controller => world.controller.state,
+        Site::Agent(path) => world.agents.remove(path).expect("the Agent").state,
+    };
     state.insert_order(order);
     state
+}
+
+/// What the events of an operator's mark make of the order's next step.
+fn next_when_marked(state: &mut State, marked: &[(OrderId, OrderEvent)]) -> Vec<&'static str> {
+    assert_eq!(names(marked), ["OrderSuspensionMarked"]);
+    for (id, event) in marked {
+        state
+            .evolve(id, event, Timestamp::from_millis(START))
+            .expect("it fits");
+    }
+    next(state)
 }
 
 fn agent() -> Site {
@@ -59,15 +67,9 @@ fn next(state: &State) -> Vec<&'static str> {
 #[test]
 fn an_agent_catches_a_failure_before_it_gives_the_order_back_for_a_suspension() {
     let failed = format!(r#","attachedState":{ATTACHED},"historicOutcomes":{FAILED}"#);
-    let mut state = place(&agent(), order(r#"{"TYPE":"Ready"}"#, &failed));
+    let mut state = state_with(&agent(), order(r#"{"TYPE":"Ready"}"#, &failed));
     let marked = state.mark(&"O".into(), &suspending()).expect("it is there");
-    assert_eq!(names(&marked), ["OrderSuspensionMarked"]);
-    for (id, event) in &marked {
-        state
-            .evolve(id, event, Timestamp::from_millis(START))
-            .expect("it fits");
-    }
-    assert_eq!(next(&state), ["OrderCaught"]);
+    assert_eq!(next_when_marked(&mut state, &marked), ["OrderCaught"]);
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn an_agent_keeps_a_broken_order_when_it_is_to_be_suspended() {
         r#"{"TYPE":"Broken"}"#,
         &format!(r#","attachedState":{ATTACHED}"#),
     );
-    let state = place(&agent(), broken);
+    let state = state_with(&agent(), broken);
     let marked = state.mark(&"O".into(), &suspending()).expect("it is there");
     assert_eq!(names(&marked), Vec::<&str>::new());
 }
@@ -87,7 +89,7 @@ fn a_cancellation_of_fresh_orders_does_not_mark_one_whose_job_runs() {
         r#"{"TYPE":"Processing"}"#,
         &format!(r#","attachedState":{ATTACHED}"#),
     );
-    let state = place(&agent(), running);
+    let state = state_with(&agent(), running);
     let mark = Mark::Cancelling {
         mode: CancellationMode::FreshOnly,
     };
@@ -98,17 +100,11 @@ fn a_cancellation_of_fresh_orders_does_not_mark_one_whose_job_runs() {
 #[test]
 fn a_failure_is_handled_before_a_suspension() {
     let failed = format!(r#","historicOutcomes":{FAILED}"#);
-    let mut state = place(&Site::Controller, order(r#"{"TYPE":"Ready"}"#, &failed));
+    let mut state = state_with(&Site::Controller, order(r#"{"TYPE":"Ready"}"#, &failed));
     let marked = state
         .suspend(&"O".into(), &SuspensionMode::default())
         .expect("it can be suspended");
-    assert_eq!(names(&marked), ["OrderSuspensionMarked"]);
-    for (id, event) in &marked {
-        state
-            .evolve(id, event, Timestamp::from_millis(START))
-            .expect("it fits");
-    }
-    assert_eq!(next(&state), ["OrderCaught"]);
+    assert_eq!(next_when_marked(&mut state, &marked), ["OrderCaught"]);
 }
 
 #[test]
@@ -176,7 +172,7 @@ fn an_order_ahead_of_its_time_whose_branches_run_at_two_agents_goes_to_neither()
 #[test]
 fn events_are_refused_where_an_order_cannot_be() {
     let refuses = |site: Site, order: Order, event: &OrderEvent| {
-        let mut state = place(&site, order);
+        let mut state = state_with(&site, order);
         let at = Timestamp::from_millis(START);
         assert!(state.evolve(&"O".into(), event, at).is_err(), "{event:?}");
     };
@@ -212,7 +208,7 @@ fn a_reset_of_the_state_takes_the_mark_along() {
     let sleeping = r#"{"TYPE":"Sleeping","until":1,"cause":"SleepInstruction"}"#;
     let mut sleeping = order(sleeping, "");
     sleeping.mark = Some(Box::new(suspending()));
-    let mut state = place(&Site::Controller, sleeping);
+    let mut state = state_with(&Site::Controller, sleeping);
     state
         .evolve(
             &"O".into(),
