@@ -98,14 +98,13 @@ impl State {
             self.note_output(id, event_id);
             return Ok(());
         }
-        let output_since = self.engine.order(id).and_then(|order| order.output_since);
         let before = Before::of(self.engine.order(id).map(AsRef::as_ref));
         self.engine
             .evolve(id, event, at)
             .map_err(|error| not_applicable(event, &error))?;
         let after = self.engine.order(id).cloned();
         if after.is_none()
-            && let Some(since) = output_since
+            && let Some(since) = before.output_since
         {
             self.outputs.remove(&since);
         }
@@ -693,6 +692,7 @@ struct Before {
     thing: Option<(AgentPath, Thing)>,
     attached: Option<AgentPath>,
     is_marked: bool,
+    output_since: Option<EventId>,
 }
 
 impl Before {
@@ -711,6 +711,7 @@ impl Before {
                 .map(|(agent, thing)| (agent.clone(), thing)),
             attached: order.and_then(Order::attached_to).cloned(),
             is_marked: order.is_some_and(|order| order.mark.is_some()),
+            output_since: order.and_then(|order| order.output_since),
         }
     }
 }
