@@ -109,9 +109,10 @@ impl<'a> OrderScope<'a> {
         let omitted = self.order.omitted_outcomes.iter();
         let omitted = omitted.filter(|omitted| is_here(&omitted.position));
         let omitted: u64 = omitted.map(|omitted| omitted.count).sum();
-        kept.filter(|entry| is_here(&entry.position)).count()
-            + usize::try_from(omitted).unwrap_or(usize::MAX - 1_000_000)
-            + 1
+        let kept = kept.filter(|entry| is_here(&entry.position)).count();
+        usize::try_from(omitted)
+            .unwrap_or(usize::MAX)
+            .saturating_add(kept + 1)
     }
 
     /// All values that `$name` finds, by name: for jobs that get every value in their environment. A result wins over an

@@ -46,6 +46,19 @@ fn a_block_that_is_repeated_without_a_delay_is_slowed_down_after_some_tries() {
 }
 
 #[test]
+fn a_block_that_is_entered_with_the_greatest_number_of_tries_is_repeated() {
+    let mut world = World::with(&[], &endless("{TYPE: Fail}", ""));
+    let position = format!("[0,\"catch+{}\",0]", u32::MAX);
+    world.add(&format!(
+        r#"{{"id":"R","workflowPath":"w","startPosition":{position}}}"#
+    ));
+    assert_eq!(world.state("R"), "DelayingRetry");
+    world.sleep(10_000);
+    assert_eq!(world.state("R"), "DelayingRetry");
+    assert_eq!(retries(&world, "R"), 2);
+}
+
+#[test]
 fn few_tries_without_a_delay_and_delays_that_are_given_are_as_fast_as_ever() {
     let mut world = World::with(&[], &endless("{TYPE: Fail}", ", maxTries: 10"));
     world.start("R");
@@ -179,15 +192,15 @@ fn the_number_of_executions_counts_tries_that_are_no_longer_kept() {
 
 #[test]
 fn an_order_whose_step_is_too_large_fails_alone() {
-    // The text would have 16 MB, more than any text may have.
-    let growing = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n".repeat(3);
+    let replacing = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n";
     let mut world = World::new(
         &[],
         &[
-            &workflow("w", &growing),
+            &workflow("w", replacing),
             &workflow("v", "- {TYPE: Say, what: '1'}\n"),
         ],
     );
+    // The text would have 16 MB, more than any text may have.
     let long = "x".repeat(4000);
     world.add(&format!(
         r#"{{"id":"G","workflowPath":"w","arguments":{{"a":"{long}","b":"{long}"}}}}"#
@@ -202,8 +215,7 @@ fn an_order_whose_step_is_too_large_fails_alone() {
     assert_eq!(world.state("V"), "Finished");
 
     // Each character takes six bytes in JSON.
-    let escaped = "- {TYPE: Say, what: 'replaceAll($a, \".\", $b)'}\n";
-    let mut world = World::with(&[], escaped);
+    let mut world = World::with(&[], replacing);
     let (a, b) = ("x".repeat(1500), "\\u0001".repeat(1500));
     world.add(&format!(
         r#"{{"id":"E","workflowPath":"w","arguments":{{"a":"{a}","b":"{b}"}}}}"#
