@@ -389,6 +389,18 @@ impl State {
         };
         subagent.orders.iter().map(lost).collect()
     }
+
+    /// The outcome of the order's job whose process is lost because of `problem`.
+    fn lost(&self, order_id: &OrderId, problem: Problem) -> Outcome {
+        let job = self.engine.order(order_id).and_then(|order| {
+            let workflow = self.engine.workflow(&order.workflow_id)?;
+            workflow.job(&order.position)
+        });
+        match job {
+            Some((_, job)) => job.lost(problem),
+            None => Outcome::process_lost(problem),
+        }
+    }
 }
 
 /// Whether the job ended because its Subagent was shut down, and not by itself.
@@ -400,23 +412,6 @@ fn was_ended_with_its_subagent(outcome: &Outcome) -> bool {
     let (DisruptedReason::ProcessLost { problem } | DisruptedReason::Other { problem }) = reason;
     problem.is("ProcessKilledDueToSubagentShutdown")
         || problem.is("SubagentShutDownBeforeProcessStart")
-}
-
-impl State {
-    /// The outcome of the order's job whose process is lost because of `problem`. A job that must not be repeated
-    /// fails.
-    fn lost(&self, order_id: &OrderId, problem: Problem) -> Outcome {
-        let order = self.engine.order(order_id);
-        let job = order.and_then(|order| {
-            let workflow = self.engine.workflow(&order.workflow_id)?;
-            workflow.job(&order.position)
-        });
-        if job.is_some_and(|(_, job)| job.is_not_restartable) {
-            Outcome::disrupted(problem)
-        } else {
-            Outcome::process_lost(problem)
-        }
-    }
 }
 
 /// The identity of the order's latest start.

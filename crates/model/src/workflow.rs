@@ -3,7 +3,7 @@
 //! Always: expressions are parsed, labels are unique, named jobs exist; [`crate::read`] refuses anything else.
 
 use crate::{
-    AgentPath, JobName, JobResourcePath, Label, Outcome, Position, Seconds, WorkflowId,
+    AgentPath, JobName, JobResourcePath, Label, Outcome, Position, Problem, Seconds, WorkflowId,
     position::{Branch, Step as PositionStep},
 };
 use expr::{CommandLine, Expr, Value};
@@ -200,6 +200,18 @@ pub struct Job {
     pub fail_on_err_written: bool,
     /// Not repeated after its process was lost.
     pub is_not_restartable: bool,
+}
+
+impl Job {
+    /// The outcome of the job when its process is lost, or ended from outside, because of `problem`. The job is repeated,
+    /// unless it must not be.
+    pub fn lost(&self, problem: Problem) -> Outcome {
+        if self.is_not_restartable {
+            Outcome::disrupted(problem)
+        } else {
+            Outcome::process_lost(problem)
+        }
+    }
 }
 
 /// What is run.

@@ -96,16 +96,14 @@ impl JobEnd {
             EndCause::TimedOut => Outcome::TimedOut {
                 outcome: Box::new(outcome),
             },
-            EndCause::Shutdown => lost(
-                job,
+            EndCause::Shutdown => job.lost(
                 Problem::new(
                     "ProcessKilledDueToSubagentShutdown",
                     "the job was killed because its Subagent was shut down",
                 )
                 .with("outcome", outcome),
             ),
-            EndCause::LostDirector => lost(
-                job,
+            EndCause::LostDirector => job.lost(
                 Problem::new(
                     "ProcessKilledDueToLostDirector",
                     "the job was killed because its Director was silent for longer than its lease",
@@ -113,14 +111,5 @@ impl JobEnd {
                 .with("outcome", outcome),
             ),
         }
-    }
-}
-
-/// The outcome of a job whose process was ended from outside. The job is repeated, unless it must not be.
-fn lost(job: &Job, problem: Problem) -> Outcome {
-    if job.is_not_restartable {
-        Outcome::disrupted(problem)
-    } else {
-        Outcome::process_lost(problem)
     }
 }
