@@ -83,12 +83,9 @@ pub fn cut_message(text: &str) -> Option<String> {
     })
 }
 
-/// Checks the bounds of an item that is to be deployed. Items that are in a log already are read without this check.
+/// Checks the names and counts in an item that is to be deployed. Its text is known to be within [`ITEM_BYTES_MAX`]. Items
+/// that are in a log already are read without this check.
 pub fn check_item(item: &Item) -> Result<(), Problem> {
-    if item.text.len() > ITEM_BYTES_MAX {
-        let what = format!("the text of {}", shortened(item.key.as_str()));
-        return Err(too_large(&what, item.text.len(), ITEM_BYTES_MAX));
-    }
     let named = |error: NameError| {
         let message = format!("{}: {error}", shortened(item.key.as_str()));
         Problem::new("InvalidName", message)

@@ -14,6 +14,15 @@ use std::time::Duration;
 
 /// The value is of another type than wanted.
 pub(super) fn mismatch(reading: &mut Reading<'_>, node: &Node<'_>, wanted: &str) {
+    mismatch_with_hint(reading, node, wanted, None);
+}
+
+fn mismatch_with_hint(
+    reading: &mut Reading<'_>,
+    node: &Node<'_>,
+    wanted: &str,
+    hint: Option<String>,
+) {
     let span = match node.shape {
         // Only the bracket is marked: the whole may be long.
         Shape::List(_) | Shape::Object(_) => {
@@ -21,10 +30,8 @@ pub(super) fn mismatch(reading: &mut Reading<'_>, node: &Node<'_>, wanted: &str)
         }
         Shape::Null | Shape::Boolean(_) | Shape::Number(_) | Shape::Text(_) => node.span.clone(),
     };
-    reading.fault(
-        &span,
-        format!("expected {wanted}, but found {}", node.describe()),
-    );
+    let message = format!("expected {wanted}, but found {}", node.describe());
+    reading.fault_with_hint(&span, message, hint);
 }
 
 /// A text.
@@ -119,13 +126,8 @@ pub(super) fn seconds(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Seco
         } else {
             None
         };
-        let wanted = "a number of seconds, zero or more";
-        if let Some(meant) = meant {
-            let message = format!("expected {wanted}, but found {}", node.describe());
-            reading.fault_with_hint(&node.span, message, Some(format!("write {meant}")));
-        } else {
-            mismatch(reading, node, wanted);
-        }
+        let hint = meant.map(|seconds| format!("write {seconds}"));
+        mismatch_with_hint(reading, node, "a number of seconds, zero or more", hint);
     }
     duration.map(Seconds)
 }
