@@ -288,15 +288,8 @@ fn what_the_third_vote_of_directors_has_promised_is_kept_and_not_taken_back() {
         .clone();
     let run_id = run_id.unwrap();
     let remember = |world: &mut World, run_id: &RunId, witness: &AgentWitness| {
-        let mut batch = controller::Batch::new(world.now, world.last);
         let path = AgentPath::from("ALFA");
-        let is_remembered = world
-            .state
-            .agent_witness(&path, run_id, witness.clone(), &mut batch)
-            .unwrap();
-        world.last = batch.last;
-        world.events.extend(batch.events);
-        is_remembered
+        world.act(|state, out| state.agent_witness(&path, run_id, witness.clone(), out))
     };
     let begun = AgentWitness {
         member: 13,

@@ -72,11 +72,11 @@ impl World {
     }
 
     /// Something else comes to the Controller.
-    pub(crate) fn act(
+    pub(crate) fn act<R>(
         &mut self,
-        act: impl FnOnce(&mut State, &mut dyn Recorder) -> Result<(), NotApplicable>,
-    ) {
-        self.record(act);
+        act: impl FnOnce(&mut State, &mut dyn Recorder) -> Result<R, NotApplicable>,
+    ) -> R {
+        self.record(act)
     }
 
     pub(crate) fn tell(&mut self, command: ControllerCommand) -> ControllerAnswer {
