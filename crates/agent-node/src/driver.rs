@@ -456,18 +456,8 @@ impl Driver {
         let (coupling, number) = (session.coupling, session.number);
         let answers = self.link.commands(coupling, number, commands).await?;
         for (answer, attempt) in answers.into_iter().zip(attempts) {
-            let SubagentAnswer::Problem {
-                code,
-                message,
-                arguments,
-            } = answer
-            else {
+            let Err(problem) = answer.into_result() else {
                 continue;
-            };
-            let problem = model::Problem {
-                code,
-                message,
-                arguments,
             };
             if let Some(attempt) = attempt
                 && !problem.is("SubagentNotCoupled")

@@ -180,19 +180,7 @@ fn stopped(stopped: Stopped) -> Refusal {
 
 /// An answer, unless it is a refusal.
 fn granted(answer: ControllerAnswer) -> Result<ControllerAnswer, Refusal> {
-    if let ControllerAnswer::Problem {
-        code,
-        message,
-        arguments,
-    } = answer
-    {
-        return Err(refusal(model::Problem {
-            code,
-            message,
-            arguments,
-        }));
-    }
-    Ok(answer)
+    answer.into_result().map_err(refusal)
 }
 
 /// A refusal of the machine as an answer over HTTP.

@@ -342,7 +342,8 @@ async fn reset_pair(driver: &Driver, target: &Target, kind: Reset) -> Result<(),
     let part = json!({ "agentRunId": agent_run_id, "part": true });
     if let Ok(active) = active_of(&driver.dialling, target).await {
         still_active(&driver.log)?;
-        granted(active.post_json(RESET_PATH, &part).await?).map_err(Ending::Failed)?;
+        let answer: AgentAnswer = active.post_json(RESET_PATH, &part).await?;
+        answer.into_result().map_err(Ending::Failed)?;
     }
     for uri in target.uris.iter().rev() {
         let client = driver.dialling.client(&target.path, uri, None)?;
@@ -350,7 +351,7 @@ async fn reset_pair(driver: &Driver, target: &Target, kind: Reset) -> Result<(),
         still_active(&driver.log)?;
         let answer: Result<AgentAnswer, ClientError> = client.post_json(RESET_PATH, &forget).await;
         match answer {
-            Ok(answer) => drop(granted(answer).map_err(Ending::Failed)?),
+            Ok(answer) => drop(answer.into_result().map_err(Ending::Failed)?),
             Err(error) if kind == Reset::Any => {
                 tracing::warn!(agent = %target.path, %uri, %error, "this Director cannot be reset; give it an empty directory before it comes back");
             }
@@ -479,24 +480,8 @@ async fn ask_at(
     path: &str,
     command: &AgentCommand,
 ) -> Result<AgentAnswer, Ending> {
-    granted(client.post_json(path, command).await?).map_err(Ending::Failed)
-}
-
-/// An answer, unless it is a refusal.
-fn granted(answer: AgentAnswer) -> Result<AgentAnswer, Problem> {
-    if let AgentAnswer::Problem {
-        code,
-        message,
-        arguments,
-    } = answer
-    {
-        return Err(Problem {
-            code,
-            message,
-            arguments,
-        });
-    }
-    Ok(answer)
+    let answer: AgentAnswer = client.post_json(path, command).await?;
+    answer.into_result().map_err(Ending::Failed)
 }
 
 fn nonsense(command: &AgentCommand) -> Ending {
@@ -716,7 +701,8 @@ impl Sender {
         let sent = self
             .client
             .post_bytes(&path, "application/json", json.into());
-        let answer = granted(sent.await?).map_err(Ending::Failed)?;
+        let answer: AgentAnswer = sent.await?;
+        let answer = answer.into_result().map_err(Ending::Failed)?;
         if let AgentAnswer::Batch { responses } = answer
             && responses.len() == count
         {

@@ -204,24 +204,24 @@ impl Coupled {
         out: &mut Vec<DeliveryOutput>,
     ) -> Result<(), Problem> {
         let Stage::InFlight(sent) = std::mem::replace(&mut self.stage, Stage::Idle) else {
-            return Err(nonsense());
+            return Err(unexpected_answer());
         };
-        let AgentAnswer::Batch { responses } = answer else {
-            return Err(refusal(answer).unwrap_or_else(nonsense));
+        let AgentAnswer::Batch { responses } = answer.into_result()? else {
+            return Err(unexpected_answer());
         };
         if responses.len() != sent.len() {
-            return Err(nonsense());
+            return Err(unexpected_answer());
         }
         let mut refusals = Vec::new();
         for ((thing, since), response) in sent.into_iter().zip(responses) {
-            if let Some(problem) = refusal(response) {
+            if let Err(problem) = response.into_result() {
                 self.refused
                     .push_back((now + REFUSED_PAUSE, thing.clone(), since));
                 refusals.push((thing, problem));
             }
         }
         if refusals.is_empty() {
-            self.go_on(out);
+            self.send_next(out);
         } else {
             self.stage = Stage::Recording;
             out.push(DeliveryOutput::Record {
@@ -235,7 +235,7 @@ impl Coupled {
     fn recorded(&mut self, out: &mut Vec<DeliveryOutput>) {
         if matches!(self.stage, Stage::Recording) {
             self.stage = Stage::Idle;
-            self.go_on(out);
+            self.send_next(out);
         }
     }
 
@@ -250,7 +250,7 @@ impl Coupled {
     }
 
     /// Sends the prepared request and asks for the state, so that the next one is prepared meanwhile.
-    fn go_on(&mut self, out: &mut Vec<DeliveryOutput>) {
+    fn send_next(&mut self, out: &mut Vec<DeliveryOutput>) {
         if self.send_prepared(out) {
             out.push(DeliveryOutput::Look);
         }
@@ -317,23 +317,6 @@ impl Coupled {
     }
 }
 
-/// The problem, if the answer is a refusal.
-fn refusal(answer: AgentAnswer) -> Option<Problem> {
-    if let AgentAnswer::Problem {
-        code,
-        message,
-        arguments,
-    } = answer
-    {
-        return Some(Problem {
-            code,
-            message,
-            arguments,
-        });
-    }
-    None
-}
-
-fn nonsense() -> Problem {
+fn unexpected_answer() -> Problem {
     Problem::plain("the Agent's answer to a batch does not fit to what it was sent")
 }

@@ -170,20 +170,7 @@ impl Controller {
         let request = |client: Client| async move { client.post_json(path, command).await };
         let called = self.call(repeat_of(command), request).await;
         let (answer, is_repeated) = called.map_err(told_as_unknown)?;
-        if let model::ControllerAnswer::Problem {
-            code,
-            message,
-            arguments,
-        } = answer
-        {
-            return Err(model::Problem {
-                code,
-                message,
-                arguments,
-            }
-            .into());
-        }
-        Ok((answer, is_repeated))
+        Ok((model::ControllerAnswer::into_result(answer)?, is_repeated))
     }
 
     fn with_reason(&self, path: &str) -> String {

@@ -14,6 +14,44 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Makes a refusal an answer, and back.
+macro_rules! refusable {
+    ($answer:ident) => {
+        impl From<Problem> for $answer {
+            fn from(problem: Problem) -> Self {
+                $answer::Problem {
+                    code: problem.code,
+                    message: problem.message,
+                    arguments: problem.arguments,
+                }
+            }
+        }
+
+        impl $answer {
+            /// The answer, unless it is a refusal.
+            ///
+            /// # Errors
+            ///
+            /// The problem of a refusal.
+            pub fn into_result(self) -> Result<Self, Problem> {
+                if let $answer::Problem {
+                    code,
+                    message,
+                    arguments,
+                } = self
+                {
+                    return Err(Problem {
+                        code,
+                        message,
+                        arguments,
+                    });
+                }
+                Ok(self)
+            }
+        }
+    };
+}
+
 /// How a component is shut down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -171,15 +209,7 @@ tagged! {
     }
 }
 
-impl From<Problem> for ControllerAnswer {
-    fn from(problem: Problem) -> Self {
-        ControllerAnswer::Problem {
-            code: problem.code,
-            message: problem.message,
-            arguments: problem.arguments,
-        }
-    }
-}
+refusable!(ControllerAnswer);
 
 tagged! {
     /// What a Controller asks of an Agent (`engine.md` 5.2).
@@ -263,15 +293,7 @@ tagged! {
     }
 }
 
-impl From<Problem> for AgentAnswer {
-    fn from(problem: Problem) -> Self {
-        AgentAnswer::Problem {
-            code: problem.code,
-            message: problem.message,
-            arguments: problem.arguments,
-        }
-    }
-}
+refusable!(AgentAnswer);
 
 tagged! {
     /// What a Director asks of a Subagent (`engine.md` 5.3).
@@ -356,12 +378,4 @@ tagged! {
     }
 }
 
-impl From<Problem> for SubagentAnswer {
-    fn from(problem: Problem) -> Self {
-        SubagentAnswer::Problem {
-            code: problem.code,
-            message: problem.message,
-            arguments: problem.arguments,
-        }
-    }
-}
+refusable!(SubagentAnswer);

@@ -612,18 +612,8 @@ impl AgentHost {
         };
         let attempts = std::mem::take(&mut driver.attempts);
         for (answer, attempt) in answers.into_iter().zip(attempts) {
-            let SubagentAnswer::Problem {
-                code,
-                message,
-                arguments,
-            } = answer
-            else {
+            let Err(problem) = answer.into_result() else {
                 continue;
-            };
-            let problem = Problem {
-                code,
-                message,
-                arguments,
             };
             if let Some(attempt) = attempt
                 && !problem.is("SubagentNotCoupled")

@@ -492,24 +492,12 @@ impl ControllerHost {
             driver.lines[STREAM].listen(k);
             return self.follow(k, index);
         }
-        let answer = match serde_json::from_str::<AgentAnswer>(&text) {
-            Ok(AgentAnswer::Problem {
-                code,
-                message,
-                arguments,
-            }) => {
-                return self.fail(
-                    k,
-                    index,
-                    Problem {
-                        code,
-                        message,
-                        arguments,
-                    },
-                );
-            }
+        let answer = serde_json::from_str::<AgentAnswer>(&text)
+            .map_err(|error| Problem::plain(error.to_string()))
+            .and_then(AgentAnswer::into_result);
+        let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.fail(k, index, Problem::plain(error.to_string())),
+            Err(problem) => return self.fail(k, index, problem),
         };
         if role == RELEASES {
             driver.releasing = Releasing::Idle;

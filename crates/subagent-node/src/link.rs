@@ -177,21 +177,7 @@ impl SubagentLink {
                     .await?
             }
         };
-        match answer {
-            SubagentAnswer::Problem {
-                code,
-                message,
-                arguments,
-            } => Err(LinkError::Refused(Problem {
-                code,
-                message,
-                arguments,
-            })),
-            answer @ (SubagentAnswer::Accepted
-            | SubagentAnswer::Dedicated { .. }
-            | SubagentAnswer::Coupled { .. }
-            | SubagentAnswer::Batch { .. }) => Ok(answer),
-        }
+        SubagentAnswer::into_result(answer).map_err(LinkError::Refused)
     }
 
     /// Takes the Subagent for the Agent.

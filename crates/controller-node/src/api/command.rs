@@ -214,16 +214,8 @@ async fn switch_directors(api: &Api, agent: AgentPath) -> Result<ControllerAnswe
     };
     let asked = client.post_json("/agent/api/command", &AgentCommand::ClusterSwitchOver);
     Ok(match asked.await {
-        Ok(AgentAnswer::Problem {
-            code,
-            message,
-            arguments,
-        }) => ControllerAnswer::Problem {
-            code,
-            message,
-            arguments,
-        },
-        Ok(_) => ControllerAnswer::Accepted,
+        Ok(answer) => AgentAnswer::into_result(answer)
+            .map_or_else(ControllerAnswer::from, |_| ControllerAnswer::Accepted),
         Err(error) => Problem::new("AgentConnectionFailed", error.to_string()).into(),
     })
 }

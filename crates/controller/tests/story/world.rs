@@ -90,20 +90,8 @@ impl World {
 
     pub(crate) fn refused(&mut self, command: ControllerCommand) -> Problem {
         let (events, answer) = (self.events.len(), self.tell(command));
-        let ControllerAnswer::Problem {
-            code,
-            message,
-            arguments,
-        } = answer
-        else {
-            panic!("accepted: {answer:?}")
-        };
         assert_eq!(self.events.len(), events, "a refusal makes no event");
-        Problem {
-            code,
-            message,
-            arguments,
-        }
+        answer.into_result().expect_err("it is to be refused")
     }
 
     pub(crate) fn add(&mut self, id: &str, workflow: &str) -> ControllerAnswer {

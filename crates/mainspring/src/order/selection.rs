@@ -158,20 +158,9 @@ pub(super) async fn give(
             anyhow::bail!("the Controller has not answered each command of a batch");
         };
         for (id, response) in ids.into_iter().zip(responses) {
-            if let ControllerAnswer::Problem {
-                code,
-                message,
-                arguments,
-            } = response
-            {
-                let problem = Problem {
-                    code,
-                    message,
-                    arguments,
-                };
-                refused.push((id, problem));
-            } else {
-                done.push(id);
+            match response.into_result() {
+                Ok(_) => done.push(id),
+                Err(problem) => refused.push((id, problem)),
             }
         }
         bar.inc(count as u64);
