@@ -793,7 +793,7 @@ fn an_operator_who_knows_that_the_machine_is_off_need_not_wait() {
 }
 
 #[test]
-fn a_controller_with_another_log_or_behind_the_kept_events_does_not_couple() {
+fn a_controller_with_another_log_or_before_the_kept_events_does_not_couple() {
     let mut world = agent();
     let couple = |controller: &str, event_id: EventId| AgentCommand::CoupleController {
         agent_path: AgentPath::new("ALFA"),
@@ -839,7 +839,7 @@ fn an_order_is_not_taken_back_before_it_is_ready_to_leave() {
 }
 
 #[test]
-fn what_an_earlier_attempt_still_reports_does_not_count_for_the_running_one() {
+fn the_report_of_an_earlier_attempt_does_not_count_for_the_running_one() {
     let mut world = agent();
     world.workflow(r#""parallelism":9,"#);
     world.order("1", 0);
@@ -874,7 +874,7 @@ fn what_an_earlier_attempt_still_reports_does_not_count_for_the_running_one() {
 }
 
 #[test]
-fn a_tie_to_a_subagent_of_another_agent_binds_nothing_here() {
+fn a_tie_to_a_subagent_of_another_agent_has_no_effect() {
     let mut world = agent();
     world.workflow("");
     let text = r#"{"TYPE":"Order","id":"T","workflowId":{"path":"w","versionId":"1"},"position":[0],"state":{"TYPE":"Ready"},

@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_neither_lost_nor_gained_as_js7_prints_them() {
+    fn numbers_keep_their_digits_and_are_printed_as_in_js7() {
         let text = |number: Result<Number, NumberError>| number.unwrap().to_text();
         assert_eq!(text(n("1.50").plus(&n("1.50"))), "3.00");
         assert_eq!(text(n("2.5").times(&n("2"))), "5.0");

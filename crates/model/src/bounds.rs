@@ -217,7 +217,7 @@ mod tests {
     use expr::{NamedValues, Value};
 
     #[test]
-    fn a_long_message_is_cut_between_characters_and_says_so() {
+    fn a_long_message_is_cut_between_characters_and_names_its_length() {
         let text = "ä".repeat(MESSAGE_BYTES_MAX);
         let outcome = Outcome::failed(text.as_str()).bounded();
         let Outcome::Failed {

@@ -276,7 +276,7 @@ mod tests {
     use crate::{Outcome, Position};
 
     #[test]
-    fn an_event_carries_who_wanted_it_and_why() {
+    fn an_event_carries_the_user_who_caused_it_and_the_reason() {
         let reason = Some(r#"said "TYPE":"X" and "Key""#.into());
         let user = "anna".into();
         let stamped = Stamped {

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_that_no_clock_can_add_are_a_hundred_years() {
+    fn seconds_have_a_maximum_that_clocks_can_add() {
         let read = |text: &str| serde_json::from_str::<Seconds>(text);
         let century = Duration::from_hours(100 * 365 * 24);
         for text in ["1.8e19", "1e300", "1e18"] {

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_promised_is_not_taken_back() {
+    fn a_witness_takes_back_no_promise() {
         let voted = AgentWitness {
             member: 13,
             term: 2,

@@ -209,7 +209,7 @@ fn couple_with(world: &mut World, run_id: RunId, after: u64) -> Result<(), model
 }
 
 #[test]
-fn a_director_that_goes_on_where_nothing_is_known_is_refused() {
+fn a_director_that_resumes_at_an_unknown_event_is_refused() {
     let mut world = subagent();
     for number in [1, 2] {
         world.run(number);
@@ -593,7 +593,7 @@ fn the_environment_comes_from_expressions_and_a_missing_value_removes_a_variable
 }
 
 #[test]
-fn what_an_order_carries_does_not_hide_the_predefined_words() {
+fn arguments_do_not_hide_predefined_words() {
     let json = r#"{"agentPath":"ALFA","defaultArguments":{"js7ControllerId":"'X'"},"executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"A":"$js7OrderId","C":"$js7ControllerId","O":"$js7Other"}}}"#;
     let plan = planned(json, r#"{"js7OrderId":"B","js7Other":"mine"}"#, &[]).unwrap();
     let found = ["A", "C", "O"].map(|name| plan.env[name].as_deref());

@@ -164,7 +164,7 @@ fn a_job_that_ends_by_itself_during_a_reset_keeps_its_outcome() {
 }
 
 #[test]
-fn whatever_ends_the_wait_for_a_reset_or_moved_subagent_the_reason_stays() {
+fn a_reset_or_move_stays_the_reason_of_a_loss_however_the_wait_ends() {
     let id = SubagentId::new("S-A");
     for (by_move, code) in [
         (false, "ProcessLostDueToReset"),

@@ -112,7 +112,7 @@ fn an_agent_that_has_been_restarted_in_order_is_shown_as_connected() {
 }
 
 #[test]
-fn what_an_agent_has_told_of_its_subagents_counts_only_while_it_is_connected() {
+fn what_an_agent_reports_of_its_subagents_counts_only_while_it_is_connected() {
     let mut world = one_agent();
     let coupled = model::SubagentStateEvent::SubagentCoupled;
     world.at_agent("ALFA", vec![Event::Subagent("ALFA-0".into(), coupled)]);
@@ -138,7 +138,7 @@ fn what_an_agent_has_told_of_its_subagents_counts_only_while_it_is_connected() {
 }
 
 #[test]
-fn a_controller_that_begins_is_not_connected_yet() {
+fn a_controller_that_has_just_started_is_not_connected() {
     let mut world = one_agent();
     assert_eq!(connection(&world), Connection::Connected);
     let ready = model::ControllerEvent::ControllerReady { timezone: None };
@@ -278,7 +278,7 @@ fn members_are_appointed_at_addresses_that_can_be_and_that_differ() {
 }
 
 #[test]
-fn what_the_third_vote_of_directors_has_promised_is_kept_and_not_taken_back() {
+fn a_witness_of_directors_takes_back_no_promise() {
     let mut world = one_agent();
     let run_id = world
         .state
@@ -325,7 +325,7 @@ fn what_the_third_vote_of_directors_has_promised_is_kept_and_not_taken_back() {
 }
 
 #[test]
-fn what_an_agent_has_done_while_it_was_away_has_the_time_at_which_it_did_it() {
+fn events_of_an_agent_keep_their_time_when_they_arrive_later() {
     let mut world = one_agent();
     world.add("A", "w");
     world.run();

@@ -19,7 +19,7 @@ fn add_orders(orders: Vec<FreshOrder>) -> ControllerCommand {
 }
 
 #[test]
-fn an_order_that_asks_for_what_does_not_exist_yet_is_refused_by_name() {
+fn an_order_that_needs_an_unsupported_feature_is_refused() {
     let mut world = plain();
     let mut planned = order("P", "w");
     planned.plan_id = PlanId(vec!["DailyPlan".into(), "2026-12-01".into()]);
@@ -112,7 +112,7 @@ fn names_inside_of_a_workflow_have_a_bound() {
 }
 
 #[test]
-fn one_request_adds_only_so_many_orders_and_bytes_and_none_of_them_if_it_is_refused() {
+fn the_orders_of_one_request_have_a_bound_and_a_refused_request_adds_none() {
     let mut world = plain();
     let many = (0..=ORDERS_PER_REQUEST_MAX).map(|n| order(&format!("O{n}"), "w"));
     let problem = world.refused(add_orders(many.collect()));
@@ -143,7 +143,7 @@ fn one_request_adds_only_so_many_orders_and_bytes_and_none_of_them_if_it_is_refu
 }
 
 #[test]
-fn a_refusal_of_many_orders_tells_some_and_counts_the_rest() {
+fn a_refusal_of_many_orders_names_some_and_counts_the_rest() {
     let mut world = plain();
     let unknown = (0..10_000).map(|n| order(&format!("U{n}"), &format!("unknown{n}")));
     let problem = world.refused(add_orders(unknown.collect()));
@@ -155,7 +155,7 @@ fn a_refusal_of_many_orders_tells_some_and_counts_the_rest() {
 }
 
 #[test]
-fn a_predicate_over_all_orders_may_not_take_for_ever() {
+fn a_predicate_over_all_orders_has_a_budget() {
     let mut world = plain();
     let orders = (0..200).map(|n| order(&format!("O{n}"), "w"));
     world.tell(add_orders(orders.collect()));
@@ -175,7 +175,7 @@ fn a_predicate_over_all_orders_may_not_take_for_ever() {
 }
 
 #[test]
-fn output_is_worth_its_place_in_the_log_while_its_order_exists() {
+fn output_stays_in_the_log_while_its_order_exists() {
     let mut world = World::new();
     world.agent("ALFA");
     world.deploy(&[&jobs("w", &["ALFA"])]);

@@ -253,7 +253,7 @@ fn s37_a_cancel_for_an_agent_that_is_away_arrives_once_after_restarts() {
 }
 
 #[test]
-fn what_is_asked_while_the_order_is_on_its_way_to_the_agent_reaches_it() {
+fn a_command_for_an_order_that_is_being_attached_reaches_its_agent() {
     let killing = r#""kill":{"immediately":true}"#;
     let wishes = [
         r#"{"TYPE":"CancelOrders","orderIds":["H1"]}"#.to_owned(),
@@ -295,7 +295,7 @@ fn running_unheard(world: &mut World, id: &str) {
 }
 
 #[test]
-fn a_later_wish_is_not_taken_as_heard_because_an_earlier_one_was() {
+fn a_mark_is_not_confirmed_by_the_confirmation_of_an_earlier_one() {
     let suspend = |more: &str| {
         let json = format!(r#"{{"TYPE":"SuspendOrders","orderIds":["H1"],"mode":{{{more}}}}}"#);
         ControllerCommand::from_json(&json).unwrap()
@@ -327,7 +327,7 @@ fn a_later_wish_is_not_taken_as_heard_because_an_earlier_one_was() {
 }
 
 #[test]
-fn a_cancellation_for_fresh_orders_that_comes_too_late_is_told_to_be_refused() {
+fn a_cancellation_for_fresh_orders_that_comes_too_late_is_recorded_as_refused() {
     let mut world = hopping();
     running_unheard(&mut world, "H1");
     let only_fresh = ControllerCommand::CancelOrders {
@@ -348,7 +348,7 @@ fn a_cancellation_for_fresh_orders_that_comes_too_late_is_told_to_be_refused() {
 }
 
 #[test]
-fn a_weaker_wish_does_not_take_the_place_of_a_stronger_one() {
+fn a_weaker_cancellation_does_not_replace_a_stronger_one() {
     let mut world = hopping();
     world.add("H1", "hop");
     world.tell(cancel(&["H1"]));
@@ -641,7 +641,7 @@ fn expressions_at_the_controller_read_its_own_environment() {
 }
 
 #[test]
-fn a_predicate_chooses_no_forked_children_since_they_go_with_their_parent() {
+fn a_predicate_selects_no_forked_children() {
     let mut world = World::new();
     world.agent("ALFA");
     let job = r#"{"TYPE":"Execute.Anonymous","job":{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":"}}}"#;

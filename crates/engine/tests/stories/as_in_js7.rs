@@ -26,7 +26,7 @@ fn fork(branches: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn stop_on_failure_goes_before_a_try_inside_and_around() {
+fn stop_on_failure_takes_precedence_over_a_try_inside_and_around() {
     let inside = workflow("inside", &format!("- {}\n", stopping(&try_(FAIL, ""))));
     let around = workflow("around", &format!("- {}\n", try_(&stopping(FAIL), "")));
     let retried = workflow("retried", &format!("- {}\n", stopping(&try_(FAIL, RETRY))));
@@ -54,7 +54,7 @@ fn stop_on_failure_goes_before_a_try_inside_and_around() {
 }
 
 #[test]
-fn stop_on_failure_goes_before_the_join_of_a_fork_and_the_parent_waits() {
+fn stop_on_failure_takes_precedence_over_the_join_of_a_fork_and_the_parent_waits() {
     let forked =
         fork(&[("a", FAIL), ("b", "")]).replacen("TYPE: Fork", "TYPE: Fork, joinIfFailed: true", 1);
     let mut world = World::with(&[], &format!("- {}\n", stopping(&forked)));
@@ -100,7 +100,7 @@ fn an_order_is_fresh_until_its_first_job_starts_and_can_be_cancelled_as_fresh() 
 }
 
 #[test]
-fn a_predicate_that_fails_behind_a_job_fails_the_order_at_the_job() {
+fn a_predicate_that_fails_after_a_job_fails_the_order_at_the_job() {
     let bad = "{TYPE: If, ifThens: [{predicate: $nobody, then: {instructions: []}}]}";
     let plain = workflow("plain", &format!("- {}\n- {bad}\n", job("ALFA")));
     let caught = workflow(
@@ -181,7 +181,7 @@ fn a_killed_job_runs_again_unless_it_must_not_or_is_not_wanted() {
 }
 
 #[test]
-fn a_job_that_must_not_be_repeated_is_repeated_when_its_process_has_never_begun() {
+fn a_job_that_must_not_be_repeated_runs_again_if_its_process_never_began() {
     let once = job("ALFA").replacen("agentPath", "isNotRestartable: true, agentPath", 1);
     let mut world = World::with(&["ALFA"], &format!("- {once}\n"));
     let problem = Problem::new("SubagentShutDownBeforeProcessStart", "shut down");

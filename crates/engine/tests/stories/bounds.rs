@@ -59,7 +59,7 @@ fn a_block_that_is_entered_with_the_greatest_number_of_tries_is_repeated() {
 }
 
 #[test]
-fn few_tries_without_a_delay_and_delays_that_are_given_are_as_fast_as_ever() {
+fn few_tries_without_a_delay_and_tries_with_a_delay_are_not_slowed_down() {
     let mut world = World::with(&[], &endless("{TYPE: Fail}", ", maxTries: 10"));
     world.start("R");
     assert_eq!(world.state("R"), "Failed");
@@ -72,7 +72,7 @@ fn few_tries_without_a_delay_and_delays_that_are_given_are_as_fast_as_ever() {
 }
 
 #[test]
-fn tries_in_one_another_count_together() {
+fn the_tries_of_nested_blocks_count_together() {
     let inner = |body: &str| {
         format!(
             "{{TYPE: Try, try: {{instructions: [{body}]}}, catch: {{instructions: [{{TYPE: Retry}}]}}, maxTries: 5}}"
@@ -240,7 +240,7 @@ fn a_long_message_is_cut_and_its_order_fails_alone() {
 }
 
 #[test]
-fn an_order_that_has_collected_too_much_is_not_handed_over_any_more() {
+fn an_order_that_has_become_too_large_is_no_longer_handed_over() {
     let steps = format!("- {}\n", job("ALFA")).repeat(16);
     let mut world = World::with(&["ALFA"], &steps);
     let value = "x".repeat(3 << 20);
@@ -259,7 +259,7 @@ fn an_order_that_has_collected_too_much_is_not_handed_over_any_more() {
 }
 
 #[test]
-fn a_fork_multiplies_its_parent_only_so_far() {
+fn the_children_of_a_fork_have_a_bound_together() {
     let branches: Vec<_> = (0..100)
         .map(|n| format!("{{id: b{n}, workflow: {{instructions: []}}}}"))
         .collect();

@@ -108,7 +108,7 @@ fn a_failure_is_handled_before_a_suspension() {
 }
 
 #[test]
-fn a_suspension_does_not_take_the_place_of_a_cancellation() {
+fn a_suspension_does_not_replace_a_cancellation() {
     let mut world = World::with(&["ALFA"], &format!("- {0}\n- {0}\n", job("ALFA")));
     world.hold("C");
     world.start("C");
@@ -128,7 +128,7 @@ fn fork_of(a: &str, b: &str) -> String {
 }
 
 #[test]
-fn a_child_is_not_marked_for_deletion_and_goes_with_its_parent() {
+fn a_child_is_not_marked_for_deletion() {
     let mut world = World::with(&["ALFA"], &fork_of(&job("ALFA"), ""));
     world.hold("F|a");
     world.start("F");
@@ -204,7 +204,7 @@ fn events_are_refused_where_an_order_cannot_be() {
 }
 
 #[test]
-fn a_reset_of_the_state_takes_the_mark_along() {
+fn a_reset_of_the_state_removes_the_mark() {
     let sleeping = r#"{"TYPE":"Sleeping","until":1,"cause":"SleepInstruction"}"#;
     let mut sleeping = order(sleeping, "");
     sleeping.mark = Some(Box::new(suspending()));
@@ -221,7 +221,7 @@ fn a_reset_of_the_state_takes_the_mark_along() {
 }
 
 #[test]
-fn who_resumes_what_is_only_about_to_be_suspended_leaves_no_mark() {
+fn resuming_an_order_that_is_about_to_be_suspended_leaves_no_mark() {
     let mut world = World::with(&["ALFA"], &format!("- {0}\n- {0}\n", job("ALFA")));
     world.hold("R");
     world.start("R");

@@ -133,7 +133,7 @@ fn growth_is_bounded() {
 
 /// Each of these would take minutes to days if every step cost the same.
 #[test]
-fn work_that_hides_in_few_steps_is_paid_for() {
+fn slow_operations_cost_many_steps() {
     let million = "a".repeat(1_000_000);
     let digits = "7".repeat(4_900);
     let numbers: Vec<Value> = vec![Value::Number(digits.parse().unwrap()); 5000];
@@ -174,7 +174,7 @@ fn work_that_hides_in_few_steps_is_paid_for() {
 }
 
 #[test]
-fn a_question_asked_of_many_shares_one_budget() {
+fn evaluations_can_share_one_budget() {
     let expr = Expr::parse("[1, 2, 3]").unwrap();
     let ask = |times: usize| (0..times).try_for_each(|_| expr.eval(&Nothing).map(drop));
     assert!(crate::in_one_budget(1, || ask(100)).is_ok());

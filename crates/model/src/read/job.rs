@@ -331,7 +331,7 @@ mod tests {
     use super::runnable;
 
     #[test]
-    fn a_script_runs_whichever_editor_has_written_it() {
+    fn foreign_line_ends_and_byte_order_marks_are_removed_from_scripts() {
         for (written, run) in [
             ("\u{FEFF}#!/bin/bash\necho a\n", "#!/bin/bash\necho a\n"),
             ("#!/bin/sh\r\necho a\r\n", "#!/bin/sh\necho a\n"),
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_its_author_has_meant_is_left_alone() {
+    fn a_script_that_means_its_carriage_returns_is_unchanged() {
         for script in [
             "",
             "\n",

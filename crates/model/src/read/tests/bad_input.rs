@@ -682,7 +682,7 @@ fn an_item_of_an_unknown_type_is_told() {
 }
 
 #[test]
-fn what_other_notations_write_gets_the_words_of_this_one() {
+fn a_fault_in_another_notation_names_the_notation_here() {
     let contains = |told: String, expected: &str| {
         assert!(told.contains(expected), "{expected} is not in: {told}");
     };
