@@ -431,7 +431,7 @@ fn matches(text: &Value, pattern: &Value) -> Evaluated {
         return Ok(Value::Missing);
     }
     let text = if matches!(text, Value::Missing | Value::Number(_)) {
-        text.to_text()?
+        paid_text(text)?
     } else {
         text_of(text)?.clone()
     };

@@ -45,7 +45,7 @@ pub(super) fn to_boolean(value: &Value) -> Result<Value, EvalError> {
 /// empty.
 pub(super) fn mk_string(value: &Value) -> Result<Value, EvalError> {
     let Value::List(elements) = value else {
-        return value.to_text().map(Value::String);
+        return paid_text(value).map(Value::String);
     };
     let mut text = String::new();
     for element in &**elements {

@@ -156,6 +156,8 @@ fn slow_operations_cost_many_steps() {
         "replaceAll($text, 'a?(.{0,50}z)?', '')".to_owned(),
         every("numbers", "($x * $x / 3) * $x", 4_900),
         every("numbers", "\"$x$x\"", 4_900),
+        every("numbers", "$x.mkString", 4_900),
+        every("numbers", "$x matches 'a'", 4_900),
         every("numbers", "$x < $x + 1", 4_900),
         every("patterns", "'abc' matches $x", 4_900),
         every("patterns", "replaceAll('abc', $x, '')", 4_900),
