@@ -119,6 +119,10 @@ async fn run_batch(
     Ok(ControllerAnswer::BatchResponse { responses })
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "`is_for_machine` names the commands of the last arm"
+)]
 fn run<'a>(
     api: &'a Api,
     by: &'a Arc<Cause>,
@@ -176,18 +180,7 @@ fn run<'a>(
                 // The loop answers when it is ready.
                 ask(api, by, ControllerCommand::NoOperation { duration: None }).await
             }
-            ControllerCommand::AddOrder { .. }
-            | ControllerCommand::AddOrders { .. }
-            | ControllerCommand::CancelOrders { .. }
-            | ControllerCommand::SuspendOrders { .. }
-            | ControllerCommand::ResumeOrder { .. }
-            | ControllerCommand::ResumeOrders { .. }
-            | ControllerCommand::DeleteOrdersWhenTerminated { .. }
-            | ControllerCommand::ResetAgent { .. }
-            | ControllerCommand::ResetSubagent { .. }
-            | ControllerCommand::ConfirmSubagentLoss { .. }
-            | ControllerCommand::ClusterAppointNodes { .. }
-            | ControllerCommand::ReleaseEvents { .. } => ask(api, by, command).await,
+            command => ask(api, by, command).await,
         }
     }
     .boxed()
