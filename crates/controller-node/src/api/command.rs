@@ -45,29 +45,34 @@ pub(super) async fn command(
     .await?;
     user.may_command(&command)?;
     let by = why.cause(&user)?;
-    let _turn = match count(&command) {
-        1 => None,
-        many if many > BATCH_COMMANDS_MAX => {
+    let _turn = if let ControllerCommand::Batch { commands } = &command {
+        let count = count(commands);
+        if count > BATCH_COMMANDS_MAX {
             let message = format!(
-                "a batch has at most {BATCH_COMMANDS_MAX} commands, and this one has {many}; send several, or AddOrders for many orders"
+                "a batch has at most {BATCH_COMMANDS_MAX} commands, and this one has {count}; send several, or AddOrders for many orders"
             );
             return Err(net::Problem::new("BatchIsTooLarge", message)
                 .with("limit", BATCH_COMMANDS_MAX.to_string())
                 .status(StatusCode::PAYLOAD_TOO_LARGE));
         }
-        _ => Some(api.0.quotas.batches.wait(&user.caller(), 1, TURN).await?),
+        Some(api.0.quotas.batches.wait(&user.caller(), 1, TURN).await?)
+    } else {
+        None
     };
     let answer = run(&api, &by, command, 0).await?;
     Ok(Json(granted(answer)?).into_response())
 }
 
-/// The number of commands in `command`, including itself.
-fn count(command: &ControllerCommand) -> usize {
-    if let ControllerCommand::Batch { commands } = command {
-        1 + commands.iter().map(count).sum::<usize>()
-    } else {
-        1
-    }
+/// The number of commands in a batch, including those in nested batches.
+fn count(commands: &[ControllerCommand]) -> usize {
+    let nested = |command: &ControllerCommand| {
+        if let ControllerCommand::Batch { commands } = command {
+            count(commands)
+        } else {
+            0
+        }
+    };
+    commands.len() + commands.iter().map(nested).sum::<usize>()
 }
 
 /// Whether the state machine alone decides this command.

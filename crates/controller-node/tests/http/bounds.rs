@@ -135,7 +135,7 @@ async fn a_batch_is_bounded_and_others_are_answered_meanwhile() {
     let controller = Controller::start(data.path()).await;
     let no_op = json!({ "TYPE": "CancelOrders", "orderIds": [] });
     let batch = |count: usize| json!({ "TYPE": "Batch", "commands": vec![no_op.clone(); count] });
-    let answer = controller.command(batch(100_000)).await;
+    let answer = controller.command(batch(10_001)).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
         (413, "BatchIsTooLarge"),
@@ -149,9 +149,9 @@ async fn a_batch_is_bounded_and_others_are_answered_meanwhile() {
             assert_eq!(controller.get("/controller/api/order").await.status, 200);
         }
     };
-    let (answer, ()) = tokio::join!(controller.command(batch(9999)), others);
+    let (answer, ()) = tokio::join!(controller.command(batch(10_000)), others);
     let responses = answer.json()["responses"].as_array().unwrap().len();
-    assert_eq!(responses, 9999);
+    assert_eq!(responses, 10_000);
     controller.stop().await;
 }
 
