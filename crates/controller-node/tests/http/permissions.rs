@@ -31,107 +31,79 @@ enum For {
     Members,
 }
 
-/// The method, the path as the source names it, the query, the body, and the callers that may use the route.
-const ROUTES: [(&str, &str, &str, &str, For); 22] = {
+/// A route, and who may use it.
+#[derive(Clone, Copy)]
+struct Route {
+    method: &'static str,
+    /// As the source names it.
+    path: &'static str,
+    /// What a request for it has: a query, a body.
+    query: &'static str,
+    body: &'static str,
+    who: For,
+}
+
+impl Route {
+    const fn new(method: &'static str, path: &'static str, who: For) -> Route {
+        Route {
+            method,
+            path,
+            query: "",
+            body: "",
+            who,
+        }
+    }
+
+    const fn query(mut self, query: &'static str) -> Route {
+        self.query = query;
+        self
+    }
+
+    const fn body(mut self, body: &'static str) -> Route {
+        self.body = body;
+        self
+    }
+}
+
+const fn get(path: &'static str, who: For) -> Route {
+    Route::new("GET", path, who)
+}
+
+const fn post(path: &'static str, who: For) -> Route {
+    Route::new("POST", path, who)
+}
+
+const ROUTES: [Route; 22] = {
     use For::{All, Members, Permitted, Users};
     use Permission as P;
+    const DELETE: &str = "/controller/api/order/DeleteOrdersWhenTerminated";
+    const NO_OPERATION: &str = r#"{"TYPE":"NoOperation"}"#;
+    const LOGOUT: &str = r#"{"TYPE":"Logout"}"#;
     [
-        ("GET", "/controller/api", "", "", All),
+        get("/controller/api", All),
         // The permission depends on the command: see the table below.
-        (
-            "POST",
-            "/controller/api/command",
-            "",
-            r#"{"TYPE":"NoOperation"}"#,
-            Users,
-        ),
-        (
-            "POST",
-            "/controller/api/session",
-            "",
-            r#"{"TYPE":"Logout"}"#,
-            All,
-        ),
-        (
-            "GET",
-            "/controller/api/session",
-            "",
-            "",
-            Permitted(P::Administer),
-        ),
-        ("GET", "/controller/api/item", "", "", Permitted(P::View)),
-        (
-            "POST",
-            "/controller/api/item",
-            "",
-            "",
-            Permitted(P::UpdateItem),
-        ),
-        (
-            "GET",
-            "/controller/api/item/{*key}",
-            "",
-            "",
-            Permitted(P::View),
-        ),
-        ("GET", "/controller/api/order", "", "", Permitted(P::View)),
-        (
-            "POST",
-            "/controller/api/order",
-            "",
-            "[]",
-            Permitted(P::AddOrder),
-        ),
-        (
-            "POST",
-            "/controller/api/order/DeleteOrdersWhenTerminated",
-            "",
-            "[]",
-            Permitted(P::ControlOrder),
-        ),
-        (
-            "GET",
-            "/controller/api/order/{id}",
-            "",
-            "",
-            Permitted(P::View),
-        ),
-        (
-            "GET",
-            "/controller/api/order/{id}/log",
-            "",
-            "",
-            Permitted(P::View),
-        ),
-        ("GET", "/controller/api/agent", "", "", Permitted(P::View)),
-        (
-            "GET",
-            "/controller/api/event",
-            "?after=0&timeout=0",
-            "",
-            Permitted(P::ReadEvents),
-        ),
-        (
-            "GET",
-            "/controller/api/snapshot",
-            "",
-            "",
-            Permitted(P::View),
-        ),
-        (
-            "GET",
-            "/controller/api/journalInfo",
-            "",
-            "",
-            Permitted(P::Administer),
-        ),
-        ("GET", "/metrics", "", "", Permitted(P::ReadMetrics)),
-        ("GET", "/controller/api/cluster", "", "", Users),
-        ("GET", "path", "", "", Members),
-        ("GET", "/health", "", "", All),
-        ("GET", "/health/active", "", "", All),
+        post("/controller/api/command", Users).body(NO_OPERATION),
+        post("/controller/api/session", All).body(LOGOUT),
+        get("/controller/api/session", Permitted(P::Administer)),
+        get("/controller/api/item", Permitted(P::View)),
+        post("/controller/api/item", Permitted(P::UpdateItem)),
+        get("/controller/api/item/{*key}", Permitted(P::View)),
+        get("/controller/api/order", Permitted(P::View)),
+        post("/controller/api/order", Permitted(P::AddOrder)).body("[]"),
+        post(DELETE, Permitted(P::ControlOrder)).body("[]"),
+        get("/controller/api/order/{id}", Permitted(P::View)),
+        get("/controller/api/order/{id}/log", Permitted(P::View)),
+        get("/controller/api/agent", Permitted(P::View)),
+        get("/controller/api/event", Permitted(P::ReadEvents)).query("?after=0&timeout=0"),
+        get("/controller/api/snapshot", Permitted(P::View)),
+        get("/controller/api/journalInfo", Permitted(P::Administer)),
+        get("/metrics", Permitted(P::ReadMetrics)),
+        get("/controller/api/cluster", Users),
+        get("path", Members),
+        get("/health", All),
+        get("/health/active", All),
         // No route has this path.
-        ("GET", "/controller/UNKNOWN", "", "", All),
+        get("/controller/UNKNOWN", All),
     ]
 };
 
@@ -251,8 +223,8 @@ fn every_route_of_the_source_is_in_the_table() {
         .collect();
     let mut listed: Vec<_> = ROUTES
         .iter()
-        .filter(|(_, path, ..)| !path.ends_with("UNKNOWN"))
-        .map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()))
+        .filter(|route| !route.path.ends_with("UNKNOWN"))
+        .map(|route| (route.method.to_owned(), route.path.to_owned()))
         .collect();
     found.sort();
     // Each member answers `/metrics`, also while it is not active, so the path is there twice.
@@ -332,11 +304,11 @@ fn is_denied(answer: &Answer) -> bool {
 }
 
 /// Returns where a route differs from the table; empty if it does not.
-async fn faults_of_route(
-    world: &World,
-    (method, path, query, body, who): (&str, &str, &str, &str, For),
-) -> Vec<String> {
-    let path = format!("{}{query}", example(path));
+async fn faults_of_route(world: &World, route: Route) -> Vec<String> {
+    let Route {
+        method, body, who, ..
+    } = route;
+    let path = format!("{}{}", example(route.path), route.query);
     let mut faults = Vec::new();
     let mut check = |caller: &str, is_right: bool, answer: &Answer| {
         if !is_right {
