@@ -15,15 +15,16 @@ use std::path::Path;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     include_str!("../src/api.rs"),
     include_str!("../../subagent-node/src/api.rs"),
+    include_str!("../../subagent-node/src/metrics.rs"),
     include_str!("../../subagent-node/src/run.rs"),
     include_str!("../../node/src/front.rs"),
 ];
 
 /// The path as the source names it, the path that is requested, and whether it is public.
-const ROUTES: [(&str, &str, bool); 12] = [
+const ROUTES: [(&str, &str, bool); 13] = [
     ("/agent/api", "/agent/api", false),
     ("/agent/api/command", "/agent/api/command", false),
     (
@@ -42,6 +43,7 @@ const ROUTES: [(&str, &str, bool); 12] = [
         false,
     ),
     ("path", "/agent/api/cluster/member", false),
+    ("path", "/agent/api/cluster/witness", false),
     ("/health", "/health", true),
     ("/health/active", "/health/active", true),
 ];
@@ -140,12 +142,12 @@ async fn nothing_but_health_is_answered_without_the_token() {
     for (path, asked, is_public) in ROUTES {
         for stranger in &strangers {
             let status = status(&agent.client(stranger.clone(), None), asked).await;
-            assert_eq!(status != 401, is_public, "{path} {stranger:?}: {status}");
+            assert_eq!(status != 401, is_public, "{asked} {stranger:?}: {status}");
         }
         // The routes of members and Subagents require other tokens.
         if path != "path" && !path.starts_with("/subagent") {
             let status = status(&right, asked).await;
-            assert_ne!(status, 401, "{path}");
+            assert_ne!(status, 401, "{asked}");
         }
     }
     agent.stop().await;
@@ -178,7 +180,7 @@ async fn a_certificate_opens_what_its_role_may_and_no_other() {
                     path if path.starts_with("/subagent") => role == Role::Agent,
                     _ => role == Role::Controller,
                 };
-            assert_eq!(status != 401, may, "{path} {role}: {status}");
+            assert_eq!(status != 401, may, "{asked} {role}: {status}");
         }
     }
     agent.stop().await;
