@@ -180,12 +180,17 @@ pub fn certificates() -> Vec<Certificate> {
     certificates
 }
 
-/// Returns the action that the certificate with the earliest end requires, if any.
+/// Returns the action that a certificate in use requires, if any; of several, the one for the earliest end.
 pub fn certificate_advice() -> Option<String> {
-    let first = certificates()
-        .into_iter()
-        .min_by_key(|certificate| certificate.expires)?;
-    first.advice(now())
+    first_advice(certificates(), now())
+}
+
+/// Asks more than the first one: a short-lived certificate requires no action until shortly before its end.
+fn first_advice(mut certificates: Vec<Certificate>, now: i64) -> Option<String> {
+    certificates.sort_by_key(|certificate| certificate.expires);
+    certificates
+        .iter()
+        .find_map(|certificate| certificate.advice(now))
 }
 
 /// Reads all files in use again, and logs the result. Blocks on disk reads.
@@ -219,37 +224,40 @@ pub fn reload_certificates() {
 
 /// Logs certificates that end soon or have ended, for as long as it is polled.
 pub async fn watch_certificates() -> Infallible {
-    let mut told = BTreeMap::new();
+    let mut logged = BTreeMap::new();
     loop {
-        tell(&mut told);
+        for (has_ended, advice) in due(&mut logged, &certificates(), now()) {
+            if has_ended {
+                tracing::error!("{advice}");
+            } else {
+                tracing::warn!("{advice}");
+            }
+        }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// What was logged about each file, and when.
-type Told = BTreeMap<PathBuf, (bool, Instant)>;
+/// Whether a certificate had ended when it was logged, and when that was. A file can hold several certificates.
+type Logged = BTreeMap<Certificate, (bool, Instant)>;
 
-fn tell(told: &mut Told) {
-    let now = now();
-    for certificate in certificates() {
+/// Returns what is to be logged at `now`, in seconds since 1970, and whether the certificate has ended.
+fn due(logged: &mut Logged, certificates: &[Certificate], now: i64) -> Vec<(bool, String)> {
+    logged.retain(|known, _| certificates.contains(known));
+    let mut due = Vec::new();
+    for certificate in certificates {
         let Some(advice) = certificate.advice(now) else {
-            told.remove(&certificate.file);
             continue;
         };
-        let is_over = certificate.validity(now) == Validity::Over;
-        let is_told = told
-            .get(&certificate.file)
-            .is_some_and(|(was_over, at)| *was_over == is_over && at.elapsed() < AGAIN);
-        if is_told {
-            continue;
-        }
-        told.insert(certificate.file.clone(), (is_over, Instant::now()));
-        if is_over {
-            tracing::error!("{advice}");
-        } else {
-            tracing::warn!("{advice}");
+        let has_ended = certificate.validity(now) == Validity::Over;
+        let is_logged = logged
+            .get(certificate)
+            .is_some_and(|(had_ended, at)| *had_ended == has_ended && at.elapsed() < AGAIN);
+        if !is_logged {
+            logged.insert(certificate.clone(), (has_ended, Instant::now()));
+            due.push((has_ended, advice));
         }
     }
+    due
 }
 
 #[cfg(test)]
@@ -289,5 +297,34 @@ mod tests {
         );
         assert_eq!(valid(365).advice(0), None);
         assert!(valid(1).advice(2 * DAY).unwrap().contains("has expired"));
+    }
+
+    #[test]
+    fn a_certificate_that_ends_later_and_requires_an_action_earlier_is_advised() {
+        let (short, year) = (valid(30), valid(365));
+        let now = 350 * DAY;
+        let short = Certificate {
+            begins: now - 15 * DAY,
+            expires: now + 12 * DAY,
+            ..short
+        };
+        assert_eq!(short.advice(now), None);
+        let advice = first_advice(vec![short, year], now).unwrap();
+        assert!(advice.contains("expires in 15 days"), "{advice}");
+    }
+
+    #[test]
+    fn each_certificate_of_a_file_is_logged_once() {
+        let all = [valid(1), valid(20), valid(365)];
+        let mut logged = BTreeMap::new();
+        let ended: Vec<bool> = due(&mut logged, &all, 15 * DAY)
+            .iter()
+            .map(|(has_ended, _)| *has_ended)
+            .collect();
+        assert_eq!(ended, [true, false]);
+        assert_eq!(due(&mut logged, &all, 15 * DAY), []);
+        assert_eq!(due(&mut logged, &all, 21 * DAY).len(), 1, "it has ended");
+        assert_eq!(due(&mut logged, &[], 21 * DAY), []);
+        assert!(logged.is_empty());
     }
 }
