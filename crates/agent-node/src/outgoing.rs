@@ -5,7 +5,7 @@
 //! order may have been added anew under its old name. Never here: the connection.
 
 use agent::Work;
-use model::bounds::json_bytes;
+use model::bounds::order_bytes;
 use model::{Attempt, EventId, ItemKey, SignedText, SubagentCommand};
 use std::collections::BTreeMap;
 
@@ -30,12 +30,10 @@ impl Job {
     fn bytes(&self) -> usize {
         let items = self.items.iter().map(|(_, _, item)| item.string.len() * 2);
         let order = match &self.work {
-            Work::Start { order, .. } => {
-                json_bytes(&order.arguments) + json_bytes(&order.historic_outcomes)
-            }
+            Work::Start { order, .. } => order_bytes(order),
             Work::Kill { .. } => 0,
         };
-        items.sum::<usize>() + order
+        items.sum::<usize>().saturating_add(order)
     }
 }
 
@@ -134,7 +132,7 @@ pub fn gather(
             return batch;
         };
         batch.confirm(job.observed);
-        bytes += job.bytes();
+        bytes = job.bytes().saturating_add(bytes);
         batch.add(job);
     }
     batch

@@ -5,7 +5,7 @@
 use crate::instructions::Here;
 use model::bounds::{
     CHILDREN_MAX, FORK_BYTES_MAX, ORDER_BYTES_MAX, RESULT_BYTES_MAX, TOO_LARGE, json_bytes,
-    too_large,
+    order_bytes, too_large,
 };
 use model::{Order, OrderEvent, Outcome, Problem};
 
@@ -88,9 +88,4 @@ fn shortened(event: OrderEvent) -> OrderEvent {
         },
         other => other,
     }
-}
-
-/// The bytes of those parts of an order that have no bound together. Cheap for orders with little data.
-fn order_bytes(order: &Order) -> usize {
-    json_bytes(&order.arguments).saturating_add(json_bytes(&order.historic_outcomes))
 }

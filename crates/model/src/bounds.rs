@@ -5,7 +5,7 @@
 //! `expr`.
 
 use crate::{
-    Block, Instruction, Item, ItemBody, NameError, Outcome, Problem, Workflow, check_length,
+    Block, Instruction, Item, ItemBody, NameError, Order, Outcome, Problem, Workflow, check_length,
 };
 use serde::Serialize;
 use std::io;
@@ -47,6 +47,11 @@ pub fn json_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
         Ok(()) => counter.0,
         Err(_) => usize::MAX,
     }
+}
+
+/// The size in bytes of the parts of an order that have no bound of their own, as JSON.
+pub fn order_bytes(order: &Order) -> usize {
+    json_bytes(&order.arguments).saturating_add(json_bytes(&order.historic_outcomes))
 }
 
 struct Counter(usize);
