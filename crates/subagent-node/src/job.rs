@@ -3,10 +3,11 @@
 //! Always: whatever happens, the attempt's end is reported exactly once.
 
 use crate::service::Inner;
-use crate::shortage::{NotStarted, Waiting};
+use crate::shortage::{NotStarted, Shortage, Waiting};
 use model::{Attempt, Order, Outcome, Problem, SubagentEvent, Timestamp};
 use process::{
-    Cause, Ending, Environment, Event, ExitStatus, Input, Launch, OutputSettings, Running, Stream,
+    BadReturnValues, Cause, Ending, Environment, Event, ExitStatus, Input, Launch, OutputSettings,
+    Running, Stream,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -156,7 +157,8 @@ async fn execute(
     let (status, cause, last_error_line) = watched
         .follow_to_the_end(subagent, attempt, &mut controlled)
         .await;
-    let values = read_values(subagent, &mut values)
+    let values = read_values(&subagent.shortage, &mut controlled, || values.read_values());
+    let values = values
         .await
         .map(|values| values.into_iter().collect())
         .map_err(|bad| bad.to_string());
@@ -170,18 +172,23 @@ async fn execute(
     end.outcome(&plan.job)
 }
 
-/// A job that has succeeded must not fail because the machine is short of something afterwards.
+/// A job that has succeeded must not fail because the machine is short of something afterwards, so its values are read again. A
+/// job that is being ended does not wait for them.
 async fn read_values(
-    subagent: &Inner,
-    file: &mut process::ValuesFile,
-) -> Result<BTreeMap<String, String>, process::BadReturnValues> {
+    shortage: &Shortage,
+    controlled: &mut watch::Receiver<Option<Control>>,
+    mut read: impl FnMut() -> Result<BTreeMap<String, String>, BadReturnValues>,
+) -> Result<BTreeMap<String, String>, BadReturnValues> {
     let mut waiting: Option<Waiting<'_>> = None;
     loop {
-        match file.read_values() {
-            Err(bad) if bad.is_shortage() => {
-                let waiting = waiting.get_or_insert_with(|| subagent.shortage.wait());
-                subagent.shortage.tell(&bad.to_string());
-                waiting.pause().await;
+        match read() {
+            Err(bad) if bad.is_shortage() && controlled.borrow().is_none() => {
+                let waiting = waiting.get_or_insert_with(|| shortage.wait());
+                shortage.tell(&bad.to_string());
+                tokio::select! {
+                    () = waiting.pause() => {}
+                    Ok(()) = controlled.changed() => {}
+                }
             }
             read => return read,
         }
@@ -438,5 +445,56 @@ impl ErrorLine {
 
     fn last(self) -> Option<String> {
         (!self.last.is_empty() || self.is_complete).then_some(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    fn short() -> BadReturnValues {
+        BadReturnValues::Unreadable {
+            path: "values".into(),
+            source: std::io::Error::from_raw_os_error(24),
+        }
+    }
+
+    #[tokio::test]
+    async fn values_are_read_again_after_a_shortage() {
+        let shortage = Shortage::default();
+        let (_control, mut controlled) = watch::channel(None);
+        let mut attempts = 0;
+        let reading = read_values(&shortage, &mut controlled, || {
+            attempts += 1;
+            if attempts < 3 {
+                // Another job ends meanwhile.
+                shortage.freed();
+                return Err(short());
+            }
+            Ok(BTreeMap::new())
+        });
+        let values = tokio::time::timeout(PATIENCE, reading).await;
+        assert_eq!(values.expect("in time").expect("read"), BTreeMap::new());
+        assert_eq!(attempts, 3);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_being_ended_does_not_wait_for_its_values() {
+        let shortage = Shortage::default();
+        let (control, mut controlled) = watch::channel(None);
+        let reading = read_values(&shortage, &mut controlled, || Err(short()));
+        let killing = async {
+            tokio::task::yield_now().await;
+            control.send_replace(Some(Control {
+                immediately: true,
+                cause: EndCause::Killed,
+                within: None,
+            }));
+        };
+        let both = async { tokio::join!(reading, killing).0 };
+        let values = tokio::time::timeout(PATIENCE, both).await;
+        assert!(values.expect("in time").is_err());
     }
 }
