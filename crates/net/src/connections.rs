@@ -61,7 +61,7 @@ impl Caller {
 
 /// The bounds of a server's connections. Those of other components are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct ConnectionLimits {
     /// Connections of strangers in total.
     pub(crate) strangers: usize,
     /// Connections of strangers from one address.
@@ -72,11 +72,11 @@ pub(crate) struct Room {
     pub(crate) one_user: usize,
 }
 
-impl Room {
+impl ConnectionLimits {
     /// Divides this number of connections.
-    pub(crate) fn of(connections: usize) -> Room {
+    pub(crate) fn of(connections: usize) -> ConnectionLimits {
         let share = |part: usize| (connections / part).max(1);
-        Room {
+        ConnectionLimits {
             strangers: share(4),
             strangers_of_address: share(8),
             users: (connections - connections / 4).max(1),
@@ -90,7 +90,7 @@ impl Room {
 pub(crate) struct Connections(Arc<Shared>);
 
 struct Shared {
-    room: Room,
+    limits: ConnectionLimits,
     table: Mutex<Table>,
 }
 
@@ -101,7 +101,7 @@ struct Table {
     strangers: BTreeMap<u64, Stranger>,
     by_address: BTreeMap<IpAddr, BTreeSet<u64>>,
     /// Connections of users.
-    known: BTreeMap<u64, Known>,
+    users: BTreeMap<u64, UserConnection>,
     by_user: BTreeMap<Arc<str>, BTreeSet<u64>>,
     /// Connections closed to make room since the last call of `take_closed`.
     closed: u64,
@@ -112,36 +112,36 @@ struct Stranger {
     close: CancellationToken,
 }
 
-struct Known {
+struct UserConnection {
     user: Arc<str>,
     close: CancellationToken,
     requests: Arc<AtomicUsize>,
 }
 
-impl Known {
+impl UserConnection {
     fn is_idle(&self) -> bool {
         self.requests.load(Ordering::Relaxed) == 0
     }
 }
 
 impl Table {
-    fn remove_known(&mut self, id: u64) -> Option<Known> {
-        let known = self.known.remove(&id)?;
-        if let Some(of_user) = self.by_user.get_mut(&known.user) {
+    fn remove_user(&mut self, id: u64) -> Option<UserConnection> {
+        let connection = self.users.remove(&id)?;
+        if let Some(of_user) = self.by_user.get_mut(&connection.user) {
             of_user.remove(&id);
             if of_user.is_empty() {
-                self.by_user.remove(&known.user);
+                self.by_user.remove(&connection.user);
             }
         }
-        Some(known)
+        Some(connection)
     }
 
     /// Closes the connection and returns whether there was one.
-    fn close_known(&mut self, id: Option<u64>) -> bool {
-        let Some(known) = id.and_then(|id| self.remove_known(id)) else {
+    fn close_user(&mut self, id: Option<u64>) -> bool {
+        let Some(connection) = id.and_then(|id| self.remove_user(id)) else {
             return false;
         };
-        known.close.cancel();
+        connection.close.cancel();
         true
     }
 
@@ -149,13 +149,15 @@ impl Table {
     fn idle_of(&self, user: &str) -> Option<u64> {
         let ids = self.by_user.get(user)?.iter().copied();
         ids.into_iter()
-            .find(|id| self.known.get(id).is_some_and(Known::is_idle))
+            .find(|id| self.users.get(id).is_some_and(UserConnection::is_idle))
     }
 
     /// The oldest connection of any user that is idle.
     fn idle(&self) -> Option<u64> {
-        let mut known = self.known.iter();
-        known.find(|(_, known)| known.is_idle()).map(|(id, _)| *id)
+        let mut users = self.users.iter();
+        users
+            .find(|(_, connection)| connection.is_idle())
+            .map(|(id, _)| *id)
     }
 
     fn remove_stranger(&mut self, id: u64) -> Option<Stranger> {
@@ -184,25 +186,25 @@ pub(crate) struct Connection(Arc<Entry>);
 struct Entry {
     id: u64,
     shared: Arc<Shared>,
-    is_known: AtomicBool,
+    is_identified: AtomicBool,
     /// Requests whose answers have not been written completely.
     requests: Arc<AtomicUsize>,
     close: CancellationToken,
 }
 
 /// Marks a request as in progress until it is dropped.
-pub(crate) struct Busy(Arc<AtomicUsize>);
+pub(crate) struct ActiveRequest(Arc<AtomicUsize>);
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Connections {
-    pub(crate) fn new(room: Room) -> Connections {
+    pub(crate) fn new(limits: ConnectionLimits) -> Connections {
         Connections(Arc::new(Shared {
-            room,
+            limits,
             table: Mutex::default(),
         }))
     }
@@ -222,11 +224,11 @@ impl Connections {
         );
         let of_address = table.by_address.entry(address).or_default();
         of_address.insert(id);
-        if of_address.len() > self.0.room.strangers_of_address {
+        if of_address.len() > self.0.limits.strangers_of_address {
             let oldest = of_address.first().copied();
             table.close_stranger(oldest);
         }
-        if table.strangers.len() > self.0.room.strangers {
+        if table.strangers.len() > self.0.limits.strangers {
             let oldest = table.strangers.keys().next().copied();
             table.close_stranger(oldest);
         }
@@ -234,7 +236,7 @@ impl Connections {
         Connection(Arc::new(Entry {
             id,
             shared: Arc::clone(&self.0),
-            is_known: AtomicBool::new(false),
+            is_identified: AtomicBool::new(false),
             requests: Arc::default(),
             close,
         }))
@@ -255,15 +257,15 @@ impl Connections {
 
 impl Connection {
     /// Whether a request on it has been authenticated.
-    pub(crate) fn is_known(&self) -> bool {
-        self.0.is_known.load(Ordering::Relaxed)
+    pub(crate) fn is_identified(&self) -> bool {
+        self.0.is_identified.load(Ordering::Relaxed)
     }
 
     /// Marks a request as in progress until the returned value is dropped.
-    pub(crate) fn busy(&self) -> Busy {
+    pub(crate) fn busy(&self) -> ActiveRequest {
         let requests = Arc::clone(&self.0.requests);
         requests.fetch_add(1, Ordering::Relaxed);
-        Busy(requests)
+        ActiveRequest(requests)
     }
 
     /// Resolves when the connection must close to make room.
@@ -274,41 +276,41 @@ impl Connection {
     /// Counts the connection for its first authenticated caller. Later callers on it, as behind a proxy, change nothing.
     pub(crate) fn identify(&self, caller: &Caller) -> Result<(), Refusal> {
         let entry = &self.0;
-        if self.is_known() || matches!(caller, Caller::Stranger(_)) {
+        if self.is_identified() || matches!(caller, Caller::Stranger(_)) {
             return Ok(());
         }
-        let room = &entry.shared.room;
+        let limits = &entry.shared.limits;
         let mut table = lock(&entry.shared.table);
         if let Caller::User(user) = caller {
             let count = table.by_user.get(user).map_or(0, BTreeSet::len);
             let idle = table.idle_of(user);
-            if count >= room.one_user && !table.close_known(idle) {
+            if count >= limits.one_user && !table.close_user(idle) {
                 let message = format!(
                     "user {user} has {count} connections to this server, and none is idle; close some"
                 );
                 return Err(Problem::new("TooManyConnections", message)
-                    .with("limit", room.one_user.to_string())
+                    .with("limit", limits.one_user.to_string())
                     .status(StatusCode::TOO_MANY_REQUESTS));
             }
             let idle = table.idle();
-            if table.known.len() >= room.users && !table.close_known(idle) {
+            if table.users.len() >= limits.users && !table.close_user(idle) {
                 let message =
                     "users have as many connections to this server as it keeps; try again later";
                 return Err(Problem::new("TooManyConnections", message)
-                    .with("limit", room.users.to_string())
+                    .with("limit", limits.users.to_string())
                     .status(StatusCode::SERVICE_UNAVAILABLE));
             }
             let of_user = table.by_user.entry(Arc::clone(user)).or_default();
             of_user.insert(entry.id);
-            let known = Known {
+            let connection = UserConnection {
                 user: Arc::clone(user),
                 close: entry.close.clone(),
                 requests: Arc::clone(&entry.requests),
             };
-            table.known.insert(entry.id, known);
+            table.users.insert(entry.id, connection);
         }
         table.remove_stranger(entry.id);
-        entry.is_known.store(true, Ordering::Relaxed);
+        entry.is_identified.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -317,7 +319,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut table = lock(&self.shared.table);
         table.remove_stranger(self.id);
-        table.remove_known(self.id);
+        table.remove_user(self.id);
     }
 }
 
@@ -329,7 +331,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room {
+    const LIMITS: ConnectionLimits = ConnectionLimits {
         strangers: 4,
         strangers_of_address: 2,
         users: 3,
@@ -350,7 +352,7 @@ mod tests {
 
     #[test]
     fn strangers_of_one_address_push_out_their_own_oldest() {
-        let connections = Connections::new(ROOM);
+        let connections = Connections::new(LIMITS);
         let other = connections.admit(address(2));
         let own: Vec<_> = (0..4).map(|_| connections.admit(address(1))).collect();
         let closed: Vec<bool> = own.iter().map(is_closed).collect();
@@ -362,7 +364,7 @@ mod tests {
 
     #[test]
     fn strangers_of_many_addresses_push_out_the_oldest_of_all_and_nobody_who_is_known() {
-        let connections = Connections::new(ROOM);
+        let connections = Connections::new(LIMITS);
         let (known, part) = (connections.admit(address(1)), connections.admit(address(1)));
         known.identify(&user("anna")).unwrap();
         part.identify(&Caller::Part).unwrap();
@@ -374,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_ends_gives_its_place_back() {
-        let connections = Connections::new(ROOM);
+        let connections = Connections::new(LIMITS);
         for _ in 0..10 {
             let (a, b) = (connections.admit(address(1)), connections.admit(address(1)));
             a.identify(&user("anna")).unwrap();
@@ -384,12 +386,12 @@ mod tests {
         assert_eq!(connections.take_closed(), 0);
         let table = lock(&connections.0.table);
         assert!(table.strangers.is_empty() && table.by_address.is_empty());
-        assert!(table.by_user.is_empty() && table.known.is_empty());
+        assert!(table.by_user.is_empty() && table.users.is_empty());
     }
 
     #[test]
     fn a_user_has_a_share_and_users_in_sum_leave_room_for_parts() {
-        let connections = Connections::new(ROOM);
+        let connections = Connections::new(LIMITS);
         let open = |caller: Caller| {
             let connection = connections.admit(address(1));
             let busy = connection.busy();
@@ -409,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_user_with_too_many_connections_loses_the_oldest_that_is_idle() {
-        let connections = Connections::new(ROOM);
+        let connections = Connections::new(LIMITS);
         let open = |user: &str| {
             let connection = connections.admit(address(1));
             connection.identify(&Caller::User(user.into())).unwrap();

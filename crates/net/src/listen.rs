@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::connections::{Busy, Caller, Connection, Connections, Room};
+use crate::connections::{ActiveRequest, Caller, Connection, ConnectionLimits, Connections};
 use crate::peer::{PeerIdentity, Role};
 use crate::problem::{Problem, Refusal};
 use crate::stall::Impatient;
@@ -46,32 +46,6 @@ const REPORT_PERIOD: Duration = Duration::from_mins(1);
 /// The connections of a server may use one in this many descriptors of the process. The others are for the log, for jobs and for a second
 /// server in the same process.
 const DESCRIPTOR_SHARE: usize = 2;
-/// The body of an answer. Its connection counts as busy until the body has been written or dropped.
-struct Answer {
-    body: axum::body::Body,
-    _busy: Busy,
-}
-
-impl hyper::body::Body for Answer {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Maximum size of the read buffer of a connection, in bytes.
@@ -255,7 +229,7 @@ impl Server {
             ..
         } = self;
         let connected = TaskTracker::new();
-        let connections = Connections::new(Room::of(affordable(limits.connections)));
+        let connections = Connections::new(ConnectionLimits::of(affordable(limits.connections)));
         let host = Host {
             service: TowerToHyperService::new(router.with_state(())),
             tls,
@@ -435,13 +409,18 @@ impl Host {
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(closing.clone());
             request.extensions_mut().insert(identity.clone());
-            let busy = identity.busy();
+            let active = identity.busy();
             let answer = tasks::contain("request", service.call(request));
             async move {
                 let answer: Result<Response, Infallible> = answer
                     .await
                     .unwrap_or_else(|tasks::Panicked| Ok(panicked()));
-                answer.map(|response| response.map(|body| Answer { body, _busy: busy }))
+                answer.map(|response| {
+                    response.map(|body| Answer {
+                        body,
+                        _request: active,
+                    })
+                })
             }
         });
         let stream = Impatient::new(stream, limits.stall, connection.clone());
@@ -454,7 +433,7 @@ impl Host {
         let mut conversation = std::pin::pin!(conversation);
         let overdue = async {
             sleep(limits.stranger).await;
-            if connection.is_known() {
+            if connection.is_identified() {
                 std::future::pending::<()>().await;
             }
         };
@@ -479,6 +458,32 @@ impl Host {
         if let Err(error) = outcome {
             debug!(%addr, %error, "connection broke");
         }
+    }
+}
+
+/// The body of an answer. Its connection counts as busy until the body has been written or dropped.
+struct Answer {
+    body: axum::body::Body,
+    _request: ActiveRequest,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -42,9 +42,9 @@ pub struct Share {
 }
 
 /// The bound that would be exceeded.
-enum Shortage {
-    OfCaller,
-    OfAll,
+enum Bound {
+    Caller,
+    Total,
 }
 
 impl Quota {
@@ -67,7 +67,7 @@ impl Quota {
     /// Takes a share, or refuses at once. The other components together are bounded by the total only.
     pub fn take(&self, caller: &Caller, amount: usize) -> Result<Share, Refusal> {
         self.try_take(caller, amount)
-            .map_err(|shortage| self.refusal(&shortage))
+            .map_err(|bound| self.refusal(&bound))
     }
 
     /// Takes a share, waiting up to `patience` for others to return theirs.
@@ -80,17 +80,17 @@ impl Quota {
         let until = Instant::now() + patience;
         loop {
             let returned = self.0.returned.notified();
-            let shortage = match self.try_take(caller, amount) {
+            let bound = match self.try_take(caller, amount) {
                 Ok(share) => return Ok(share),
-                Err(shortage) => shortage,
+                Err(bound) => bound,
             };
             if timeout_at(until, returned).await.is_err() {
-                return Err(self.refusal(&shortage));
+                return Err(self.refusal(&bound));
             }
         }
     }
 
-    fn try_take(&self, caller: &Caller, amount: usize) -> Result<Share, Shortage> {
+    fn try_take(&self, caller: &Caller, amount: usize) -> Result<Share, Bound> {
         let mut taken = self.lock();
         let own = taken.by_caller.get(caller).copied().unwrap_or(0);
         let each = if matches!(caller, Caller::Part) {
@@ -100,10 +100,10 @@ impl Quota {
         };
         // An amount above the total would never fit, so it is granted if nothing else is taken.
         if own > 0 && own + amount > each {
-            return Err(Shortage::OfCaller);
+            return Err(Bound::Caller);
         }
         if taken.sum > 0 && taken.sum + amount > self.0.sum {
-            return Err(Shortage::OfAll);
+            return Err(Bound::Total);
         }
         taken.sum += amount;
         *taken.by_caller.entry(caller.clone()).or_default() += amount;
@@ -114,19 +114,19 @@ impl Quota {
         })
     }
 
-    fn refusal(&self, shortage: &Shortage) -> Refusal {
+    fn refusal(&self, bound: &Bound) -> Refusal {
         let Inner {
             what, sum, each, ..
         } = &*self.0;
-        let (limit, status, message) = match shortage {
-            Shortage::OfCaller => (
+        let (limit, status, message) = match bound {
+            Bound::Caller => (
                 each,
                 StatusCode::TOO_MANY_REQUESTS,
                 format!(
                     "you have as many {what} as one caller may have ({each}); end some, or try again later"
                 ),
             ),
-            Shortage::OfAll => (
+            Bound::Total => (
                 sum,
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!(

@@ -132,12 +132,12 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::connections::{Connections, Room};
+    use crate::connections::{ConnectionLimits, Connections};
 
     /// Writes to a peer that reads `piece` bytes at a time with a `pause` in between. Returns the error that ended it, if any.
     async fn write_to_a_peer_that_takes(piece: usize, pause: Duration) -> Option<io::Error> {
         let (near, mut far) = tokio::io::duplex(64);
-        let connection = Connections::new(Room::of(4)).admit([127, 0, 0, 1].into());
+        let connection = Connections::new(ConnectionLimits::of(4)).admit([127, 0, 0, 1].into());
         let mut near = Impatient::new(near, Duration::from_secs(1), connection);
         let taking = tokio::spawn(async move {
             let mut bytes = vec![0; piece];

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::validity::{Certificate, InUse, Loaded, now};
+use crate::validity::{Certificate, CurrentConfig, Loaded, now};
 
 /// The PEM files of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -39,11 +39,11 @@ pub enum ClientCertificates {
 
 /// What a server needs to speak TLS.
 #[derive(Clone)]
-pub struct TlsServer(pub(crate) Arc<InUse<ServerConfig>>);
+pub struct TlsServer(pub(crate) Arc<CurrentConfig<ServerConfig>>);
 
 /// What a client needs to speak TLS.
 #[derive(Clone)]
-pub struct TlsClient(pub(crate) Arc<InUse<ClientConfig>>);
+pub struct TlsClient(pub(crate) Arc<CurrentConfig<ClientConfig>>);
 
 impl std::fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -130,7 +130,7 @@ impl TlsServer {
     pub fn load(files: &TlsFiles, clients: ClientCertificates) -> Result<TlsServer, TlsError> {
         install_provider();
         let files = files.clone();
-        InUse::load(move || TlsServer::read(&files, clients)).map(TlsServer)
+        CurrentConfig::load(move || TlsServer::read(&files, clients)).map(TlsServer)
     }
 
     fn read(
@@ -177,7 +177,7 @@ impl TlsClient {
                 certificates: own.certificates,
             })
         };
-        InUse::load(read).map(TlsClient)
+        CurrentConfig::load(read).map(TlsClient)
     }
 
     /// Trusts the CA and presents nothing: for people with a password or token.
@@ -193,7 +193,7 @@ impl TlsClient {
                 certificates: described(&ca, &load_certificates(&ca)?)?,
             })
         };
-        InUse::load(read).map(TlsClient)
+        CurrentConfig::load(read).map(TlsClient)
     }
 }
 

@@ -103,28 +103,28 @@ pub(crate) struct Loaded<C> {
 }
 
 /// The configuration in use, and how to read it again.
-pub(crate) struct InUse<C> {
+pub(crate) struct CurrentConfig<C> {
     current: RwLock<(Arc<C>, Vec<Certificate>)>,
     load: Box<dyn Fn() -> Result<Loaded<C>, TlsError> + Send + Sync>,
 }
 
-impl<C: Send + Sync + 'static> InUse<C> {
+impl<C: Send + Sync + 'static> CurrentConfig<C> {
     /// Reads it, and registers it for [`reload_certificates`].
     pub(crate) fn load(
         load: impl Fn() -> Result<Loaded<C>, TlsError> + Send + Sync + 'static,
-    ) -> Result<Arc<InUse<C>>, TlsError> {
+    ) -> Result<Arc<CurrentConfig<C>>, TlsError> {
         let Loaded {
             config,
             certificates,
         } = load()?;
-        let in_use = Arc::new(InUse {
+        let in_use = Arc::new(CurrentConfig {
             current: RwLock::new((Arc::new(config), certificates)),
             load: Box::new(load),
         });
-        let known: Arc<dyn Known> = Arc::<InUse<C>>::clone(&in_use);
+        let config: Arc<dyn Reload> = Arc::<CurrentConfig<C>>::clone(&in_use);
         let mut all = all();
         all.retain(|other| other.strong_count() > 0);
-        all.push(Arc::downgrade(&known));
+        all.push(Arc::downgrade(&config));
         Ok(in_use)
     }
 
@@ -136,12 +136,12 @@ impl<C: Send + Sync + 'static> InUse<C> {
 }
 
 /// A configuration in use, without its type.
-trait Known: Send + Sync {
+trait Reload: Send + Sync {
     fn reload(&self) -> Result<(), TlsError>;
     fn certificates(&self) -> Vec<Certificate>;
 }
 
-impl<C: Send + Sync> Known for InUse<C> {
+impl<C: Send + Sync> Reload for CurrentConfig<C> {
     fn reload(&self) -> Result<(), TlsError> {
         let Loaded {
             config,
@@ -159,13 +159,13 @@ impl<C: Send + Sync> Known for InUse<C> {
 }
 
 /// Every configuration that this process uses.
-static ALL: Mutex<Vec<Weak<dyn Known>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<Weak<dyn Reload>>> = Mutex::new(Vec::new());
 
-fn all() -> MutexGuard<'static, Vec<Weak<dyn Known>>> {
+fn all() -> MutexGuard<'static, Vec<Weak<dyn Reload>>> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn in_use() -> Vec<Arc<dyn Known>> {
+fn in_use() -> Vec<Arc<dyn Reload>> {
     all().iter().filter_map(Weak::upgrade).collect()
 }
 
@@ -173,7 +173,7 @@ fn in_use() -> Vec<Arc<dyn Known>> {
 pub fn certificates() -> Vec<Certificate> {
     let mut certificates: Vec<_> = in_use()
         .iter()
-        .flat_map(|known| known.certificates())
+        .flat_map(|config| config.certificates())
         .collect();
     certificates.sort();
     certificates.dedup();
@@ -196,8 +196,8 @@ fn first_advice(mut certificates: Vec<Certificate>, now: i64) -> Option<String> 
 /// Reads all files in use again, and logs the result. Blocks on disk reads.
 pub fn reload_certificates() {
     let mut failures: Vec<String> = Vec::new();
-    for known in in_use() {
-        if let Err(error) = known.reload() {
+    for config in in_use() {
+        if let Err(error) = config.reload() {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             let told = [Some(error.to_string()), source];
             failures.push(told.into_iter().flatten().collect::<Vec<_>>().join(": "));

@@ -170,7 +170,7 @@ fn unchecked(files: &TlsFiles) -> TlsClient {
             certificates: Vec::new(),
         })
     };
-    TlsClient(crate::validity::InUse::load(load).unwrap())
+    TlsClient(crate::validity::CurrentConfig::load(load).unwrap())
 }
 
 #[tokio::test]
