@@ -3,7 +3,7 @@
 //! Always: whatever happens, the attempt's end is reported exactly once.
 
 use crate::service::Inner;
-use crate::shortage::{NotStarted, Shortage, Waiting};
+use crate::shortage::{NotStarted, WaitingJob, WaitingJobs};
 use model::{Attempt, Order, Outcome, Problem, SubagentEvent, Timestamp};
 use process::{
     BadReturnValues, Cause, Ending, Environment, Event, ExitStatus, Input, Launch, OutputSettings,
@@ -130,7 +130,7 @@ async fn execute(
     plan: &JobPlan,
     mut controlled: watch::Receiver<Option<Control>>,
 ) -> Outcome {
-    let mut waiting: Option<Waiting<'_>> = None;
+    let mut waiting: Option<WaitingJob<'_>> = None;
     let (running, mut values, _files) = loop {
         // The job may have been killed before its process could be started.
         let wish = *controlled.borrow_and_update();
@@ -144,8 +144,8 @@ async fn execute(
             }
             Err(not_started) => not_started,
         };
-        let waiting = waiting.get_or_insert_with(|| subagent.shortage.wait());
-        subagent.shortage.tell(&not_started.message);
+        let waiting = waiting.get_or_insert_with(|| subagent.waiting_jobs.wait());
+        subagent.waiting_jobs.log(&not_started.message);
         tokio::select! {
             () = waiting.pause() => {}
             Ok(()) = controlled.changed() => controlled.mark_changed(),
@@ -157,7 +157,9 @@ async fn execute(
     let (status, cause, last_error_line) = watched
         .follow_to_the_end(subagent, attempt, &mut controlled)
         .await;
-    let values = read_values(&subagent.shortage, &mut controlled, || values.read_values());
+    let values = read_values(&subagent.waiting_jobs, &mut controlled, || {
+        values.read_values()
+    });
     let values = values
         .await
         .map(|values| values.into_iter().collect())
@@ -175,16 +177,16 @@ async fn execute(
 /// A job that has succeeded must not fail because the machine is short of something afterwards, so its values are read again. A
 /// job that is being ended does not wait for them.
 async fn read_values(
-    shortage: &Shortage,
+    waiting_jobs: &WaitingJobs,
     controlled: &mut watch::Receiver<Option<Control>>,
     mut read: impl FnMut() -> Result<BTreeMap<String, String>, BadReturnValues>,
 ) -> Result<BTreeMap<String, String>, BadReturnValues> {
-    let mut waiting: Option<Waiting<'_>> = None;
+    let mut waiting: Option<WaitingJob<'_>> = None;
     loop {
         match read() {
             Err(bad) if bad.is_shortage() && controlled.borrow().is_none() => {
-                let waiting = waiting.get_or_insert_with(|| shortage.wait());
-                shortage.tell(&bad.to_string());
+                let waiting = waiting.get_or_insert_with(|| waiting_jobs.wait());
+                waiting_jobs.log(&bad.to_string());
                 tokio::select! {
                     () = waiting.pause() => {}
                     Ok(()) = controlled.changed() => {}
@@ -463,14 +465,14 @@ mod tests {
 
     #[tokio::test]
     async fn values_are_read_again_after_a_shortage() {
-        let shortage = Shortage::default();
+        let waiting_jobs = WaitingJobs::default();
         let (_control, mut controlled) = watch::channel(None);
         let mut attempts = 0;
-        let reading = read_values(&shortage, &mut controlled, || {
+        let reading = read_values(&waiting_jobs, &mut controlled, || {
             attempts += 1;
             if attempts < 3 {
                 // Another job ends meanwhile.
-                shortage.freed();
+                waiting_jobs.freed();
                 return Err(short());
             }
             Ok(BTreeMap::new())
@@ -482,9 +484,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_is_being_ended_does_not_wait_for_its_values() {
-        let shortage = Shortage::default();
+        let waiting_jobs = WaitingJobs::default();
         let (control, mut controlled) = watch::channel(None);
-        let reading = read_values(&shortage, &mut controlled, || Err(short()));
+        let reading = read_values(&waiting_jobs, &mut controlled, || Err(short()));
         let killing = async {
             tokio::task::yield_now().await;
             control.send_replace(Some(Control {

@@ -6,7 +6,7 @@ use crate::job::{self, Control};
 use crate::lease::{self, LeaseWatch};
 use crate::program::Programs;
 use crate::settings::JobSettings;
-use crate::shortage::Shortage;
+use crate::shortage::WaitingJobs;
 use model::{
     Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand,
     SubagentEvent, SubagentStamped,
@@ -67,7 +67,7 @@ pub(crate) struct Inner {
     pub(crate) released: Notify,
     ended: watch::Sender<Option<bool>>,
     pub(crate) leases: LeaseWatch,
-    pub(crate) shortage: Shortage,
+    pub(crate) waiting_jobs: WaitingJobs,
 }
 
 /// The machine this runs on.
@@ -175,7 +175,7 @@ impl Subagent {
             reported: watch::Sender::new(EventId::BEFORE_FIRST),
             released: Notify::new(),
             ended: watch::Sender::new(None),
-            shortage: Shortage::default(),
+            waiting_jobs: WaitingJobs::default(),
         };
         Ok((Subagent(Arc::new(inner)), leftovers))
     }
@@ -369,7 +369,7 @@ impl Inner {
     pub(crate) fn report_end(self: Arc<Self>, attempt: &Attempt, outcome: Outcome) {
         self.controls().remove(attempt);
         // The resources of this job may be enough for a job that waits.
-        self.shortage.freed();
+        self.waiting_jobs.freed();
         let mut effects = Vec::new();
         {
             let mut state = self.state();

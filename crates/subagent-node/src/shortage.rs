@@ -43,7 +43,7 @@ impl NotStarted {
 
 /// Counts the jobs that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Shortage {
+pub(crate) struct WaitingJobs {
     state: Mutex<State>,
     freed: Notify,
 }
@@ -57,12 +57,12 @@ struct State {
 
 /// A job that waits, counted until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting<'a> {
-    shortage: &'a Shortage,
+pub(crate) struct WaitingJob<'a> {
+    jobs: &'a WaitingJobs,
     pause: Duration,
 }
 
-impl Shortage {
+impl WaitingJobs {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,16 +75,16 @@ impl Shortage {
     }
 
     /// Registers a job that begins to wait.
-    pub(crate) fn wait(&self) -> Waiting<'_> {
+    pub(crate) fn wait(&self) -> WaitingJob<'_> {
         self.state().waiting += 1;
-        Waiting {
-            shortage: self,
+        WaitingJob {
+            jobs: self,
             pause: FIRST_PAUSE,
         }
     }
 
     /// Logs why jobs wait, unless this was logged recently.
-    pub(crate) fn tell(&self, message: &str) {
+    pub(crate) fn log(&self, message: &str) {
         let now = Instant::now();
         let mut state = self.state();
         let since = *state.since.get_or_insert(now);
@@ -103,21 +103,21 @@ impl Shortage {
     }
 }
 
-impl Waiting<'_> {
+impl WaitingJob<'_> {
     /// Waits until the next attempt.
     pub(crate) async fn pause(&mut self) {
         tokio::select! {
             () = tokio::time::sleep(self.pause) => {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
-            () = self.shortage.freed.notified() => {}
+            () = self.jobs.freed.notified() => {}
         }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingJob<'_> {
     fn drop(&mut self) {
-        let mut state = self.shortage.state();
+        let mut state = self.jobs.state();
         state.waiting -= 1;
         if state.waiting == 0
             && let Some(since) = state.since.take()
