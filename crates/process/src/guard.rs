@@ -41,79 +41,79 @@ pub struct GuardProgram {
 /// The guarded side. When it is dropped, or its process ends, the guard ends what still runs.
 #[derive(Debug)]
 pub struct Guard {
-    line: Arc<Mutex<Line>>,
+    input: Arc<Mutex<GuardInput>>,
 }
 
 /// The connection between this process and its guard.
 #[derive(Debug, Default)]
-struct Line {
+struct GuardInput {
     /// The guard's standard input. `None` while no guard runs, and after the end.
-    input: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     /// The last message, which is repeated to a guard that replaces another.
-    last: Option<Word>,
-    is_over: bool,
+    last: Option<GuardMessage>,
+    is_closed: bool,
 }
 
 impl Guard {
     /// Starts the guard of `work_dir`, which must be absolute. A guard that ends is logged and replaced at once.
     pub fn start(program: GuardProgram, work_dir: &Path) -> io::Result<Guard> {
         let work_dir = work_dir.to_owned();
-        let line = Arc::new(Mutex::new(Line::default()));
+        let input = Arc::new(Mutex::new(GuardInput::default()));
         let first = spawn(&program, &work_dir)?;
-        let first = lock(&line).connect(first)?;
-        let theirs = Arc::clone(&line);
+        let first = lock(&input).connect(first)?;
+        let theirs = Arc::clone(&input);
         tasks::spawn_thread("guarded", 128 * 1024, move || {
             crate::spare_from_child_signals();
             replace_forever(&program, &work_dir, first, &theirs);
         })?;
-        Ok(Guard { line })
+        Ok(Guard { input })
     }
 
     /// Says that all is well until then, by [`steady_time`]; nothing means that only the process's end counts. Never blocks: a
     /// guard that is behind hears the next one.
     pub fn say(&self, well_until: Option<Duration>) {
-        let mut line = lock(&self.line);
-        line.last = Some(well_until.map_or(Word::Free, Word::Until));
-        line.say_last();
+        let mut input = lock(&self.input);
+        input.last = Some(well_until.map_or(GuardMessage::Free, GuardMessage::Until));
+        input.send_last();
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut line = lock(&self.line);
-        line.is_over = true;
+        let mut input = lock(&self.input);
+        input.is_closed = true;
         // The guard waits for the end of its input.
-        line.input = None;
+        input.stdin = None;
     }
 }
 
-fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
-    line.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(input: &Mutex<GuardInput>) -> MutexGuard<'_, GuardInput> {
+    input.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Line {
+impl GuardInput {
     /// Sends all further messages to this guard.
     fn connect(&mut self, mut guard: Child) -> io::Result<Child> {
-        let input = guard.stdin.take().filter(|_| !self.is_over);
-        if let Some(input) = &input {
+        let stdin = guard.stdin.take().filter(|_| !self.is_closed);
+        if let Some(stdin) = &stdin {
             // A guard that is stopped must not block the process that it guards.
-            rustix::io::ioctl_fionbio(input, true)?;
+            rustix::io::ioctl_fionbio(stdin, true)?;
         }
-        self.input = input;
-        self.say_last();
+        self.stdin = stdin;
+        self.send_last();
         Ok(guard)
     }
 
-    fn say_last(&mut self) {
-        let (Some(input), Some(last)) = (&mut self.input, self.last) else {
+    fn send_last(&mut self) {
+        let (Some(stdin), Some(last)) = (&mut self.stdin, self.last) else {
             return;
         };
         let text = match last {
-            Word::Until(at) => format!("until {}\n", at.as_millis()),
-            Word::Free => "free\n".to_owned(),
+            GuardMessage::Until(at) => format!("until {}\n", at.as_millis()),
+            GuardMessage::Free => "free\n".to_owned(),
         };
         // An error means that the guard does not read, or has ended. Its successor gets the message.
-        if let Err(error) = input.write_all(text.as_bytes()) {
+        if let Err(error) = stdin.write_all(text.as_bytes()) {
             tracing::debug!(%error, "the guard of the jobs does not hear");
         }
     }
@@ -131,14 +131,19 @@ fn spawn(program: &GuardProgram, work_dir: &Path) -> io::Result<Child> {
 }
 
 /// Waits for the end of the guard and starts another one, until there is nothing to guard any longer.
-fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: &Mutex<Line>) {
+fn replace_forever(
+    program: &GuardProgram,
+    work_dir: &Path,
+    first: Child,
+    input: &Mutex<GuardInput>,
+) {
     let mut guard = first;
     loop {
         tasks::fault_point("guarded");
         let started = Instant::now();
         // This process may continue with another ward, so the guard must not remain as a zombie.
         let status = guard.wait();
-        if lock(line).is_over {
+        if lock(input).is_closed {
             return;
         }
         match status {
@@ -152,7 +157,7 @@ fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: 
         // At once, except for guards that end right after their start.
         std::thread::sleep(PAUSE.saturating_sub(started.elapsed()));
         guard = loop {
-            let next = spawn(program, work_dir).and_then(|next| lock(line).connect(next));
+            let next = spawn(program, work_dir).and_then(|next| lock(input).connect(next));
             match next {
                 Ok(next) => break next,
                 Err(error) => {
@@ -160,7 +165,7 @@ fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: 
                     std::thread::sleep(PAUSE);
                 }
             }
-            if lock(line).is_over {
+            if lock(input).is_closed {
                 return;
             }
         };
@@ -170,7 +175,7 @@ fn replace_forever(program: &GuardProgram, work_dir: &Path, first: Child, line: 
 
 /// A message to the guard.
 #[derive(Clone, Copy, Debug)]
-enum Word {
+enum GuardMessage {
     /// The processes may run until this time.
     Until(Duration),
     /// The processes may run until the input ends.
@@ -187,8 +192,8 @@ pub fn guard(
         for line in input.lines() {
             let Ok(line) = line else { return };
             let heard = match line.strip_prefix("until ").map(str::parse) {
-                Some(Ok(millis)) => Word::Until(Duration::from_millis(millis)),
-                Some(Err(_)) | None => Word::Free,
+                Some(Ok(millis)) => GuardMessage::Until(Duration::from_millis(millis)),
+                Some(Err(_)) | None => GuardMessage::Free,
             };
             if hears.send(heard).is_err() {
                 return;
@@ -209,8 +214,8 @@ pub fn guard(
             Some(at) => heard.recv_timeout(at.saturating_sub(steady_time()).min(LOOK)),
         };
         match next {
-            Ok(Word::Until(at)) => well_until = Some(at),
-            Ok(Word::Free) => well_until = None,
+            Ok(GuardMessage::Until(at)) => well_until = Some(at),
+            Ok(GuardMessage::Free) => well_until = None,
             Err(mpsc::RecvTimeoutError::Timeout)
                 if well_until.is_some_and(|at| at > steady_time()) => {}
             Err(mpsc::RecvTimeoutError::Timeout) => {
