@@ -84,7 +84,7 @@ const LOGIN_LIMIT: usize = 64 << 10;
 
 /// The query parameters of a request that changes something.
 #[derive(serde::Deserialize)]
-pub(crate) struct Why {
+pub(crate) struct ChangeQuery {
     /// The reason for the change. Its events carry the reason and the user.
     reason: Option<String>,
 }
@@ -92,7 +92,7 @@ pub(crate) struct Why {
 /// Maximum length of a reason, in characters.
 const REASON_MAX: usize = 1000;
 
-impl Why {
+impl ChangeQuery {
     fn cause(self, user: &User) -> Result<Arc<Cause>, Refusal> {
         let length = self
             .reason

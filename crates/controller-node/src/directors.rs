@@ -126,14 +126,14 @@ impl AgentVote {
 }
 
 /// Keeps the state of a witness in the Controller's log.
-struct Memory {
+struct WitnessLog {
     agent: AgentPath,
     life: RunId,
     handle: Handle<ControllerMachine>,
     log: Log,
 }
 
-impl WitnessStore for Memory {
+impl WitnessStore for WitnessLog {
     async fn record(&self, state: &WitnessState) -> bool {
         let input = Input::AgentWitness {
             agent: self.agent.clone(),
@@ -180,10 +180,10 @@ impl Giving {
     }
 
     /// Continues the vote from the state in the log, or begins it. Returns `None` if this member is no longer active.
-    async fn open(&self) -> Result<Option<Arc<Witness<Memory>>>, Problem> {
+    async fn open(&self) -> Result<Option<Arc<Witness<WitnessLog>>>, Problem> {
         let (path, life) = (self.target.path.clone(), self.life.clone());
         let identity = format!("agent:{path}");
-        let memory = Memory {
+        let memory = WitnessLog {
             agent: path.clone(),
             life: life.clone(),
             handle: self.handle.clone(),
@@ -248,7 +248,7 @@ impl Giving {
     }
 
     /// Gives the vote until it must start again. When this returns, no task speaks for the vote any longer.
-    async fn give(&self, witness: &Arc<Witness<Memory>>, stop: &CancellationToken) {
+    async fn give(&self, witness: &Arc<Witness<WitnessLog>>, stop: &CancellationToken) {
         let token = self.dialling.token_for(&self.target.path);
         let mut dialled = Vec::new();
         for uri in &self.target.uris {

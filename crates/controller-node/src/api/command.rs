@@ -1,6 +1,6 @@
 //! `POST /controller/api/command`: one command, or a batch of them.
 
-use super::{Api, TURN, Why, granted, read_apart, stopped};
+use super::{Api, ChangeQuery, TURN, granted, read_apart, stopped};
 use crate::directors::active_of;
 use crate::drivers::target_of;
 use crate::machine::{Input, Reply};
@@ -30,7 +30,7 @@ const PAUSE_MAX: Duration = Duration::from_mins(1);
 pub(super) async fn command(
     State(api): State<Api>,
     user: User,
-    Query(why): Query<Why>,
+    Query(change): Query<ChangeQuery>,
     RawBody(body): RawBody,
 ) -> Result<Response, Refusal> {
     let command = read_apart(body, |body| {
@@ -44,7 +44,7 @@ pub(super) async fn command(
     })
     .await?;
     user.may_command(&command)?;
-    let by = why.cause(&user)?;
+    let by = change.cause(&user)?;
     let _turn = if let ControllerCommand::Batch { commands } = &command {
         let count = count(commands);
         if count > BATCH_COMMANDS_MAX {

@@ -1,6 +1,6 @@
 //! `/controller/api/item`: change items, look at them.
 
-use super::{Api, TURN, Why, read_apart, refusal, stopped};
+use super::{Api, ChangeQuery, TURN, read_apart, refusal, stopped};
 use crate::machine::{ControllerMachine, Input, Reply};
 use crate::permission::Route;
 use crate::users::User;
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 pub(super) async fn change(
     State(api): State<Api>,
     user: User,
-    Query(why): Query<Why>,
+    Query(change): Query<ChangeQuery>,
     RawBody(body): RawBody,
 ) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::ChangeItems)?;
-    let by = why.cause(&user)?;
+    let by = change.cause(&user)?;
     let operations = read_apart(body, operations).await?;
     let input = Box::new(Input::Items(operations));
     let reply = api

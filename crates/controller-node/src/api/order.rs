@@ -1,6 +1,6 @@
 //! `/controller/api/order`: add orders, look at them.
 
-use super::{Api, TURN, Why, command, granted, read_apart, stopped};
+use super::{Api, ChangeQuery, TURN, command, granted, read_apart, stopped};
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::User;
@@ -38,12 +38,12 @@ const WHOLE: Fields = Fields {
 pub(super) async fn add(
     State(api): State<Api>,
     user: User,
-    Query(why): Query<Why>,
+    Query(change): Query<ChangeQuery>,
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::AddOrders)?;
-    let by = why.cause(&user)?;
+    let by = change.cause(&user)?;
     let is_ndjson = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
@@ -121,11 +121,11 @@ fn lines<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Refusal> {
 pub(super) async fn delete_when_terminated(
     State(api): State<Api>,
     user: User,
-    Query(why): Query<Why>,
+    Query(change): Query<ChangeQuery>,
     RawBody(body): RawBody,
 ) -> Result<Response, Refusal> {
     user.may_use(Route::DeleteOrders)?;
-    let by = why.cause(&user)?;
+    let by = change.cause(&user)?;
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let order_ids = read_apart(
         body,

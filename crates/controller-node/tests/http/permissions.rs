@@ -20,7 +20,7 @@ const SOURCES: [&str; 3] = [
 
 /// The callers that may use a route.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum For {
+enum Access {
     /// All.
     All,
     /// All users that are logged in.
@@ -40,11 +40,11 @@ struct Route {
     /// What a request for it has: a query, a body.
     query: &'static str,
     body: &'static str,
-    who: For,
+    who: Access,
 }
 
 impl Route {
-    const fn new(method: &'static str, path: &'static str, who: For) -> Route {
+    const fn new(method: &'static str, path: &'static str, who: Access) -> Route {
         Route {
             method,
             path,
@@ -65,16 +65,16 @@ impl Route {
     }
 }
 
-const fn get(path: &'static str, who: For) -> Route {
+const fn get(path: &'static str, who: Access) -> Route {
     Route::new("GET", path, who)
 }
 
-const fn post(path: &'static str, who: For) -> Route {
+const fn post(path: &'static str, who: Access) -> Route {
     Route::new("POST", path, who)
 }
 
 const ROUTES: [Route; 22] = {
-    use For::{All, Members, Permitted, Users};
+    use Access::{All, Members, Permitted, Users};
     use Permission as P;
     const DELETE: &str = "/controller/api/order/DeleteOrdersWhenTerminated";
     const NO_OPERATION: &str = r#"{"TYPE":"NoOperation"}"#;
@@ -318,7 +318,7 @@ async fn faults_of_route(world: &World, route: Route) -> Vec<String> {
     let call = async |user: Option<&str>| world.call(user, method, &path, body).await;
     let stranger = call(None).await;
     let wrong = call(Some("wrong")).await;
-    if who == For::All {
+    if who == Access::All {
         check("a stranger", !is_denied(&stranger), &stranger);
     } else {
         check("a stranger", stranger.status == 401, &stranger);
@@ -332,23 +332,23 @@ async fn faults_of_route(world: &World, route: Route) -> Vec<String> {
         let without = call(Some(&names[0])).await;
         let only = call(Some(&names[1])).await;
         match who {
-            For::Permitted(needed) if needed == permission => {
+            Access::Permitted(needed) if needed == permission => {
                 let names_it = without.status == 403
                     && without.code() == "PermissionDenied"
                     && without.json()["arguments"]["permission"] == format!("{permission:?}");
                 check(&names[0], names_it, &without);
                 check(&names[1], !is_denied(&only), &only);
             }
-            For::Permitted(_) => {
+            Access::Permitted(_) => {
                 check(&names[0], !is_denied(&without), &without);
                 check(&names[1], only.status == 403, &only);
             }
-            For::All | For::Users => {
+            Access::All | Access::Users => {
                 check(&names[0], !is_denied(&without), &without);
                 check(&names[1], !is_denied(&only), &only);
             }
             // Users are not members.
-            For::Members => {
+            Access::Members => {
                 check(&names[0], without.status == 401, &without);
                 check(&names[1], only.status == 401, &only);
             }
