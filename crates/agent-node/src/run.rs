@@ -96,9 +96,7 @@ impl RunError {
             RunError::Fault(_) | RunError::Panicked(_) | RunError::Forget(_)
         )
     }
-}
 
-impl RunError {
     /// Whether the settings are wrong (exit code 2). A restart does not help then.
     pub fn is_misuse(&self) -> bool {
         match self {
