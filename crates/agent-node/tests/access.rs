@@ -124,7 +124,7 @@ async fn status(client: &Client, path: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_but_health_is_answered_without_the_token() {
+async fn only_health_is_public() {
     let data = tempfile::tempdir().unwrap();
     let agent = Agent::start(data.path(), None).await;
     let token = std::fs::read_to_string(data.path().join("private/token")).unwrap();
@@ -154,7 +154,7 @@ async fn nothing_but_health_is_answered_without_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_opens_what_its_role_may_and_no_other() {
+async fn each_role_of_a_certificate_opens_only_its_routes() {
     let (data, ca) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     create_ca(ca.path(), "Test CA").unwrap();
     let certificate = |name: &str, role: Role| {

@@ -515,7 +515,7 @@ async fn s18_case_when_decides_by_a_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s18_a_fail_that_is_caught_goes_on_in_the_catch_block() {
+async fn s18_a_fail_that_is_caught_continues_in_the_catch_block() {
     let instructions = format!(
         r#"{},{{"TYPE":"Try","try":{{"instructions":[{{"TYPE":"Fail","message":"'no'"}}]}},"catch":{{"instructions":[{}]}}}}"#,
         job(":"),
@@ -541,7 +541,7 @@ async fn s18_an_order_at_stop_waits_there_for_the_controller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s18_say_is_done_alone() {
+async fn s18_say_runs() {
     let instructions = format!(r#"{},{{"TYPE":"Say","what":"'hello'"}}"#, job(":"));
     let story = alone(&instructions, "OrderDetachable").await;
     assert!(story.contains(&"OrderSaid".to_owned()), "{story:?}");

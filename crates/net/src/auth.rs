@@ -342,8 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hundred_logins_at_once_are_computed_one_by_one_or_refused_and_the_next_one_gets_in()
-    {
+    async fn a_hundred_logins_at_once_are_checked_or_refused_and_the_next_one_succeeds() {
         let passwords = Passwords::default();
         let stored = passwords.hash(Secret::new("sesame")).await;
         let one = |n: u8, password: &'static str| {

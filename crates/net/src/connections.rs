@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_of_many_addresses_push_out_the_oldest_of_all_and_nobody_who_is_known() {
+    fn strangers_of_many_addresses_push_out_the_oldest_of_all_and_no_user() {
         let connections = Connections::new(LIMITS);
         let (known, part) = (connections.admit(address(1)), connections.admit(address(1)));
         known.identify(&user("anna")).unwrap();
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_gives_its_place_back() {
+    fn a_connection_that_ends_is_no_longer_counted() {
         let connections = Connections::new(LIMITS);
         for _ in 0..10 {
             let (a, b) = (connections.admit(address(1)), connections.admit(address(1)));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_a_share_and_users_in_sum_leave_room_for_parts() {
+    fn users_are_bounded_each_and_in_total_and_parts_are_not() {
         let connections = Connections::new(LIMITS);
         let open = |caller: Caller| {
             let connection = connections.admit(address(1));
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_with_too_many_connections_loses_the_oldest_that_is_idle() {
+    fn a_user_with_too_many_connections_loses_the_oldest_idle_one() {
         let connections = Connections::new(LIMITS);
         let open = |user: &str| {
             let connection = connections.admit(address(1));

@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_that_nobody_can_mean_are_refused_with_their_name() {
+    fn senseless_durations_are_refused_and_named() {
         let odd = [
             -1.0,
             -1e-300,

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_asked_for_a_pace_comes_to_an_end() {
+    fn the_wait_of_every_pace_is_bounded() {
         let odd = [
             0.0,
             -1.0,

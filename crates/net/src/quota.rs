@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_has_his_share_and_all_have_the_sum() {
+    fn shares_are_bounded_for_each_caller_and_in_total() {
         let quota = Quota::new("things", 3, 2);
         let anna = (quota.take(&user("anna"), 1), quota.take(&user("anna"), 1));
         assert!(anna.0.is_ok() && anna.1.is_ok());
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_greater_than_the_whole_goes_alone() {
+    fn an_amount_above_the_total_is_granted_alone() {
         let quota = Quota::new("bytes", 10, 5);
         let great = quota.take(&user("anna"), 100).unwrap();
         assert_eq!(status(quota.take(&user("bob"), 1)).unwrap_err(), 503);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_share_is_waited_for_and_held_by_bytes() {
+    async fn a_share_can_be_waited_for_and_is_held_by_bytes() {
         let quota = Quota::new("things", 1, 1);
         let bytes = quota.take(&user("anna"), 1).unwrap().hold(vec![1, 2, 3]);
         let hour = Duration::from_hours(1);

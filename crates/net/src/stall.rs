@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_takes_drop_by_drop_is_left_and_one_that_takes_enough_is_not() {
+    async fn a_peer_that_reads_too_slowly_is_disconnected_and_a_faster_one_is_not() {
         let ms = Duration::from_millis;
         let (slow, fast) = tokio::join!(
             write_to_a_peer_that_takes(1, ms(20)),

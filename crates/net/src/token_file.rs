@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_while_the_token_is_written_does_not_hinder_the_next_start() {
+    fn a_kill_while_the_token_is_written_does_not_prevent_the_next_start() {
         let dir = tempfile::TempDir::new().unwrap();
         let file = dir.path().join("token");
         std::fs::write(dir.path().join("token.tmp"), "").unwrap();

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_told_weeks_before_and_of_short_ones_a_third_of_their_time_before() {
+    fn the_end_is_reported_30_days_before_or_a_third_of_a_short_validity_before() {
         let year = valid(365);
         assert_eq!(year.validity(0), Validity::Good);
         assert_eq!(year.validity(335 * DAY), Validity::Good);

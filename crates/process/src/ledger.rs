@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_nobody_gives_back_is_not_waited_for_without_a_bound() {
+    fn the_wait_for_a_lock_is_bounded() {
         let dir = tempfile::tempdir().expect("a directory");
         let _held = held_for_a_dead_owner(dir.path());
         assert!(matches!(
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ledger_of_an_earlier_boot_of_the_machine_is_not_believed() {
+    fn the_ledger_of_an_earlier_boot_is_ignored() {
         let dir = tempfile::tempdir().expect("a directory");
         let ledger = fresh(dir.path());
         let entry = ledger.starting("a", 9).expect("written").expect("a slot");

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_exiting_is_told_by_its_flags() {
+    fn a_process_that_is_exiting_is_recognized_by_its_flags() {
         let of = |flags: u64| format!("77 (a) b) c) S 1 70 60 0 -1 {flags} 1 0 0 0 0 0 0 0 20 0");
         assert!(is_exiting(of(0x0040_0004).as_bytes()));
         assert!(!is_exiting(of(0x0040_0040).as_bytes()));

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_the_jobs_fault() {
+    fn a_shortage_of_descriptors_is_not_the_jobs_fault() {
         let unreadable = |errno: rustix::io::Errno| BadReturnValues::Unreadable {
             path: "x".into(),
             source: errno.into(),

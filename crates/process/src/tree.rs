@@ -106,7 +106,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn everyone_is_stopped_before_anyone_is_killed_and_a_fork_in_between_is_found() {
+    fn all_processes_are_stopped_before_any_is_killed_and_a_fork_in_between_is_found() {
         // The second process is forked when the first one is to be stopped, like a fork that is faster than the signal.
         let mut job = Command::new("/bin/sh")
             .args(["-c", "read line; sleep 1000 & wait"])

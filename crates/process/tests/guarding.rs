@@ -105,7 +105,7 @@ async fn lines(file: &Path, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guard_that_is_killed_is_replaced_by_itself_and_the_next_one_knows_what_was_said_last() {
+async fn a_guard_that_is_killed_is_replaced_and_its_successor_gets_the_last_message() {
     let dir = tempfile::TempDir::new().unwrap();
     let heard = dir.path().join("heard");
     // A guard that records its pid and its input.

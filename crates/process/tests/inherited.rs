@@ -35,7 +35,7 @@ fn line<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
-fn the_exit_code_of_a_job_is_known_though_sigchld_was_ignored() {
+fn the_exit_code_of_a_job_is_known_although_sigchld_was_ignored() {
     let text = run("exec env --ignore-signal=CHLD $RUN", "exit 3");
     assert_eq!(line(&text, "code:"), "Some(3)");
     assert_eq!(line(&text, "changed: SIGCHLD"), "was ignored");
@@ -95,7 +95,7 @@ fn a_job_keeps_the_umask() {
 }
 
 #[test]
-fn a_job_that_reads_the_terminal_fails_instead_of_waiting_for_ever() {
+fn a_job_that_reads_the_terminal_fails_instead_of_waiting_forever() {
     // The program `script` gives its command a terminal.
     let start = "exec script -qec '$RUN' /dev/null";
     let job = "read -r line </dev/tty; echo \"tty: $?\"; read -ra s </proc/$$/stat; echo \"session: $(( s[5] - $$ ))\"";

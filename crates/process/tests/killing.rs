@@ -276,7 +276,7 @@ fn is_orphan(pid: u32) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_orphan_in_the_jobs_session_is_found_though_it_has_neither_its_group_nor_its_mark() {
+async fn an_orphan_in_the_jobs_session_is_found_without_its_group_and_its_mark() {
     let yard = without_cgroups();
     let script = "#!/bin/bash\nset -m\n(env -i /bin/bash -c 'echo pid $$; exec sleep 1000 >/dev/null 2>&1' &)\nsleep 1000";
     let mut running = yard.start(script).await;

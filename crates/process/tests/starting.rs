@@ -183,7 +183,7 @@ fn the_limit_of_processes_is_kept() {
 }
 
 #[test]
-fn jobs_leave_descriptors_for_what_ends_them() {
+fn jobs_leave_descriptors_for_ending_them() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     alone(async {
         let yard = Yard::open(Settings::default());

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_is_asked_needs_the_token_but_for_the_health() {
+    async fn every_route_except_health_requires_the_token() {
         for method in [
             Method::GET,
             Method::HEAD,

@@ -34,7 +34,7 @@ const ODD: [&str; 17] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_value_of_any_parameter_harms_the_controller() {
+async fn odd_parameters_do_not_harm_the_controller() {
     let data = tempfile::tempdir().unwrap();
     let controller = Controller::start(data.path()).await;
     controller.deploy(&[empty("w")]).await;
@@ -156,7 +156,7 @@ async fn a_batch_is_bounded_and_others_are_answered_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_of_a_batch_see_what_those_before_have_done() {
+async fn each_command_of_a_batch_sees_the_effects_of_those_before_it() {
     let data = tempfile::tempdir().unwrap();
     let controller = Controller::start(data.path()).await;
     controller.deploy(&[empty("w")]).await;
@@ -207,7 +207,7 @@ async fn ask(controller: &Controller, path: &str, token: &str) -> (TcpStream, St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_users_streams_are_bounded_and_another_one_gets_his() {
+async fn the_streams_of_one_user_are_bounded_and_others_still_get_theirs() {
     let data = tempfile::tempdir().unwrap();
     let (controller, viewer) = with_viewer(data.path()).await;
     controller.deploy(&[empty("w")]).await;
@@ -243,7 +243,7 @@ async fn one_users_streams_are_bounded_and_another_one_gets_his() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_say_nothing_do_not_keep_users_out() {
+async fn silent_connections_do_not_keep_users_out() {
     let data = tempfile::tempdir().unwrap();
     let mut settings = settings(data.path());
     settings.connections_max = 64;
@@ -349,7 +349,7 @@ async fn lists_come_in_pages_that_are_bounded_by_bytes_and_by_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_has_no_room_for_a_large_body() {
+async fn a_login_with_a_large_body_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let controller = Controller::start(data.path()).await;
     let json_type = [("content-type", "application/json")];

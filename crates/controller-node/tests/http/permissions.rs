@@ -377,7 +377,7 @@ async fn faults_of_route(world: &World, route: Route) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_route_wants_its_permission_and_no_other() {
+async fn every_route_requires_exactly_its_permission() {
     let data = tempfile::tempdir().unwrap();
     let world = World::start(data.path()).await;
     let walked = ROUTES.map(|route| faults_of_route(&world, route));
@@ -387,7 +387,7 @@ async fn every_route_wants_its_permission_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_wants_its_permissions_and_no_other() {
+async fn every_command_requires_exactly_its_permissions() {
     let data = tempfile::tempdir().unwrap();
     let world = World::start(data.path()).await;
     for (command, needed) in commands() {
@@ -455,7 +455,7 @@ async fn a_session_ends_after_its_lifetime() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_a_node_is_no_users() {
+async fn a_certificate_of_a_node_does_not_log_in_a_user() {
     let (data, ca) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     create_ca(ca.path(), "Test CA").unwrap();
     let certificate = |name: &str, role: Role| {

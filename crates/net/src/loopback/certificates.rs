@@ -174,7 +174,7 @@ fn unchecked(files: &TlsFiles) -> TlsClient {
 }
 
 #[tokio::test]
-async fn certificates_that_were_replaced_are_used_by_new_connections_and_the_old_ones_go_on() {
+async fn replaced_certificates_are_used_by_new_connections_and_old_connections_continue() {
     let ca = Ca::new();
     let files = ca.issue("first", Role::Controller, "127.0.0.1");
     let tls = TlsServer::load(&files, ClientCertificates::Required).unwrap();
@@ -213,7 +213,7 @@ async fn certificates_that_were_replaced_are_used_by_new_connections_and_the_old
 }
 
 #[test]
-fn of_what_ends_soon_the_file_and_the_time_are_told() {
+fn the_file_and_the_end_of_a_certificate_that_ends_soon_are_known() {
     let ca = Ca::new();
     let dir = ca.0.path().join("soon");
     let issued = issue_for(
@@ -332,7 +332,7 @@ fn certificates_are_never_overwritten_and_keys_are_private() {
 }
 
 #[tokio::test]
-async fn who_speaks_plain_http_to_a_port_with_tls_is_told_to_use_https() {
+async fn plain_http_to_a_port_with_tls_is_answered_with_a_hint_to_https() {
     let ca = Ca::new();
     let server = Running::start(
         Some(ca.server(ClientCertificates::Optional)),

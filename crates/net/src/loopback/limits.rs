@@ -196,7 +196,7 @@ async fn s32_a_client_that_takes_nothing_of_its_stream_is_hung_up_on() {
 }
 
 #[tokio::test]
-async fn strangers_that_only_connect_keep_nobody_out() {
+async fn idle_strangers_keep_no_other_client_out() {
     let limits = Limits {
         connections: 40,
         ..Limits::default()
@@ -223,7 +223,7 @@ async fn strangers_that_only_connect_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_connection_that_does_not_show_who_sends_is_closed_and_one_that_does_is_kept() {
+async fn a_connection_that_stays_unauthenticated_is_closed_and_an_authenticated_one_is_kept() {
     let limits = Limits {
         stranger: 100 * MS,
         drain: 100 * MS,
@@ -251,7 +251,7 @@ async fn a_connection_that_does_not_show_who_sends_is_closed_and_one_that_does_i
 }
 
 #[tokio::test]
-async fn a_user_with_too_many_connections_is_refused_and_another_one_is_not() {
+async fn a_user_with_too_many_busy_connections_is_refused_and_others_are_not() {
     let limits = Limits {
         connections: 8,
         drain: 100 * MS,
