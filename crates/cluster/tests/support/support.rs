@@ -7,7 +7,7 @@ use cluster::{Batch, Log};
 use tokio::task::JoinHandle;
 
 /// A batch with one event, of some hundred bytes.
-pub fn batch(id: u64) -> Batch {
+pub(crate) fn batch(id: u64) -> Batch {
     let pad = "x".repeat(300);
     Batch {
         last_event_id: id,
@@ -16,7 +16,7 @@ pub fn batch(id: u64) -> Batch {
 }
 
 /// A connection between two members, cut when dropped.
-pub struct Wire(pub JoinHandle<()>, pub JoinHandle<()>);
+pub(crate) struct Wire(pub(crate) JoinHandle<()>, pub(crate) JoinHandle<()>);
 
 impl Drop for Wire {
     fn drop(&mut self) {
@@ -25,7 +25,7 @@ impl Drop for Wire {
     }
 }
 
-pub fn wire(a: &Log, b: &Log) -> Wire {
+pub(crate) fn wire(a: &Log, b: &Log) -> Wire {
     let (near, far) = tokio::io::duplex(64 << 10);
     let (a, b) = (a.clone(), b.clone());
     Wire(
@@ -35,7 +35,7 @@ pub fn wire(a: &Log, b: &Log) -> Wire {
 }
 
 /// Waits until it is so, for half a minute at most.
-pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..3000 {
         if is_so() {
             return;
