@@ -7,7 +7,7 @@ use crate::machine::{AgentMachine, Input};
 use crate::outgoing::{Batch, Job, gather};
 use agent::Renewal;
 use cluster::Log;
-use model::{Attempt, EventId, ItemKey, Problem, SubagentAnswer, SubagentId};
+use model::{Attempt, EventId, ItemKey, Problem, SubagentId};
 use net::Backoff;
 use node::{Handle, Stopped};
 use std::collections::BTreeMap;

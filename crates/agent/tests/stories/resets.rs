@@ -3,8 +3,8 @@
 use super::{World, agent};
 use agent::{Coupling, State};
 use model::{
-    AgentCommand, Attempt, Event, EventId, OrderEvent, Outcome, Problem, SubagentEvent, SubagentId,
-    SubagentStamped, SubagentStateEvent,
+    AgentCommand, Attempt, Event, EventId, OrderEvent, Outcome, Problem, RunId, SubagentEvent,
+    SubagentId, SubagentStamped, SubagentStateEvent,
 };
 
 /// A job that only S-A and S-B may have, S-A first, and that runs at S-A.
@@ -242,7 +242,10 @@ fn a_reset_subagent_that_comes_back_as_another_process_is_reset_by_that() {
             "Dedicated"
         ]
     );
-    assert_eq!(world.state.subagents()["S-A"].run_id, Some(life));
+    assert_eq!(
+        world.state.subagents()["S-A"].run_id,
+        Some(RunId::new("another run"))
+    );
     assert_eq!(world.starts(), ["1@S-A", "1@S-B"]);
 }
 

@@ -3,8 +3,8 @@
 use crate::world::{START, World, job, workflow};
 use engine::{Next, Site, State};
 use model::{
-    AgentPath, CancellationMode, Mark, Order, OrderEvent, OrderId, OrderState, Resumption,
-    SuspensionMode, Timestamp,
+    CancellationMode, Mark, Order, OrderEvent, OrderId, OrderState, Resumption, SuspensionMode,
+    Timestamp,
 };
 
 const FAILED: &str = r#"[{"position":[0],"outcome":{"TYPE":"Failed","message":"no"}}]"#;
