@@ -184,7 +184,8 @@ impl AgentHost {
         self.is_releasing = true;
         for (asker, replies) in committed.replies {
             match asker {
-                Asker::Nobody => {}
+                // Witnesses are at Controllers.
+                Asker::Nobody | Asker::Witness { .. } => {}
                 Asker::Request { conn, number } => {
                     if let Some(Reply::Answer(answer)) = replies.into_iter().next() {
                         k.send(

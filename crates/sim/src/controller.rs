@@ -165,10 +165,11 @@ impl ControllerHost {
                     };
                     k.send(conn, Toward::Client, Packet::Response { number, body });
                 }
-                Asker::Driver { driver, generation } if Witnesses::is_one(driver) => {
-                    self.witnesses.told(k, driver, generation, &replies);
-                }
                 Asker::Driver { driver, generation } => self.told(k, driver, generation, replies),
+                Asker::Witness {
+                    cluster,
+                    generation,
+                } => self.witnesses.told(k, cluster, generation, &replies),
             }
         }
         self.keep_in_step(k);

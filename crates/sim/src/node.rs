@@ -44,6 +44,13 @@ pub enum Asker {
         /// In which of its connections.
         generation: u64,
     },
+    /// The witness of a pair of Directors, at this node.
+    Witness {
+        /// The log of the pair.
+        cluster: Cluster,
+        /// In which activation of this node.
+        generation: u64,
+    },
 }
 
 /// Inputs that are taken together, and who asked.

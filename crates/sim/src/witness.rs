@@ -16,9 +16,6 @@ use model::{AgentPath, AgentWitness, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The numbers of drivers from this one on belong to witnesses.
-const DRIVERS: usize = 1 << 32;
-
 /// A witness while its Controller is active.
 struct Witness {
     agent: AgentPath,
@@ -117,20 +114,14 @@ impl Witnesses {
     }
 
     fn asker(&self, cluster: Cluster) -> Asker {
-        Asker::Driver {
-            driver: DRIVERS + cluster,
+        Asker::Witness {
+            cluster,
             generation: self.generation,
         }
     }
 
-    /// Whether this driver is a witness.
-    pub fn is_one(driver: usize) -> bool {
-        driver >= DRIVERS
-    }
-
     /// Takes the result of recording a state. If it is recorded, the answer that waits for it is sent.
-    pub fn told(&mut self, k: &mut Kernel, driver: usize, generation: u64, replies: &[Reply]) {
-        let cluster = driver - DRIVERS;
+    pub fn told(&mut self, k: &mut Kernel, cluster: Cluster, generation: u64, replies: &[Reply]) {
         if generation != self.generation {
             return;
         }
