@@ -1,6 +1,7 @@
 //! `status` and `agent list`: how the Controller and its Agents fare.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::ClusterState;
 use serde_json::json;
@@ -172,10 +173,10 @@ pub(crate) fn state_cell(
         ("", _) if has_problem => (Tone::Bad, "not connected"),
         (_, _) => (Tone::Waiting, "connecting"),
     };
-    let text = connection.connection_since.map_or_else(
-        || state.to_owned(),
-        |since| format!("{state} for {}", moment::span(moment::now().since(since))),
-    );
+    let text = match connection.seconds_since_connection_change {
+        Some(seconds) => format!("{state} for {}", moment::span(Duration::from_secs(seconds))),
+        None => state.to_owned(),
+    };
     Cell::toned(tone, text)
 }
 

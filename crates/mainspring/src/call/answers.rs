@@ -127,8 +127,9 @@ struct WithText {
 pub(crate) struct ConnectionSeen {
     #[serde(default)]
     pub(crate) connection: String,
+    /// How long it is connected so, by the clock of the Controller.
     #[serde(default)]
-    pub(crate) connection_since: Option<Timestamp>,
+    pub(crate) seconds_since_connection_change: Option<u64>,
 }
 
 /// An Agent as the Controller sees it.
