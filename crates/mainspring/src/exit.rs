@@ -11,14 +11,15 @@ use telemetry::Standard;
 
 use crate::screen::{Screen, Unwritten};
 
-/// How long a stalled reader of standard error may delay the end of a part.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a stalled reader of the log or of standard error may delay the end of a part.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The same table as in `docs/operating.md`.
 pub(crate) const HELP: &str = "\
 Exit codes of the parts (standalone, controller, agent, subagent):
    0  ended in order                 2  wrong usage or settings
-  97  asked to be started again     98  the log failed or another emergency: start me again
+  97  asked to be started again     98  the log or a task failed, or another emergency:
+                                        start it again
    1  could not start, or ended by anything else
 
 Exit codes of the commands:

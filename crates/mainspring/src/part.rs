@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{Access, PartArgs};
-use crate::exit::{Emergency, Exit, Misuse};
+use crate::exit::{Emergency, Exit, LAST_WORDS, Misuse};
 
 pub(crate) use agent::agent;
 pub(crate) use config::check;
@@ -79,9 +79,6 @@ impl Flags {
         )?)
     }
 }
-
-/// How long a stalled reader of the log may delay the end of a part.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Sets up the log and runs a part until it ends, is stopped, or one of its tasks fails.
 fn run<F>(part: &PartArgs, body: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<Exit>

@@ -45,6 +45,6 @@ pub(crate) fn guard(args: &GuardArgs) -> anyhow::Result<Exit> {
     if !ended.survivors.is_empty() {
         tracing::error!(pids = ?ended.survivors, "processes of jobs cannot be ended; end them by hand");
     }
-    telemetry::flush_log(super::LAST_WORDS);
+    telemetry::flush_log(crate::exit::LAST_WORDS);
     Ok(Exit::Done)
 }
