@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals that mean nothing to a part and end a process by default. SIGQUIT is not among them: it makes a core dump.
-const WITHOUT_MEANING: [(&str, i32); 9] = [
+const WITHOUT_MEANING: [(&str, i32); 10] = [
     ("SIGUSR1", 10),
     ("SIGUSR2", 12),
     ("SIGALRM", 14),
+    ("SIGSTKFLT", 16),
     ("SIGXCPU", 24),
     ("SIGXFSZ", 25),
     ("SIGVTALRM", 26),
@@ -65,9 +66,8 @@ impl Signals {
 
 fn without_meaning() -> Vec<Signal> {
     let mut listened_to = Vec::new();
-    let named = WITHOUT_MEANING.map(|(name, number)| (name, number));
     let real_time = REAL_TIME.map(|number| ("a real-time signal", number));
-    for (name, number) in named.into_iter().chain(real_time) {
+    for (name, number) in WITHOUT_MEANING.into_iter().chain(real_time) {
         match signal(SignalKind::from_raw(number)) {
             Ok(signal) => listened_to.push(signal),
             Err(error) => {
