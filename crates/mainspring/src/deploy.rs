@@ -4,6 +4,7 @@
 //! Never here: the rules for items beyond one file; the Controller judges them.
 
 mod difference;
+mod json;
 mod source;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,6 @@ use std::path::{Path, PathBuf};
 use model::read::references;
 use model::{ItemBody, ItemKey, ItemType, WorkflowPath};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::arguments::{Access, DeployArgs, UndeployArgs};
 use crate::call::{Controller, ItemSeen};
@@ -20,6 +20,7 @@ use crate::exit::{Drawn, Exit, Misuse};
 use crate::screen::{Screen, Tone};
 use crate::table::{Cell, Table};
 use difference::Difference;
+use json::Json;
 use source::{Found, Source};
 
 pub(crate) async fn deploy(
@@ -201,11 +202,12 @@ impl Row {
         let change = match target.find(known) {
             None => Fate::Added,
             Some(item) => {
-                let deployed = controller.item_text(&item.key).await?;
-                if is_same_content(&deployed, &source.json) {
+                let deployed = Json::of_item(&controller.item_text(&item.key).await?)?;
+                let new = Json::of_item(&source.json)?;
+                if deployed == new {
                     Fate::Unchanged
                 } else {
-                    difference = Difference::of(&deployed, &source.json);
+                    difference = Difference::of(&deployed, &new);
                     Fate::Changed
                 }
             }
@@ -233,19 +235,6 @@ impl Row {
             difference: Difference::default(),
         }
     }
-}
-
-/// Whether two texts say the same; blanks and a version that the Controller has given do not count.
-fn is_same_content(deployed: &str, new: &str) -> bool {
-    let content = |text: &str| {
-        let mut value: Value = serde_json::from_str(text).ok()?;
-        if let Some(object) = value.as_object_mut() {
-            object.remove("versionId");
-            object.remove("itemRevision");
-        }
-        Some(value)
-    };
-    content(deployed).is_some_and(|deployed| content(new) == Some(deployed))
 }
 
 /// The change as JSON lines; only what is new.
@@ -400,14 +389,5 @@ mod tests {
                 .to_string()
                 .contains("known are Workflow")
         );
-    }
-
-    #[test]
-    fn a_version_given_by_the_controller_and_blanks_are_no_change() {
-        assert!(is_same_content(
-            r#"{"TYPE":"Workflow","path":"w","versionId":"7"}"#,
-            "{ \"TYPE\":\"Workflow\",\n\"path\":\"w\"}"
-        ));
-        assert!(!is_same_content(r#"{"path":"w"}"#, r#"{"path":"v"}"#));
     }
 }

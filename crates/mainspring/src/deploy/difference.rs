@@ -5,6 +5,7 @@
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::json::Json;
 use crate::screen::{Paint, Tone};
 
 /// The number of equal lines that are shown around a change.
@@ -22,8 +23,8 @@ impl Difference {
         self.0.is_empty()
     }
 
-    /// Compares two JSON texts.
-    pub(super) fn of(old: &str, new: &str) -> Difference {
+    /// Compares two items.
+    pub(super) fn of(old: &Json, new: &Json) -> Difference {
         let (old, new) = (lines_of(old), lines_of(new));
         Difference(shortened(compared(&old, &new)))
     }
@@ -51,35 +52,26 @@ impl Serialize for Difference {
     }
 }
 
-fn lines_of(json: &str) -> Vec<String> {
-    let Ok(mut value) = serde_json::from_str::<Value>(json) else {
-        return json.lines().map(str::to_owned).collect();
-    };
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("versionId");
-        fields.remove("itemRevision");
-    }
+fn lines_of(item: &Json) -> Vec<String> {
     let mut lines = Vec::new();
-    write(&value, 0, "", "", &mut lines);
+    write(item, 0, "", "", &mut lines);
     lines
 }
 
 /// Writes pretty JSON, but each line of a string, such as a script, on a line of its own.
-fn write(value: &Value, depth: usize, before: &str, behind: &str, lines: &mut Vec<String>) {
+fn write(value: &Json, depth: usize, before: &str, behind: &str, lines: &mut Vec<String>) {
     let indent = "  ".repeat(depth);
     match value {
-        Value::Object(fields) if !fields.is_empty() => {
+        Json::Object(fields) if !fields.is_empty() => {
             lines.push(format!("{indent}{before}{{"));
-            let mut names: Vec<&String> = fields.keys().collect();
-            names.sort();
-            for (n, name) in names.iter().enumerate() {
-                let comma = if n + 1 < names.len() { "," } else { "" };
+            for (n, (name, field)) in fields.iter().enumerate() {
+                let comma = if n + 1 < fields.len() { "," } else { "" };
                 let title = format!("{}: ", Value::from(name.as_str()));
-                write(&fields[name.as_str()], depth + 1, &title, comma, lines);
+                write(field, depth + 1, &title, comma, lines);
             }
             lines.push(format!("{indent}}}{behind}"));
         }
-        Value::Array(elements) if !elements.is_empty() => {
+        Json::Array(elements) if !elements.is_empty() => {
             lines.push(format!("{indent}{before}["));
             for (n, element) in elements.iter().enumerate() {
                 let comma = if n + 1 < elements.len() { "," } else { "" };
@@ -87,19 +79,20 @@ fn write(value: &Value, depth: usize, before: &str, behind: &str, lines: &mut Ve
             }
             lines.push(format!("{indent}]{behind}"));
         }
-        Value::String(text) if text.trim_end().contains('\n') => {
+        Json::Text(text) if text.trim_end().contains('\n') => {
             lines.push(format!("{indent}{before}|"));
             let own = text
                 .lines()
                 .map(|line| format!("{indent}  {}", crate::telling::harmless(line)));
             lines.extend(own);
         }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => lines.push(format!("{indent}{before}{value}{behind}")),
+        Json::Text(text) => {
+            let text = Value::from(text.as_str());
+            lines.push(format!("{indent}{before}{text}{behind}"));
+        }
+        Json::Literal(literal) => lines.push(format!("{indent}{before}{literal}{behind}")),
+        Json::Object(_) => lines.push(format!("{indent}{before}{{}}{behind}")),
+        Json::Array(_) => lines.push(format!("{indent}{before}[]{behind}")),
     }
 }
 
@@ -201,7 +194,8 @@ mod tests {
     fn only_what_differs_is_shown_with_a_few_lines_around_it() {
         let old = r##"{"TYPE":"Workflow","path":"w","versionId":"1","jobs":{"a":{"script":"#!/bin/sh\necho one\necho two"}},"instructions":[1,2,3,4,5,6,7]}"##;
         let new = r##"{"path":"w","TYPE":"Workflow","instructions":[1,2,3,4,5,6,8],"jobs":{"a":{"script":"#!/bin/sh\necho one\necho 2"}}}"##;
-        let drawn = Difference::of(old, new).draw("Workflow:w", Paint { is_on: false });
+        let [old, new] = [old, new].map(|text| Json::of_item(text).unwrap());
+        let drawn = Difference::of(&old, &new).draw("Workflow:w", Paint { is_on: false });
         let expected = r#"Workflow:w
       5,
       6,
@@ -229,6 +223,6 @@ mod tests {
                 .map(|line| line.trim_start())
                 .collect::<Vec<_>>()
         );
-        assert!(Difference::of(old, old).is_empty());
+        assert!(Difference::of(&old, &old).is_empty());
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Always: every fault of every file is drawn under its line, not only the first; two files for one item are a fault.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
@@ -163,38 +162,44 @@ fn read(path: &Path, sources: &mut Vec<Source>, faulty: &mut Faulty) -> anyhow::
     // The name of a file with several items is the name of none of them.
     let name = name_of_file(path).filter(|_| documents.len() == 1 && !is_stdin);
     let kind = item_type_of_file(path).filter(|_| documents.len() == 1);
+    let read = |document: &str| source(document, format, name.as_deref(), kind);
     for document in documents {
-        match source(&document, format, name.as_deref(), kind) {
+        let found = read(&text[document.clone()]).or_else(|_faults| {
+            // Once more, so that the faults have the line and column of the file.
+            let placed = in_its_place(&text, document);
+            read(&placed).map_err(|faults| (faults, placed))
+        });
+        match found {
             Ok((item, json)) => sources.push(Source {
                 path: PathBuf::from(&shown),
                 body: item.body.clone(),
                 item,
                 json,
             }),
-            Err(faults) => faulty.add(&faults, &document, &shown),
+            Err((faults, placed)) => faulty.add(&faults, &placed, &shown),
         }
     }
     Ok(())
 }
 
-/// Splits a text into its items: YAML documents between lines of `---`, or JSON values one after another. Each part is preceded by blanks,
-/// so that its faults have the line and column of the file.
-fn documents(text: &str, format: Format) -> Vec<Cow<'_, str>> {
+/// The ranges of the items in a text: YAML documents between lines of `---`, or JSON values one after another.
+fn documents(text: &str, format: Format) -> Vec<Range<usize>> {
     let parts = match format {
         Format::Json => json_values(text),
         Format::Yaml => yaml_documents(text),
     };
     if parts.len() <= 1 {
-        return vec![Cow::Borrowed(text)];
+        std::iter::once(0..text.len()).collect()
+    } else {
+        parts
     }
+}
+
+/// A part of a text, with blanks instead of what is before it.
+fn in_its_place(text: &str, part: Range<usize>) -> String {
     let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
-    parts
-        .into_iter()
-        .map(|part| {
-            let before: String = text[..part.start].chars().map(blank).collect();
-            Cow::Owned(before + &text[part])
-        })
-        .collect()
+    let before: String = text[..part.start].chars().map(blank).collect();
+    before + &text[part]
 }
 
 /// The range of each value; empty if one of them cannot be read.
