@@ -105,6 +105,15 @@ impl Part {
     }
 }
 
+/// A standalone with a new data directory in a temporary one.
+fn standalone() -> (TempDir, PathBuf, Part) {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let part = Part::standalone(&data);
+    (dir, data, part)
+}
+
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
@@ -162,10 +171,7 @@ fn patient_workflow(dir: &TempDir) -> PathBuf {
 
 #[test]
 fn an_order_survives_kill_9_in_the_middle_of_its_job_and_finishes_after_the_restart() {
-    let dir = TempDir::new().unwrap();
-    let data = dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let mut part = Part::standalone(&data);
+    let (dir, data, mut part) = standalone();
     let workflow = patient_workflow(&dir);
     let deployed = told(&data, 0, &["deploy", workflow.to_str().unwrap()]);
     assert!(
@@ -230,10 +236,7 @@ fn an_order_survives_kill_9_in_the_middle_of_its_job_and_finishes_after_the_rest
 
 #[test]
 fn what_is_wrong_is_told_with_its_reason_and_its_exit_code() {
-    let dir = TempDir::new().unwrap();
-    let data = dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let _part = Part::standalone(&data);
+    let (dir, data, _part) = standalone();
 
     let again = told(
         &data,
@@ -314,10 +317,7 @@ fn what_is_wrong_is_told_with_its_reason_and_its_exit_code() {
 
 #[test]
 fn a_failed_order_shows_in_the_exit_code_of_who_waits_for_it() {
-    let dir = TempDir::new().unwrap();
-    let data = dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let _part = Part::standalone(&data);
+    let (dir, data, _part) = standalone();
     let workflow = write(
         &dir,
         "choosy.yaml",
@@ -389,10 +389,7 @@ fn a_failed_order_shows_in_the_exit_code_of_who_waits_for_it() {
 
 #[test]
 fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wanted_it() {
-    let dir = TempDir::new().unwrap();
-    let data = dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let _part = Part::standalone(&data);
+    let (dir, data, _part) = standalone();
     let workflow = write(
         &dir,
         "w.yaml",
