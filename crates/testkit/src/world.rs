@@ -33,7 +33,7 @@ pub use plan::{AgentPlan, Plan, second_director};
 pub use ports::free_port;
 pub use proxy::{Mode, Proxy};
 pub use skipped::{SKIPPED, skip};
-pub use stage::{World, drawn_token, make_private};
+pub use stage::{World, copy_dir, drawn_token, make_private};
 pub use volume::{Trouble, Volume};
 pub(crate) use wreckage::clear;
 pub use wreckage::{WORLD_VARIABLE, processes_of};

@@ -3,7 +3,7 @@
 //! Always: the faults are injected from outside into the real program, which has the switch for it in builds with debug assertions
 //! only (`tasks::faults`). Each task that a part has started gets a fault in turn, so that a new task is tested, too.
 
-use crate::{PATIENCE, add, agent_api, deploy, job, job_at};
+use crate::{PATIENCE, add, agent_api, deploy, job, job_at, metrics};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -64,14 +64,7 @@ async fn started_world(victim: &str) -> Result<(World, Faults)> {
     .await?;
     let dir = world.dir().to_owned();
     let faults = Faults::of(world.node(victim), &dir)?;
-    for node in world.node_names() {
-        world.node(&node).start()?;
-    }
-    for node in world.node_names() {
-        world.node(&node).wait_ready().await?;
-    }
-    world.connect()?;
-    world.api().change_items(&world.agent_items()).await?;
+    world.set_up().await?;
     deploy(
         &world,
         "w",
@@ -181,8 +174,7 @@ async fn a_task_that_ends_by_itself_ends_its_node_too() -> Result<()> {
 
 /// A metric's value.
 async fn figure(api: &testkit::world::Api, line: &str) -> Result<f64> {
-    let page = api.client().get_bytes("/metrics").await?;
-    let page = String::from_utf8(page.to_vec())?;
+    let page = metrics(api).await?;
     let value = page
         .lines()
         .find_map(|known| known.strip_prefix(line))
@@ -257,14 +249,19 @@ async fn in_a_pair_the_other_member_takes_over_from_one_whose_task_has_failed() 
         }
         pair.add_order("before", "marking").await?;
         faults.inject("panic", task)?;
+        let begun = Instant::now();
+        let mut number = 0;
         let status = loop {
             if let Some(status) = pair.members[0].try_wait()? {
                 break status;
             }
+            ensure!(begun.elapsed() < PATIENCE, "{task} is not struck");
             // Either member may accept it. The task of the journal fails when it writes.
+            number += 1;
+            let id = format!("poke-{number}");
             let _answer = pair
                 .api_of(0)
-                .add_order(&serde_json::json!({"workflowPath": "marking", "id": "poke"}))
+                .add_order(&serde_json::json!({"workflowPath": "marking", "id": id}))
                 .await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         };

@@ -1,14 +1,9 @@
 //! The metrics for monitoring, at every part and in every role.
 
-use crate::{PATIENCE, add, deploy, job};
+use crate::{PATIENCE, add, deploy, job, metrics};
 use anyhow::{Context as _, Result, ensure};
 use std::time::{Duration, Instant};
 use testkit::world::{AgentPlan, Api, Pair, Plan, World};
-
-async fn page(api: &Api) -> Result<String> {
-    let page = api.client().get_bytes("/metrics").await?;
-    Ok(String::from_utf8(page.to_vec())?)
-}
 
 fn has(page: &str, line: &str) -> Result<()> {
     ensure!(page.lines().any(|known| known == line), "{line} in\n{page}");
@@ -22,7 +17,7 @@ async fn both_members_and_the_watch_say_what_they_are_and_how_they_stand_to_each
     pair.deploy_marking("marking", 0.1).await?;
     pair.add_order("A", "marking").await?;
     pair.await_finished(&["A".to_owned()]).await?;
-    let active = page(pair.api_of(0)).await?;
+    let active = metrics(pair.api_of(0)).await?;
     has(
         &active,
         "mainspring_role{node=\"Controller\",role=\"active\"} 1",
@@ -44,7 +39,7 @@ async fn both_members_and_the_watch_say_what_they_are_and_how_they_stand_to_each
         &active,
         "mainspring_jobs_ended_total{node=\"Controller\",outcome=\"succeeded\"} 1",
     )?;
-    let standby = page(pair.api_of(1)).await?;
+    let standby = metrics(pair.api_of(1)).await?;
     has(
         &standby,
         "mainspring_role{node=\"Controller\",role=\"standby\"} 1",
@@ -66,7 +61,7 @@ async fn both_members_and_the_watch_say_what_they_are_and_how_they_stand_to_each
     }
     let nobody = Api::new(&pair.members[1].url(), net::Credentials::None)?;
     ensure!(
-        page(&nobody).await.is_err(),
+        metrics(&nobody).await.is_err(),
         "only for those who may see it"
     );
 
@@ -79,7 +74,7 @@ async fn both_members_and_the_watch_say_what_they_are_and_how_they_stand_to_each
     let api = Api::with_token(&format!("http://{address}"), token.trim())?;
     let begun = Instant::now();
     let told = loop {
-        match page(&api).await {
+        match metrics(&api).await {
             Ok(told) if told.contains("mainspring_member_connected") => break told,
             _ => {
                 ensure!(begun.elapsed() < PATIENCE, "the watch does not answer");
@@ -111,7 +106,7 @@ async fn a_subagent_tells_its_own_figures_to_those_who_know_its_token() -> Resul
     deploy(&world, "w", &[job("A", "exit 7")]).await?;
     add(&world, "O", "w").await?;
     world.await_event("O", "OrderFailed").await?;
-    let told = page(world.api()).await?;
+    let told = metrics(world.api()).await?;
     has(
         &told,
         "mainspring_orders_failed_total{node=\"Controller\"} 1",
@@ -120,14 +115,14 @@ async fn a_subagent_tells_its_own_figures_to_those_who_know_its_token() -> Resul
         &told,
         "mainspring_jobs_ended_total{node=\"Controller\",outcome=\"failed\"} 1",
     )?;
-    let agent = page(&crate::agent_api(&world, "A")?).await?;
+    let agent = metrics(&crate::agent_api(&world, "A")?).await?;
     has(
         &agent,
         "mainspring_jobs_ended_total{node=\"A\",outcome=\"failed\"} 1",
     )?;
     has(&agent, "mainspring_role{node=\"A\",role=\"active\"} 1")?;
     let subagent = Api::with_token(&world.node_ref("SUB")?.url(), &world.node_token()?)?;
-    let told = page(&subagent).await?;
+    let told = metrics(&subagent).await?;
     has(
         &told,
         "mainspring_link_up{node=\"SUB\",peer=\"Director\"} 1",
@@ -142,7 +137,7 @@ async fn a_subagent_tells_its_own_figures_to_those_who_know_its_token() -> Resul
     }
     let nobody = Api::new(&world.node_ref("SUB")?.url(), net::Credentials::None)?;
     ensure!(
-        page(&nobody).await.is_err(),
+        metrics(&nobody).await.is_err(),
         "only for those who may see it"
     );
     Ok(())

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
-use testkit::world::{Api, free_port, mainspring, make_private};
+use testkit::world::{Api, copy_dir, free_port, mainspring, make_private};
 
 use crate::PATIENCE;
 
@@ -32,7 +32,7 @@ impl Standalone {
             .prefix("testkit-golden-")
             .tempdir()?;
         let data = dir.path().join("data");
-        copy(golden, &data)?;
+        copy_dir(golden, &data)?;
         // Git keeps no modes.
         let token = data.join("controller/private/admin-token");
         make_private(&token)?;
@@ -85,20 +85,6 @@ impl Standalone {
     async fn accept(&self, command: Value) -> Result<()> {
         self.api.accept(&command).await.map(|_answer| ())
     }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 fn golden() -> Result<Vec<PathBuf>> {

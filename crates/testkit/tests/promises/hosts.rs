@@ -40,7 +40,9 @@ async fn story(network: &Arc<Network>) -> Result<()> {
         if installation.active_director().await? != active {
             let command = serde_json::json!({"TYPE": "ClusterSwitchOver", "agentPath": "A"});
             installation.apis()[active].accept(&command).await?;
+            let until = Instant::now() + WITHIN;
             while installation.active_director().await? != active {
+                ensure!(Instant::now() < until, "no switch-over within {WITHIN:?}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             installation.await_coupled().await?;

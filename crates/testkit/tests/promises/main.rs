@@ -63,6 +63,12 @@ pub(crate) async fn deploy(world: &World, path: &str, instructions: &[Value]) ->
     world.api().change_items(&[operation]).await
 }
 
+/// The page of metrics.
+pub(crate) async fn metrics(api: &Api) -> Result<String> {
+    let page = api.client().get_bytes("/metrics").await?;
+    Ok(String::from_utf8(page.to_vec())?)
+}
+
 /// Adds an order that is to start at once.
 pub(crate) async fn add(world: &World, id: &str, path: &str) -> Result<()> {
     let order = json!({"id": id, "workflowPath": path});

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::conformance::case::Case;
 use crate::conformance::driver::{Drive, operations, plan_of};
-use crate::world::{Api, Node, Part, Seen, World};
+use crate::world::{Api, Node, Part, Seen, World, copy_dir};
 
 /// AG-01.
 pub(crate) async fn a_shutdown_with_kill(case: &Case) -> Result<()> {
@@ -122,13 +122,13 @@ pub(crate) async fn a_journal_that_does_not_fit(case: &Case) -> Result<()> {
 
     // An older copy: the Agent does not know the events that the Controller has taken over from it.
     drive.world.node("ALFA").terminate().await?;
-    copy(&state, &old)?;
+    copy_dir(&state, &old)?;
     drive.world.node("ALFA").start_ready().await?;
     drive.add_plain("SECOND", "ag/one").await?;
     drive.world.await_event("SECOND", "OrderFinished").await?;
     drive.world.node("ALFA").terminate().await?;
     std::fs::rename(&state, &new)?;
-    copy(&old, &state)?;
+    copy_dir(&old, &state)?;
     drive.settle().await?;
     let before = drive.world.history().last_event_id();
     drive.world.node("ALFA").start_ready().await?;
@@ -178,21 +178,7 @@ pub(crate) async fn a_journal_that_does_not_fit(case: &Case) -> Result<()> {
 
 async fn drop_after_copy(mut other: Drive<'_>, from: &Path, to: &Path) -> Result<()> {
     other.world.node("ALFA").terminate().await?;
-    copy(from, to)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
+    copy_dir(from, to)
 }
 
 /// A workflow with one job that does nothing.
