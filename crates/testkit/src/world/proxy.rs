@@ -1,9 +1,12 @@
 //! A TCP proxy on the loopback whose connections can be cut, frozen or made one-way, and healed.
 //!
 //! Always: what was taken from one side is delivered to the other in order or the connection is broken; nothing is dropped in the
-//! middle of a living connection, as TCP promises. Never here: what flows through it.
+//! middle of a living connection, as TCP promises; HTTP requests without TLS are counted by their paths. Never here: what else flows
+//! through it.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,7 +55,25 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
+    requests: Requests,
     task: JoinHandle<()>,
+}
+
+/// How often each path was asked for, such as `GET /agent/api/event`, without its query.
+#[derive(Clone, Debug, Default)]
+struct Requests(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Requests {
+    /// Counts the requests that begin in these bytes. One whose first line is in two pieces is missed.
+    fn count(&self, bytes: &[u8]) {
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b" HTTP/1.1\r").map(std::str::from_utf8);
+            let Some(Ok(request)) = line else { continue };
+            let path = request.split('?').next().unwrap_or(request);
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry(path.to_owned()).or_default() += 1;
+        }
+    }
 }
 
 impl Proxy {
@@ -63,10 +84,13 @@ impl Proxy {
             .await
             .with_context(|| format!("the proxy cannot listen on {address}"))?;
         let mode = watch::Sender::new(Mode::Open);
-        let task = tokio::spawn(accept(listener, target, mode.subscribe()));
+        let requests = Requests::default();
+        let accepting = accept(listener, target, mode.subscribe(), requests.clone());
+        let task = tokio::spawn(accepting);
         Ok(Proxy {
             address,
             mode,
+            requests,
             task,
         })
     }
@@ -74,6 +98,12 @@ impl Proxy {
     /// From now on.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// How often each path was asked for since the start, such as `GET /agent/api/event`.
+    pub fn requests(&self) -> BTreeMap<String, usize> {
+        let counts = self.requests.0.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How it is now.
@@ -89,16 +119,26 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    mode: watch::Receiver<Mode>,
+    requests: Requests,
+) {
     while let Ok((near, _)) = listener.accept().await {
         if *mode.borrow() == Mode::Cut {
             continue;
         }
-        tokio::spawn(forward(near, target, mode.clone()));
+        tokio::spawn(forward(near, target, mode.clone(), requests.clone()));
     }
 }
 
-async fn forward(near: TcpStream, target: SocketAddr, mut mode: watch::Receiver<Mode>) {
+async fn forward(
+    near: TcpStream,
+    target: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    seen: Requests,
+) {
     // While nothing flows, the connection is not even made, and the dialling side waits for its first answer.
     let Ok(_) = mode
         .wait_for(|mode| *mode == Mode::Cut || mode.lets_pass(Direction::Requests))
@@ -116,8 +156,22 @@ async fn forward(near: TcpStream, target: SocketAddr, mut mode: watch::Receiver<
     let _no_delay = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
-    let requests = pump(near_read, far_write, mode.clone(), Direction::Requests);
-    let answers = pump(far_read, near_write, mode.clone(), Direction::Answers);
+    let requests = pump(
+        near_read,
+        far_write,
+        mode.clone(),
+        Direction::Requests,
+        |bytes| {
+            seen.count(bytes);
+        },
+    );
+    let answers = pump(
+        far_read,
+        near_write,
+        mode.clone(),
+        Direction::Answers,
+        |_| {},
+    );
     let cut = async {
         // An error means that the proxy has gone: cut, too.
         let _cut = mode.wait_for(|mode| *mode == Mode::Cut).await;
@@ -133,6 +187,7 @@ async fn pump(
     mut to: OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
     direction: Direction,
+    look: impl Fn(&[u8]),
 ) {
     let mut buffer = vec![0_u8; 64 * 1024];
     loop {
@@ -140,6 +195,7 @@ async fn pump(
             Ok(0) | Err(_) => break,
             Ok(length) => length,
         };
+        look(&buffer[..length]);
         if mode
             .wait_for(|mode| mode.lets_pass(direction))
             .await

@@ -1,8 +1,8 @@
 //! A part is away, and the others go on; wishes are kept for it.
 
 use crate::{
-    PATIENCE, add, add_for, agent_story, await_file, count, deploy, job, job_at, kill_and_wipe,
-    now, pid,
+    PATIENCE, add, add_for, agent_api, agent_story, await_at_agent, await_file, count, deploy, job,
+    job_at, kill_and_wipe, metrics, now, pid,
 };
 use anyhow::{Context as _, Result, ensure};
 use net::{Client, ClientSettings};
@@ -149,6 +149,97 @@ async fn s36_s37_s87_a_cancel_outlives_the_controller_and_arrives_once_while_a_q
     // Whoever asks again is answered.
     assert!(!world.api().client().get_bytes(&question).await?.is_empty());
     assert_eq!(pid(&world, "ALFA")?, agent, "S38: the Agent went on");
+    Ok(())
+}
+
+/// The number of the newest event of ALFA that nobody needs any more.
+async fn released(world: &World) -> Result<u64> {
+    let page = metrics(&agent_api(world, "ALFA")?).await?;
+    let line = page
+        .lines()
+        .find(|line| line.starts_with("mainspring_journal_released_event_id"))
+        .context("the figure")?;
+    Ok(line.rsplit(' ').next().context("a value")?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s14_what_an_agent_cannot_report_waits_there_is_counted_and_arrives_later() -> Result<()> {
+    let world = World::start(Plan {
+        proxied: true,
+        ..Plan::of(&["ALFA"])
+    })
+    .await?;
+    deploy(&world, "w", &[job("ALFA", "echo done")]).await?;
+    for n in 0..10 {
+        add_for(&world, &format!("W{n}"), "w", now() + 2000).await?;
+    }
+    for n in 0..10 {
+        world.await_event(&format!("W{n}"), "OrderAttached").await?;
+    }
+    world.proxies()["ALFA"].set(Mode::Cut);
+    let mut waiting = Vec::new();
+    for n in 0..10 {
+        let id = format!("W{n}");
+        await_at_agent(&world, "ALFA", &id, "OrderDetachable").await?;
+        waiting.extend(agent_story(&world, "ALFA", &id).await?);
+    }
+    waiting.retain(|seen| seen.kind != "OrderAttached");
+    assert!(waiting.len() >= 40, "the backlog: {}", waiting.len());
+    let newest = waiting.iter().map(|seen| seen.event_id).max().unwrap();
+    let before = released(&world).await?;
+    assert!(
+        before < waiting[0].event_id,
+        "S14: what nobody has got is kept, and the figure says so: {before}"
+    );
+    world.catch_up().await?;
+    for n in 0..10 {
+        for kind in ["OrderStarted", "OrderFailed"] {
+            assert_eq!(count(&world, &format!("W{n}"), kind), 0, "W{n} {kind}");
+        }
+    }
+    world.proxies()["ALFA"].set(Mode::Open);
+    for n in 0..10 {
+        world.await_event(&format!("W{n}"), "OrderFinished").await?;
+    }
+    let is_released = || async { Ok(released(&world).await? >= newest) };
+    world
+        .await_that("the release of the report", is_released)
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_what_happens_is_told_by_events_and_nobody_asks_for_the_whole_state() -> Result<()> {
+    let alfa = AgentPlan {
+        subagents: vec!["SUB-1".to_owned()],
+        ..AgentPlan::named("ALFA")
+    };
+    let world = World::start(Plan {
+        proxied: true,
+        agents: vec![alfa],
+        ..Plan::default()
+    })
+    .await?;
+    deploy(&world, "w", &[job_at("ALFA", "SUB-1", "echo done")]).await?;
+    for n in 0..20 {
+        add(&world, &format!("W{n}"), "w").await?;
+    }
+    for n in 0..20 {
+        world.await_event(&format!("W{n}"), "OrderFinished").await?;
+    }
+    for (node, api) in [("ALFA", "/agent/api"), ("SUB-1", "/subagent/api")] {
+        let mut requests = world.proxies()[node].requests();
+        let streams = requests.remove(&format!("GET {api}/event")).unwrap_or(0);
+        let commands = requests.remove(&format!("POST {api}/command")).unwrap_or(0);
+        assert!(
+            (1..=3).contains(&streams),
+            "S4: {node}: one stream of events, not {streams} questions"
+        );
+        assert!(commands > 0, "{node} has got its work");
+        assert!(
+            requests.is_empty(),
+            "S4: {node} was asked for more: {requests:?}"
+        );
+    }
     Ok(())
 }
 
