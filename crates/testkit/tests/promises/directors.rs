@@ -190,6 +190,44 @@ async fn s1_s31_s129_to_s133_s138_everything_goes_on_when_the_active_director_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s132_how_far_the_standby_is_behind_is_shown_until_it_has_everything() -> Result<()> {
+    let mut world = coupled().await?;
+    let (first, second) = active(&world).await?;
+    let behind = async |world: &World| -> Result<Option<u64>> {
+        let report = report(world, &first).await?;
+        let others = report["others"].as_array().cloned().unwrap_or_default();
+        let standby = others.iter().find(|other| other["isWatch"] == false);
+        Ok(standby.and_then(|standby| standby["batchesBehind"].as_u64()))
+    };
+    world
+        .await_that("a standby that has everything", || async {
+            Ok(behind(&world).await? == Some(0))
+        })
+        .await?;
+    deploy(&world, "any", &[job_at(AGENT, "SUB-1", "echo RAN")]).await?;
+    world.node(&second).kill()?;
+    for n in 0..5 {
+        add(&world, &format!("DURING-{n}"), "any").await?;
+        world
+            .await_event(&format!("DURING-{n}"), "OrderFinished")
+            .await?;
+    }
+    let lag = behind(&world).await?;
+    ensure!(
+        lag.is_some_and(|lag| lag >= 5),
+        "S132: the lag is shown: {lag:?}"
+    );
+    world.node(&second).start_ready().await?;
+    await_told(&world, "ClusterCoupled", 2).await?;
+    world
+        .await_that("a standby that has everything again", || async {
+            Ok(behind(&world).await? == Some(0))
+        })
+        .await?;
+    s132_both_logs_are_the_same(&world, &first, &second).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s131_s142_a_director_that_hung_comes_back_as_the_one_that_follows() -> Result<()> {
     let mut world = coupled().await?;
     let (first, second) = active(&world).await?;
