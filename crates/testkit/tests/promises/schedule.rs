@@ -24,7 +24,9 @@ async fn lateness(world: &World, prefix: &str, due: impl Fn(i64) -> i64) -> Resu
     Ok(late)
 }
 
-/// The deviation is shown, not judged: on a busy machine it says more about the machine.
+/// How late an order may start. The measured figures are far below it; on a busy machine they say more about the machine.
+const PROMISED_MS: i64 = 5000;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s49_s94_s95_no_order_starts_early_and_each_one_starts_with_and_without_the_controller()
 -> Result<()> {
@@ -46,6 +48,8 @@ async fn s49_s94_s95_no_order_starts_early_and_each_one_starts_with_and_without_
         }
         let late = lateness(&world, prefix, due).await?;
         assert!(late[0] >= 0, "{prefix}: started {} ms early", -late[0]);
+        let worst = late[late.len() - 1];
+        assert!(worst < PROMISED_MS, "S49, {prefix}: {worst} ms late");
         println!(
             "{prefix} the Controller: started late by {} ms (median), {} ms (worst of {COUNT})",
             late[late.len() / 2],
