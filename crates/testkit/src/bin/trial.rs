@@ -1,6 +1,7 @@
 //! `trial`: a Controller pair with its Agents on hosts of its own, disturbed in every way under load. `cargo xtask trial`.
 //!
-//! Always: exit code 1 if anything was lost, started twice or would have needed somebody; a goal that is missed is told as it is.
+//! Always: exit code 1 if anything was lost, started twice or would have needed somebody; or a fail-over took longer than promised; a goal that
+//! is missed is told as it is.
 //! Never here: the trial itself.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program for people")]
@@ -178,6 +179,9 @@ fn trial(arguments: &Arguments) -> Result<ExitCode> {
         |line| println!("{line}"),
         |told| {
             is_in_order &= told.is_in_order();
+            if told.breaks_the_promise() {
+                println!("{}: S30 promises a median of 3 s at most", told.kind.told());
+            }
             report.add(told, !arguments.short)
         },
     )?;
