@@ -178,7 +178,7 @@ async fn a_pair_goes_on_without_its_standby_and_the_standby_may_not_follow_until
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s28_the_active_part_is_handed_over_by_command() {
+async fn s133_the_active_part_is_handed_over_by_command() {
     let pair = pair().await;
     pair.a.hand_over_to(pair.b.me().member).await.unwrap();
     until("the other is active", || role(&pair.b) == Role::Active).await;
@@ -189,7 +189,7 @@ async fn s28_the_active_part_is_handed_over_by_command() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s28_a_member_that_was_started_again_a_moment_ago_takes_over_when_it_is_asked() {
+async fn s133_a_member_that_was_started_again_a_moment_ago_takes_over_when_it_is_asked() {
     let Pair {
         dirs,
         a,

@@ -298,7 +298,7 @@ async fn lead(log: &Log) -> Active<Ledger> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s28_a_switch_over_is_recorded_and_answered_when_it_has_happened() {
+async fn s133_a_switch_over_is_recorded_and_answered_when_it_has_happened() {
     let Pair {
         dirs: _dirs,
         one,
@@ -334,7 +334,7 @@ async fn s28_a_switch_over_is_recorded_and_answered_when_it_has_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s28_a_switch_over_that_fails_is_neither_recorded_nor_reported_as_done() {
+async fn s133_a_switch_over_that_fails_is_neither_recorded_nor_reported_as_done() {
     let Pair {
         dirs: _dirs,
         one,

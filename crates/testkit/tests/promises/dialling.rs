@@ -105,7 +105,7 @@ async fn through_all_faults(network: Arc<Network>) -> Result<()> {
 }
 
 #[test]
-fn s21_s149_s150_no_part_dials_upwards_whatever_fails() -> Result<()> {
+fn s21_s28_s149_s150_no_part_dials_upwards_or_to_a_database_whatever_fails() -> Result<()> {
     let Some(network) = network()? else {
         return Ok(());
     };
@@ -126,7 +126,7 @@ fn s21_s149_s150_no_part_dials_upwards_whatever_fails() -> Result<()> {
     let missed: Vec<_> = wanted.difference(&seen).collect();
     ensure!(
         upwards.is_empty(),
-        "S21, S149, S150: dialled, though nobody may: {upwards:?}"
+        "S21, S28, S149, S150: dialled, though nobody may: {upwards:?}"
     );
     ensure!(
         missed.is_empty(),

@@ -45,7 +45,7 @@ async fn under_load(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s27_s28_s29_s30_s52_the_standby_takes_over_by_itself_and_by_command_and_the_old_one_comes_back()
+async fn s1_s27_s30_s52_s133_the_standby_takes_over_by_itself_and_by_command_and_the_old_one_comes_back()
 -> Result<()> {
     let mut pair = Pair::start(&[]).await?;
     pair.deploy_marking("marking", 0.1).await?;
@@ -75,7 +75,7 @@ async fn s27_s28_s29_s30_s52_the_standby_takes_over_by_itself_and_by_command_and
     .await?;
     ensure!(
         pair.active().await? == 0,
-        "S28: the active part was handed over"
+        "S133: the active part was handed over"
     );
     pair.await_coupled().await?;
 
