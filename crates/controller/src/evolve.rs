@@ -436,6 +436,12 @@ impl State {
             since: at,
         };
         self.items.insert(key.clone(), Arc::new(record));
+        // An Agent to which the former content may have been sent has yet to get this one.
+        for (agent, attachment) in self.attachments.of_item(&key) {
+            if attachment == Attachment::Attachable {
+                self.index_attachment(&key, &agent, at);
+            }
+        }
         self.unsettled.insert(Unsettled::Item(key));
     }
 

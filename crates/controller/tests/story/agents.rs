@@ -3,8 +3,8 @@
 use crate::world::{World, jobs, succeeded};
 use controller::{Connection, Coupling};
 use model::{
-    AgentEvent, AgentOwnEvent, AgentPath, AgentWitness, ControllerCommand, Event, OrderEvent,
-    OrderId, Problem, RunId,
+    AgentEvent, AgentOwnEvent, AgentPath, AgentWitness, ClusterEvent, ControllerCommand, Event,
+    OrderEvent, OrderId, Problem, RunId,
 };
 
 fn one_agent() -> World {
@@ -275,6 +275,67 @@ fn members_are_appointed_at_addresses_that_can_be_and_that_differ() {
     assert_eq!(*world.state.cluster(), model::ClusterState::Empty);
     world.tell(appoint("http://two:4444"));
     assert_eq!(world.state.cluster().type_name(), "NodesAppointed");
+}
+
+#[test]
+fn members_are_replaced_by_others_only_while_they_are_not_coupled() {
+    let appoint = |other: &str| ControllerCommand::ClusterAppointNodes {
+        id_to_uri: [("Primary", "http://one:4444"), (other, "http://two:4444")]
+            .map(|(id, uri)| (id.into(), uri.into()))
+            .into(),
+        active_id: "Primary".into(),
+    };
+    let mut world = World::new();
+    world.tell(appoint("Backup"));
+    let active_id = || "Primary".into();
+    let coupling = [
+        ClusterEvent::ClusterCouplingPrepared {
+            active_id: active_id(),
+        },
+        ClusterEvent::ClusterCoupled {
+            active_id: active_id(),
+        },
+    ];
+    for event in coupling {
+        assert!(world.act(|state, out| state.cluster_changed(event, out)));
+        let problem = world.refused(appoint("Third"));
+        assert!(problem.is("ClusterNodesAlreadyAppointed"), "{problem}");
+    }
+    let before = world.events.len();
+    world.tell(appoint("Backup"));
+    assert_eq!(world.events.len(), before, "it is already so");
+    let lost = ClusterEvent::ClusterPassiveLost {
+        id: "Backup".into(),
+    };
+    assert!(world.act(|state, out| state.cluster_changed(lost, out)));
+    world.tell(appoint("Third"));
+    let setting = world.state.cluster().setting().unwrap();
+    assert!(setting.id_to_uri.contains_key("Third"));
+    world.replay();
+}
+
+#[test]
+fn an_agent_gets_what_an_order_needs_before_the_order() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    world.run();
+    let resource = r#"{"TYPE":"JobResource","path":"R","variables":{"a":"1"}}"#;
+    let workflow =
+        jobs("w", &["ALFA"]).replacen("\"path\"", "\"jobResourcePaths\":[\"R\"],\"path\"", 1);
+    world.deploy(&[resource, &workflow]);
+    world.at("ALFA").sent.clear();
+    world.add("A", "w");
+    world.add("B", "w");
+    world.run();
+    let sent: Vec<String> = world
+        .at("ALFA")
+        .sent
+        .iter()
+        .map(|thing| format!("{thing:?}"))
+        .collect();
+    let first_order = sent.iter().position(|thing| thing.contains("AttachOrder"));
+    let last_item = sent.iter().rposition(|thing| thing.contains("AttachItem"));
+    assert!(last_item.unwrap() < first_order.unwrap(), "{sent:?}");
 }
 
 #[test]

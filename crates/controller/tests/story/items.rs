@@ -379,6 +379,86 @@ fn a_changed_item_goes_to_whoever_has_it() {
     );
 }
 
+/// An Agent with an order at a job that uses the job resource R in revision 0, `a` = 1.
+fn with_resource() -> World {
+    let mut world = World::new();
+    world.agent("ALFA");
+    let workflow =
+        jobs("w", &["ALFA"]).replacen("\"path\"", "\"jobResourcePaths\":[\"R\"],\"path\"", 1);
+    world
+        .change(&[version("1"), add(&resource(1)), add(&workflow)])
+        .unwrap();
+    world.add("A", "w");
+    world.run();
+    world
+}
+
+fn resource(value: u32) -> String {
+    format!(r#"{{"TYPE":"JobResource","path":"R","variables":{{"a":"{value}"}}}}"#)
+}
+
+fn attachment_of_r(world: &World) -> Vec<controller::Attachment> {
+    let key = ItemKey::simple(model::ItemType::JobResource, "R");
+    let attachments = world.state.attachments(&key).into_iter();
+    attachments.map(|(_, attachment)| attachment).collect()
+}
+
+#[test]
+fn an_agent_that_confirms_an_older_revision_still_has_to_get_the_newer_one() {
+    let mut world = with_resource();
+    let agent = model::AgentPath::from("ALFA");
+    world.at("ALFA").is_reachable = false;
+    world.deploy(&[&resource(2)]);
+    // It arrives there, and the answer is still under way when the item changes once more.
+    world.send(&agent);
+    world.deploy(&[&resource(3)]);
+    world.hear(&agent);
+    assert_eq!(
+        attachment_of_r(&world),
+        [controller::Attachment::Attachable],
+        "what it has confirmed is outdated"
+    );
+    world.at("ALFA").is_reachable = true;
+    world.run();
+    assert_eq!(
+        attachment_of_r(&world),
+        [controller::Attachment::Attached(Some(2))]
+    );
+    world.replay();
+}
+
+#[test]
+fn an_item_that_is_being_taken_back_is_attached_again_for_a_new_order() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    let deployment = [version("1"), add(&jobs("w", &["ALFA"]))];
+    world.change(&deployment).unwrap();
+    let order = model::FreshOrder {
+        delete_when_terminated: true,
+        ..crate::world::order("A", "w")
+    };
+    world.tell(model::ControllerCommand::AddOrder { order });
+    world.run();
+    world.end_job("ALFA", "A", succeeded());
+    world.at("ALFA").is_reachable = false;
+    world.change(&[remove("w")]).unwrap();
+    world.run();
+    let attachment = |world: &World| {
+        let key = ItemKey::workflow(&workflow("w", "1"));
+        let attachments = world.state.attachments(&key);
+        attachments[0].1.clone()
+    };
+    assert_eq!(attachment(&world), controller::Attachment::Detachable);
+    world.change(&deployment).unwrap();
+    world.add("B", "w");
+    world.run();
+    assert_eq!(attachment(&world), controller::Attachment::Attachable);
+    world.at("ALFA").is_reachable = true;
+    world.run();
+    assert_eq!(world.story("B").last(), Some(&"OrderProcessingStarted"));
+    world.replay();
+}
+
 #[test]
 fn what_must_not_change_is_refused() {
     let mut world = World::new();

@@ -144,6 +144,23 @@ fn s78_an_agent_that_was_reset_gets_its_items_again_and_every_order_that_has_not
 }
 
 #[test]
+fn an_order_that_may_have_come_to_the_agent_fails_at_a_reset_and_is_not_handed_over_again() {
+    let mut world = one_agent();
+    world.at("ALFA").is_reachable = false;
+    world.add("SENT", "w");
+    world.run();
+    // It arrives there and may have begun; nobody hears of it.
+    world.send(&AgentPath::from("ALFA"));
+    is_lost(&mut world, "ConnectionLost");
+    world.tell(reset(true));
+    assert_eq!(
+        tail(&world.story("SENT"), 3),
+        ["OrderDetached", "OrderOutcomeAdded", "OrderFailed"]
+    );
+    world.replay();
+}
+
+#[test]
 fn without_force_the_orders_stay_until_the_agent_has_really_been_reset() {
     let mut world = one_agent();
     world.add("A", "w");

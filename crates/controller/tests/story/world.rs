@@ -27,6 +27,8 @@ pub(crate) struct Agent {
     engine: engine::State,
     pub(crate) log: Vec<Stamped>,
     cursor: Cursor,
+    /// The Agent's newest event that has been delivered over this connection.
+    heard: EventId,
     pub(crate) sent: Vec<Thing>,
     pub(crate) is_reachable: bool,
     /// Refuses to take orders.
@@ -131,6 +133,7 @@ impl World {
             engine: engine::State::new(Site::Agent(agent_path.clone()), ControllerId::from("C")),
             log: Vec::new(),
             cursor: Cursor::default(),
+            heard: EventId::BEFORE_FIRST,
             sent: Vec::new(),
             is_reachable: true,
             refuses: false,
@@ -184,6 +187,7 @@ impl World {
         self.state = restored;
         for agent in self.agents.values_mut() {
             agent.cursor = Cursor::default();
+            agent.heard = EventId::BEFORE_FIRST;
         }
         self.record(|_, _| Ok(()));
     }
@@ -274,12 +278,13 @@ impl World {
         let news: Vec<Stamped> = agent
             .log
             .iter()
-            .filter(|stamped| stamped.event_id > observed)
+            .filter(|stamped| stamped.event_id > observed.max(agent.heard))
             .cloned()
             .collect();
         let has_news = !news.is_empty() && self.state.agent(path).is_some();
         if has_news {
             self.deliver(path, &news);
+            self.at(path.as_str()).heard = news[news.len() - 1].event_id;
         }
         has_news
     }
