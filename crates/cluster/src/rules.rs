@@ -259,7 +259,7 @@ pub fn agree(me: &Hello, other: &Hello) -> Result<(), Disagreement> {
         let (me, other) = named();
         return Err(Disagreement::SameNumber { me, other });
     }
-    if !may_be_one_log(&me.members, &other.members) {
+    if !may_be_one_log(me, other) {
         let (me, other) = named();
         return Err(Disagreement::OtherLog { me, other });
     }
@@ -274,10 +274,16 @@ pub fn agree(me: &Hello, other: &Hello) -> Result<(), Disagreement> {
     Ok(())
 }
 
-/// Whether these members, as two sides know them, can be those of one log at two times. Numbers are drawn, so one in common is proof
-/// enough; who belongs to no log yet belongs to any. Two logs must never meet: consensus would splice one into the other.
-fn may_be_one_log(mine: &[u64], theirs: &[u64]) -> bool {
-    mine.is_empty() || theirs.is_empty() || mine.iter().any(|member| theirs.contains(member))
+/// Whether two members can keep one log, as they know its members at two times. Numbers are drawn, so one in common is proof enough; who
+/// belongs to no log yet belongs to any. A member that learns a log from its beginning knows only the members of that time, who may all have
+/// been replaced since: then the other side knows it by its own number. Two logs must never meet: consensus would splice one into the other.
+fn may_be_one_log(me: &Hello, other: &Hello) -> bool {
+    let (mine, theirs) = (&me.members, &other.members);
+    mine.is_empty()
+        || theirs.is_empty()
+        || mine.contains(&other.member)
+        || theirs.contains(&me.member)
+        || mine.iter().any(|member| theirs.contains(member))
 }
 
 /// Whether `other` knows that the cluster goes on without this member, which has belonged to it. One that has not heard yet that
@@ -604,6 +610,22 @@ mod tests {
         assert_eq!(agree(&waiting, &foreign), Ok(()));
         let one_that_was_away_for_long = with(14, &[14, 13, 10]);
         assert_eq!(agree(&me, &one_that_was_away_for_long), Ok(()));
+    }
+
+    #[test]
+    fn a_member_that_learns_knows_only_the_first_members_and_is_known_by_its_number() {
+        let with = |member, members: &[u64]| {
+            let mut hello = hello(member, Part::Data);
+            hello.members = members.to_vec();
+            hello
+        };
+        let active = with(12, &[12, 13, 14]);
+        let learns = with(14, &[10]);
+        assert_eq!(agree(&active, &learns), Ok(()));
+        assert_eq!(agree(&learns, &active), Ok(()));
+        let unknown = with(15, &[10]);
+        assert!(agree(&active, &unknown).is_err());
+        assert!(agree(&unknown, &active).is_err());
     }
 
     #[test]
