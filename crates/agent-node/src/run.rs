@@ -132,6 +132,8 @@ enum Ended {
     Exit(Exit),
     /// It has forgotten everything. The next one is found at the same address.
     Reset(SocketAddr),
+    /// Its log was damaged and has been set aside. The next one is found at the same address.
+    Damaged(SocketAddr),
 }
 
 /// Runs until it is shut down by command, or in order when `stop` is cancelled; begins anew when it is reset. `ready` is told the
@@ -156,6 +158,10 @@ pub async fn run(
             Ok(Ended::Reset(address)) => {
                 settings.listen = address;
                 was_reset = true;
+            }
+            Ok(Ended::Damaged(address)) => {
+                tracing::warn!("this Director learns the log anew from the other one");
+                settings.listen = address;
             }
             // A job that even SIGKILL does not end may still hold the work directory. The next process deals with it.
             Err(error) if was_reset && !error.is_fault() => {
@@ -190,7 +196,27 @@ async fn live(
     let others = settings
         .cluster
         .others(client_tls.as_ref(), cluster_token.as_ref())?;
-    let mut log = open_log(settings, position, &others).await?;
+    let opened = open_log(settings, position, &others).await;
+    let may_be_dialled = cluster_token.is_some() || settings.tls.is_some();
+    let mut log = match opened {
+        Ok(log) => log,
+        Err(error) if node::is_damaged(&error) && may_be_dialled => {
+            let trusted = Trusted {
+                roles: vec![Role::Agent],
+                tokens: cluster_token.iter().map(TokenHash::of).collect(),
+            };
+            let options = options(settings);
+            let path = AGENT_MEMBERS_PATH;
+            let confirmed =
+                node::is_confirmed_by_caller(options, &error, server, path, trusted, stop);
+            if !confirmed.await {
+                return Err(error.into());
+            }
+            node::set_aside(&settings.data.join("state"));
+            return Ok(Ended::Damaged(address));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let token_file = settings
         .token_file
         .clone()
@@ -296,17 +322,23 @@ async fn open_log(
     position: usize,
     others: &[Client],
 ) -> Result<Log, cluster::OpenError> {
+    let mut options = options(settings);
+    if position == 0 && reset::is_to_begin(&settings.data) {
+        options.joins = false;
+        return Ok(Log::open(options).await?.log);
+    }
+    node::open_log(options, others, AGENT_MEMBERS_PATH).await
+}
+
+/// How the log is kept.
+fn options(settings: &AgentSettings) -> Options {
     let mut options = Options::new(
         settings.data.join("state"),
         format!("agent:{}", settings.name),
     );
     options.segment_bytes = settings.segment.0;
     settings.cluster.apply(&mut options);
-    if position == 0 && reset::is_to_begin(&settings.data) {
-        options.joins = false;
-        return Ok(Log::open(options).await?.log);
-    }
-    node::open_log(options, others, AGENT_MEMBERS_PATH).await
+    options
 }
 
 /// Which of the Agent's directors this one is.

@@ -56,13 +56,19 @@ where
     rules::have_log_of(number, &met)
 }
 
-/// The introductions of those members that answer within a short time.
-async fn ask_all<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> Vec<Hello>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    F: Future<Output = Option<S>>,
-{
-    let me = Hello {
+/// Whether the member at the other end of this trusted connection has the log to which the member of this directory belongs. For a member
+/// whose own log is damaged and that is dialled by the other members.
+pub async fn caller_has(options: &Options, io: impl AsyncRead + AsyncWrite + Unpin) -> bool {
+    let Ok(number) = number_of(&options.dir, true) else {
+        return false;
+    };
+    let met = ask_who(io, &nobody(options)).await;
+    met.is_ok_and(|hello| rules::have_log_of(number, [&hello]))
+}
+
+/// The introduction of a member that has no log and only asks.
+fn nobody(options: &Options) -> Hello {
+    Hello {
         cluster: options.identity.clone(),
         member: Hello::NOBODY,
         name: options.name.clone(),
@@ -71,7 +77,16 @@ where
         url: None,
         members: Vec::new(),
         members_since: None,
-    };
+    }
+}
+
+/// The introductions of those members that answer within a short time.
+async fn ask_all<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> Vec<Hello>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<S>>,
+{
+    let me = nobody(options);
     let asked = others.iter().map(|other| {
         let (me, dial) = (&me, &dial);
         let asking = async move {

@@ -30,7 +30,7 @@ mod witness;
 
 pub use append::{AppendError, Batch};
 pub use aside::set_aside;
-pub use begin::{join_if_begun, others_have};
+pub use begin::{caller_has, join_if_begun, others_have};
 pub use cluster::MembershipError;
 pub use journal::{
     Damage, Disk, Fault, OpenError as JournalError, ReadError, RealDisk, SnapshotError,

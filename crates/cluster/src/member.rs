@@ -98,13 +98,15 @@ impl Default for Timing {
     }
 }
 
-/// The number of the member whose directory this is; drawn and remembered if it has none and no log.
+/// The number of the member whose directory this is; drawn and remembered if it has none and no log. A file that holds no number is an
+/// error of the kind `InvalidData`.
 pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     let path = dir.join(MEMBER_FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             return text.trim().parse().map_err(|error| {
-                std::io::Error::other(format!("{} is no member's number: {error}", path.display()))
+                let told = format!("{} is no member's number: {error}", path.display());
+                std::io::Error::new(std::io::ErrorKind::InvalidData, told)
             });
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -118,6 +120,16 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     std::fs::rename(&temporary, &path)?;
     std::fs::File::open(dir)?.sync_all()?;
     Ok(number)
+}
+
+/// The damage of a directory whose file with the member's number holds none.
+pub(crate) fn damaged_number(dir: &Path) -> journal::Damage {
+    journal::Damage {
+        path: dir.join(MEMBER_FILE),
+        offset: 0,
+        what: "it holds no member's number".to_owned(),
+        record: None,
+    }
 }
 
 /// A number for a new member.

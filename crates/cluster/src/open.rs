@@ -7,11 +7,14 @@ use journal::{Journal, Recovered, SnapshotFile};
 use openraft::alias::StoredMembershipOf;
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::append::Batch;
 use crate::aside;
 use crate::log::{Log, Parts};
-use crate::member::{Hello, Part, has_number, is_made_to_join, make_to_join, number_of};
+use crate::member::{
+    Hello, Part, damaged_number, has_number, is_made_to_join, make_to_join, number_of,
+};
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::raft::{Applied, LogStore, Network, Raft, StateMachine, Types, log_id, membership_of};
@@ -122,8 +125,13 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         make_to_join(&options.dir)
             .map_err(|e| OpenError::Consensus(format!("the member's directory: {e}")))?;
     }
-    let number = number_of(&options.dir, !is_new)
-        .map_err(|e| OpenError::Consensus(format!("the member's number: {e}")))?;
+    let number = match number_of(&options.dir, !is_new) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let damage = damaged_number(&options.dir);
+            return Err(journal::OpenError::Damaged(damage).into());
+        }
+        number => number.map_err(|e| OpenError::Consensus(format!("the member's number: {e}")))?,
+    };
     let me = Hello {
         cluster: options.identity.clone(),
         member: number,

@@ -229,10 +229,25 @@ impl Member {
     ) -> Result<Life, RunError> {
         let options = self.options();
         let dir = options.dir.clone();
-        let log = open_log(options, &self.others, CONTROLLER_MEMBERS_PATH).await?;
         let trusted = Trusted {
             roles: vec![net::Role::Controller],
             tokens: self.cluster_token.into_iter().collect(),
+        };
+        let opened = open_log(options.clone(), &self.others, CONTROLLER_MEMBERS_PATH).await;
+        let log = match opened {
+            Ok(log) => log,
+            Err(error) if node::is_damaged(&error) && self.may_be_dialled() => {
+                let path = CONTROLLER_MEMBERS_PATH;
+                let confirmed = node::is_confirmed_by_caller(
+                    options, &error, server, path, trusted, &self.stop,
+                );
+                if !confirmed.await {
+                    return Err(error.into());
+                }
+                node::set_aside(&dir);
+                return Ok(Life::Damaged);
+            }
+            Err(error) => return Err(error.into()),
         };
         let front = Front::new(log.clone(), Kept::Controller, trusted);
         let dialled = Dialled::begin(&log, &self.others, CONTROLLER_MEMBERS_PATH);
@@ -285,6 +300,11 @@ impl Member {
             return Ok(Life::Damaged);
         }
         lived
+    }
+
+    /// Whether other members can show that they are members. A single Controller usually has no settings for that.
+    fn may_be_dialled(&self) -> bool {
+        self.cluster_token.is_some() || self.settings.tls.is_some()
     }
 
     async fn be_active(

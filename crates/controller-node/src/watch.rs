@@ -101,25 +101,38 @@ pub async fn watch(
     let members = urls.map(|url| client(url, tls.as_ref(), token.as_ref()));
     let members = members.collect::<Result<Vec<_>, _>>()?;
     let dir = settings.data.join("state");
-    let vote = Vote::open(&dir, &identity, &settings.id, members, path).await?;
-    let close = CancellationToken::new();
-    let serving = serve(&settings, &vote, token.as_ref(), &close).await?;
     let names: Vec<&str> = settings.members.keys().map(String::as_str).collect();
     let names = names.join(", ");
-    tracing::info!(id = settings.id, members = names, "the watch is ready");
-    ready(&names);
-    let ended = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        fault = vote.give() => Err(fault.into()),
-    };
-    close.cancel();
-    if let Some(serving) = serving
-        && let Err(error) = serving.await
-    {
-        tracing::error!(%error, "the web server ended badly");
+    let mut ready = Some(ready);
+    loop {
+        let vote = Vote::open(&dir, &identity, &settings.id, members.clone(), path).await?;
+        let close = CancellationToken::new();
+        let serving = serve(&settings, &vote, token.as_ref(), &close).await?;
+        tracing::info!(id = settings.id, members = names, "the watch is ready");
+        if let Some(ready) = ready.take() {
+            ready(&names);
+        }
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            fault = vote.give() => Err(fault),
+        };
+        close.cancel();
+        if let Some(serving) = serving
+            && let Err(error) = serving.await
+        {
+            tracing::error!(%error, "the web server ended badly");
+        }
+        vote.shut_down().await;
+        match ended {
+            Err(fault) if fault.is_damaged() => {
+                tracing::error!(
+                    "the directory of this watch is damaged: the members take it in again, with an empty directory"
+                );
+                node::set_aside(&dir);
+            }
+            ended => return Ok(ended?),
+        }
     }
-    vote.shut_down().await;
-    ended
 }
 
 /// Serves the health and the metrics of the watch, if an address is set.

@@ -48,7 +48,7 @@ pub use kept::Kept;
 pub use machine::{Machine, NotApplicable, Outside};
 pub use members::{ClusterSettings, Trusted};
 pub use pair::Clustered;
-pub use repair::{open_log, set_aside};
+pub use repair::{is_confirmed_by_caller, is_damaged, open_log, set_aside};
 pub use standby::{Ready, follow};
 pub use standing::Standing;
 pub use surroundings::environment;

@@ -1,11 +1,13 @@
 //! The third vote of a pair: it dials the members and keeps which events there are, and none of them.
 //!
 //! Always: what it has voted for is on its disk before anybody hears of it, so that it may fall at any time, together with all others,
-//! too. Never here: the decision; consensus makes it.
+//! too. A watch with a damaged directory begins with an empty one. It has another number then: its vote counts when the members have taken it
+//! in, and it cannot vote a second time in the name of the former one. Never here: the decision; consensus makes it.
 
 use crate::Fault;
 use crate::front::{process_advice, put_members};
 use crate::members::{Dialled, Trusted};
+use crate::repair::is_damaged;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::get;
@@ -45,7 +47,18 @@ impl Vote {
         id.clone_into(&mut options.name);
         options.part = Part::Watch;
         options.joins = true;
-        let log = Log::open(options).await?.log;
+        let opened = match Log::open(options.clone()).await {
+            Err(error) if is_damaged(&error) => {
+                tracing::error!(%error, "the directory of this watch is damaged: the members take it in again, with an empty directory");
+                cluster::set_aside(dir).map_err(|set_aside| {
+                    tracing::error!(error = %set_aside, "the damaged directory cannot be set aside: give this watch an empty one");
+                    error
+                })?;
+                Log::open(options).await?
+            }
+            opened => opened?,
+        };
+        let log = opened.log;
         let dialled = Dialled::begin(&log, &members, path);
         Ok(Vote { log, dialled })
     }
@@ -68,7 +81,7 @@ impl Vote {
             .with_state(watch)
     }
 
-    /// Votes until its disk fails.
+    /// Votes until its disk fails. Returns [`Fault::Damaged`] when its directory is damaged and the members can spare it.
     pub async fn give(&self) -> Fault {
         let fault = self.log.fault();
         let mut fault = std::pin::pin!(fault);
@@ -82,6 +95,9 @@ impl Vote {
                 );
             }
             is_told = was_removed;
+            if self.log.may_learn_anew() {
+                return Fault::Damaged;
+            }
             tokio::select! {
                 changed = peers.changed() => if changed.is_ok() { tokio::time::sleep(LOOK).await },
                 () = tokio::time::sleep(TIDY) => self.log.tidy_watch().await,

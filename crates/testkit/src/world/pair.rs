@@ -259,6 +259,11 @@ impl Pair {
         Ok(())
     }
 
+    /// The directory of the watch.
+    pub fn watch_data(&self) -> PathBuf {
+        self.dir.path().join(WATCH)
+    }
+
     /// How the watch has ended, if it has.
     pub fn watch_end(&mut self) -> Result<Option<ExitStatus>> {
         let watch = self.watches.get_mut(WATCH).context("there is no watch")?;

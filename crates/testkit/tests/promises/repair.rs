@@ -2,7 +2,7 @@
 
 use crate::PATIENCE;
 use anyhow::{Result, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use testkit::world::{Pair, PairPlan};
 
@@ -78,14 +78,17 @@ fn damage_log(state: &Path, order: &str) -> Result<()> {
     anyhow::bail!("{order} is not in this log")
 }
 
-fn was_set_aside(data: &Path) -> Result<bool> {
+/// The damaged logs that were set aside in the directory of a part.
+fn set_aside_in(data: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(data)? {
-        let name = entry?.file_name();
-        if name.to_string_lossy().starts_with("state.damaged-") {
-            return Ok(true);
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("state.damaged-") {
+            found.push(path);
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +112,7 @@ async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one
     pair.members[standby].start_ready().await?;
     pair.await_coupled().await?;
     ensure!(
-        was_set_aside(&pair.members[standby].data)?,
+        !set_aside_in(&pair.members[standby].data)?.is_empty(),
         "the damaged log is kept: {}",
         pair.lament("no log was set aside")
     );
@@ -123,6 +126,156 @@ async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one
     ensure!(pair.active().await? == standby, "S30: it has taken over");
     pair.add_order("afterwards", "marking").await?;
     pair.await_finished(&["afterwards".to_owned()]).await
+}
+
+/// What is damaged in the directory of a log.
+#[derive(Clone, Copy, Debug)]
+enum Damaged {
+    /// An event in the middle of the first segment.
+    Event,
+    /// The file with the vote and the beginning of the log.
+    Vote,
+}
+
+impl Damaged {
+    fn strike(self, state: &Path) -> Result<()> {
+        match self {
+            Damaged::Event => damage_log(state, "order-007"),
+            Damaged::Vote => Ok(std::fs::write(state.join("state"), "{}\n00000000\n")?),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_dials_nobody_repairs_its_damaged_log_from_the_one_that_dials_it()
+-> Result<()> {
+    let mut pair = Pair::start(&[]).await?;
+    pair.deploy_marking("marking", 0.0).await?;
+    let orders: Vec<String> = (0..20).map(|number| format!("order-{number:03}")).collect();
+    for order in &orders {
+        pair.add_order(order, "marking").await?;
+    }
+    pair.await_finished(&orders).await?;
+    let dialled = 0;
+    for damaged in [Damaged::Event, Damaged::Vote] {
+        pair.await_coupled().await?;
+        pair.members[dialled].kill()?;
+        let state = pair.members[dialled].data.join("state");
+        damaged.strike(&state)?;
+        pair.members[dialled].start_ready().await?;
+        pair.await_coupled().await?;
+        let aside = set_aside_in(&pair.members[dialled].data)?;
+        ensure!(
+            !aside.is_empty(),
+            "{damaged:?}: the damaged log is kept: {}",
+            pair.lament("no log was set aside")
+        );
+        let whole = pair.journal(dialled)?;
+        ensure!(
+            whole.iter().any(|line| line.contains("order-007")),
+            "{damaged:?}: it has everything again"
+        );
+        for aside in aside {
+            std::fs::remove_dir_all(aside)?;
+        }
+    }
+    // It can take over, and nothing is missing.
+    pair.members[1 - dialled].kill()?;
+    ensure!(pair.active().await? == dialled, "S30: it has taken over");
+    pair.add_order("afterwards", "marking").await?;
+    pair.await_finished(&["afterwards".to_owned()]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_a_damaged_log_waits_for_the_member_that_has_it() -> Result<()> {
+    let mut pair = Pair::start(&[]).await?;
+    pair.deploy_marking("marking", 0.0).await?;
+    pair.add_order("order-007", "marking").await?;
+    pair.await_finished(&["order-007".to_owned()]).await?;
+    for member in [0, 1] {
+        pair.members[member].kill()?;
+    }
+    damage_log(&pair.members[0].data.join("state"), "order-007")?;
+    pair.members[0].start()?;
+    let until = Instant::now() + PATIENCE;
+    let health = loop {
+        let told = testkit::world::http::get(pair.members[0].address, "/health", None).await;
+        if let Ok(told) = told {
+            break told.text();
+        }
+        ensure!(Instant::now() < until, "it does not answer");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    ensure!(
+        health.contains("starting") && health.contains("damaged"),
+        "it tells what it waits for: {health}"
+    );
+    ensure!(
+        set_aside_in(&pair.members[0].data)?.is_empty(),
+        "a log that nobody else has shown to have stays where it is"
+    );
+    pair.members[1].start_ready().await?;
+    pair.await_coupled().await?;
+    ensure!(pair.active().await? == 1, "only it has the log");
+    let whole = pair.journal(0)?;
+    ensure!(
+        whole.iter().any(|line| line.contains("order-007")),
+        "it has everything again"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_with_a_damaged_directory_is_taken_in_again() -> Result<()> {
+    let mut pair = Pair::start(&[]).await?;
+    pair.deploy_marking("marking", 0.0).await?;
+    pair.add_order("before", "marking").await?;
+    let data = pair.watch_data();
+    let state = data.join("state");
+    for damaged in ["state", "member"] {
+        pair.kill_watch()?;
+        let before = std::fs::read_to_string(state.join("member"))?;
+        std::fs::write(state.join(damaged), "#\n")?;
+        pair.start_watch()?;
+        await_other_watch(&pair, &before).await?;
+        ensure!(
+            !set_aside_in(&data)?.is_empty(),
+            "the damaged directory is kept"
+        );
+        // Its vote counts: with the standby lost, it is the majority together with the active member.
+        let active = pair.active().await?;
+        pair.members[1 - active].kill()?;
+        let order = format!("without-the-standby-{damaged}");
+        pair.add_order(&order, "marking").await?;
+        pair.await_finished(&[order]).await?;
+        pair.members[1 - active].start_ready().await?;
+        pair.await_coupled().await?;
+    }
+    Ok(())
+}
+
+/// Waits until a watch with another number than this one has a vote.
+async fn await_other_watch(pair: &Pair, before: &str) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let member = pair.watch_data().join("state/member");
+    loop {
+        let number = std::fs::read_to_string(&member).unwrap_or_default();
+        let state = pair.state(pair.active().await?).await?;
+        let mut others = state["others"].as_array().into_iter().flatten();
+        let has_vote = others.any(|other| {
+            other["isWatch"] == true && other["hasVote"] == true && other["isConnected"] == true
+        });
+        let is_new = number.trim().parse::<u64>().is_ok() && number != before;
+        if has_vote && is_new {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < until,
+            "{}",
+            pair.lament("the watch is not taken in again")
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
