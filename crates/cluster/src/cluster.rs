@@ -61,9 +61,6 @@ impl Log {
         let shared = self.shared();
         let mut mine = None;
         let opened = |hello: &Hello, link: &Arc<crate::link::Link>| {
-            // From now on there is somebody to beat for.
-            shared.raft.runtime_config().tick(true);
-            shared.raft.runtime_config().heartbeat(true);
             shared.peers.connected(hello, link);
             mine = Some(Arc::clone(link));
             tracing::info!(peer = %hello, "a member is connected");

@@ -26,6 +26,7 @@ pub mod rules;
 mod scrub;
 mod status;
 mod stuck;
+mod timers;
 mod witness;
 
 pub use append::{AppendError, Batch};

@@ -20,6 +20,7 @@ use crate::peers::Peers;
 use crate::raft::{Applied, LogStore, Network, Raft, StateMachine, Types, log_id, membership_of};
 use crate::respond::Responder;
 use crate::rules;
+use crate::timers;
 
 /// Why a log does not open.
 #[derive(Debug, thiserror::Error)]
@@ -161,10 +162,14 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
     let machine = StateMachine::new(Arc::clone(&journal), options.part, applied);
     let peers = Arc::new(Peers::new(me, journal.bounds().1));
     let responder = Arc::new(Responder::new(Arc::clone(&peers), options.dir.clone()));
-    let raft = start(&options, number, !is_alone, &journal, &machine, &peers).await?;
+    let raft = start(&options, number, &journal, &machine, &peers).await?;
     responder.serve(raft.clone());
-    if !is_alone && rules::may_lead(options.part) {
-        campaign_later(raft.clone(), rules::patience(&options.timing));
+    if rules::may_lead(options.part) {
+        // This member may have promised before not to follow an active one yet. It votes for itself as late as for others.
+        let not_before = Instant::now() + rules::patience(&options.timing);
+        let responder = Arc::clone(&responder);
+        timers::begin(raft.clone(), responder, options.timing, not_before)
+            .map_err(|e| OpenError::Consensus(format!("the timer of the heartbeats: {e}")))?;
     }
     let led = if is_alone {
         lead(&raft, &machine, number, is_new, options.open_timeout).await
@@ -187,14 +192,6 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         return Err(error);
     }
     Ok(log.opened())
-}
-
-/// A member that was just opened may have promised before not to follow an active one yet; it votes for itself as late as for others.
-fn campaign_later(raft: Raft, patience: Duration) {
-    tasks::spawn("campaign", async move {
-        tokio::time::sleep(patience).await;
-        raft.runtime_config().elect(true);
-    });
 }
 
 /// The membership that the log ends with, committed or not.
@@ -264,7 +261,6 @@ fn check_membership(
 async fn start(
     options: &Options,
     number: u64,
-    has_others: bool,
     journal: &Arc<Journal>,
     machine: &StateMachine,
     peers: &Arc<Peers>,
@@ -275,11 +271,10 @@ async fn start(
         election_timeout_min: millis(options.timing.silence_min),
         election_timeout_max: millis(options.timing.silence_max),
         heartbeat_interval: millis(options.timing.heartbeat),
-        // A single voter has nobody to beat for: without ticks an idle log wakes nobody. `serve` turns them on.
-        enable_tick: has_others,
-        enable_heartbeat: has_others,
-        // Among others, `campaign_later` allows it.
-        enable_elect: rules::may_lead(options.part) && !has_others,
+        // Instead of these, see `timers`.
+        enable_tick: false,
+        enable_heartbeat: false,
+        enable_elect: false,
         enable_pre_vote: Some(true),
         // One that is heard but hears nobody must not keep the others from following it.
         quorum_loss_probe_interval: Some(millis(options.timing.silence_max) * 2),

@@ -27,6 +27,10 @@ struct Peer {
     /// The newest entry it has confirmed to us.
     acknowledged: Option<u64>,
     heard_at: Instant,
+    /// When the newest request was sent that it has confirmed.
+    confirmed_at: Option<Instant>,
+    /// When a heartbeat was sent to it last.
+    beat_at: Option<Instant>,
     is_lost: bool,
     pace: Pace,
 }
@@ -206,6 +210,8 @@ impl Peers {
             links,
             acknowledged,
             heard_at: Instant::now(),
+            confirmed_at: None,
+            beat_at: None,
             // Until it has caught up it is not waited for.
             is_lost,
             pace,
@@ -269,14 +275,22 @@ impl Peers {
         }
     }
 
-    /// The member has confirmed everything up to `index`; the log ends at `newest`.
-    pub(crate) fn acknowledged(&self, member: u64, index: Option<u64>, newest: u64) {
+    /// The member has confirmed everything up to `index` in its answer to a request of `sent_at`; the log ends at `newest`.
+    pub(crate) fn acknowledged(
+        &self,
+        member: u64,
+        index: Option<u64>,
+        newest: u64,
+        sent_at: Instant,
+    ) {
         let now = self.begun.elapsed();
         let mut known = self.known();
         let Some(peer) = known.get_mut(&member) else {
             return;
         };
         peer.heard_at = Instant::now();
+        peer.confirmed_at = peer.confirmed_at.max(Some(sent_at));
+        let is_news = index > peer.acknowledged;
         peer.acknowledged = peer.acknowledged.max(index);
         let has_caught_up =
             rules::has_caught_up(peer.acknowledged, newest) && peer.pace.is_kept(&self.timing, now);
@@ -285,7 +299,8 @@ impl Peers {
             peer.is_lost = false;
         }
         drop(known);
-        if index.is_some() || was_lost == has_caught_up {
+        // The answers to heartbeats say the same again and again.
+        if is_news || (was_lost && has_caught_up) {
             self.tell();
         }
     }
@@ -302,6 +317,36 @@ impl Peers {
         if let Some(peer) = self.known().get_mut(&member) {
             peer.heard_at = Instant::now();
         }
+    }
+
+    /// Whether a heartbeat is to be sent to this member now.
+    pub(crate) fn needs_heartbeat(&self, member: u64) -> bool {
+        let others = self.others_with_vote();
+        let voters = self
+            .voters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut known = self.known();
+        let answered_for: Vec<Option<Duration>> = known
+            .iter()
+            .filter(|(member, peer)| voters.contains(member) && peer.hello.part == Part::Data)
+            .map(|(_, peer)| peer.confirmed_at.map(|at| at.elapsed()))
+            .collect();
+        let Some(peer) = known.get_mut(&member) else {
+            return true;
+        };
+        let is_recent = peer
+            .beat_at
+            .is_some_and(|at| at.elapsed() < rules::spared_beat(&self.timing));
+        if peer.hello.part.is_third_vote()
+            && is_recent
+            && rules::may_spare_third_vote(&self.timing, others, answered_for)
+        {
+            return false;
+        }
+        peer.beat_at = Some(Instant::now());
+        true
     }
 
     /// Waits until an entry may go to a watch. Whoever lets us wait for longer than the hold time counts as lost from then on,

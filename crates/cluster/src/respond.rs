@@ -69,6 +69,11 @@ impl Responder {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When an active member was heard last, as far as this process knows.
+    pub(crate) fn heard_at(&self) -> Option<Instant> {
+        self.heard().at
+    }
+
     /// An active member was heard: for a while nobody gets a vote.
     fn on_active_heard(&self) {
         self.heard().at = Some(Instant::now());

@@ -175,6 +175,39 @@ pub fn voting(ballot: &Ballot) -> Voting {
     }
 }
 
+/// How long after it has heard the active member a member asks for votes. Its own consensus refuses to ask within the longest silence.
+/// `drawn` is from the range of the silences.
+pub fn campaign_after(timing: &Timing, drawn: Duration) -> Duration {
+    timing.silence_max + drawn
+}
+
+/// How often a watch or a witness gets a heartbeat while no commit and no lease needs its answers, see [`may_spare_third_vote`]. Often enough
+/// that neither side has to say that it lives.
+pub fn spared_beat(timing: &Timing) -> Duration {
+    timing.silence_max * 3 / 4
+}
+
+/// How old the request may be that a data member has answered last, so that it counts as one that answers every heartbeat.
+fn answers_within(timing: &Timing) -> Duration {
+    timing.heartbeat * 3 / 2
+}
+
+/// Whether a heartbeat to the third vote of a pair may be left out: the others are a majority together with the active member, and have
+/// answered its previous heartbeat. `answered_for` has, for each of the other data members, how long ago the request was sent that it has
+/// answered last.
+///
+/// The right of the active member to answer does not suffer: it follows from the answers of the majority. As soon as one heartbeat is not
+/// answered, the third vote gets the next one, well within the [`lease`].
+pub fn may_spare_third_vote(
+    timing: &Timing,
+    others: impl IntoIterator<Item = Other>,
+    answered_for: impl IntoIterator<Item = Option<Duration>>,
+) -> bool {
+    let mut answered_for = answered_for.into_iter();
+    may_leave_watch_alone(others)
+        && answered_for.all(|age| age.is_some_and(|age| age <= answers_within(timing)))
+}
+
 /// Whether a member may become the active one at all.
 pub fn may_lead(part: Part) -> bool {
     part == Part::Data
@@ -443,6 +476,40 @@ mod tests {
             !may_leave_watch_alone([watch]),
             "active member and watch are the majority"
         );
+    }
+
+    #[test]
+    fn a_third_vote_gets_every_heartbeat_as_soon_as_a_member_does_not_answer() {
+        let timing = Timing::default();
+        let standby = |is_lost| other(Part::Data, Some(7), is_lost);
+        let watch = other(Part::Watch, Some(3), true);
+        let spare = |standby, age: Option<u64>| {
+            may_spare_third_vote(&timing, [standby, watch], [age.map(millis)])
+        };
+        assert!(spare(standby(false), Some(60)), "it has answered the last");
+        assert!(!spare(standby(false), Some(100)), "one is not answered");
+        assert!(!spare(standby(false), None), "it has answered none");
+        assert!(!spare(standby(true), Some(10)), "it is not relied upon");
+        assert!(
+            !may_spare_third_vote(&timing, [watch], []),
+            "active member and watch are the majority"
+        );
+        assert!(
+            answers_within(&timing) + timing.heartbeat < lease(&timing),
+            "the third vote is asked before the right to answer ends"
+        );
+        assert!(
+            spared_beat(&timing) + timing.heartbeat <= sign_of_life(&timing),
+            "a heartbeat comes before a member would say that it lives"
+        );
+    }
+
+    #[test]
+    fn nobody_asks_for_votes_before_the_active_member_has_stopped_to_answer() {
+        let timing = Timing::default();
+        let earliest = campaign_after(&timing, timing.silence_min);
+        assert!(earliest > lease(&timing));
+        assert!(earliest > patience(&timing));
     }
 
     #[test]

@@ -53,7 +53,15 @@ impl RaftNetworkFactory<Types> for Network {
         Target {
             network: self.clone(),
             member,
+            is_for_heartbeats: false,
             answered_at: Arc::default(),
+        }
+    }
+
+    async fn new_heartbeat_client(&mut self, member: u64, node: &EmptyNode) -> Target {
+        Target {
+            is_for_heartbeats: true,
+            ..self.new_client(member, node).await
         }
     }
 }
@@ -63,6 +71,7 @@ impl RaftNetworkFactory<Types> for Network {
 pub(crate) struct Target {
     network: Network,
     member: u64,
+    is_for_heartbeats: bool,
     /// When it last confirmed entries.
     answered_at: Arc<Mutex<Option<Instant>>>,
 }
@@ -162,10 +171,10 @@ impl Target {
                 if last.is_some() {
                     peers.answered(self.member, self.took(sent.at));
                 }
-                peers.acknowledged(self.member, last.or(previous), newest);
+                peers.acknowledged(self.member, last.or(previous), newest, sent.at);
             }
             AppendEntriesResponse::PartialSuccess(id) => {
-                peers.acknowledged(self.member, id.map(index_of), newest);
+                peers.acknowledged(self.member, id.map(index_of), newest, sent.at);
             }
             AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {
                 peers.heard(self.member);
@@ -239,6 +248,10 @@ impl RaftNetworkV2<Types> for Target {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
+        if self.is_for_heartbeats && !self.network.peers.needs_heartbeat(self.member) {
+            let spared = AnyError::error("this member needs no heartbeat now");
+            return Box::pin(async move { Err(RPCError::Unreachable(Unreachable::new(&spared))) });
+        }
         // The futures own what they need: openraft's bounds are too general for borrowed ones.
         let this = self.clone();
         let is_watch = this.network.peers.part(this.member).is_third_vote();

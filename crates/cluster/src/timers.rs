@@ -1,0 +1,152 @@
+//! The timers of consensus: when the active member sends a heartbeat, and when a member that hears none asks for votes.
+//!
+//! The consensus library has a clock of its own that ticks five times in each heartbeat, in every member. It is off: here a member is woken
+//! when there is something to do. An active member wakes once in each heartbeat, any other one about twice a second.
+//!
+//! Always: nobody asks for votes before the active member has been silent for as long as [`rules::campaign_after`] says. A hint of a broken
+//! connection may make it earlier, see `Log::serve`. Never here: who gets the votes.
+
+mod interval;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::alias::VoteOf;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::type_config::alias::AsyncRuntimeOf;
+use tokio::time::{Instant, sleep_until};
+
+use interval::Interval;
+
+use crate::member::Timing;
+use crate::raft::{Raft, Types};
+use crate::respond::Responder;
+use crate::rules;
+
+/// Starts the timers. They end with consensus. Nobody asks for votes before `not_before`.
+pub(crate) fn begin(
+    raft: Raft,
+    responder: Arc<Responder>,
+    timing: Timing,
+    not_before: Instant,
+) -> io::Result<()> {
+    let timers = Timers {
+        heartbeat: Interval::new(timing.heartbeat)?,
+        vote: raft.server_metrics().borrow_watched().vote,
+        drawn: draw(&raft),
+        raft,
+        responder,
+        timing,
+        campaign_from: not_before,
+    };
+    tasks::spawn("consensus-timers", timers.run());
+    Ok(())
+}
+
+struct Timers {
+    raft: Raft,
+    responder: Arc<Responder>,
+    timing: Timing,
+    vote: VoteOf<Types>,
+    /// Votes are asked for from then on, provided that no active member is heard.
+    campaign_from: Instant,
+    /// A part of each wait that differs between the members, so that they seldom ask at the same time.
+    drawn: Duration,
+    heartbeat: Interval,
+}
+
+/// What this member waits for.
+enum Next {
+    Heartbeat,
+    Campaign,
+    /// Another role.
+    Nothing,
+}
+
+/// Consensus has ended, or there is no timer.
+struct Stopped;
+
+fn draw(raft: &Raft) -> Duration {
+    Duration::from_millis(
+        raft.config()
+            .new_rand_election_timeout::<AsyncRuntimeOf<Types>>(),
+    )
+}
+
+impl Timers {
+    async fn run(mut self) {
+        let mut changes = self.raft.server_metrics();
+        loop {
+            let next = self.look();
+            let is_leading = matches!(next, Next::Heartbeat);
+            if let Err(error) = self.heartbeat.set(is_leading) {
+                // Without heartbeats another member becomes active.
+                tracing::error!(%error, "the timer of the heartbeats cannot be set");
+            }
+            let campaign_at = self.campaign_at();
+            let done = tokio::select! {
+                changed = changes.changed() => changed.map_err(|_closed| Stopped),
+                rung = self.heartbeat.rings(), if is_leading => match rung {
+                    Ok(()) => self.send_heartbeat().await,
+                    Err(_) => Err(Stopped),
+                },
+                () = sleep_until(campaign_at), if matches!(next, Next::Campaign) => {
+                    self.campaign().await
+                }
+            };
+            if let Err(Stopped) = done {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the role of this member.
+    fn look(&mut self) -> Next {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.vote != self.vote {
+            // Also a vote for another member: it gets the time to win.
+            self.vote = metrics.vote;
+            self.campaign_from = self.campaign_from.max(Instant::now() + self.drawn);
+        }
+        match metrics.state {
+            ServerState::Leader => {
+                // A single member has nobody to send heartbeats to: an idle log wakes nobody.
+                let members = metrics.membership_config.membership().nodes();
+                if members.count() > 1 {
+                    Next::Heartbeat
+                } else {
+                    Next::Nothing
+                }
+            }
+            ServerState::Follower | ServerState::Candidate => Next::Campaign,
+            ServerState::Learner | ServerState::Shutdown => Next::Nothing,
+        }
+    }
+
+    fn campaign_at(&self) -> Instant {
+        let heard = self.responder.heard_at();
+        let after_silence = heard.map(|at| at + rules::campaign_after(&self.timing, self.drawn));
+        self.campaign_from
+            .max(after_silence.unwrap_or(self.campaign_from))
+    }
+
+    async fn send_heartbeat(&self) -> Result<(), Stopped> {
+        let sent = self.raft.trigger().heartbeat().await;
+        sent.map_err(|_fatal| Stopped)
+    }
+
+    async fn campaign(&mut self) -> Result<(), Stopped> {
+        let now = Instant::now();
+        if self.campaign_at() > now {
+            // The active member was heard meanwhile.
+            return Ok(());
+        }
+        self.campaign_from = now + self.drawn;
+        self.drawn = draw(&self.raft);
+        let asked = self.raft.trigger().elect(true).await;
+        asked.map_err(|_fatal| Stopped)
+    }
+}
