@@ -3,6 +3,7 @@
 mod burst;
 mod calls;
 mod chain;
+mod idle_pair;
 mod journal_writer;
 mod on_time;
 mod standby;
@@ -71,6 +72,12 @@ pub(crate) const ALL: &[Measurement] = &[
         metrics: &["P9", "P11", "P12"],
         summary: "many waiting orders: memory, idle cost, start",
         run: waiting::run,
+    },
+    Measurement {
+        name: "idle-pair",
+        metrics: &["P13"],
+        summary: "an idle pair of Controllers with its watch",
+        run: idle_pair::run,
     },
 ];
 

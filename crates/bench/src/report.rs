@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::measure::{ALL, Measurement};
 
 /// What dominates each metric, found with a profiler: `notes/`.
-const NOTES: [(&str, &str); 11] = [
+const NOTES: [(&str, &str); 12] = [
     ("P1", include_str!("../notes/P1.md")),
     ("P2", include_str!("../notes/P2.md")),
     ("P3", include_str!("../notes/P3.md")),
@@ -26,6 +26,7 @@ const NOTES: [(&str, &str); 11] = [
     ("P9", include_str!("../notes/P9.md")),
     ("P11", include_str!("../notes/P11.md")),
     ("P12", include_str!("../notes/P12.md")),
+    ("P13", include_str!("../notes/P13.md")),
 ];
 
 #[derive(Clone, Serialize, Deserialize)]

@@ -231,6 +231,13 @@ impl Stack {
             .collect()
     }
 
+    /// The processes that keep the Controller's log: the members and the watch.
+    pub(crate) fn members(&self) -> Vec<&Part> {
+        let others = self.others.iter();
+        let others = others.flat_map(|others| [&others.standby, &others.watch]);
+        [&self.controller].into_iter().chain(others).collect()
+    }
+
     /// Puts the other member and the watch into the other half of the machine, and everything else into this one.
     pub(crate) fn put_apart(&self, halves: &Halves) -> Result<()> {
         for part in self.parts() {
