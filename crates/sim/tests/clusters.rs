@@ -291,6 +291,36 @@ fn s109_directors_change_while_no_controller_can_be_reached() {
 }
 
 #[test]
+fn after_a_jump_of_a_controllers_clock_the_next_active_one_continues_the_vote_for_directors() {
+    const DAY: i64 = 24 * 3_600_000;
+    let mut setting = PAIRS;
+    // The third vote of the Directors is the Controller's.
+    setting.layout.is_watch_apart = false;
+    for by in [-DAY, 365 * DAY] {
+        for is_active_off in [true, false] {
+            let case = format!("by {by} ms, of the active one: {is_active_off}");
+            let mut story = Story::new(setting, &[workflow("w", None)]);
+            let (first, director) = (story.active(), story.active_director());
+            story
+                .0
+                .jump(if is_active_off { first } else { other(first) }, by);
+            story.add("before", "w");
+            story.passes(MINUTE);
+            assert_eq!(story.ended("before"), Some("Finished"), "{case}");
+            // One host with both.
+            story.0.crash_uncounted(first, true);
+            story.0.crash_uncounted(director, true);
+            story.passes(30 * SECOND);
+            assert_eq!(story.active(), other(first), "{case}");
+            assert_eq!(story.active_director(), other(director), "{case}");
+            story.add("after", "w");
+            story.passes(2 * MINUTE);
+            assert_eq!(story.ended("after"), Some("Finished"), "{case}");
+        }
+    }
+}
+
+#[test]
 fn r1_worlds_of_pairs_keep_every_invariant_and_meet_every_fault() {
     let world = |seed| {
         let verdict = seeds::run_clusters(seed, HOURS, false);
