@@ -673,6 +673,16 @@ impl Member {
                 .filter(|peer| peer.part == Part::Data)
                 .map(Peer::seen),
         );
+        // As in the product, the third vote gets a heartbeat only now and then while every data member answers.
+        let data = leading
+            .peers
+            .values()
+            .filter(|peer| peer.part == Part::Data);
+        let is_spared = rules::may_spare_third_vote(
+            &self.timing,
+            data.clone().map(Peer::seen),
+            data.map(|peer| peer.heard.map(|heard| now.saturating_sub(heard))),
+        );
         leading.held = match leading.held {
             _ if !has_watch || allowed >= newest => None,
             Some(held) if held.index > allowed => Some(held),
@@ -700,7 +710,12 @@ impl Member {
             let is_waiting = peer
                 .asked
                 .is_some_and(|asked| now < asked + self.timing.heartbeat);
-            if !is_beat && (is_waiting || peer.next > until) {
+            let gets_no_beat = is_watch
+                && is_spared
+                && peer
+                    .asked
+                    .is_some_and(|asked| now < asked + rules::spared_beat(&self.timing));
+            if (!is_beat || gets_no_beat) && (is_waiting || peer.next > until) {
                 continue;
             }
             peer.asked = Some(now);
