@@ -1,8 +1,10 @@
 //! What happens to items, and how clients ask for it.
 
 use crate::{AgentPath, ItemKey, VersionId, WorkflowPath};
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The exact text of an item. A signature over it may come with it.
@@ -26,7 +28,10 @@ tagged! {
         /// A workflow gets another version.
         VersionedItemChanged { signed: SignedText },
         /// A workflow has no current version any more.
-        VersionedItemRemoved { path: WorkflowPath },
+        VersionedItemRemoved {
+            #[serde(deserialize_with = "workflow_key")]
+            path: WorkflowPath,
+        },
         /// A simple item appears.
         UnsignedSimpleItemAdded { item: SignedText, item_revision: u64 },
         /// A simple item changes.
@@ -40,18 +45,31 @@ tagged! {
         /// Gone.
         ItemDeleted { key: ItemKey },
         /// To be handed to the Agent.
-        ItemAttachable { key: ItemKey, delegate_id: AgentPath },
+        ItemAttachable {
+            key: ItemKey,
+            #[serde(deserialize_with = "agent_key")]
+            delegate_id: AgentPath,
+        },
         /// The Agent has it.
         ItemAttached {
             key: ItemKey,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             item_revision: Option<u64>,
+            #[serde(deserialize_with = "agent_key")]
             delegate_id: AgentPath,
         },
         /// To be taken from the Agent.
-        ItemDetachable { key: ItemKey, delegate_id: AgentPath },
+        ItemDetachable {
+            key: ItemKey,
+            #[serde(deserialize_with = "agent_key")]
+            delegate_id: AgentPath,
+        },
         /// The Agent no longer has it.
-        ItemDetached { key: ItemKey, delegate_id: AgentPath },
+        ItemDetached {
+            key: ItemKey,
+            #[serde(deserialize_with = "agent_key")]
+            delegate_id: AgentPath,
+        },
         /// In the Agent's log: it has got the item.
         ItemAttachedToMe {
             item: SignedText,
@@ -62,8 +80,27 @@ tagged! {
         /// In the Agent's log: the item is going.
         ItemDetachingFromMe { key: ItemKey },
         /// An Agent refused the item. It is offered again after a change of the item or of the Agent.
-        ItemAgentProblem { key: ItemKey, delegate_id: AgentPath, problem: crate::Problem },
+        ItemAgentProblem {
+            key: ItemKey,
+            #[serde(deserialize_with = "agent_key")]
+            delegate_id: AgentPath,
+            problem: crate::Problem,
+        },
     }
+}
+
+/// Reads an Agent as a key with its type, `Agent:ALFA`, too. JS7 writes it so.
+fn agent_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AgentPath, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    let name = text.strip_prefix("Agent:").unwrap_or(&text);
+    AgentPath::deserialize(name.into_deserializer())
+}
+
+/// The same for `Workflow:w`.
+fn workflow_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WorkflowPath, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    let name = text.strip_prefix("Workflow:").unwrap_or(&text);
+    WorkflowPath::deserialize(name.into_deserializer())
 }
 
 /// One line of a change of items (`engine.md` 1).

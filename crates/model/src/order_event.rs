@@ -172,11 +172,39 @@ tagged! {
 
 /// Why an order sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "CauseForm")]
 pub enum SleepCause {
     /// A Sleep instruction.
     SleepInstruction,
     /// Too many orders added at once.
     Throttle,
+}
+
+/// How a cause may be written: as a word, or as JS7 writes it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CauseForm {
+    Word(Cause),
+    Object {
+        #[serde(rename = "TYPE")]
+        cause: Cause,
+    },
+}
+
+#[derive(Deserialize)]
+enum Cause {
+    SleepInstruction,
+    Throttle,
+}
+
+impl From<CauseForm> for SleepCause {
+    fn from(form: CauseForm) -> SleepCause {
+        let (CauseForm::Word(cause) | CauseForm::Object { cause }) = form;
+        match cause {
+            Cause::SleepInstruction => SleepCause::SleepInstruction,
+            Cause::Throttle => SleepCause::Throttle,
+        }
+    }
 }
 
 impl OrderEvent {

@@ -557,3 +557,31 @@ fn a_field_that_a_command_does_not_have_is_refused_by_name() {
         ControllerCommand::from_json(text).unwrap();
     }
 }
+
+#[test]
+fn events_are_also_read_in_the_forms_of_js7() {
+    for (of_js7, ours) in [
+        (
+            r#"{"eventId":1,"TYPE":"VersionedItemRemoved","path":"Workflow:w"}"#,
+            r#"{"eventId":1,"TYPE":"VersionedItemRemoved","path":"w"}"#,
+        ),
+        (
+            r#"{"eventId":1,"TYPE":"ItemAttachable","key":"Workflow:w~1","delegateId":"Agent:A"}"#,
+            r#"{"eventId":1,"TYPE":"ItemAttachable","key":"Workflow:w~1","delegateId":"A"}"#,
+        ),
+        (
+            r#"{"eventId":1,"TYPE":"ItemAttached","key":"Agent:A","itemRevision":3,"delegateId":"Agent:A"}"#,
+            r#"{"eventId":1,"TYPE":"ItemAttached","key":"Agent:A","itemRevision":3,"delegateId":"A"}"#,
+        ),
+        (
+            r#"{"eventId":1,"TYPE":"ItemDetached","key":"Workflow:w~1","delegateId":"Agent:A"}"#,
+            r#"{"eventId":1,"TYPE":"ItemDetached","key":"Workflow:w~1","delegateId":"A"}"#,
+        ),
+        (
+            r#"{"eventId":1,"Key":"O","TYPE":"OrderSleeping","until":1735560000000,"cause":{"TYPE":"SleepInstruction"}}"#,
+            r#"{"eventId":1,"Key":"O","TYPE":"OrderSleeping","until":1735560000000,"cause":"SleepInstruction"}"#,
+        ),
+    ] {
+        assert_eq!(Stamped::from_json(of_js7).unwrap().to_json(), ours);
+    }
+}
