@@ -153,7 +153,8 @@ pub async fn run(
                 ready(url);
             }
         };
-        match live(&settings, metrics.clone(), &stop, tell).await {
+        // A life has all of the Agent in it; on the heap it is not copied with the futures that contain it.
+        match Box::pin(live(&settings, metrics.clone(), &stop, tell)).await {
             Ok(Ended::Exit(exit)) => return Ok(exit),
             Ok(Ended::Reset(address)) => {
                 settings.listen = address;
