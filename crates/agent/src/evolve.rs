@@ -79,7 +79,9 @@ impl State {
                     self.work.kill(order_id);
                 }
             }
-            OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } => {}
+            OrderEvent::OrderStdoutWritten { .. }
+            | OrderEvent::OrderStderrWritten { .. }
+            | OrderEvent::OrderProcessingHeld { .. } => {}
             // Whatever else happens to an order takes it out of the line it may stand in.
             _ => self.queues.leave(order_id),
         }
@@ -96,6 +98,7 @@ impl State {
         if let OrderState::Processing {
             subagent_id: Some(subagent_id),
             subagent_bundle_id,
+            ..
         } = &order.state
         {
             // A process that is there because of a tie is there by the cluster that the tie was made with.

@@ -190,6 +190,10 @@ impl State {
                     chunk: chunk.clone(),
                 },
             ),
+            SubagentEvent::OrderProcessingHeld { attempt, hold } => {
+                let hold = hold.clone();
+                of_running(attempt, OrderEvent::OrderProcessingHeld { hold })
+            }
             SubagentEvent::OrderProcessed { attempt, outcome } => {
                 let loss = subagent.reset.as_ref().map(Reset::loss);
                 // The Subagent knows only that it was shut down; the Agent knows why.

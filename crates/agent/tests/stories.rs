@@ -16,8 +16,9 @@ mod resets;
 use agent::{Coupling, Standing, State, Work};
 use model::{
     AgentAnswer, AgentCommand, AgentPath, AttachedState, Attempt, CancellationMode, Event, EventId,
-    ItemKey, Kill, Mark, Order, OrderEvent, OrderState, Outcome, Problem, RunId, SignedText,
-    Stamped, SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent, Timestamp, UserId,
+    ItemKey, JobHold, Kill, Mark, Order, OrderEvent, OrderState, Outcome, Problem, RunId,
+    SignedText, Stamped, SubagentEvent, SubagentId, SubagentStamped, SubagentStateEvent, Timestamp,
+    UserId,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -421,6 +422,47 @@ fn s42_a_report_that_comes_twice_is_taken_over_once() {
         .filter(|event| event.type_name() == "OrderStdoutWritten")
         .count();
     assert_eq!(chunks, 1);
+}
+
+#[test]
+fn what_holds_up_a_job_is_known_until_it_ends_and_only_of_its_attempt() {
+    let mut world = agent();
+    world.workflow("");
+    world.order("1", 0);
+    let hold = JobHold::OutputIsHeld {
+        since: Timestamp::default(),
+        pid: 7,
+        processes: vec![8],
+    };
+    let held = |event_id, number| SubagentStamped {
+        event_id: EventId(event_id),
+        event: SubagentEvent::OrderProcessingHeld {
+            attempt: Attempt {
+                order_id: "1".into(),
+                number,
+            },
+            hold: Some(Box::new(hold.clone())),
+        },
+    };
+    let known = |world: &World| match world.state_of("1") {
+        OrderState::Processing { hold, .. } => hold.as_deref().cloned(),
+        other => panic!("{other:?}"),
+    };
+    world.report("ALFA-0", &held(1, 2));
+    assert_eq!(known(&world), None, "of another attempt");
+    world.report("ALFA-0", &held(2, 1));
+    assert_eq!(known(&world), Some(hold.clone()));
+    assert_eq!(
+        known(&world.restarted()),
+        Some(hold.clone()),
+        "after a restart"
+    );
+    assert_eq!(world.starts().len(), 1, "it still takes its slot");
+    world.end("1", "ALFA-0", 3, Outcome::SUCCEEDED);
+    assert!(!matches!(
+        world.state_of("1"),
+        OrderState::Processing { .. }
+    ));
 }
 
 #[test]

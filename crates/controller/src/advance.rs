@@ -58,20 +58,23 @@ impl State {
 
     /// What an order at the Agent needs: its workflow version and the job resources it refers to.
     fn hand_over(&self, agent: &AgentPath, workflow: &ItemKey) -> Vec<ItemEvent> {
-        let Some(record) = self.items.get(workflow) else {
-            return Vec::new();
-        };
-        let resources = record
-            .references
-            .iter()
-            .filter(|reference| reference.kind == ItemType::JobResource);
-        let needed = resources
-            .flat_map(model::read::Reference::keys)
-            .chain([workflow.clone()]);
-        needed
+        self.needed_items(workflow)
             .filter(|key| self.lacks(agent, key))
             .map(|key| attachable(&key, agent))
             .collect()
+    }
+
+    /// The workflow version and the job resources it refers to.
+    pub(crate) fn needed_items(&self, workflow: &ItemKey) -> impl Iterator<Item = ItemKey> {
+        let record = self.items.get(workflow);
+        let references = record
+            .into_iter()
+            .flat_map(|record| record.references.iter());
+        let resources = references.filter(|reference| reference.kind == ItemType::JobResource);
+        let workflow = record.map(|_| workflow.clone());
+        resources
+            .flat_map(model::read::Reference::keys)
+            .chain(workflow)
     }
 
     /// Whether the Agent is to get the item, and nobody has said so yet.

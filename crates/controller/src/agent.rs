@@ -1,7 +1,8 @@
 //! What the Controller knows of its Agents and their Subagents.
 
 use model::{
-    AgentPath, AgentWitness, ClusterState, EventId, PlatformInfo, Problem, RunId, Timestamp, UserId,
+    AgentPath, AgentWitness, ClusterState, Connection, EventId, PlatformInfo, Problem, RunId,
+    Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -18,23 +19,6 @@ pub enum Coupling {
     ShutDown,
     /// It is to forget everything before anything else is asked of it.
     Resetting,
-}
-
-/// How an Agent or a Subagent is connected now, as status, API, metrics and obstacles show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Connection {
-    /// It answers.
-    Connected,
-    /// Not yet connected since it was added, or since it or this Controller was started.
-    Connecting,
-    /// The last attempt to connect failed, or the connection was lost.
-    Unreachable,
-    /// It has been shut down in order and has not been started again.
-    ShutDown,
-    /// It is being reset.
-    Resetting,
-    /// Unknown, because its Agent is not connected to the Controller.
-    Unknown,
 }
 
 /// An Agent as the Controller sees it. A `problem` says why it is not coupled.

@@ -82,7 +82,7 @@ impl State {
         Ok(Ok(()))
     }
 
-    fn agent_item(&self, path: &AgentPath) -> Option<&AgentRef> {
+    pub(crate) fn agent_item(&self, path: &AgentPath) -> Option<&AgentRef> {
         let key = ItemKey::simple(ItemType::AgentRef, path.as_str());
         if let ItemBody::Agent(agent) = &self.items.get(&key)?.item.body {
             Some(agent)

@@ -6,75 +6,23 @@
 use crate::{Connection, State};
 use expr::Value;
 use model::{
-    AgentPath, BundleId, ItemBody, ItemKey, ItemType, Job, Order, OrderId, OrderState,
-    SubagentBundle, SubagentId, SubagentItem, Timestamp,
+    AgentPath, BundleId, HinderedSubagent, Hindrance, ItemBody, ItemKey, ItemType, Job, NAMED_MAX,
+    Obstacle, Order, OrderId, SubagentBundle, SubagentId, SubagentItem, Timestamp,
 };
-use std::fmt;
-
-/// Why a Subagent that could be chosen does not take a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hindrance {
-    /// Its Agent has no connection to it.
-    NotConnected,
-    /// It is being reset or shut down.
-    Going,
-    /// It is not to be chosen.
-    Disabled,
-    /// Its Agent computes its priority, and may have none for it now.
-    PriorityIsComputed,
-}
-
-/// Why an order's job does not start: none of the Subagents that could have it can take it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shortage {
-    /// The Subagent Cluster that the job is for, if it is for one.
-    pub bundle_id: Option<BundleId>,
-    /// The Agent.
-    pub agent_path: AgentPath,
-    /// The Subagents that could have the job, and why they do not take it.
-    pub subagents: Vec<(SubagentId, Hindrance)>,
-}
-
-impl fmt::Display for Hindrance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Hindrance::NotConnected => "is not connected",
-            Hindrance::Going => "is being reset or shut down",
-            Hindrance::Disabled => "is disabled",
-            Hindrance::PriorityIsComputed => "may have no priority now",
-        })
-    }
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("waits for a Subagent")?;
-        match &self.bundle_id {
-            Some(bundle_id) => write!(f, " of Subagent Cluster {bundle_id}")?,
-            None => write!(f, " of Agent {}", self.agent_path)?,
-        }
-        for (n, (id, hindrance)) in self.subagents.iter().enumerate() {
-            write!(f, "{} {id} {hindrance}", if n == 0 { ":" } else { "," })?;
-        }
-        Ok(())
-    }
-}
 
 /// The Subagent Cluster that is asked for, if it is one, and the Subagents, each with whether it is meant by its name.
 type Candidates<'a> = (Option<&'a SubagentBundle>, Vec<(SubagentId, bool)>);
 
 impl State {
-    /// Why no Subagent takes the job at which the order waits, at its Agent; nothing if one could. An order that waits
-    /// for its first job is still fresh.
-    pub fn shortage(&self, id: &OrderId, now: Timestamp) -> Option<Shortage> {
+    /// Why no Subagent takes the job at which the order has waited at its Agent since `since`; nothing if one could.
+    pub(crate) fn shortage(
+        &self,
+        id: &OrderId,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Obstacle> {
         let order = self.engine.order(id)?;
         let agent_path = order.attached_to()?.clone();
-        let is_ahead_of_time = order.scheduled_for.is_some_and(|at| now < at);
-        let may_run = order.state == OrderState::Ready
-            || (order.state == OrderState::Fresh && !is_ahead_of_time);
-        if order.is_suspended || !may_run {
-            return None;
-        }
         let workflow = self.engine.workflow(&order.workflow_id)?;
         let (_, job) = workflow.job(&order.position)?;
         if job.agent != agent_path {
@@ -82,18 +30,31 @@ impl State {
         }
         let (bundle, candidates) = self.candidates(order, job, &agent_path, now)?;
         let mut subagents = Vec::new();
+        let subagent_count = candidates.len();
         for (id, is_named) in candidates {
             let computed = bundle
                 .and_then(|bundle| bundle.subagent_to_priority.get(&id))
                 .is_some_and(|priority| !priority.is_constant());
             // One that could take it: then the job waits for a free process.
-            let hindrance = self.hindrance(&id, is_named, computed)?;
-            subagents.push((id, hindrance));
+            let reason = self.hindrance(&id, is_named, computed)?;
+            if subagents.len() < NAMED_MAX {
+                let state = self.subagents.get(&id);
+                let is_away = matches!(reason, Hindrance::NotConnected | Hindrance::Going);
+                let state = state.filter(|_| is_away);
+                subagents.push(HinderedSubagent {
+                    since: state.and_then(|state| state.connection_since),
+                    problem: state.and_then(|state| state.problem.clone()),
+                    subagent_id: id,
+                    reason,
+                });
+            }
         }
-        Some(Shortage {
-            bundle_id: bundle.map(|bundle| bundle.id.clone()),
+        Some(Obstacle::WaitingForSubagent {
             agent_path,
+            subagent_bundle_id: bundle.map(|bundle| bundle.id.clone()),
+            subagent_count,
             subagents,
+            since,
         })
     }
 

@@ -3,15 +3,15 @@
 //! Always: a clone shares everything, so that a snapshot can be written while the original goes on; every index follows from the
 //! rest.
 
-use crate::agent::{AgentState, Connection, SubagentState};
+use crate::agent::{AgentState, SubagentState};
 use crate::attachment::Attachments;
 use crate::outbox::Outbox;
 use crate::{Attachment, Thing};
 use imbl::{OrdMap, OrdSet};
 use model::read::Reference;
 use model::{
-    AgentPath, ClusterState, ControllerId, EventId, Item, ItemKey, OrderId, Problem, SubagentId,
-    Timestamp, UserId, VersionId, WorkflowId, WorkflowPath,
+    AgentPath, ClusterState, Connection, ControllerId, EventId, Item, ItemKey, OrderId, Problem,
+    SubagentId, Timestamp, UserId, VersionId, WorkflowId, WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

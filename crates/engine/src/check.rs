@@ -40,6 +40,17 @@ impl State {
                 self.index.counts, scanned.counts
             ));
         }
+        if (&scanned.running_at, &scanned.running_in)
+            != (&self.index.running_at, &self.index.running_in)
+        {
+            return Err(format!(
+                "running jobs: {:?} {:?}, scanned {:?} {:?}",
+                self.index.running_at,
+                self.index.running_in,
+                scanned.running_at,
+                scanned.running_in
+            ));
+        }
         if scanned.orphans != self.index.orphans {
             return Err(format!(
                 "orphans: {:?}, scanned {:?}",

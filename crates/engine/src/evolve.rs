@@ -163,6 +163,7 @@ pub(crate) fn evolve(order: &mut Order, event: &OrderEvent) -> Result<(), NotApp
         | OrderEvent::OrderSleeping { .. }
         | OrderEvent::OrderStdoutWritten { .. }
         | OrderEvent::OrderStderrWritten { .. }
+        | OrderEvent::OrderProcessingHeld { .. }
         | OrderEvent::OrderProcessingKilled
         | OrderEvent::OrderCancellationMarkedOnAgent
         | OrderEvent::OrderSuspensionMarkedOnAgent

@@ -3,13 +3,12 @@
 //!
 //! Always: an instruction only answers; [`crate::next`] decides with the order's state and place what comes of it.
 
-use crate::obstacle::Obstacle;
 use crate::scope::OrderScope;
 use crate::{Site, State};
 use expr::EvalError;
 use model::{
-    AgentPath, Branch, Instruction, Order, OrderEvent, Outcome, Position, PositionStep, Problem,
-    Timestamp, Workflow,
+    AgentPath, Branch, Instruction, Obstacle, Order, OrderEvent, Outcome, Position, PositionStep,
+    Problem, Timestamp, Workflow,
 };
 
 pub(crate) mod empty;

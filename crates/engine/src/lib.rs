@@ -32,7 +32,7 @@ mod state;
 
 pub use evolve::NotApplicable;
 pub use job::{JobCall, JobKey};
+pub use model::Obstacle;
 pub use next::Next;
-pub use obstacle::Obstacle;
 pub use site::Site;
 pub use state::State;

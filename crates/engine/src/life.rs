@@ -10,7 +10,7 @@
 //!                     Failed→Failed FailedInFork→FailedInFork Stopped→Stopped Broken→Broken
 //!                     Attachable→Ready Attached→Ready Detachable→Ready Detached→Ready
 //!                     Suspended→Ready Resumed→Ready Resumed→Processed Finished→Finished Cancelled→Cancelled
-//! Processing          StdoutWritten→Processing StderrWritten→Processing Processed→Processed
+//! Processing          StdoutWritten→Processing StderrWritten→Processing ProcessingHeld→Processing Processed→Processed
 //! Processed           StickySubagentLeaved→Processed Moved→Ready ProcessingKilled→ProcessingKilled Caught→Ready
 //!                     Failed→Failed FailedInFork→FailedInFork Stopped→Stopped Broken→Broken
 //!                     Detachable→Processed Detached→Processed
@@ -70,6 +70,19 @@ pub(crate) fn after(state: &S, event: &E) -> Option<S> {
         ) => S::Processing {
             subagent_id: subagent_id.clone(),
             subagent_bundle_id: subagent_bundle_id.clone(),
+            hold: None,
+        },
+        (
+            S::Processing {
+                subagent_id,
+                subagent_bundle_id,
+                ..
+            },
+            E::OrderProcessingHeld { hold },
+        ) => S::Processing {
+            subagent_id: subagent_id.clone(),
+            subagent_bundle_id: subagent_bundle_id.clone(),
+            hold: hold.clone(),
         },
         (
             same @ S::Processing { .. },
@@ -190,9 +203,10 @@ pub(crate) fn place(order: &Order, event: &E) -> Result<(), &'static str> {
             attached && !order.is_suspended,
             "a job runs at an Agent, not suspended",
         ),
-        E::OrderStdoutWritten { .. } | E::OrderStderrWritten { .. } | E::OrderProcessed { .. } => {
-            (attached, "a job runs at an Agent")
-        }
+        E::OrderStdoutWritten { .. }
+        | E::OrderStderrWritten { .. }
+        | E::OrderProcessingHeld { .. }
+        | E::OrderProcessed { .. } => (attached, "a job runs at an Agent"),
         E::OrderMoved { .. }
         | E::OrderProcessingKilled
         | E::OrderForked { .. }
@@ -276,6 +290,7 @@ mod tests {
             S::Processing {
                 subagent_id: None,
                 subagent_bundle_id: None,
+                hold: None,
             },
             S::Processed,
             S::ProcessingKilled,
@@ -350,6 +365,7 @@ mod tests {
             },
             E::OrderStdoutWritten { chunk: "".into() },
             E::OrderStderrWritten { chunk: "".into() },
+            E::OrderProcessingHeld { hold: None },
             E::OrderProcessed {
                 outcome: outcome.clone(),
             },

@@ -1,51 +1,13 @@
-//! Why an order waits, computed for whoever asks; nothing is stored.
+//! Why an order waits, as far as the order and its workflow tell; computed for whoever asks, nothing is stored. The owner
+//! knows more: of connections, of limits and of Subagents.
 
-use crate::instructions::{self, Here};
+use crate::instructions::{self, Here, fork};
 use crate::{State, next};
-use model::{AgentPath, AttachedState, OrderId, OrderState, Timestamp, WorkflowId};
-use std::fmt;
-use std::sync::Arc;
+use model::{AttachedState, JobHold, Obstacle, Order, OrderId, OrderState, TimeCause, Timestamp};
 
-/// Why an order waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// Somebody must resume, cancel or otherwise decide.
-    WaitingForCommand,
-    /// It has a time to wait for.
-    WaitingForOtherTime {
-        /// Until then.
-        until: Timestamp,
-    },
-    /// It is being handed to an Agent, which has not taken it yet.
-    WaitingForAgentToTake {
-        /// The Agent.
-        agent_path: AgentPath,
-    },
-    /// It has done at an Agent what could be done there; the Agent has not given it back yet.
-    WaitingForAgentToReturn {
-        /// The Agent.
-        agent_path: AgentPath,
-    },
-    /// It is at an Agent, which acts on its own.
-    AtAgent {
-        /// The Agent.
-        agent_path: AgentPath,
-    },
-    /// Its job runs, or waits for a free slot or Subagent.
-    WaitingForProcess,
-    /// Its children have not all come to the join.
-    WaitingForChildren {
-        /// So many are missing.
-        missing: usize,
-    },
-    /// It has come to the join before its siblings.
-    WaitingForSiblings,
-    /// Its workflow is not known here.
-    UnknownWorkflow {
-        /// The workflow version.
-        workflow_id: Arc<WorkflowId>,
-    },
-}
+/// The commands of `mainspring order` for an order that stands still.
+const RESUME_OR_CANCEL: &[&str] = &["resume", "cancel"];
+const CANCEL: &[&str] = &["cancel"];
 
 impl State {
     /// Why this order waits; empty if nothing holds it, or if there is no such order.
@@ -68,24 +30,10 @@ impl State {
                     agent_path: agent_path.clone(),
                 });
             }
-            Some(AttachedState::Attached { agent_path }) if self.site.is_controller() => {
-                obstacles.push(Obstacle::AtAgent {
-                    agent_path: agent_path.clone(),
-                });
-            }
             Some(AttachedState::Attached { .. }) | None => {}
         }
-        if order.is_suspended
-            || matches!(
-                order.state,
-                OrderState::Failed
-                    | OrderState::FailedWhileFresh
-                    | OrderState::Stopped
-                    | OrderState::StoppedWhileFresh
-                    | OrderState::Broken { .. }
-            )
-        {
-            obstacles.push(Obstacle::WaitingForCommand);
+        if let Some(obstacle) = waiting_for_command(order) {
+            obstacles.push(obstacle);
             return obstacles;
         }
         let Some(workflow) = self.workflows.get(&order.workflow_id) else {
@@ -99,45 +47,77 @@ impl State {
     }
 }
 
+/// When the order began to wait where it is: it got its state then, or its time came later.
+pub(crate) fn since(order: &Order, now: Timestamp) -> Option<Timestamp> {
+    let due = order
+        .scheduled_for
+        .filter(|at| order.state == OrderState::Fresh && *at <= now);
+    due.max(order.state_since)
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these states wait for an operator"
+)]
+fn waiting_for_command(order: &Order) -> Option<Obstacle> {
+    let commands = match &order.state {
+        OrderState::FailedWhileFresh => CANCEL,
+        OrderState::Failed
+        | OrderState::Stopped
+        | OrderState::StoppedWhileFresh
+        | OrderState::Broken { .. } => RESUME_OR_CANCEL,
+        _ if order.is_suspended => RESUME_OR_CANCEL,
+        _ => return None,
+    };
+    let state = if order.is_suspended {
+        "Suspended"
+    } else {
+        order.state.type_name()
+    };
+    Some(Obstacle::WaitingForCommand {
+        state: state.into(),
+        since: order.state_since,
+        commands: commands.iter().map(|command| (*command).into()).collect(),
+    })
+}
+
 /// Why an order that may go on waits, by its state or by its instruction.
 fn waiting(here: &Here<'_>) -> Option<Obstacle> {
     let order = here.order;
     if order.state == OrderState::Fresh
         && let Some(until) = order.scheduled_for.filter(|at| here.now < *at)
     {
-        return Some(Obstacle::WaitingForOtherTime { until });
+        return Some(Obstacle::WaitingForOtherTime {
+            until,
+            cause: TimeCause::Schedule,
+        });
     }
-    if matches!(order.state, OrderState::Processing { .. }) {
-        return Some(Obstacle::WaitingForProcess);
+    if let OrderState::Processing {
+        subagent_id, hold, ..
+    } = &order.state
+    {
+        // A job that runs is no obstacle.
+        let subagent_id = subagent_id.clone();
+        return Some(match hold.as_deref()?.clone() {
+            JobHold::MachineIsShort { since, message } => Obstacle::MachineIsShort {
+                subagent_id,
+                since,
+                shortage: message,
+            },
+            JobHold::OutputIsHeld {
+                since,
+                pid,
+                processes,
+            } => Obstacle::OutputIsHeld {
+                subagent_id,
+                since,
+                pid,
+                processes,
+            },
+        });
     }
     if order.state == OrderState::FailedInFork {
-        return Some(Obstacle::WaitingForSiblings);
+        return Some(fork::waiting_at_join(here));
     }
     instructions::waiting(here.workflow.instruction(here.position)?, here)
-}
-
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Obstacle::WaitingForCommand => f.write_str("waits for somebody to resume or cancel it"),
-            Obstacle::WaitingForOtherTime { until } => write!(f, "waits until {until}"),
-            Obstacle::WaitingForAgentToTake { agent_path } => {
-                write!(f, "waits for Agent {agent_path} to take it")
-            }
-            Obstacle::WaitingForAgentToReturn { agent_path } => {
-                write!(f, "waits for Agent {agent_path} to give it back")
-            }
-            Obstacle::AtAgent { agent_path } => write!(f, "is at Agent {agent_path}"),
-            Obstacle::WaitingForProcess => f.write_str("its job runs or waits for a free slot"),
-            Obstacle::WaitingForChildren { missing } => {
-                write!(f, "waits for {missing} of its children")
-            }
-            Obstacle::WaitingForSiblings => {
-                f.write_str("waits for its siblings to come to the join")
-            }
-            Obstacle::UnknownWorkflow { workflow_id } => {
-                write!(f, "its workflow {workflow_id} is not known here")
-            }
-        }
-    }
 }

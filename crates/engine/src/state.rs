@@ -7,11 +7,12 @@
 use crate::evolve::{self, NotApplicable};
 use crate::restless::Restless;
 use crate::scope::Surroundings;
-use crate::{Site, instructions};
+use crate::{JobKey, Site, instructions};
 use imbl::{OrdMap, OrdSet};
 use model::{
-    AttachedState, ControllerId, EventId, ForkChild, JobResource, JobResourcePath, Order,
-    OrderEvent, OrderId, OrderState, Timestamp, Workflow, WorkflowId, WorkflowPath,
+    AgentPath, AttachedState, ControllerId, EventId, ForkChild, JobResource, JobResourcePath,
+    NAMED_MAX, Order, OrderEvent, OrderId, OrderState, SlotHolders, Timestamp, Workflow,
+    WorkflowId, WorkflowPath,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,10 @@ pub(crate) struct Index {
     pub(crate) counts: BTreeMap<&'static str, usize>,
     /// Orders whose workflow is not known yet.
     pub(crate) orphans: OrdSet<OrderId>,
+    /// At a Controller: the orders whose jobs run, by Agent.
+    pub(crate) running_at: OrdMap<AgentPath, OrdSet<OrderId>>,
+    /// At a Controller: the orders whose jobs run, by job.
+    pub(crate) running_in: OrdMap<JobKey, OrdSet<OrderId>>,
 }
 
 /// What an order contributes to the [`Index`].
@@ -52,6 +57,7 @@ pub(crate) struct Traits {
     joined: Option<OrderId>,
     state: &'static str,
     orphan: bool,
+    running: Option<(AgentPath, JobKey)>,
 }
 
 impl State {
@@ -94,6 +100,7 @@ impl State {
                     &Traits {
                         orphan: true,
                         joined: None,
+                        running: None,
                         ..self.traits_of(&order)
                     },
                 );
@@ -531,6 +538,16 @@ impl State {
         &self.index.counts
     }
 
+    /// At a Controller: the orders whose jobs run at this Agent.
+    pub fn running_at(&self, agent: &AgentPath) -> SlotHolders {
+        holders(self.index.running_at.get(agent))
+    }
+
+    /// At a Controller: the orders that this job runs for.
+    pub fn running_in(&self, job: &JobKey) -> SlotHolders {
+        holders(self.index.running_in.get(job))
+    }
+
     /// All workflow versions.
     pub fn workflows(&self) -> impl Iterator<Item = &Arc<Workflow>> {
         self.workflows.values()
@@ -589,11 +606,24 @@ impl Traits {
             },
             _ => (None, false),
         };
+        let (running, orphan) = match (&order.state, order.attached_to()) {
+            (OrderState::Processing { .. }, Some(agent)) if site.is_controller() => {
+                match workflows.get(&order.workflow_id) {
+                    Some(workflow) => {
+                        let key = JobKey::at(workflow, &order.position).map(|(key, _)| key);
+                        (key.map(|key| (agent.clone(), key)), orphan)
+                    }
+                    None => (None, true),
+                }
+            }
+            _ => (None, orphan),
+        };
         Traits {
             timer: timer.filter(|_| acts(site, order)),
             joined,
             state: order.state.type_name(),
             orphan,
+            running,
         }
     }
 }
@@ -609,6 +639,12 @@ impl Index {
         *self.counts.entry(traits.state).or_default() += 1;
         if traits.orphan {
             self.orphans.insert(id.clone());
+        }
+        if let Some((agent, key)) = &traits.running {
+            let at_agent = self.running_at.entry(agent.clone()).or_default();
+            at_agent.insert(id.clone());
+            let in_job = self.running_in.entry(key.clone()).or_default();
+            in_job.insert(id.clone());
         }
     }
 
@@ -628,6 +664,30 @@ impl Index {
         }
         if traits.orphan {
             self.orphans.remove(id);
+        }
+        if let Some((agent, key)) = &traits.running {
+            drop_from(&mut self.running_at, agent, id);
+            drop_from(&mut self.running_in, key, id);
+        }
+    }
+}
+
+fn holders(orders: Option<&OrdSet<OrderId>>) -> SlotHolders {
+    let Some(orders) = orders else {
+        return SlotHolders::default();
+    };
+    SlotHolders {
+        process_count: orders.len(),
+        orders: orders.iter().take(NAMED_MAX).cloned().collect(),
+    }
+}
+
+/// Takes the order out of its set, and an empty set out of the map.
+fn drop_from<K: Ord + Clone>(map: &mut OrdMap<K, OrdSet<OrderId>>, key: &K, id: &OrderId) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(id);
+        if set.is_empty() {
+            map.remove(key);
         }
     }
 }

@@ -23,7 +23,8 @@ use crate::arguments::Access;
 use crate::exit::{Exit, Misuse, Unknown};
 
 pub(crate) use answers::{
-    AgentSeen, ConnectionSeen, ItemSeen, JournalSeen, OrderQuery, OrderRow, OrderSeen, SubagentSeen,
+    AgentSeen, ConnectionSeen, ItemSeen, JournalSeen, ObstacleSeen, OrderQuery, OrderRow,
+    OrderSeen, SubagentSeen,
 };
 pub(crate) use following::{Followed, Following};
 pub(crate) use members::CLUSTER;

@@ -69,6 +69,8 @@ pub(crate) fn with_local_times(text: &str) -> String {
     while let Some(begin) = rest.find(is_of_instant) {
         let (before, from) = rest.split_at(begin);
         let length = from.find(|c| !is_of_instant(c)).unwrap_or(from.len());
+        // A colon or full stop behind an instant is punctuation.
+        let length = from[..length].trim_end_matches([':', '.']).len().max(1);
         let (word, behind) = from.split_at(length);
         told += before;
         match word.parse::<jiff::Timestamp>() {
@@ -301,8 +303,14 @@ mod tests {
     fn instants_in_a_sentence_are_shown_in_the_local_zone() {
         let at = Timestamp::from_millis(1_800_000_001_000);
         assert_eq!(
-            with_local_times("waits until 2027-01-15T08:00:01Z, then runs 3 T-Zs"),
-            format!("waits until {}, then runs 3 T-Zs", full(at))
+            with_local_times("waits until 2027-01-15T08:00:01Z, then runs 3 T-Zs..."),
+            format!("waits until {}, then runs 3 T-Zs...", full(at))
+        );
+        assert_eq!(
+            with_local_times(
+                "is unreachable since 2027-01-15T08:00:01Z: refused. At 2027-01-15T08:00:01Z."
+            ),
+            format!("is unreachable since {0}: refused. At {0}.", full(at))
         );
         assert!(!zone().is_empty());
     }

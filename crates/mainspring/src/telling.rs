@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
-    AgentEvent, Branch, DisruptedReason, Event, Order, OrderEvent, OrderId, Outcome, Position,
-    Stamped, SubagentStateEvent, Timestamp, Workflow, WorkflowId,
+    AgentEvent, Branch, DisruptedReason, Event, JobHold, Order, OrderEvent, OrderId, Outcome,
+    Position, Stamped, SubagentStateEvent, Timestamp, Workflow, WorkflowId,
 };
 
 use crate::call::Controller;
@@ -229,6 +229,7 @@ fn order_line(event: &OrderEvent, job: Option<&str>, at: Timestamp) -> Option<(T
         OrderEvent::OrderStdoutWritten { chunk } => (Tone::Faint, chunk.to_string()),
         OrderEvent::OrderStderrWritten { chunk } => (Tone::Waiting, chunk.to_string()),
         OrderEvent::OrderProcessed { outcome } => (tone_of(outcome), outcome_line(outcome)),
+        OrderEvent::OrderProcessingHeld { hold } => (Tone::Waiting, held(hold.as_deref())),
         OrderEvent::OrderProcessingKilled => (Tone::Bad, "the job was killed".to_owned()),
         OrderEvent::OrderOutcomeAdded { outcome } => (tone_of(outcome), outcome_line(outcome)),
         OrderEvent::OrderCaught { .. } => (Tone::Waiting, "the failure is caught".to_owned()),
@@ -363,6 +364,19 @@ fn in_words(outcome: &Outcome) -> String {
             DisruptedReason::ProcessLost { problem } => format!("the process was lost: {problem}"),
             DisruptedReason::Other { problem } => format!("failed: {problem}"),
         },
+    }
+}
+
+/// What holds up a job, or that nothing does any longer.
+fn held(hold: Option<&JobHold>) -> String {
+    match hold {
+        Some(JobHold::MachineIsShort { message, .. }) => {
+            format!("its process cannot be started yet: {message}")
+        }
+        Some(JobHold::OutputIsHeld { pid, .. }) => {
+            format!("the main process {pid} has ended, but another one holds its output open")
+        }
+        None => "its process has been started".to_owned(),
     }
 }
 

@@ -20,6 +20,7 @@ mod item;
 mod item_event;
 mod lease;
 mod mark;
+mod obstacle;
 mod order;
 mod order_event;
 mod outcome;
@@ -49,6 +50,9 @@ pub use item_event::{ItemEvent, ItemOperation, SignedText};
 pub use lease::lease_grace;
 pub use mark::{
     CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode, WorkflowPosition,
+};
+pub use obstacle::{
+    Connection, HinderedSubagent, Hindrance, JobHold, NAMED_MAX, Obstacle, SlotHolders, TimeCause,
 };
 pub use order::{
     AttachedState, ExternalOrder, ForkChild, FreshOrder, HistoricOutcome, OmittedOutcomes, Order,

@@ -4,7 +4,7 @@ use crate::Problem;
 use crate::order_event::SleepCause;
 use crate::outcome::is_false;
 use crate::{
-    AgentPath, BundleId, EventId, Mark, OrderId, Outcome, Position, SubagentId, Timestamp,
+    AgentPath, BundleId, EventId, JobHold, Mark, OrderId, Outcome, Position, SubagentId, Timestamp,
     WorkflowId, WorkflowPath,
 };
 use expr::{NamedValues, Number};
@@ -212,6 +212,9 @@ tagged! {
             subagent_id: Option<SubagentId>,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             subagent_bundle_id: Option<BundleId>,
+            /// What holds the job up.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            hold: Option<Box<JobHold>>,
         },
         /// Its job has ended.
         Processed,

@@ -3,8 +3,9 @@
 use crate::order::is_zero;
 use crate::outcome::is_false;
 use crate::{
-    AgentPath, BundleId, CancellationMode, ExternalOrder, ForkChild, HistoryOperation, Order,
-    OrderId, Outcome, PlanId, Position, Problem, SubagentId, SuspensionMode, Timestamp, WorkflowId,
+    AgentPath, BundleId, CancellationMode, ExternalOrder, ForkChild, HistoryOperation, JobHold,
+    Order, OrderId, Outcome, PlanId, Position, Problem, SubagentId, SuspensionMode, Timestamp,
+    WorkflowId,
 };
 use expr::{NamedValues, Number};
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,11 @@ tagged! {
         },
         OrderStderrWritten {
             chunk: Arc<str>,
+        },
+        /// The job is held up, or no longer if there is no `hold`.
+        OrderProcessingHeld {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            hold: Option<Box<JobHold>>,
         },
         OrderProcessed {
             outcome: Outcome,

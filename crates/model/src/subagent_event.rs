@@ -1,6 +1,6 @@
 //! What a Subagent reports to its Director. Kept in its memory until the Director has confirmed it.
 
-use crate::{EventId, OrderId, Outcome};
+use crate::{EventId, JobHold, OrderId, Outcome};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +28,12 @@ tagged! {
         OrderStdoutWritten { attempt: Attempt, chunk: Arc<str> },
         /// The job wrote to its error output.
         OrderStderrWritten { attempt: Attempt, chunk: Arc<str> },
+        /// The job is held up, or no longer if there is no `hold`. Only for a Director that has asked for it.
+        OrderProcessingHeld {
+            attempt: Attempt,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            hold: Option<Box<JobHold>>,
+        },
         /// The job has ended.
         OrderProcessed { attempt: Attempt, outcome: Outcome },
         /// The Subagent ends in order and takes no more jobs.

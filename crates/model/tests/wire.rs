@@ -79,6 +79,9 @@ fn events_of_orders() {
             r#"{"TYPE":"OrderStdoutWritten","chunk":"a\nb"}"#,
             r#"{"TYPE":"OrderStderrWritten","chunk":"\u0000"}"#,
             r#"{"TYPE":"OrderProcessed","outcome":{"TYPE":"TimedOut","outcome":{"TYPE":"Killed","outcome":{"TYPE":"Caught"}}}}"#,
+            r#"{"TYPE":"OrderProcessingHeld"}"#,
+            r#"{"TYPE":"OrderProcessingHeld","hold":{"TYPE":"MachineIsShort","since":1800000000000,"message":"no process"}}"#,
+            r#"{"TYPE":"OrderProcessingHeld","hold":{"TYPE":"OutputIsHeld","since":1800000000000,"pid":7,"processes":[8]}}"#,
             r#"{"TYPE":"OrderProcessingKilled"}"#,
             r#"{"TYPE":"OrderOutcomeAdded","outcome":{"TYPE":"Disrupted","reason":{"TYPE":"ProcessLost","problem":{"message":"gone"}},"uncatchable":true}}"#,
             r#"{"TYPE":"OrderFailed","movedTo":[0]}"#,
@@ -202,6 +205,7 @@ fn events_of_components() {
         &[
             r#"{"TYPE":"OrderStdoutWritten","attempt":{"orderId":"A","number":1},"chunk":"x"}"#,
             r#"{"TYPE":"OrderStderrWritten","attempt":{"orderId":"A","number":1},"chunk":"x"}"#,
+            r#"{"TYPE":"OrderProcessingHeld","attempt":{"orderId":"A","number":1},"hold":{"TYPE":"OutputIsHeld","since":1800000000000,"pid":7}}"#,
             r#"{"TYPE":"OrderProcessed","attempt":{"orderId":"A","number":1},"outcome":{"TYPE":"Succeeded"}}"#,
             r#"{"TYPE":"SubagentShutdownStarted"}"#,
             r#"{"TYPE":"SubagentShutdown"}"#,

@@ -33,6 +33,7 @@ async fn job() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(event) = running.next().await {
         match event {
             Event::Output { text, .. } => print!("{text}"),
+            Event::OutputHeld { .. } => {}
             Event::Ended(status) => println!("code: {:?}", status.code),
         }
     }

@@ -115,6 +115,19 @@ impl Job {
         self.changed.notify_one();
     }
 
+    /// At most `count` of its processes that are alive besides the main one.
+    pub(crate) fn others(&self, count: usize) -> Vec<u32> {
+        let state = self.state();
+        if state.is_reaped {
+            return Vec::new();
+        }
+        let members = self.tree(&state).members().into_iter().map(|id| id.pid);
+        members
+            .filter(|pid| *pid != self.main)
+            .take(count)
+            .collect()
+    }
+
     pub(crate) fn killed_at(&self) -> Option<Instant> {
         self.state().killed_at
     }

@@ -28,6 +28,8 @@ const POLL_EXIT: Duration = Duration::from_millis(20);
 /// Processes that got SIGKILL are waited for so long before the job is reported as ended without them.
 const MAX_DYING: Duration = Duration::from_secs(2);
 const READ_SIZE: usize = 64 * 1024;
+/// So many of the processes that hold an output open are named.
+const PROCESSES_NAMED: usize = 3;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
@@ -42,6 +44,13 @@ pub enum Event {
         stream: Stream,
         /// The piece; it ends wherever it was cut, not only at line ends.
         text: String,
+    },
+    /// The main process has ended, but others have held an output open for [`worry_after_exit`] since.
+    ///
+    /// [`worry_after_exit`]: crate::Settings::worry_after_exit
+    OutputHeld {
+        /// The first of the job's processes that are still there.
+        processes: Vec<u32>,
     },
     /// The job is over; nothing comes after this.
     Ended(ExitStatus),
@@ -238,6 +247,10 @@ impl Running {
                 pid = self.job.main,
                 "the main process has ended, but other processes hold its output open; the job goes on until they close it"
             );
+            if !self.lanes.iter().all(Lane::is_closed) {
+                let processes = self.job.others(PROCESSES_NAMED);
+                self.ready.push_back(Event::OutputHeld { processes });
+            }
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Settings {
     pub after_end: AfterEnd,
     /// After SIGKILL the outputs are read no longer than this, even if somebody still holds them.
     pub drain_after_kill: Duration,
-    /// After this time it is logged that others hold the outputs of a job whose main process has ended.
+    /// After this time it is logged and reported that others hold the outputs of a job whose main process has ended.
     pub worry_after_exit: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Default for Settings {
             leftover_delay: Duration::ZERO,
             after_end: AfterEnd::LeaveDaemons,
             drain_after_kill: Duration::from_millis(500),
-            worry_after_exit: Duration::from_millis(100),
+            worry_after_exit: Duration::from_secs(1),
         }
     }
 }

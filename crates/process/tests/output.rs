@@ -180,6 +180,28 @@ async fn a_job_that_closes_its_outputs_is_waited_for() {
 }
 
 #[tokio::test]
+async fn it_is_told_once_who_holds_the_output_of_a_job_whose_main_process_has_ended() {
+    let yard = Yard::open(Settings {
+        worry_after_exit: Duration::from_millis(50),
+        ..Settings::default()
+    });
+    let mut running = yard.start("sleep 1000 & echo $!; exit 4").await;
+    let (mut text, mut holders) = (String::new(), None);
+    while let Some(event) = running.next().await {
+        match event {
+            Event::Output { text: more, .. } => text += &more,
+            Event::OutputHeld { processes } => {
+                assert_eq!(holders.replace(processes), None, "once");
+                running.kill();
+            }
+            Event::Ended(status) => assert_eq!(status.code, Some(4)),
+        }
+    }
+    let child = text.trim().parse().expect("the pid of the child");
+    assert_eq!(holders, Some(vec![child]));
+}
+
+#[tokio::test]
 async fn a_grandchild_that_holds_the_output_keeps_the_job_running() {
     let yard = Yard::open(Settings::default());
     let begin = Instant::now();

@@ -306,6 +306,7 @@ fn step_of(id: &OrderId, event: &OrderEvent, at: Timestamp) -> Option<Step> {
         OrderEvent::OrderProcessingStarted { .. }
             | OrderEvent::OrderStdoutWritten { .. }
             | OrderEvent::OrderStderrWritten { .. }
+            | OrderEvent::OrderProcessingHeld { .. }
             | OrderEvent::OrderProcessed { .. }
     );
     is_agents.then(|| Step {

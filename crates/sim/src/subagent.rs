@@ -10,7 +10,9 @@ use crate::moment::Moment;
 use crate::net::{ConnId, Packet, Toward};
 use crate::place::Place;
 use crate::process::{Manners, Notice, Processes};
-use model::{Attempt, EventId, Order, Outcome, Problem, RunId, SubagentCommand, SubagentEvent};
+use model::{
+    Attempt, EventId, JobHold, Order, Outcome, Problem, RunId, SubagentCommand, SubagentEvent,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -322,6 +324,25 @@ impl SubagentHost {
                 text,
             } => {
                 let Some(state) = &mut self.state else { return };
+                // Some jobs are held up for a while; chance is not asked, so that the other choices stay as they are.
+                let number = attempt
+                    .order_id
+                    .as_str()
+                    .bytes()
+                    .map(u32::from)
+                    .sum::<u32>();
+                if number.is_multiple_of(8) {
+                    state.on_output(SubagentEvent::OrderProcessingHeld {
+                        attempt: attempt.clone(),
+                        hold: number.is_multiple_of(16).then(|| {
+                            Box::new(JobHold::OutputIsHeld {
+                                since: around.k.now.timestamp(),
+                                pid: number,
+                                processes: Vec::new(),
+                            })
+                        }),
+                    });
+                }
                 let chunk = text.into();
                 state.on_output(if is_error {
                     SubagentEvent::OrderStderrWritten { attempt, chunk }

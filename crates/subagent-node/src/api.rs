@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
-use model::{EventId, RunId, SubagentCommand};
+use model::{EventId, RunId, SubagentCommand, SubagentEvent};
 use net::{BodyLimit, Closing, JsonBody, Query, guard, heartbeat, seconds, stream_response_saying};
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +35,9 @@ struct EventQuery {
     heartbeat: Option<f64>,
     /// Seconds between two chunks of a strong flow.
     pace: Option<f64>,
+    /// Whether the Director can read what holds up a job. One of an earlier version cannot.
+    #[serde(default)]
+    holds: bool,
 }
 
 /// The routes of a Subagent: also those of a Director's own, for the other Director.
@@ -115,18 +118,25 @@ async fn events(
         Err(refusal) => return refusal.into_response(),
     };
     let pace = pace(distance.unwrap_or_default());
+    let holds = query.holds;
     // Told with each sign of life and, while events flow instead, with them.
     let meter = Arc::new(Mutex::new(Meter::default()));
     let busy = meter.clone();
     let source = futures::stream::unfold(
         (subagent, run_id, query.after, pace, busy),
-        |(subagent, run_id, after, mut pace, meter)| async move {
+        move |(subagent, run_id, after, mut pace, meter)| async move {
             sleep_until(pace.next()).await;
             let events = subagent.events(&run_id, after).await.ok()?;
             let last = events.last()?.event_id;
             let mut lines = Vec::new();
             for event in &events {
+                if !holds && matches!(event.event, SubagentEvent::OrderProcessingHeld { .. }) {
+                    continue;
+                }
                 serde_json::to_writer(&mut lines, &**event).ok()?;
+                lines.push(b'\n');
+            }
+            if lines.is_empty() {
                 lines.push(b'\n');
             }
             if let Some(metering) = lock(&meter).measure_if_due() {

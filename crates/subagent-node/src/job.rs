@@ -2,9 +2,9 @@
 //!
 //! Always: whatever happens, the attempt's end is reported exactly once.
 
-use crate::service::Inner;
+use crate::service::{HELD_AFTER, Inner};
 use crate::shortage::{NotStarted, WaitingJob, WaitingJobs};
-use model::{Attempt, Order, Outcome, Problem, SubagentEvent, Timestamp};
+use model::{Attempt, JobHold, Order, Outcome, Problem, SubagentEvent, Timestamp};
 use process::{
     BadReturnValues, Cause, Ending, Environment, Event, ExitStatus, Input, Launch, OutputSettings,
     Running, Stream,
@@ -18,6 +18,8 @@ use subagent::{EndCause, JobEnd, JobPlan, Surroundings, plan};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// This attempt to start a process is the first one whose failure the Director learns of.
+const REPORTED_ATTEMPT: u32 = 2;
 /// A line of error output is remembered to this length.
 const ERROR_LINE_MAX: usize = 4096;
 
@@ -131,6 +133,8 @@ async fn execute(
     mut controlled: watch::Receiver<Option<Control>>,
 ) -> Outcome {
     let mut waiting: Option<WaitingJob<'_>> = None;
+    let mut attempts = 0_u32;
+    let mut waits_since = None;
     let (running, mut values, _files) = loop {
         // The job may have been killed before its process could be started.
         let wish = *controlled.borrow_and_update();
@@ -146,12 +150,23 @@ async fn execute(
         };
         let waiting = waiting.get_or_insert_with(|| subagent.waiting_jobs.wait());
         subagent.waiting_jobs.log(&not_started.message);
+        attempts = attempts.saturating_add(1);
+        let since = *waits_since.get_or_insert_with(now);
+        // A shortage is often over at the second attempt.
+        if attempts == REPORTED_ATTEMPT {
+            let message = not_started.message.into();
+            let hold = JobHold::MachineIsShort { since, message };
+            subagent.report_hold(attempt, Some(hold));
+        }
         tokio::select! {
             () = waiting.pause() => {}
             Ok(()) = controlled.changed() => controlled.mark_changed(),
         }
     };
     drop(waiting);
+    if attempts >= REPORTED_ATTEMPT {
+        subagent.report_hold(attempt, None);
+    }
     tracing::debug!(%attempt, pid = running.pid(), "a job's process has been started");
     let watched = Watched::new(running, plan);
     let (status, cause, last_error_line) = watched
@@ -334,6 +349,7 @@ impl Watched {
                 () = until(alarm), if alarm.is_some() => self.on_alarm(),
                 event = self.running.next(), if has_room => match event {
                     Some(Event::Output { stream, text }) => self.on_output(subagent, attempt, stream, text),
+                    Some(Event::OutputHeld { processes }) => self.on_output_held(subagent, attempt, processes),
                     Some(Event::Ended(status)) => break status,
                     None => break ExitStatus { code: None, signal: None },
                 },
@@ -362,6 +378,17 @@ impl Watched {
                 SubagentEvent::OrderStderrWritten { attempt, chunk }
             }
         });
+    }
+
+    /// Tells the Director that the job would have ended if nobody held its output.
+    fn on_output_held(&mut self, subagent: &Inner, attempt: &Attempt, processes: Vec<u32>) {
+        let held = i64::try_from(HELD_AFTER.as_millis()).unwrap_or(i64::MAX);
+        let hold = JobHold::OutputIsHeld {
+            since: Timestamp::from_millis(now().millis() - held),
+            pid: self.running.pid(),
+            processes,
+        };
+        subagent.report_hold(attempt, Some(hold));
     }
 
     fn on_control(&mut self, control: Control) {

@@ -267,7 +267,7 @@ impl SubagentLink {
                 let patience = RemoteLink::patience(*lease);
                 let heartbeat = (patience / HEARTBEATS).as_secs_f64();
                 let path = format!(
-                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&pace={}",
+                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&holds=true&pace={}",
                     PACE.as_secs_f64()
                 );
                 Ok(Events::Remote {

@@ -8,8 +8,8 @@ use crate::program::Programs;
 use crate::settings::JobSettings;
 use crate::shortage::WaitingJobs;
 use model::{
-    Attempt, EventId, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer, SubagentCommand,
-    SubagentEvent, SubagentStamped,
+    Attempt, EventId, JobHold, Outcome, PlatformInfo, Problem, RunId, SubagentAnswer,
+    SubagentCommand, SubagentEvent, SubagentStamped,
 };
 use process::{Guard, Leftovers, ScriptFiles, ValuesFiles, Ward};
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ use tokio::sync::{Notify, watch};
 
 /// How much of a report is handed over at once.
 const REPORT_PIECE: usize = 1 << 20;
+/// How long others may hold the output of a job whose main process has ended before the Director learns of it.
+pub(crate) const HELD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Why a Subagent cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +114,7 @@ impl Subagent {
             } else {
                 process::CgroupUse::Off
             },
+            worry_after_exit: HELD_AFTER,
             ..process::Settings::default()
         };
         let (ward, leftovers) = Ward::open(work_dir, ward_settings)?;
@@ -350,6 +353,14 @@ impl Inner {
         let mut state = self.state();
         state.on_output(event);
         self.tell_reported(&state);
+    }
+
+    /// Reports what holds up the attempt, or that nothing does any longer.
+    pub(crate) fn report_hold(&self, attempt: &Attempt, hold: Option<JobHold>) {
+        self.report_output(SubagentEvent::OrderProcessingHeld {
+            attempt: attempt.clone(),
+            hold: hold.map(Box::new),
+        });
     }
 
     /// Whether the Director has been silent for longer than its lease, as far as the clock goes.

@@ -22,7 +22,8 @@ fn size_of(event: &SubagentEvent) -> usize {
         + match event {
             SubagentEvent::OrderStdoutWritten { chunk, .. }
             | SubagentEvent::OrderStderrWritten { chunk, .. } => chunk.len(),
-            SubagentEvent::OrderProcessed { .. }
+            SubagentEvent::OrderProcessingHeld { .. }
+            | SubagentEvent::OrderProcessed { .. }
             | SubagentEvent::SubagentShutdownStarted
             | SubagentEvent::SubagentShutdown => 0,
         }

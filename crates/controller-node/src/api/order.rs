@@ -11,8 +11,8 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::{
-    Cause, ControllerAnswer, ControllerCommand, EventId, FreshOrder, Order, OrderId, OrderState,
-    Outcome, Timestamp,
+    AgentPath, Cause, ControllerAnswer, ControllerCommand, EventId, FreshOrder, JobName, Obstacle,
+    Order, OrderId, OrderState, Outcome, SubagentId, Timestamp,
 };
 use net::{NDJSON, Problem, Query, RawBody, Refusal};
 use node::{Clock as _, SystemClock};
@@ -381,6 +381,56 @@ impl Pattern {
     }
 }
 
+/// Why an order waits, for programs and in words.
+#[derive(Serialize)]
+struct DescribedObstacle {
+    #[serde(flatten)]
+    obstacle: Obstacle,
+    message: String,
+}
+
+impl DescribedObstacle {
+    fn of(obstacle: Obstacle) -> DescribedObstacle {
+        DescribedObstacle {
+            message: obstacle.to_string(),
+            obstacle,
+        }
+    }
+}
+
+/// The job of an order that is `Processing`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RunningJob {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_path: Option<AgentPath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subagent_id: Option<SubagentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_name: Option<JobName>,
+    /// The number of the attempt, as in `MAINSPRING_ATTEMPT`.
+    attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+}
+
+impl RunningJob {
+    fn of(machine: &ControllerMachine, order: &Order) -> Option<RunningJob> {
+        let OrderState::Processing { subagent_id, .. } = &order.state else {
+            return None;
+        };
+        let workflow = machine.state.engine().workflow(&order.workflow_id);
+        let job = workflow.and_then(|workflow| workflow.job(&order.position));
+        Some(RunningJob {
+            agent_path: order.attached_to().cloned(),
+            subagent_id: subagent_id.clone(),
+            job_name: job.and_then(|(name, _)| name.cloned()),
+            attempt: order.attempts,
+            since: order.state_since,
+        })
+    }
+}
+
 /// An order as the API returns it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -391,7 +441,10 @@ pub(super) struct Described {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_outcome: Option<Outcome>,
     /// Why it waits.
-    obstacles: Vec<String>,
+    obstacles: Vec<DescribedObstacle>,
+    /// Its job, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<RunningJob>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_problem: Option<model::Problem>,
     /// The output of its jobs up to this event is no longer kept. Only for a single order.
@@ -401,10 +454,8 @@ pub(super) struct Described {
 
 fn described(machine: &ControllerMachine, order: &Order, fields: Fields) -> Described {
     let now: Timestamp = SystemClock.now();
-    let obstacles = machine.state.engine().obstacles(&order.id, now);
-    let mut obstacles: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
-    let shortage = machine.state.shortage(&order.id, now);
-    obstacles.extend(shortage.map(|shortage| shortage.to_string()));
+    let obstacles = machine.state.obstacles(&order.id, now);
+    let obstacles = obstacles.into_iter().map(DescribedObstacle::of).collect();
     let mut shown = order.clone();
     if !fields.arguments {
         shown.arguments.clear();
@@ -421,6 +472,7 @@ fn described(machine: &ControllerMachine, order: &Order, fields: Fields) -> Desc
         order: shown,
         last_outcome,
         obstacles,
+        process: RunningJob::of(machine, order),
         agent_problem: machine.state.order_refusal(&order.id).cloned(),
         output_lost_until: None,
     }

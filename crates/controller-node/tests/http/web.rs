@@ -284,7 +284,7 @@ async fn orders_are_listed_by_prefix_state_and_page() {
         .json();
     assert_eq!(ids(list.clone()), ["A1", "A2", "A3", "A4"]);
     assert!(
-        list["orders"][0]["obstacles"][0].is_string(),
+        list["orders"][0]["obstacles"][0]["TYPE"].is_string(),
         "it says why it waits: {list}"
     );
     let list = controller

@@ -12,6 +12,7 @@
 mod agents;
 mod bounds;
 mod items;
+mod obstacles;
 mod orders;
 mod reset;
 mod subagents;

@@ -2,7 +2,7 @@
 
 use crate::world::{World, add, jobs};
 use controller::Coupling;
-use model::{ControllerCommand, Event, Problem, SubagentId, SubagentStateEvent};
+use model::{ControllerCommand, Event, Obstacle, Problem, SubagentId, SubagentStateEvent};
 
 fn subagent(world: &mut World, id: &str, disabled: bool) {
     let text = format!(
@@ -104,23 +104,37 @@ fn an_order_says_which_subagents_do_not_take_its_job_and_why() {
     world.add("B", "b");
     world.run();
     let told = |world: &World, id: &str| {
-        let shortage = world.state.shortage(&id.into(), world.now);
-        shortage.map_or(String::new(), |shortage| shortage.to_string())
+        let obstacles = world.state.obstacles(&id.into(), world.now);
+        let mut names = Vec::new();
+        for obstacle in obstacles {
+            let Obstacle::WaitingForSubagent {
+                subagent_bundle_id,
+                subagents,
+                ..
+            } = obstacle
+            else {
+                continue;
+            };
+            names.extend(subagent_bundle_id.map(|id| id.to_string()));
+            let subagents = subagents.iter();
+            names.extend(subagents.map(|it| format!("{} {}", it.subagent_id, it.reason)));
+        }
+        names.join(", ")
     };
     assert_eq!(
         told(&world, "ANY"),
-        "waits for a Subagent of Agent ALFA: ALFA-0 is not connected, S-A is not connected, S-B is not connected"
+        "ALFA-0 is not connected, S-A is not connected, S-B is not connected"
     );
     tell(&mut world, "S-B", SubagentStateEvent::SubagentCoupled);
     assert_eq!(told(&world, "ANY"), "", "S-B could take it");
     assert_eq!(
         told(&world, "B"),
-        "waits for a Subagent of Subagent Cluster B: S-A is not connected, S-B may have no priority now"
+        "B, S-A is not connected, S-B may have no priority now"
     );
     subagent(&mut world, "S-B", true);
     assert_eq!(
         told(&world, "B"),
-        "waits for a Subagent of Subagent Cluster B: S-A is not connected, S-B is disabled"
+        "B, S-A is not connected, S-B is disabled"
     );
     assert_eq!(told(&world, "NOBODY"), "");
 }

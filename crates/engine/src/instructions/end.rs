@@ -1,8 +1,7 @@
 //! The implicit end of a block: on to what is behind the block's instruction; the order's end behind the outermost block.
 
-use super::{Doing, Here, OnReturn, finish, on_return};
-use crate::obstacle::Obstacle;
-use model::Problem;
+use super::{Doing, Here, OnReturn, finish, fork, on_return};
+use model::{Obstacle, Problem};
 
 pub(crate) fn next(here: &Here<'_>) -> Doing {
     if finish::is_outermost(here.order, &here.position.parents) {
@@ -23,5 +22,5 @@ pub(crate) fn next(here: &Here<'_>) -> Doing {
 }
 
 pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
-    (next(here) == Doing::Joins).then_some(Obstacle::WaitingForSiblings)
+    (next(here) == Doing::Joins).then(|| fork::waiting_at_join(here))
 }

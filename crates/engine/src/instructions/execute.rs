@@ -1,8 +1,8 @@
 //! Execute: runs a job at its Agent.
 
 use super::{Doing, Here};
-use crate::obstacle::Obstacle;
-use model::{AgentPath, Problem};
+use crate::obstacle;
+use model::{AgentPath, Obstacle, Problem};
 
 pub(crate) fn next(here: &Here<'_>) -> Doing {
     match agent(here) {
@@ -15,8 +15,11 @@ pub(crate) fn next(here: &Here<'_>) -> Doing {
 }
 
 pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
-    (here.order.attached_to() == agent(here) && here.order.attached_to().is_some())
-        .then_some(Obstacle::WaitingForProcess)
+    (here.order.attached_to() == agent(here) && here.order.attached_to().is_some()).then(|| {
+        Obstacle::WaitingForProcess {
+            since: obstacle::since(here.order, here.now),
+        }
+    })
 }
 
 /// The Agent of the job here.

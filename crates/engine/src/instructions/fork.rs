@@ -4,12 +4,11 @@
 //! the same, however many siblings it has. A parent is handed to an Agent first where that saves hand-overs of children.
 
 use super::{Doing, Here, OnFailure, OnReturn};
-use crate::obstacle::Obstacle;
 use crate::{Site, ahead, history};
 use expr::NamedValues;
 use model::{
-    AgentPath, Branch, Fork, ForkBranch, ForkChild, Instruction, Order, OrderEvent, OrderState,
-    Outcome, Position, Timestamp, Workflow,
+    AgentPath, Branch, Fork, ForkBranch, ForkChild, Instruction, NAMED_MAX, Obstacle, Order,
+    OrderEvent, OrderId, OrderState, Outcome, Position, Timestamp, Workflow,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +17,8 @@ use std::sync::Arc;
 const CHILDREN_WORTH_A_HAND_OVER: usize = 3;
 /// So many children are named when a join fails.
 const CHILDREN_NAMED: usize = 3;
+/// To name a missing child, so many children are looked at: a list of orders must not cost more for large forks.
+const CHILDREN_LOOKED_AT: usize = 100;
 
 pub(crate) fn next(fork: &Fork, here: &Here<'_>) -> Doing {
     let there = fork.agent.clone().or_else(|| match here.site() {
@@ -47,16 +48,38 @@ pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
     let OrderState::Forked { children } = &here.order.state else {
         return None;
     };
-    let joined = here
-        .state
-        .index
-        .joined
-        .get(&here.order.id)
-        .copied()
-        .unwrap_or(0);
+    let missing = children.len().saturating_sub(joined(here, &here.order.id));
+    let is_missing = |child: &&ForkChild| {
+        let child = here.state.order(&child.order_id);
+        child.is_none_or(|child| !is_joinable(here.workflow, child))
+    };
+    let looked_at = children.iter().take(CHILDREN_LOOKED_AT);
+    let named = looked_at.filter(is_missing).take(NAMED_MAX);
     Some(Obstacle::WaitingForChildren {
-        missing: children.len().saturating_sub(joined),
+        missing,
+        child_count: children.len(),
+        children: named.map(|child| child.order_id.clone()).collect(),
     })
+}
+
+/// Why an order waits that has come to the join before its siblings.
+pub(crate) fn waiting_at_join(here: &Here<'_>) -> Obstacle {
+    let parent = here.order.parent.as_ref();
+    let missing = parent.and_then(|parent| {
+        let OrderState::Forked { children } = &here.state.order(parent)?.state else {
+            return None;
+        };
+        Some(children.len().saturating_sub(joined(here, parent)))
+    });
+    Obstacle::WaitingForSiblings {
+        parent: parent.cloned(),
+        missing: missing.unwrap_or(0),
+    }
+}
+
+/// How many children of the order have come to its join.
+fn joined(here: &Here<'_>, parent: &OrderId) -> usize {
+    here.state.index.joined.get(parent).copied().unwrap_or(0)
 }
 
 pub(crate) fn on_return() -> OnReturn {
@@ -69,14 +92,7 @@ pub(crate) fn on_failure() -> OnFailure {
 
 /// What happens when all children have come to the join.
 pub(crate) fn join(here: &Here<'_>, children: &[ForkChild]) -> Option<OrderEvent> {
-    let joined = here
-        .state
-        .index
-        .joined
-        .get(&here.order.id)
-        .copied()
-        .unwrap_or(0);
-    if joined < children.len() {
+    if joined(here, &here.order.id) < children.len() {
         return None;
     }
     let mut failures = Vec::new();

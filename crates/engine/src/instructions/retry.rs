@@ -5,9 +5,9 @@
 
 use super::{Doing, Here, try_};
 use crate::ahead;
-use crate::obstacle::Obstacle;
 use model::{
-    Branch, Instruction, OrderEvent, OrderState, Position, Problem, Seconds, Timestamp, Try,
+    Branch, Instruction, Obstacle, OrderEvent, OrderState, Position, Problem, Seconds, TimeCause,
+    Timestamp, Try,
 };
 use std::time::Duration;
 
@@ -57,7 +57,10 @@ pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
     let OrderState::DelayingRetry { until } = here.order.state else {
         return None;
     };
-    Some(Obstacle::WaitingForOtherTime { until })
+    Some(Obstacle::WaitingForOtherTime {
+        until,
+        cause: TimeCause::RetryDelay,
+    })
 }
 
 /// What happens when the delay is over.

@@ -1,9 +1,8 @@
 //! Sleep: stands still for some seconds. Nothing, zero and less let the order pass.
 
 use super::{Doing, Here};
-use crate::obstacle::Obstacle;
 use expr::{Expr, Value};
-use model::{OrderEvent, OrderState, Outcome, Problem, SleepCause};
+use model::{Obstacle, OrderEvent, OrderState, Outcome, Problem, SleepCause, TimeCause};
 use std::time::Duration;
 
 pub(crate) fn next(duration: &Expr, here: &Here<'_>) -> Doing {
@@ -40,5 +39,8 @@ pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
     let OrderState::Sleeping { until, .. } = here.order.state else {
         return None;
     };
-    Some(Obstacle::WaitingForOtherTime { until })
+    Some(Obstacle::WaitingForOtherTime {
+        until,
+        cause: TimeCause::Sleep,
+    })
 }

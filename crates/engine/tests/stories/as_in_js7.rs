@@ -81,12 +81,9 @@ fn an_order_is_fresh_until_its_first_job_starts_and_can_be_cancelled_as_fresh() 
     assert_eq!(world.state("Q"), "Fresh");
     assert_eq!(
         world.controller.state.obstacles(&"Q".into(), world.now),
-        [
-            engine::Obstacle::AtAgent {
-                agent_path: "ALFA".into()
-            },
-            engine::Obstacle::WaitingForProcess
-        ]
+        [engine::Obstacle::WaitingForProcess {
+            since: Some(world.now),
+        }]
     );
     world.cancel("Q", &CancellationMode::FreshOnly).unwrap();
     world.told(

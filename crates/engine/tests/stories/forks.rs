@@ -209,14 +209,21 @@ fn a_failed_child_blocks_the_join_until_resumed_or_cancelled_wi_13() {
     );
     assert_eq!(
         world.controller.state.obstacles(&"S1".into(), world.now),
-        [Obstacle::WaitingForChildren { missing: 1 }]
+        [Obstacle::WaitingForChildren {
+            missing: 1,
+            child_count: 2,
+            children: vec!["S1|rock".into()],
+        }]
     );
     assert_eq!(
         world
             .controller
             .state
             .obstacles(&"S1|sand".into(), world.now),
-        [Obstacle::WaitingForSiblings]
+        [Obstacle::WaitingForSiblings {
+            parent: Some("S1".into()),
+            missing: 1,
+        }]
     );
     let behind = Resumption {
         position: Some("0/fork+rock:1".parse().unwrap()),

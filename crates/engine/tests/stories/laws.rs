@@ -90,6 +90,13 @@ fn event() -> impl Strategy<Value = OrderEvent> {
         OrderEvent::OrderStdoutWritten {
             chunk: "text".into(),
         },
+        OrderEvent::OrderProcessingHeld {
+            hold: Some(Box::new(model::JobHold::OutputIsHeld {
+                since: model::Timestamp::default(),
+                pid: 1,
+                processes: Vec::new(),
+            })),
+        },
         OrderEvent::OrderStickySubagentEntered {
             agent_path: agent_path(),
             subagent_bundle_id: None,

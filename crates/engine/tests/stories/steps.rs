@@ -133,7 +133,11 @@ fn stop_halts_an_order_until_it_is_resumed_behind_wi_28() {
     world.add(r#"{"id":"S3","workflowPath":"s1"}"#);
     assert_eq!(
         world.controller.state.obstacles(&"S1".into(), world.now),
-        [Obstacle::WaitingForCommand]
+        [Obstacle::WaitingForCommand {
+            state: "Stopped".into(),
+            since: Some(world.now),
+            commands: ["resume", "cancel"].map(Into::into).into(),
+        }]
     );
     world.resume("S1", &at("1")).unwrap();
     world.resume("S2", &at("2")).unwrap();
@@ -187,7 +191,10 @@ fn sleep_stands_still_and_passes_without_awakening_wi_45() {
     let until = Timestamp::from_millis(START + 3000);
     assert_eq!(
         world.controller.state.obstacles(&"N".into(), world.now),
-        [Obstacle::WaitingForOtherTime { until }]
+        [Obstacle::WaitingForOtherTime {
+            until,
+            cause: model::TimeCause::Sleep,
+        }]
     );
     assert_eq!(world.controller.state.next_wakeup(), Some(until));
     world.sleep(1000);

@@ -24,13 +24,43 @@ pub(crate) struct OrderSeen {
     pub(crate) waiting: Waiting,
 }
 
+/// A reason why an order waits, in words. A Controller of an earlier version sends nothing but the words.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ObstacleSeen {
+    Object { message: String },
+    Words(String),
+}
+
+impl ObstacleSeen {
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            ObstacleSeen::Object { message } | ObstacleSeen::Words(message) => message,
+        }
+    }
+}
+
+/// The job of an order that is being processed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProcessSeen {
+    #[serde(default)]
+    pub(crate) subagent_id: Option<model::SubagentId>,
+    #[serde(default)]
+    pub(crate) job_name: Option<model::JobName>,
+    #[serde(default)]
+    pub(crate) since: Option<Timestamp>,
+}
+
 /// Why an order waits.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Waiting {
-    /// In sentences.
     #[serde(default)]
-    pub(crate) obstacles: Vec<String>,
+    pub(crate) obstacles: Vec<ObstacleSeen>,
+    /// Its job, while it runs.
+    #[serde(default)]
+    pub(crate) process: Option<ProcessSeen>,
     /// Why its Agent does not take it.
     #[serde(default)]
     pub(crate) agent_problem: Option<model::Problem>,
@@ -53,6 +83,8 @@ pub(crate) struct OrderRow {
     pub(crate) order: Order,
     /// How its last step ended.
     pub(crate) last_outcome: Option<Outcome>,
+    /// Why it waits.
+    pub(crate) obstacles: Vec<ObstacleSeen>,
     /// The JSON that the Controller sent.
     pub(crate) json: Box<RawValue>,
 }
@@ -72,6 +104,8 @@ impl OrderRow {
         struct Beside {
             #[serde(default)]
             last_outcome: Option<Outcome>,
+            #[serde(default)]
+            obstacles: Vec<ObstacleSeen>,
         }
         let order: Order = serde_json::from_str(json.get())?;
         let beside: Beside = serde_json::from_str(json.get())?;
@@ -80,6 +114,7 @@ impl OrderRow {
         let last = last.map(|entry| entry.outcome.clone());
         Ok(OrderRow {
             last_outcome: beside.last_outcome.or(last),
+            obstacles: beside.obstacles,
             order,
             json,
         })

@@ -7,12 +7,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::arguments::{ListArgs, OrderFilter, SortKey};
-use crate::call::{Controller, OrderQuery, OrderRow};
+use crate::call::{Controller, ObstacleSeen, OrderQuery, OrderRow};
 use crate::exit::{Exit, Misuse};
 use crate::moment;
 use crate::screen::{Screen, Tone};
 use crate::stage;
 use crate::table::{Cell, Table};
+use crate::telling::harmless;
+
+/// So many characters of the reason why an order waits are in the table; `order show` has the whole.
+const WAITS_MAX: usize = 70;
 
 const FINISHED_WITH_A_FAILURE: &str = "Finished with a failure";
 
@@ -132,7 +136,7 @@ pub(super) fn table(orders: &[OrderRow]) -> Table {
     let now = moment::now();
     let started = format!("STARTED ({})", moment::zone());
     let mut table = Table::new(&[
-        "ORDER", "STATE", "WORKFLOW", "AT", "AGENT", "ATTEMPT", &started, "SINCE", "TOOK",
+        "ORDER", "STATE", "WORKFLOW", "AT", "AGENT", "ATTEMPT", &started, "SINCE", "TOOK", "WAITS",
     ]);
     for order in orders {
         table.row(row(order, now));
@@ -192,7 +196,7 @@ impl OrderFilter {
     }
 }
 
-fn row(row: &OrderRow, now: Timestamp) -> [Cell; 9] {
+fn row(row: &OrderRow, now: Timestamp) -> [Cell; 10] {
     let order = &row.order;
     let has_failed = row
         .last_outcome
@@ -222,7 +226,29 @@ fn row(row: &OrderRow, now: Timestamp) -> [Cell; 9] {
         took(order, now)
             .map_or_else(String::new, moment::span)
             .into(),
+        Cell::toned(Tone::Waiting, waits(row)),
     ]
+}
+
+/// The first reason why the order waits, shortened to fit a table, and how many others there are.
+fn waits(row: &OrderRow) -> String {
+    let Some(first) = row.obstacles.first() else {
+        return String::new();
+    };
+    let words = in_words(first);
+    let mut told: String = words.chars().take(WAITS_MAX).collect();
+    if told.len() < words.len() {
+        told.push('…');
+    }
+    match row.obstacles.len() {
+        1 => told,
+        count => format!("{told} (+{})", count - 1),
+    }
+}
+
+/// The obstacle as it is shown at a terminal, with times in the local zone.
+pub(super) fn in_words(obstacle: &ObstacleSeen) -> String {
+    harmless(&moment::with_local_times(obstacle.message()))
 }
 
 fn sort_key(sort: SortKey, order: &Order) -> Option<Timestamp> {

@@ -73,6 +73,10 @@ fn head(seen: &OrderSeen, now: Timestamp, paint: Paint) -> String {
             ),
         );
     }
+    let process = seen.waiting.process.as_ref();
+    if let Some(id) = process.and_then(|process| process.subagent_id.as_ref()) {
+        field("subagent", id.to_string());
+    }
     if order.attempts > 0 {
         field("attempt", order.attempts.to_string());
     }
@@ -101,14 +105,20 @@ fn head(seen: &OrderSeen, now: Timestamp, paint: Paint) -> String {
     {
         field("broken", problem.to_string());
     }
+    // A job that something holds up does not run as it should; the obstacle tells more.
+    let is_free = seen.waiting.obstacles.is_empty();
+    if let Some(process) = seen.waiting.process.as_ref().filter(|_| is_free) {
+        let job = process.job_name.as_ref();
+        let job = job.map_or_else(|| "its job".to_owned(), |name| format!("job {name}"));
+        let subagent = process.subagent_id.as_ref();
+        let subagent = subagent.map_or_else(String::new, |id| format!(" on Subagent {id}"));
+        let since = process.since;
+        let since = since.map_or_else(String::new, |at| format!(" since {}", moment::full(at)));
+        let told = format!("{job} is running{subagent}{since}");
+        field("now", paint.put(Tone::Busy, &told));
+    }
     for obstacle in &seen.waiting.obstacles {
-        field(
-            "now",
-            paint.put(
-                Tone::Waiting,
-                &harmless(&moment::with_local_times(obstacle)),
-            ),
-        );
+        field("now", paint.put(Tone::Waiting, &list::in_words(obstacle)));
     }
     if let Some(problem) = &seen.waiting.agent_problem {
         field("refused", paint.put(Tone::Bad, &problem.to_string()));
@@ -194,14 +204,16 @@ mod tests {
               "attachedState":{"TYPE":"Attached","agentPath":"A"},"arguments":{"day":"monday"},
               "historicOutcomes":[{"position":[0],"outcome":{"TYPE":"Succeeded","namedValues":{"rows":1}}},
                 {"position":[0],"outcome":{"TYPE":"Succeeded","namedValues":{"rows":2}}}],
-              "obstacles":["is at Agent A","waits until 2027-01-15T08:00:01.000Z"],"attempts":2,"startedAt":1800000000000,"stateSince":1800000001000,"agentProblem":{"message":"too many"}}"#,
+              "obstacles":[{"TYPE":"AgentNotConnected","message":"Agent A is unreachable"},"waits until 2027-01-15T08:00:01.000Z"],
+              "process":{"subagentId":"S","jobName":"J","since":1800000001000},"attempts":2,"startedAt":1800000000000,"stateSince":1800000001000,"agentProblem":{"message":"too many"}}"#,
         )
         .unwrap();
         let now = Timestamp::from_millis(1_800_000_090_000);
         let text = head(&seen, now, Paint { is_on: false });
         for expected in [
             "A (attached)",
-            "now        is at Agent A",
+            "now        Agent A is unreachable",
+            "subagent   S",
             "too many",
             "day = 'monday'",
             "rows = 2",
@@ -218,6 +230,16 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
+        let free = OrderSeen::read(
+            br#"{"id":"O","workflowId":{"path":"w","versionId":"1"},"position":[1],"state":{"TYPE":"Processing"},
+              "obstacles":[],"process":{"subagentId":"S","jobName":"J","since":1800000001000}}"#,
+        )
+        .unwrap();
+        let free = head(&free, now, Paint { is_on: false });
+        assert!(
+            free.contains("now        job J is running on Subagent S since "),
+            "{free}"
+        );
         assert!(
             !text.contains("rows = 1"),
             "an older value of the same name does not count\n{text}"

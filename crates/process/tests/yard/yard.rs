@@ -83,6 +83,7 @@ pub(crate) async fn finish(mut running: Running) -> Run {
                     }
                     run.pieces.push((stream, text));
                 }
+                Event::OutputHeld { .. } => {}
                 Event::Ended(status) => {
                     assert_eq!(run.status.replace(status), None, "a job ends once");
                 }

@@ -54,7 +54,12 @@ pub fn unsettled(world: &World, id: &OrderId) -> Option<String> {
         .state
         .engine()
         .obstacles(id, world.k.now.timestamp());
-    if is_at_join && obstacles == [engine::Obstacle::WaitingForSiblings] {
+    if is_at_join
+        && matches!(
+            obstacles.as_slice(),
+            [model::Obstacle::WaitingForSiblings { .. }]
+        )
+    {
         return None;
     }
     Some(format!(

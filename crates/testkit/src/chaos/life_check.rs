@@ -175,6 +175,9 @@ impl Lives {
                 let written = self.written.entry((id, life.starts)).or_default();
                 written.push_str(json["chunk"].as_str().unwrap_or_default());
             }
+            "OrderProcessingHeld" if life.phase != Phase::Processing => {
+                return Err(format!("a held job of an order that is {:?}", life.phase));
+            }
             "OrderProcessed" => {
                 if life.phase != Phase::Processing {
                     return Err(format!(
