@@ -20,6 +20,7 @@ mod golden;
 mod hosts;
 mod leases;
 mod members;
+mod obstacles;
 mod outages;
 mod pair;
 mod repair;
