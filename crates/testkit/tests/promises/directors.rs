@@ -257,6 +257,30 @@ async fn s131_s142_a_director_that_hung_comes_back_as_the_one_that_follows() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_director_that_dials_nobody_repairs_its_damaged_log_from_the_one_that_dials_it()
+-> Result<()> {
+    let mut world = coupled().await?;
+    deploy(&world, "w", &[job(AGENT, "echo DONE")]).await?;
+    add(&world, "before", "w").await?;
+    world.await_event("before", "OrderFinished").await?;
+    let [dialled, dials] = processes();
+    world.node(&dialled).kill()?;
+    let vote = world.node_ref(&dialled)?.data.join("state/state");
+    std::fs::write(&vote, "{}\n00000000\n")?;
+    let coupled = told(&world, "ClusterCoupled");
+    world.node(&dialled).start()?;
+    await_told(&world, "ClusterCoupled", coupled + 1).await?;
+    let log = world.node_ref(&dialled)?.log();
+    ensure!(log.contains("is set aside for inspection"), "{log}");
+    s132_both_logs_are_the_same(&world, &dialled, &dials).await?;
+    // It can take over.
+    world.node(&dials).kill()?;
+    add(&world, "afterwards", "w").await?;
+    world.await_event("afterwards", "OrderFinished").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s138_a_director_that_is_shut_down_hands_over_first() -> Result<()> {
     let mut world = coupled().await?;
     let (first, second) = active(&world).await?;
