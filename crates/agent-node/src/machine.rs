@@ -3,9 +3,9 @@
 use agent::{Standing, State};
 use model::{
     AgentAnswer, AgentCommand, AgentOwnEvent, ClusterEvent, ClusterState, Event, EventId, Metering,
-    PlatformInfo, Problem, RunId, Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
+    OrderId, PlatformInfo, Problem, RunId, Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
 };
-use node::{Facts, Machine, NotApplicable};
+use node::{Aside, Facts, Machine, NotApplicable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,10 @@ pub struct AgentMachine {
     timezone: Arc<str>,
     /// The number of the Controller's newest coupling: only its commands are followed.
     coupling: u64,
+    /// The request that is being carried out, or was last.
+    request: Option<String>,
+    /// Requests that have ended the node several times: they are refused.
+    refused: BTreeMap<String, Problem>,
 }
 
 /// What comes to an Agent.
@@ -137,6 +141,8 @@ impl AgentMachine {
             platform,
             timezone,
             coupling: 0,
+            request: None,
+            refused: BTreeMap::new(),
         }
     }
 
@@ -153,6 +159,9 @@ impl AgentMachine {
         events: impl IntoIterator<Item = Event>,
     ) -> Result<(), NotApplicable> {
         for event in events {
+            if let Event::Order(id, _) = &event {
+                tasks::fault_at(id.as_str());
+            }
             facts.record(self, event)?;
         }
         Ok(())
@@ -171,6 +180,15 @@ impl AgentMachine {
                 responses.push(self.command(user, command, torn, facts)?);
             }
             return Ok(AgentAnswer::Batch { responses });
+        }
+        let request = name_of(&command);
+        let problem = self.refused.get(&request).cloned();
+        self.request = Some(request);
+        if let Some(problem) = problem {
+            return Ok(AgentAnswer::from(problem));
+        }
+        if let AgentCommand::MarkOrder { order_id, .. } = &command {
+            self.state.release_order(order_id);
         }
         let run_id = self
             .state
@@ -194,6 +212,33 @@ impl AgentMachine {
             }
             Err(problem) => Ok(AgentAnswer::from(problem)),
         }
+    }
+}
+
+/// What a request is called if it ends the node: two equal requests have the same name.
+fn name_of(command: &AgentCommand) -> String {
+    let kind = command.type_name();
+    match command {
+        AgentCommand::AttachOrder { order } => format!("{kind}:{}", order.id),
+        AgentCommand::DetachOrder { order_id } | AgentCommand::MarkOrder { order_id, .. } => {
+            format!("{kind}:{order_id}")
+        }
+        AgentCommand::AttachItem { key, .. } | AgentCommand::DetachItem { key } => {
+            format!("{kind}:{key}")
+        }
+        AgentCommand::ResetSubagent { subagent_id, .. }
+        | AgentCommand::ConfirmSubagentLoss { subagent_id, .. } => {
+            format!("{kind}:{subagent_id}")
+        }
+        AgentCommand::Batch { .. }
+        | AgentCommand::DedicateAgentDirector { .. }
+        | AgentCommand::CoupleController { .. }
+        | AgentCommand::ReleaseEvents { .. }
+        | AgentCommand::Reset { .. }
+        | AgentCommand::TakeSnapshot
+        | AgentCommand::ClusterSwitchOver
+        | AgentCommand::ShutDown { .. }
+        | AgentCommand::NoOperation => kind.to_owned(),
     }
 }
 
@@ -241,6 +286,7 @@ impl Machine for AgentMachine {
     type Reply = Reply;
 
     fn take(&mut self, input: Input, facts: &mut Facts) -> Result<Reply, NotApplicable> {
+        self.set_idle();
         match input {
             Input::Command {
                 user,
@@ -360,6 +406,47 @@ impl Machine for AgentMachine {
 
     fn released(&self) -> EventId {
         self.state.released()
+    }
+
+    fn set_idle(&mut self) {
+        self.request = None;
+        self.state.set_idle();
+    }
+
+    fn working_on(&self) -> Option<String> {
+        let order = self.state.stepping().map(|id| format!("Order:{id}"));
+        order.or_else(|| self.request.clone())
+    }
+
+    fn set_aside(
+        &mut self,
+        subject: &str,
+        why: &Problem,
+        facts: &mut Facts,
+    ) -> Result<Aside, NotApplicable> {
+        if let Some(id) = subject.strip_prefix("Order:") {
+            let Some(events) = self.state.set_aside(&OrderId::from(id), why) else {
+                return Ok(Aside::Impossible);
+            };
+            let aside = if events.is_empty() {
+                Aside::Held
+            } else {
+                Aside::Recorded
+            };
+            for event in events {
+                facts.record(self, event)?;
+            }
+            return Ok(aside);
+        }
+        self.refused.insert(subject.to_owned(), why.clone());
+        Ok(Aside::Held)
+    }
+
+    fn is_set_aside(&self, subject: &str) -> bool {
+        match subject.strip_prefix("Order:") {
+            Some(id) => self.state.is_set_aside(&OrderId::from(id)),
+            None => self.refused.contains_key(subject),
+        }
     }
 }
 

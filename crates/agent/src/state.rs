@@ -9,7 +9,7 @@ use crate::queue::Queues;
 use crate::reset::Reset;
 use crate::subagents::{Loss, WorkList};
 use model::{
-    AgentPath, AgentRef, BundleId, ClusterState, ControllerId, EventId, Metering, OrderId,
+    AgentPath, AgentRef, BundleId, ClusterState, ControllerId, Event, EventId, Metering, OrderId,
     PlatformInfo, Problem, RunId, SubagentBundle, SubagentId, SubagentItem, UserId,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -210,6 +210,36 @@ impl State {
             subagent.metering = Some(metering);
             self.queues.unstick();
         }
+    }
+
+    /// The order whose step was decided last.
+    pub fn stepping(&self) -> Option<&OrderId> {
+        self.engine.stepping()
+    }
+
+    /// Forgets the order whose step was decided last.
+    pub fn set_idle(&mut self) {
+        self.engine.set_stepping(None);
+    }
+
+    /// The events that set aside an order whose step has ended the node several times; see [`engine::State::set_aside`].
+    pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<Event>> {
+        let events = self.engine.set_aside(id, problem)?.into_iter();
+        Some(
+            events
+                .map(|event| Event::Order(id.clone(), event))
+                .collect(),
+        )
+    }
+
+    /// Whether the order is set aside.
+    pub fn is_set_aside(&self, id: &OrderId) -> bool {
+        self.engine.is_set_aside(id)
+    }
+
+    /// Lets an order that was set aside without an event make its step again.
+    pub fn release_order(&mut self, id: &OrderId) {
+        self.engine.release(id);
     }
 
     /// How many orders wait for a process.

@@ -65,6 +65,7 @@ impl State {
             .map_or(0, |agent| agent.process_limit.unwrap_or(u32::MAX));
         while self.queues.running() < limit as usize {
             let order_id = self.queues.next()?;
+            self.engine.set_stepping(Some(&order_id));
             // The order may have been changed while it stood in line.
             let Next::Job(call) = self.engine.next(&order_id, now) else {
                 self.queues.leave(&order_id);

@@ -3,6 +3,7 @@
 //! Always: batches reach the log in the order in which `append` was first polled, and their event ids rise.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -259,6 +260,11 @@ impl Log {
                 .await;
         }
         Ok(())
+    }
+
+    /// The directory of the log.
+    pub fn dir(&self) -> &Path {
+        self.shared.journal.dir()
     }
 
     /// The last event before the newest `bytes` bytes of the log, rounded to whole segments. 0 if the log is not longer.

@@ -3,10 +3,12 @@
 use controller::{NotApplicable as Misfit, Recorder, State, Thing};
 use model::{
     AgentPath, AgentWitness, Cause, ClusterEvent, ClusterState, ControllerAnswer,
-    ControllerCommand, ControllerEvent, Event, EventId, ItemOperation, Problem, RunId, Stamped,
-    Timestamp, UserId,
+    ControllerCommand, ControllerEvent, Event, EventId, ItemOperation, OrderId, OrderSelection,
+    Problem, RunId, Stamped, Timestamp, UserId,
 };
-use node::{Facts, Machine, NotApplicable};
+use node::{Aside, Facts, Machine, NotApplicable};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 /// The Controller's state in the commit loop.
@@ -17,6 +19,10 @@ pub struct ControllerMachine {
     /// The newest event in it.
     pub last_event_id: EventId,
     timezone: Arc<str>,
+    /// The request that is being carried out, or was last.
+    request: Option<String>,
+    /// Requests and events of Agents that have ended the node several times: they are refused.
+    refused: BTreeMap<String, Problem>,
 }
 
 /// What comes to a Controller.
@@ -120,6 +126,8 @@ impl ControllerMachine {
             state,
             last_event_id: EventId::BEFORE_FIRST,
             timezone,
+            request: None,
+            refused: BTreeMap::new(),
         }
     }
 
@@ -168,7 +176,7 @@ impl ControllerMachine {
             Input::AgentEvents { agent, events } => {
                 let mut readable = Vec::with_capacity(events.len());
                 for event in events {
-                    match event {
+                    match refuse_event(&self.refused, &agent, event) {
                         Ok(stamped) => readable.push(stamped),
                         Err((event_id, problem)) => {
                             let before = std::mem::take(&mut readable);
@@ -188,6 +196,84 @@ impl ControllerMachine {
             Input::By { .. } | Input::Command { .. } | Input::Items(_) | Input::Cluster(_) => {}
         }
         Ok(Reply::Done)
+    }
+}
+
+/// The event, or what is put down in its place if taking it over has ended the node several times.
+fn refuse_event(
+    refused: &BTreeMap<String, Problem>,
+    agent: &AgentPath,
+    event: Result<Stamped, (EventId, Problem)>,
+) -> Result<Stamped, (EventId, Problem)> {
+    let stamped = event?;
+    if refused.is_empty() {
+        return Ok(stamped);
+    }
+    match refused.get(&format!("AgentEvent:{agent}/{}", stamped.event_id)) {
+        Some(problem) => Err((stamped.event_id, problem.clone())),
+        None => Ok(stamped),
+    }
+}
+
+/// What a request is called if it ends the node: two equal requests have the same name.
+fn name_of(input: &Input) -> Option<String> {
+    match input {
+        Input::Command { command, .. } => {
+            let what: Option<&str> = match &**command {
+                ControllerCommand::AddOrder { order } => Some(order.id.as_str()),
+                ControllerCommand::AddOrders { orders } => {
+                    orders.first().map(|order| order.id.as_str())
+                }
+                ControllerCommand::CancelOrders {
+                    order_ids: OrderSelection::Ids(ids),
+                    ..
+                }
+                | ControllerCommand::SuspendOrders { order_ids: ids, .. }
+                | ControllerCommand::ResumeOrders { order_ids: ids, .. }
+                | ControllerCommand::DeleteOrdersWhenTerminated { order_ids: ids } => {
+                    ids.first().map(OrderId::as_str)
+                }
+                ControllerCommand::ResumeOrder { order_id, .. } => Some(order_id.as_str()),
+                ControllerCommand::ResetAgent { agent_path, .. } => Some(agent_path.as_str()),
+                ControllerCommand::ResetSubagent { subagent_id, .. }
+                | ControllerCommand::ConfirmSubagentLoss { subagent_id } => {
+                    Some(subagent_id.as_str())
+                }
+                ControllerCommand::Batch { .. }
+                | ControllerCommand::CancelOrders { .. }
+                | ControllerCommand::ClusterAppointNodes { .. }
+                | ControllerCommand::ClusterRemoveNode { .. }
+                | ControllerCommand::ClusterSwitchOver { .. }
+                | ControllerCommand::ReleaseEvents { .. }
+                | ControllerCommand::TakeSnapshot
+                | ControllerCommand::ShutDown { .. }
+                | ControllerCommand::NoOperation { .. } => None,
+            };
+            let kind = command.type_name();
+            Some(what.map_or_else(|| kind.to_owned(), |what| format!("{kind}:{what}")))
+        }
+        Input::Items(operations) => {
+            let mut hasher = DefaultHasher::new();
+            for operation in operations {
+                match operation {
+                    ItemOperation::AddOrChangeSimple { item } => item.get().hash(&mut hasher),
+                    ItemOperation::AddOrChangeSigned { signed } => signed.string.hash(&mut hasher),
+                    ItemOperation::AddVersion { version_id } => version_id.hash(&mut hasher),
+                    ItemOperation::DeleteSimple { key } => key.hash(&mut hasher),
+                    ItemOperation::RemoveVersioned { path } => path.hash(&mut hasher),
+                }
+            }
+            Some(format!("UpdateItems:{:016x}", hasher.finish()))
+        }
+        Input::By { .. }
+        | Input::AgentDedicated { .. }
+        | Input::AgentWitness { .. }
+        | Input::AgentCoupled { .. }
+        | Input::AgentReset { .. }
+        | Input::AgentCouplingFailed { .. }
+        | Input::Cluster(_)
+        | Input::AgentEvents { .. }
+        | Input::AgentRefused { .. } => None,
     }
 }
 
@@ -216,8 +302,12 @@ impl Recorder for Out<'_> {
         at: Option<Timestamp>,
         event: Event,
     ) -> Result<(), Misfit> {
-        self.facts
-            .record_with(at, event, |stamped| state.evolve(stamped))?;
+        self.facts.record_with(at, event, |stamped| {
+            if let Event::Order(id, _) = &stamped.event {
+                tasks::fault_at(id.as_str());
+            }
+            state.evolve(stamped)
+        })?;
         *self.last = self.facts.last_event_id();
         Ok(())
     }
@@ -233,6 +323,28 @@ impl Machine for ControllerMachine {
             let reply = self.take(*input, facts);
             facts.caused_by(None);
             return reply;
+        }
+        self.set_idle();
+        self.request = name_of(&input);
+        if let Some(problem) = self
+            .request
+            .as_ref()
+            .and_then(|request| self.refused.get(request))
+        {
+            let problem = problem.clone();
+            return Ok(match input {
+                Input::Items(_) => Reply::Items(Err(problem)),
+                Input::Command { .. }
+                | Input::By { .. }
+                | Input::Cluster(_)
+                | Input::AgentDedicated { .. }
+                | Input::AgentWitness { .. }
+                | Input::AgentCoupled { .. }
+                | Input::AgentReset { .. }
+                | Input::AgentCouplingFailed { .. }
+                | Input::AgentEvents { .. }
+                | Input::AgentRefused { .. } => Reply::Answer(ControllerAnswer::from(problem)),
+            });
         }
         let mut out = Out {
             facts,
@@ -317,6 +429,46 @@ impl Machine for ControllerMachine {
 
     fn released(&self) -> EventId {
         self.state.released()
+    }
+
+    fn set_idle(&mut self) {
+        self.request = None;
+        self.state.set_idle();
+    }
+
+    fn working_on(&self) -> Option<String> {
+        self.state.working_on().or_else(|| self.request.clone())
+    }
+
+    fn set_aside(
+        &mut self,
+        subject: &str,
+        why: &Problem,
+        facts: &mut Facts,
+    ) -> Result<Aside, NotApplicable> {
+        if let Some(id) = subject.strip_prefix("Order:") {
+            let Some(events) = self.state.set_aside(&OrderId::from(id), why) else {
+                return Ok(Aside::Impossible);
+            };
+            let aside = if events.is_empty() {
+                Aside::Held
+            } else {
+                Aside::Recorded
+            };
+            for event in events {
+                facts.record(self, event)?;
+            }
+            return Ok(aside);
+        }
+        self.refused.insert(subject.to_owned(), why.clone());
+        Ok(Aside::Held)
+    }
+
+    fn is_set_aside(&self, subject: &str) -> bool {
+        match subject.strip_prefix("Order:") {
+            Some(id) => self.state.is_set_aside(&OrderId::from(id)),
+            None => self.refused.contains_key(subject),
+        }
     }
 
     fn kept_from(&self) -> Option<EventId> {

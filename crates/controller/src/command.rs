@@ -299,6 +299,7 @@ impl State {
         }
         for id in ids {
             // A refusal now means that an order before has taken this one along.
+            self.engine.release(id);
             let Ok(events) = decide(self, id) else {
                 continue;
             };

@@ -31,6 +31,7 @@ impl State {
                 continue;
             };
             last = Some(event_id);
+            self.importing = Some((path.clone(), event_id));
             let too_late = self.cancelled_too_late(&event);
             let recorded = out.record(self, Some(at), event);
             if let (Some(id), Ok(())) = (too_late, &recorded) {
@@ -52,6 +53,7 @@ impl State {
                 out.record(self, None, Event::Agent(path.clone(), event))?;
             }
         }
+        self.importing = None;
         // An Agent's events that mean nothing here are not confirmed on their own: confirming makes an event there.
         if let Some(until_event_id) = last
             && self.agents.contains_key(path)

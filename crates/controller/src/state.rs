@@ -10,8 +10,8 @@ use crate::{Attachment, Thing};
 use imbl::{OrdMap, OrdSet};
 use model::read::Reference;
 use model::{
-    AgentPath, ClusterState, Connection, ControllerId, EventId, Item, ItemKey, OrderId, Problem,
-    SubagentId, Timestamp, UserId, VersionId, WorkflowId, WorkflowPath,
+    AgentPath, ClusterState, Connection, ControllerId, Event, EventId, Item, ItemKey, OrderId,
+    Problem, SubagentId, Timestamp, UserId, VersionId, WorkflowId, WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct State {
     pub(crate) unsettled: OrdSet<Unsettled>,
     /// The orders that have output, by the first event that has it.
     pub(crate) outputs: OrdMap<EventId, OrderId>,
+    /// The Agent's event that is being taken over.
+    pub(crate) importing: Option<(AgentPath, EventId)>,
 }
 
 /// A reason to look whether something follows for items.
@@ -100,6 +102,7 @@ impl State {
             outbox: Outbox::default(),
             unsettled: OrdSet::new(),
             outputs: OrdMap::new(),
+            importing: None,
         }
     }
 
@@ -212,6 +215,35 @@ impl State {
             .map(by_user)
             .min()
             .unwrap_or(EventId(u64::MAX))
+    }
+
+    /// What was worked on last: the step of an order, or an event of an Agent.
+    pub fn working_on(&self) -> Option<String> {
+        if let Some((agent, event_id)) = &self.importing {
+            return Some(format!("AgentEvent:{agent}/{event_id}"));
+        }
+        self.engine.stepping().map(|id| format!("Order:{id}"))
+    }
+
+    /// Forgets what was worked on.
+    pub fn set_idle(&mut self) {
+        self.importing = None;
+        self.engine.set_stepping(None);
+    }
+
+    /// The events that set aside an order whose step has ended the node several times; see [`engine::State::set_aside`].
+    pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<Event>> {
+        let events = self.engine.set_aside(id, problem)?.into_iter();
+        Some(
+            events
+                .map(|event| Event::Order(id.clone(), event))
+                .collect(),
+        )
+    }
+
+    /// Whether the order is set aside.
+    pub fn is_set_aside(&self, id: &OrderId) -> bool {
+        self.engine.is_set_aside(id)
     }
 
     /// The oldest event with output of an order that still exists. The log keeps it even if all receivers have

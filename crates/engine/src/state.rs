@@ -11,10 +11,10 @@ use crate::{JobKey, Site, instructions};
 use imbl::{OrdMap, OrdSet};
 use model::{
     AgentPath, AttachedState, ControllerId, EventId, ForkChild, JobResource, JobResourcePath,
-    NAMED_MAX, Order, OrderEvent, OrderId, OrderState, SlotHolders, Timestamp, Workflow,
+    NAMED_MAX, Order, OrderEvent, OrderId, OrderState, Problem, SlotHolders, Timestamp, Workflow,
     WorkflowId, WorkflowPath,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The orders of a Controller or of an Agent.
@@ -31,6 +31,10 @@ pub struct State {
     pub(crate) index: Index,
     restless: Restless,
     pub(crate) woken_at: Timestamp,
+    /// The order whose step was decided last.
+    stepping: Option<OrderId>,
+    /// Orders that make no step, because their step has ended the node several times and no event can say so.
+    held: BTreeSet<OrderId>,
 }
 
 /// What follows from the orders alone.
@@ -74,6 +78,8 @@ impl State {
             index: Index::default(),
             restless: Restless::default(),
             woken_at: Timestamp::default(),
+            stepping: None,
+            held: BTreeSet::new(),
         }
     }
 
@@ -416,7 +422,7 @@ impl State {
         }
         let after = Traits::of(slot, &self.site, &self.workflows);
         let acts_here = acts(&self.site, slot);
-        if acts_here {
+        if acts_here && !self.held.contains(id) {
             self.restless.push(id, &slot.priority);
         }
         if before != after {
@@ -441,6 +447,7 @@ impl State {
     fn touch(&mut self, id: &OrderId) {
         if let Some(order) = self.orders.get(id)
             && acts(&self.site, order)
+            && !self.held.contains(id)
         {
             self.restless.push(id, &order.priority);
         }
@@ -489,7 +496,62 @@ impl State {
 
     /// The next order for which something may follow: the highest priority first, then first come first served.
     pub fn pop_restless(&mut self) -> Option<OrderId> {
-        self.restless.pop()
+        loop {
+            let id = self.restless.pop()?;
+            if !self.held.contains(&id) {
+                self.set_stepping(Some(&id));
+                return Some(id);
+            }
+        }
+    }
+
+    /// Remembers the order whose step is decided from now on, so that it is known if the decision ends the node.
+    pub fn set_stepping(&mut self, id: Option<&OrderId>) {
+        self.stepping = id.cloned();
+    }
+
+    /// The order whose step was decided last.
+    pub fn stepping(&self) -> Option<&OrderId> {
+        self.stepping.as_ref()
+    }
+
+    /// The events that set aside an order whose step has ended the node several times: it is broken until an operator resumes or cancels
+    /// it. If no event fits the order's state, it makes no step in this run, until [`State::release`]. `None` if the order is not this
+    /// site's.
+    pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<OrderEvent>> {
+        let order = self.orders.get(id)?;
+        if !acts(&self.site, order) {
+            return None;
+        }
+        let broken = OrderEvent::OrderBroken {
+            problem: Some(problem.clone()),
+        };
+        if matches!(order.state, OrderState::Broken { .. }) {
+            return Some(Vec::new());
+        }
+        if crate::life::after(&order.state, &broken).is_some() {
+            return Some(vec![broken]);
+        }
+        if crate::life::after(&order.state, &OrderEvent::OrderStateReset).is_some() {
+            return Some(vec![OrderEvent::OrderStateReset, broken]);
+        }
+        self.held.insert(id.clone());
+        Some(Vec::new())
+    }
+
+    /// Whether the order is set aside.
+    pub fn is_set_aside(&self, id: &OrderId) -> bool {
+        let order = self.orders.get(id);
+        order.is_some_and(|order| {
+            self.held.contains(id) || matches!(order.state, OrderState::Broken { .. })
+        })
+    }
+
+    /// Lets an order that was set aside without an event make its step again.
+    pub fn release(&mut self, id: &OrderId) {
+        if self.held.remove(id) {
+            self.touch(id);
+        }
     }
 
     /// Whether there are orders for which something may follow.

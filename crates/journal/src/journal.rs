@@ -417,6 +417,11 @@ impl Journal {
         inner.may_go()
     }
 
+    /// The directory of the journal.
+    pub fn dir(&self) -> &Path {
+        self.shared.dir()
+    }
+
     /// The last key of the newest segment that is not wholly within the newest `bytes` bytes of the log; 0 if there is none.
     pub fn last_key_beyond(&self, bytes: u64) -> u64 {
         let inner = self.shared.inner();

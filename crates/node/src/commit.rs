@@ -4,9 +4,10 @@
 //! in the inbox and becomes the next batch (group commit). Never here: branches on what an input means.
 
 use crate::alarm::Alarm;
+use crate::crashes::Crashes;
 use crate::facts::FULL_BYTES;
 use crate::handle::{Entry, Question};
-use crate::machine::may_go;
+use crate::machine::{Aside, may_go};
 use crate::progress::Progress;
 use crate::snapshots::{Snapshots, Taken};
 use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready};
@@ -74,16 +75,18 @@ impl Node {
             replay,
         } = opened;
         let recovered = crate::recovery::recover(machine, snapshot, replay).await?;
-        Node::lead(Ready { recovered }, log, clock, limits, outside).await
+        let crashes = Crashes::of(&log);
+        Node::lead(Ready { recovered }, log, clock, limits, outside, crashes).await
     }
 
     /// The same with a machine that has followed the log already ([`crate::follow`]): this member is the active one now.
-    pub async fn lead<M: Machine>(
+    pub(crate) async fn lead<M: Machine>(
         ready: Ready<M>,
         log: Log,
         clock: Arc<dyn Clock>,
         limits: Limits,
         outside: impl Outside<M>,
+        crashes: Crashes,
     ) -> Result<(Handle<M>, JoinHandle<Result<End, Fault>>), Fault> {
         let recovered = ready.recovered;
         let (sender, inbox) = mpsc::channel(limits.inbox);
@@ -122,10 +125,14 @@ impl Node {
             progress,
             released: EventId::BEFORE_FIRST,
             end: None,
+            has_set_aside: !crashes.subjects().is_empty(),
+            crashes,
         };
-        commit_loop.begin().await?;
+        let begun = commit_loop.begin().await;
+        commit_loop.record_crash(begun).await?;
         let task = tasks::spawn("commit-loop", async move {
             let ended = commit_loop.run().await;
+            let ended = commit_loop.record_crash(ended).await;
             if let Err(fault) = &ended {
                 tracing::error!(%fault, "the node stops");
             }
@@ -133,6 +140,11 @@ impl Node {
         });
         Ok((handle, task))
     }
+}
+
+/// Runs a decision. Its panic is a fault, before which what was worked on can be recorded.
+fn caught<T>(decision: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    tasks::catch("commit-loop", decision).unwrap_or_else(|panic| Err(Fault::Decision(panic)))
 }
 
 async fn rings(alarm: Option<&Alarm>) {
@@ -162,6 +174,9 @@ struct CommitLoop<M: Machine, O> {
     fault: BoxFuture<'static, String>,
     /// Changes when damage is found in the log.
     damage: watch::Receiver<u64>,
+    crashes: Crashes,
+    /// Something is set aside, and it is checked after each batch whether it still is.
+    has_set_aside: bool,
 }
 
 /// Why the loop goes round.
@@ -195,9 +210,70 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
                 Event::Journal(JournalEvent::SnapshotTaken),
             )
             .map_err(Fault::Misfit)?;
-        self.machine.started(facts).map_err(Fault::Misfit)?;
-        self.machine.advance(facts).map_err(Fault::Misfit)?;
+        self.set_aside(&mut round.facts).await?;
+        let facts = &mut round.facts;
+        let machine = &mut self.machine;
+        caught(|| {
+            machine.started(facts).map_err(Fault::Misfit)?;
+            machine.advance(facts).map_err(Fault::Misfit)
+        })?;
         self.commit(round).await
+    }
+
+    /// Sets aside what has ended this node several times, and again what no event has set aside at an earlier start.
+    async fn set_aside(&mut self, facts: &mut Facts) -> Result<(), Fault> {
+        let known = self.crashes.held().into_iter().map(|crash| (crash, true));
+        let new = self.crashes.to_set_aside();
+        for (crash, is_known) in known.chain(new.into_iter().map(|crash| (crash, false))) {
+            let machine = &mut self.machine;
+            let aside = caught(|| {
+                machine
+                    .set_aside(&crash.subject, &crash.problem(), facts)
+                    .map_err(Fault::Misfit)
+            })?;
+            let subject = crash.subject.as_str();
+            match aside {
+                _ if is_known => {}
+                Aside::Impossible => tracing::error!(
+                    subject,
+                    reason = crash.reason,
+                    "this has ended the node several times, and it cannot be set aside"
+                ),
+                Aside::Recorded | Aside::Held => {
+                    tracing::error!(
+                        subject,
+                        reason = crash.reason,
+                        "this has ended the node several times, and is set aside: resume or cancel it when the reason is gone"
+                    );
+                    self.crashes.set_aside(&crash, aside == Aside::Held).await;
+                    self.has_set_aside = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records what was worked on if a decision has ended the node.
+    async fn record_crash<T>(&mut self, ended: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(fault) = &ended
+            && fault.is_of_decision()
+            && let Some(subject) = self.machine.working_on()
+        {
+            tracing::error!(subject, %fault, "this has ended the node");
+            let reason = fault.to_string();
+            self.crashes.add(self.clock.now(), subject, &reason).await;
+        }
+        ended
+    }
+
+    /// Records what was resumed, cancelled or has gone.
+    async fn check_set_aside(&mut self) {
+        if self.has_set_aside {
+            let machine = &self.machine;
+            let is_over = |subject: &str| !machine.is_set_aside(subject);
+            self.crashes.over(is_over).await;
+            self.has_set_aside = !self.crashes.subjects().is_empty();
+        }
     }
 
     async fn run(&mut self) -> Result<End, Fault> {
@@ -206,7 +282,8 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             let wake = self.gather(idle_timer).await;
             let is_timer = matches!(wake, Wake::Timer);
             let mut round = self.round();
-            self.decide(wake, &mut round)?;
+            self.machine.set_idle();
+            caught(|| self.decide(wake, &mut round))?;
             idle_timer = is_timer && round.facts.is_empty();
             self.commit(round).await?;
             if let Some(end) = self.end {
@@ -363,6 +440,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             self.release_log();
         }
         self.snapshots.begin_if_due(&self.machine, self.last);
+        self.check_set_aside().await;
         Ok(())
     }
 
@@ -387,6 +465,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
         {
             tracing::warn!(%error, "no snapshot was written at the shutdown; the next start replays the log");
         }
+        self.crashes.ended_in_order().await;
         Ok(end)
     }
 

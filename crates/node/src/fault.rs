@@ -18,6 +18,9 @@ pub enum Fault {
     /// An input led to an event that does not fit. It was not written: after a restart the input is gone.
     #[error("an event does not fit the state, nothing of it was written: {0}")]
     Misfit(NotApplicable),
+    /// A decision has panicked.
+    #[error("a decision has panicked, nothing of it was written: {0}")]
+    Decision(String),
     /// The disk does not give back what was written.
     #[error("the log cannot be read: {0}")]
     Read(#[from] cluster::ReadError),
@@ -54,6 +57,16 @@ impl Fault {
     /// What has become of a commit loop.
     pub(crate) fn of_loop(ended: Result<Result<End, Fault>, JoinError>) -> Result<End, Fault> {
         ended?
+    }
+
+    /// Whether a decision has caused it: the next start would decide the same again.
+    pub(crate) fn is_of_decision(&self) -> bool {
+        matches!(
+            self,
+            Fault::Misfit(_)
+                | Fault::Decision(_)
+                | Fault::Log(cluster::AppendError::TooLarge { .. })
+        )
     }
 
     /// Whether this member must set its log aside and learn it again.

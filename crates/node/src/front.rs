@@ -5,6 +5,7 @@
 
 use crate::Kept;
 use crate::clock::{Clock as _, SystemClock};
+use crate::crashes::Crashes;
 use crate::members::{MEMBERS, Trusted};
 use crate::standing::{Known, Removal, Standing, names};
 use axum::extract::{Request, State};
@@ -34,12 +35,14 @@ struct Inner {
     known: RwLock<Known>,
     /// Since when the node is open.
     active_since: RwLock<Option<Timestamp>>,
+    crashes: Crashes,
 }
 
 impl Front {
     /// Nobody is let through yet.
     pub fn new(log: Log, what: Kept, trusted: Trusted) -> Front {
         Front(Arc::new(Inner {
+            crashes: Crashes::of(&log),
             log,
             what,
             trusted,
@@ -47,6 +50,11 @@ impl Front {
             known: RwLock::default(),
             active_since: RwLock::default(),
         }))
+    }
+
+    /// What has ended this member before.
+    pub(crate) fn crashes(&self) -> Crashes {
+        self.0.crashes.clone()
     }
 
     /// Requests go to the node from now on.
@@ -202,7 +210,7 @@ impl Front {
                 ))
             }
             (Standing::Active | Standing::Standby | Standing::Joining | Standing::Starting, _) => {
-                process_advice()
+                self.0.crashes.advice().or_else(process_advice)
             }
         }
     }

@@ -4,7 +4,7 @@
 //! Never here: when something is asked. See `commit`.
 
 use crate::Facts;
-use model::{EventId, Stamped, Timestamp};
+use model::{EventId, Problem, Stamped, Timestamp};
 use std::fmt;
 
 /// An event that does not fit the state: a bug, or a log of something else.
@@ -17,6 +17,17 @@ impl NotApplicable {
     pub fn new(why: impl fmt::Display) -> NotApplicable {
         NotApplicable(why.to_string())
     }
+}
+
+/// How something was set aside that has ended the node several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// There is nothing to set aside: it no longer exists, or this kind of work cannot be left out.
+    Impossible,
+    /// By an event: all members know it.
+    Recorded,
+    /// In this run only: no event fits.
+    Held,
 }
 
 /// A machine with its state, owned by the commit loop. A clone is cheap: snapshots are written from one.
@@ -57,6 +68,30 @@ pub trait Machine: Clone + Send + Sync + 'static {
 
     /// Events until here (inclusive) may go as soon as a snapshot covers them. Everything if nobody has to confirm.
     fn released(&self) -> EventId;
+
+    /// A new batch begins: what was worked on before is forgotten.
+    fn set_idle(&mut self) {}
+
+    /// What is being worked on, or was last, as a type and a name: `Order:ID`. Asked when a decision has ended the node, also by a panic.
+    fn working_on(&self) -> Option<String> {
+        None
+    }
+
+    /// Sets aside what [`Machine::working_on`] has named `subject`, because it has ended the node several times: from now on nothing is
+    /// decided for it.
+    fn set_aside(
+        &mut self,
+        _subject: &str,
+        _why: &Problem,
+        _facts: &mut Facts,
+    ) -> Result<Aside, NotApplicable> {
+        Ok(Aside::Impossible)
+    }
+
+    /// Whether `subject` is still set aside.
+    fn is_set_aside(&self, _subject: &str) -> bool {
+        false
+    }
 
     /// The oldest event that should be kept although it is released. It is kept only as long as the log is not larger than
     /// [`crate::Limits::kept_bytes`].

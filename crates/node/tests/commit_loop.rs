@@ -16,7 +16,8 @@ use model::{
 use net::{Problem, Refusal};
 use node::events::{EventQuery, event_stream, position};
 use node::{
-    Clock, End, Facts, Fault, Handle, Limits, Machine, Node, NotApplicable, Outside, SystemClock,
+    Aside, Clock, End, Facts, Fault, Handle, Limits, Machine, Node, NotApplicable, Outside,
+    SystemClock,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,6 +33,16 @@ struct Notebook {
     starts: usize,
     released: Option<EventId>,
     alarm: Option<Timestamp>,
+    /// The one to whom something bad was said: nothing else can be decided until it is set aside.
+    bad: Option<(String, Bad)>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bad {
+    Panics,
+    DoesNotFit,
+    IsTooLarge,
 }
 
 enum Input {
@@ -69,6 +80,16 @@ impl Machine for Notebook {
     }
 
     fn advance(&mut self, facts: &mut Facts) -> Result<(), NotApplicable> {
+        match self.bad {
+            None => {}
+            Some((_, Bad::Panics)) => panic!("it is poisoned"),
+            Some((_, Bad::DoesNotFit)) => return Err(NotApplicable::new("it is poisoned")),
+            Some((_, Bad::IsTooLarge)) if facts.bytes() < BATCH_BYTES => {
+                let large = "x".repeat(BATCH_BYTES);
+                facts.record(self, said("large", &large))?;
+            }
+            Some((_, Bad::IsTooLarge)) => {}
+        }
         if self.alarm.is_some_and(|at| at <= facts.now()) {
             self.alarm = None;
             facts.record(self, said("alarm", "rang"))?;
@@ -81,6 +102,13 @@ impl Machine for Notebook {
             Event::Order(to, OrderEvent::OrderStdoutWritten { chunk }) => {
                 if **chunk == *"boom" {
                     return Err(NotApplicable::new("boom does not fit"));
+                }
+                match &**chunk {
+                    "panic" => self.bad = Some((to.to_string(), Bad::Panics)),
+                    "misfit" => self.bad = Some((to.to_string(), Bad::DoesNotFit)),
+                    "large" => self.bad = Some((to.to_string(), Bad::IsTooLarge)),
+                    "set aside" => self.bad = None,
+                    _ => {}
                 }
                 self.said
                     .entry(to.to_string())
@@ -140,7 +168,28 @@ impl Machine for Notebook {
     fn released(&self) -> EventId {
         self.released.unwrap_or_default()
     }
+
+    fn working_on(&self) -> Option<String> {
+        self.bad.as_ref().map(|(to, _)| to.clone())
+    }
+
+    fn set_aside(
+        &mut self,
+        subject: &str,
+        _why: &model::Problem,
+        facts: &mut Facts,
+    ) -> Result<Aside, NotApplicable> {
+        facts.record(self, said(subject, "set aside"))?;
+        Ok(Aside::Recorded)
+    }
+
+    fn is_set_aside(&self, subject: &str) -> bool {
+        self.said.get(subject).and_then(|said| said.last()) == Some(&"set aside".to_owned())
+    }
 }
+
+/// More than the log takes at once.
+const BATCH_BYTES: usize = 300 << 20;
 
 fn said(to: &str, what: &str) -> Event {
     Event::Order(
@@ -406,6 +455,109 @@ async fn a_log_grows_no_further_than_its_snapshots_allow_once_released() {
         "S44, S99: after release and snapshot {left} of {grown} segments are left"
     );
     running.kill().await;
+}
+
+/// The record of what has ended the node.
+fn crashes(dir: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(dir.join("crashes.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Puts an event into the log, as if an earlier version had taken it.
+async fn write_past_the_machine(dir: &Path, event: Event) {
+    let opened = Log::open(Options::new(dir, "controller:test"))
+        .await
+        .unwrap();
+    let newest = opened.log.status().last_event_id;
+    let mut facts = Facts::new(Timestamp::from_millis(0), EventId(newest));
+    facts.record(&mut Notebook::default(), event).unwrap();
+    let batch = cluster::Batch {
+        last_event_id: facts.last_event_id().0,
+        body: facts.into_lines().into(),
+    };
+    opened.log.append(batch).await.unwrap();
+    opened.log.shutdown().await;
+}
+
+async fn fails_to_start(dir: &Path) -> Fault {
+    let opened = Log::open(Options::new(dir, "controller:test"))
+        .await
+        .unwrap();
+    let log = opened.log.clone();
+    let clock = Arc::new(SystemClock);
+    let started = Node::start(Notebook::default(), opened, clock, Limits::default(), ()).await;
+    log.shutdown().await;
+    started.map(drop).expect_err("it ends at the start")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_the_node_again_and_again_is_set_aside_once_and_kept_for_inspection() {
+    for (bad, reason) in [
+        ("panic", "it is poisoned"),
+        ("misfit", "it is poisoned"),
+        ("large", "is larger than"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let running = Running::start(dir.path()).await;
+        running.handle.ask(say("a", "good")).await.unwrap();
+        running
+            .handle
+            .ask(say("p", bad))
+            .await
+            .expect_err("the node ends over it, before anything is written");
+        let fault = running.task.await.unwrap().unwrap_err();
+        assert!(fault.to_string().contains(reason), "{bad}: {fault}");
+        running.log.shutdown().await;
+        write_past_the_machine(dir.path(), said("p", bad)).await;
+
+        let fault = fails_to_start(dir.path()).await;
+        assert!(fault.to_string().contains(reason), "{bad}: {fault}");
+        let ends = crashes(dir.path())["ends"].as_array().unwrap().len();
+        assert_eq!(ends, 2, "{bad}: both are recorded");
+
+        let running = Running::start(dir.path()).await;
+        assert_eq!(running.state().await.said["p"], [bad, "set aside"]);
+        running.handle.ask(say("a", "goes on")).await.unwrap();
+        let record = crashes(dir.path());
+        assert_eq!(record["setAside"][0]["subject"], "p", "{bad}: {record}");
+        assert_eq!(record["setAside"][0]["isOver"], false, "{bad}: {record}");
+        let told = record["setAside"][0]["reason"].as_str().unwrap();
+        assert!(told.contains(reason), "{bad}: {record}");
+        running.end(End::default()).await;
+
+        // An operator has looked at it. The record is kept.
+        let running = Running::start(dir.path()).await;
+        assert_eq!(
+            running.state().await.said["p"],
+            [bad, "set aside"],
+            "{bad}: once"
+        );
+        running.handle.ask(say("p", "resumed")).await.unwrap();
+        running.handle.ask(say("p", "and on")).await.unwrap();
+        running.end(End::default()).await;
+        let record = crashes(dir.path());
+        assert_eq!(record["setAside"][0]["isOver"], true, "{bad}: {record}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_end_sets_nothing_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let running = Running::start(dir.path()).await;
+        running
+            .handle
+            .ask(say("p", "panic"))
+            .await
+            .expect_err("the node ends");
+        drop(running.task.await.unwrap().unwrap_err());
+        running.log.shutdown().await;
+        let running = Running::start(dir.path()).await;
+        assert_eq!(running.state().await.said.get("p"), None);
+        running.end(End::default()).await;
+        let ends = crashes(dir.path())["ends"].as_array().unwrap().len();
+        assert_eq!(ends, 0, "an orderly end between them");
+    }
 }
 
 /// A clock that the test sets.

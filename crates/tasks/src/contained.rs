@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 
+use crate::failure;
 use crate::faults;
-use crate::scope::{Scope, Scoped};
+use crate::scope::{self, OnPanic, Scope, Scoped};
 
 /// The number of panics of contained work, by name.
 static PANICS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
@@ -39,12 +40,29 @@ pub fn panics() -> BTreeMap<String, u64> {
 pub async fn contain<F: Future>(name: &'static str, work: F) -> Result<F::Output, Panicked> {
     let scope = Scope {
         name,
-        is_contained: true,
+        on_panic: OnPanic::Contain,
     };
     let work = Scoped::new(scope, faults::may_strike(name, work));
     // Everything that the work shares with others is behind locks that stay usable after a panic.
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|_logged_by_the_hook| Panicked)
+}
+
+/// Runs `work`, which does not wait. If it panics, the error says where and why. The caller must not use what the work may have left half
+/// changed.
+pub fn catch<T>(name: &'static str, work: impl FnOnce() -> T) -> Result<T, String> {
+    let scope = Scope {
+        name,
+        on_panic: OnPanic::Return,
+    };
+    std::panic::catch_unwind(AssertUnwindSafe(|| scope::within(scope, work))).map_err(|panic| {
+        failure::take_last_panic().unwrap_or_else(|| {
+            // Without the hook, the place is not known.
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            text.unwrap_or("a panic without a message").to_owned()
+        })
+    })
 }
 
 /// Runs `work` in a task of its own. If it panics, only this work fails.

@@ -1,6 +1,7 @@
 //! The failure of a task, which is a failure of the process.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::RefCell;
 use std::panic::PanicHookInfo;
 use std::sync::LazyLock;
 use std::thread;
@@ -8,11 +9,20 @@ use std::thread;
 use tokio::sync::watch;
 
 use crate::contained;
-use crate::scope;
+use crate::scope::{self, OnPanic};
 
 /// The first failure of this process.
 static FAILURE: LazyLock<watch::Sender<Option<String>>> =
     LazyLock::new(|| watch::Sender::new(None));
+
+thread_local! {
+    /// The reason of the newest panic of this thread whose caller decides what follows.
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+pub(crate) fn take_last_panic() -> Option<String> {
+    LAST_PANIC.take()
+}
 
 /// Resolves with the reason when a task of this process has failed. The process must end at once.
 pub async fn failed() -> String {
@@ -49,23 +59,36 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     let backtrace = backtrace.as_ref().map(tracing::field::display);
-    if scope.is_some_and(|scope| scope.is_contained) {
-        contained::count(task);
-        tracing::error!(
-            task,
-            place,
-            what,
-            backtrace,
-            "a panic, which is a fault of the program: this work has failed, everything else continues"
-        );
-    } else {
-        tracing::error!(
-            task,
-            place,
-            what,
-            backtrace,
-            "a panic, which is a fault of the program: the process ends and must be restarted"
-        );
-        fail(format!("the task {task} has panicked at {place}: {what}"));
+    match scope.map_or(OnPanic::End, |scope| scope.on_panic) {
+        OnPanic::Contain => {
+            contained::count(task);
+            tracing::error!(
+                task,
+                place,
+                what,
+                backtrace,
+                "a panic, which is a fault of the program: this work has failed, everything else continues"
+            );
+        }
+        OnPanic::Return => {
+            tracing::error!(
+                task,
+                place,
+                what,
+                backtrace,
+                "a panic, which is a fault of the program"
+            );
+            LAST_PANIC.set(Some(format!("a panic at {place}: {what}")));
+        }
+        OnPanic::End => {
+            tracing::error!(
+                task,
+                place,
+                what,
+                backtrace,
+                "a panic, which is a fault of the program: the process ends and must be restarted"
+            );
+            fail(format!("the task {task} has panicked at {place}: {what}"));
+        }
     }
 }

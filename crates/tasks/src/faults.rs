@@ -2,7 +2,7 @@
 //!
 //! Always: only in builds with debug assertions, and only if the variable below names a directory. The part records there which tasks it
 //! has started (`started/NAME`). A file `panic/NAME` makes one task of that name panic, and `end/NAME` makes it end. The task removes the
-//! file. Other builds do nothing.
+//! file. A file `panic-at/ID` makes all work on the thing with this id panic, for as long as the file is there. Other builds do nothing.
 
 #[cfg(debug_assertions)]
 pub(crate) use on::{may_end, may_strike, note, strike_here};
@@ -14,6 +14,15 @@ pub fn fault_point(name: &'static str) {
     strike_here(name);
     #[cfg(not(debug_assertions))]
     let _nothing = name;
+}
+
+/// A place at which a test can make the work on one thing panic, again and again. Does nothing in a release build.
+#[inline]
+pub fn fault_at(id: &str) {
+    #[cfg(debug_assertions)]
+    on::strike_at(id);
+    #[cfg(not(debug_assertions))]
+    let _nothing = id;
 }
 
 #[cfg(debug_assertions)]
@@ -56,6 +65,15 @@ mod on {
     pub(crate) fn strike_here(name: &str) {
         if let Some(directory) = DIRECTORY.as_deref()
             && is_struck(directory, "panic", name)
+        {
+            panic!("this panic was injected by a test");
+        }
+    }
+
+    pub(crate) fn strike_at(id: &str) {
+        if let Some(directory) = DIRECTORY.as_deref()
+            && !id.contains('/')
+            && directory.join("panic-at").join(id).exists()
         {
             panic!("this panic was injected by a test");
         }

@@ -12,6 +12,7 @@
 //! | [`spawn_endless`] | never, as its type says; it is aborted | ends the process |
 //! | [`spawn_until`] | after it is told to; earlier, it ends the process | ends the process |
 //! | [`spawn_contained`] | when its work is done | its result says so |
+//! | [`catch`] (no task) | when its work is done | its result says why |
 //! | [`spawn_blocking`] | when its work is done | as a panic of the task that started it |
 //! | [`spawn_thread`] | when its work is done or no longer needed | ends the process |
 #![forbid(unsafe_code)]
@@ -23,7 +24,7 @@ mod faults;
 mod scope;
 mod spawn;
 
-pub use contained::{Panicked, contain, panics, spawn_contained};
+pub use contained::{Panicked, catch, contain, panics, spawn_contained};
 pub use failure::{failed, install_panic_hook};
-pub use faults::fault_point;
+pub use faults::{fault_at, fault_point};
 pub use spawn::{spawn, spawn_blocking, spawn_endless, spawn_thread, spawn_until};

@@ -8,7 +8,18 @@ use std::task::{Context, Poll};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     pub(crate) name: &'static str,
-    pub(crate) is_contained: bool,
+    pub(crate) on_panic: OnPanic,
+}
+
+/// What a panic of the current work does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnPanic {
+    /// It ends the process.
+    End,
+    /// It fails only this work.
+    Contain,
+    /// The caller of the work gets the reason and decides.
+    Return,
 }
 
 thread_local! {

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::fail;
 use crate::faults;
-use crate::scope::{self, Scope, Scoped};
+use crate::scope::{self, OnPanic, Scope, Scoped};
 
 fn of_the_part(name: &'static str) -> Scope {
     Scope {
         name,
-        is_contained: false,
+        on_panic: OnPanic::End,
     }
 }
 

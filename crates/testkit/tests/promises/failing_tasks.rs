@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use testkit::world::{AgentPlan, Node, Pair, Plan, World};
 
 /// The exit code that requests a restart after a failure.
-const EMERGENCY: i32 = 98;
+pub(crate) const EMERGENCY: i32 = 98;
 /// The tasks of one request, connection, job or snapshot, which fail alone.
 const CONTAINED: [&str; 7] = [
     "client-connection",
@@ -26,12 +26,12 @@ const CONTAINED: [&str; 7] = [
 const STRUCK_WITHIN: Duration = Duration::from_secs(3);
 
 /// The directory that names the tasks of a node that are to fail.
-struct Faults(PathBuf);
+pub(crate) struct Faults(PathBuf);
 
 impl Faults {
-    fn of(node: &mut Node, world: &Path) -> Result<Faults> {
+    pub(crate) fn of(node: &mut Node, world: &Path) -> Result<Faults> {
         let dir = world.join(format!("faults-{}", node.name));
-        for part in ["started", "panic", "end"] {
+        for part in ["started", "panic", "panic-at", "end"] {
             std::fs::create_dir_all(dir.join(part))?;
         }
         let variable = "MAINSPRING_INJECT_FAULTS".to_owned();
@@ -47,12 +47,22 @@ impl Faults {
             .collect()
     }
 
+    /// All work on this order or other thing panics from now on, until [`Faults::mend`].
+    pub(crate) fn poison(&self, id: &str) -> Result<()> {
+        self.inject("panic-at", id)
+    }
+
+    /// No work on it panics any more.
+    pub(crate) fn mend(&self, id: &str) -> Result<()> {
+        Ok(std::fs::remove_file(self.0.join("panic-at").join(id))?)
+    }
+
     fn inject(&self, fault: &str, task: &str) -> Result<()> {
         Ok(std::fs::write(self.0.join(fault).join(task), "")?)
     }
 }
 
-async fn started_world(victim: &str) -> Result<(World, Faults)> {
+pub(crate) async fn started_world(victim: &str) -> Result<(World, Faults)> {
     let agent = AgentPlan {
         subagents: vec!["SUB".to_owned()],
         ..AgentPlan::named("A")

@@ -8,6 +8,7 @@
 )]
 
 mod clusters;
+mod crash_loops;
 mod defects;
 mod dialling;
 mod directors;
