@@ -14,8 +14,8 @@ use model::{
 };
 use std::collections::BTreeMap;
 
-/// The budget of a predicate over all orders, in budgets of a single evaluation.
-const PREDICATE_BUDGETS: u32 = 10;
+/// The budget of all expressions that one request has evaluated, in budgets of a single evaluation.
+const REQUEST_BUDGETS: u32 = 10;
 
 /// Why no orders can be selected.
 enum Refusal {
@@ -169,6 +169,25 @@ impl State {
         if let Err(problem) = unique(ids).and_then(|()| not_too_many(orders.len())) {
             return Ok(problem.into());
         }
+        // The Controller does nothing else while their arguments are computed.
+        match expr::in_one_budget(REQUEST_BUDGETS, || self.judge_orders(orders, out)) {
+            Err(problem) => Ok(problem.into()),
+            Ok(events) => {
+                for event in events {
+                    out.record(self, None, event)?;
+                }
+                Ok(ControllerAnswer::OrdersAdded {
+                    event_id: out.last_event_id(),
+                })
+            }
+        }
+    }
+
+    fn judge_orders(
+        &self,
+        orders: &[FreshOrder],
+        out: &dyn Recorder,
+    ) -> Result<Vec<Event>, Problem> {
         let mut bytes = 0_usize;
         let mut events = Vec::with_capacity(orders.len());
         let mut problems = Vec::new();
@@ -178,8 +197,7 @@ impl State {
                     bytes = bytes.saturating_add(event.as_ref().map_or(0, json_bytes));
                     if bytes > REQUEST_EVENTS_BYTES_MAX {
                         let what = "what the orders of one request bring along";
-                        let problem = too_large(what, usize::MAX, REQUEST_EVENTS_BYTES_MAX);
-                        return Ok(problem.into());
+                        return Err(too_large(what, usize::MAX, REQUEST_EVENTS_BYTES_MAX));
                     }
                     events.extend(event.map(|event| Event::Order(order.id.clone(), event)));
                 }
@@ -187,15 +205,10 @@ impl State {
             }
         }
         problems.dedup();
-        if let Some(problem) = combined(problems) {
-            return Ok(problem.into());
+        match combined(problems) {
+            Some(problem) => Err(problem),
+            None => Ok(events),
         }
-        for event in events {
-            out.record(self, None, event)?;
-        }
-        Ok(ControllerAnswer::OrdersAdded {
-            event_id: out.last_event_id(),
-        })
     }
 
     fn judge_order(
@@ -249,7 +262,7 @@ impl State {
             |error: expr::EvalError| Problem::new("InvalidPredicate", format!("{expr}: {error}"));
         let function = expr.eval_function(&expr::Nothing).map_err(failed)?;
         // The Controller does nothing else meanwhile, so all evaluations share one budget.
-        expr::in_one_budget(PREDICATE_BUDGETS, || {
+        expr::in_one_budget(REQUEST_BUDGETS, || {
             self.selected_by(expr, &function)
                 .map_err(|error| match error {
                     Refusal::Evaluation(error) => failed(error),

@@ -12,6 +12,9 @@ use model::{
 };
 use std::sync::Arc;
 
+/// The budget of all expressions of one step, in budgets of a single evaluation.
+const STEP_BUDGETS: u32 = 2;
+
 /// What happens to an order now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
@@ -24,8 +27,13 @@ pub enum Next {
 }
 
 impl State {
-    /// What happens to this order now.
+    /// What happens to this order now. All expressions of the step share one budget, so that a path through many predicates does not hold up
+    /// all other orders.
     pub fn next(&self, id: &OrderId, now: Timestamp) -> Next {
+        expr::in_one_budget(STEP_BUDGETS, || self.next_step(id, now))
+    }
+
+    fn next_step(&self, id: &OrderId, now: Timestamp) -> Next {
         let Some(order) = self.orders.get(id) else {
             return Next::Rest;
         };

@@ -188,8 +188,8 @@ impl Machine for Notebook {
     }
 }
 
-/// More than the log takes at once.
-const BATCH_BYTES: usize = 300 << 20;
+/// More than the log of these tests takes at once.
+const BATCH_BYTES: usize = 2 << 20;
 
 fn said(to: &str, what: &str) -> Event {
     Event::Order(
@@ -222,6 +222,7 @@ impl Running {
     ) -> Running {
         let mut options = Options::new(dir, "controller:test");
         options.segment_bytes = 64 << 10;
+        options.in_flight_bytes = 1 << 20;
         let opened = Log::open(options).await.unwrap();
         let log = opened.log.clone();
         let (handle, task) = Node::start(Notebook::default(), opened, clock, limits, outside)
@@ -480,9 +481,9 @@ async fn write_past_the_machine(dir: &Path, event: Event) {
 }
 
 async fn fails_to_start(dir: &Path) -> Fault {
-    let opened = Log::open(Options::new(dir, "controller:test"))
-        .await
-        .unwrap();
+    let mut options = Options::new(dir, "controller:test");
+    options.in_flight_bytes = 1 << 20;
+    let opened = Log::open(options).await.unwrap();
     let log = opened.log.clone();
     let clock = Arc::new(SystemClock);
     let started = Node::start(Notebook::default(), opened, clock, Limits::default(), ()).await;

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// This attempt to start a process is the first one whose failure the Director learns of.
 const REPORTED_ATTEMPT: u32 = 2;
+/// A piece of output becomes one event, whatever the settings say.
+const OUTPUT_CHARACTERS_MAX: usize = 1 << 20;
 /// A line of error output is remembered to this length.
 const ERROR_LINE_MAX: usize = 4096;
 
@@ -186,7 +188,7 @@ async fn execute(
         values,
         last_error_line,
     };
-    end.outcome(&plan.job)
+    end.outcome(&plan.job).bounded()
 }
 
 /// A job that has succeeded must not fail because the machine is short of something afterwards, so its values are read again. A
@@ -239,7 +241,10 @@ type Started = (Running, process::ValuesFile, AttemptFiles);
 async fn start(subagent: &Inner, attempt: &Attempt, plan: &JobPlan) -> Result<Started, NotStarted> {
     let (launch, values, files) = prepare(subagent, attempt, plan)?;
     let output = OutputSettings {
-        max_characters: subagent.settings.output_characters,
+        max_characters: subagent
+            .settings
+            .output_characters
+            .min(OUTPUT_CHARACTERS_MAX),
         max_delay: subagent.settings.output_delay.into(),
     };
     match subagent.ward.start(launch, output).await {

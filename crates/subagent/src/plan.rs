@@ -4,6 +4,7 @@
 
 use engine::scope::{OrderScope, job_resource_value};
 use expr::{Answer, Chain, EvalError, Expr, Scope, Symbol, Value};
+use model::bounds::too_large;
 use model::{
     Attempt, ControllerId, Executable, ExecutableKind, Job, JobResource, JobResourcePath, Order,
     Problem, Timestamp, Workflow,
@@ -78,8 +79,27 @@ impl engine::scope::Surroundings for Known<'_> {
     }
 }
 
+/// The budget of all expressions of one job, in budgets of a single evaluation.
+const PLAN_BUDGETS: u32 = 5;
+/// Bytes of one variable with its name: the system starts no process with a longer one.
+const VARIABLE_BYTES_MAX: usize = (128 << 10) - 2;
+/// Bytes of all variables of a job together: more than the system takes.
+const ENVIRONMENT_BYTES_MAX: usize = 4 << 20;
+
 /// The plan for the job at the order's position.
 pub fn plan(
+    attempt: &Attempt,
+    order: &Order,
+    workflow: &Workflow,
+    controller_id: &ControllerId,
+    around: &Surroundings<'_>,
+) -> Result<JobPlan, Problem> {
+    expr::in_one_budget(PLAN_BUDGETS, || {
+        planned(attempt, order, workflow, controller_id, around)
+    })
+}
+
+fn planned(
     attempt: &Attempt,
     order: &Order,
     workflow: &Workflow,
@@ -184,9 +204,21 @@ fn evaluate_env(
     scope: &dyn Scope,
     into: &mut BTreeMap<String, Option<String>>,
 ) -> Result<(), Problem> {
+    let mut all = 0;
     for (name, expression) in env {
         let value = expression.eval(scope).map_err(problem)?;
-        into.insert(name.to_string(), text_of(name, &value)?);
+        let text = text_of(name, &value)?;
+        let bytes = text.as_ref().map_or(0, |text| name.len() + text.len());
+        if bytes > VARIABLE_BYTES_MAX {
+            let what = format!("the environment variable {name}");
+            return Err(too_large(&what, bytes, VARIABLE_BYTES_MAX));
+        }
+        into.insert(name.to_string(), text);
+        all += bytes;
+        if all > ENVIRONMENT_BYTES_MAX {
+            let what = "the environment of the job";
+            return Err(too_large(what, all, ENVIRONMENT_BYTES_MAX));
+        }
     }
     Ok(())
 }

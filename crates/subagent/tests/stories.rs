@@ -920,3 +920,26 @@ fn s131_a_director_of_an_older_epoch_is_not_obeyed() {
     assert_eq!(starts(&world.effects), 2, "the newer one is not disturbed");
     couple(&mut world, 6).unwrap();
 }
+
+#[test]
+fn a_variable_that_no_process_can_be_given_is_named_with_its_bound() {
+    let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"LONG":"$x"}}}"#;
+    let argument = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes));
+    assert!(planned(json, &argument(131_000), &[]).is_ok());
+    let problem = planned(json, &argument(132_000), &[]).unwrap_err();
+    assert!(problem.is("ValueIsTooLarge"), "{problem}");
+    assert!(
+        problem.message.contains("LONG") && problem.message.contains("131070"),
+        "{problem}"
+    );
+    let many: Vec<_> = (0..50).map(|n| format!(r#""V{n}":"$x""#)).collect();
+    let json = format!(
+        r#"{{"agentPath":"ALFA","executable":{{"TYPE":"ShellScriptExecutable","script":":","env":{{{}}}}}}}"#,
+        many.join(",")
+    );
+    let problem = planned(&json, &argument(130_000), &[]).unwrap_err();
+    assert!(
+        problem.message.contains("the environment of the job"),
+        "{problem}"
+    );
+}
