@@ -4,6 +4,7 @@
 //! extracts, asks the commit loop and writes down the answer.
 
 mod agent;
+mod body;
 mod command;
 mod item;
 mod order;
@@ -20,7 +21,6 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use bytes::Bytes;
 use cluster::Log;
 use model::{Cause, ControllerAnswer};
 use net::{BodyLimit, Closing, Query, Quota, Refusal, guard};
@@ -57,6 +57,8 @@ pub(crate) struct Quotas {
     searches: Quota,
     /// Batches of commands.
     batches: Quota,
+    /// Large bodies that are parsed, or whose requests are carried out.
+    large_bodies: Quota,
 }
 
 /// How long a request waits while others of its kind are answered.
@@ -69,6 +71,7 @@ impl Quotas {
             snapshots: Quota::quarters("snapshot streams", snapshots),
             searches: Quota::quarters("lists and searches at once", 16),
             batches: Quota::quarters("batches of commands at once", 8),
+            large_bodies: Quota::new("large requests at once", 4, 2),
         }
     }
 }
@@ -151,26 +154,6 @@ pub(crate) fn router(api: Api, limits: BodyLimits) -> Router {
         .route("/metrics", get(metrics))
         .with_state(api);
     guard(routes, BodyLimit(limits.command))
-}
-
-/// Size in bytes from which a body is parsed on a thread of its own, because parsing it would delay other requests.
-const LARGE: usize = 256 << 10;
-
-/// Parses a body, a large one on a thread for blocking work.
-async fn read_apart<T: Send + 'static>(
-    body: Bytes,
-    read: impl FnOnce(&[u8]) -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    if body.len() < LARGE {
-        return read(&body);
-    }
-    tasks::spawn_blocking(move || read(&body))
-        .await
-        .map_err(|error| {
-            Refusal::from(net::Problem::uncoded(format!(
-                "cannot read the body: {error}"
-            )))
-        })?
 }
 
 /// The loop takes nothing any more.

@@ -1,6 +1,7 @@
 //! `POST /controller/api/command`: one command, or a batch of them.
 
-use super::{Api, ChangeQuery, TURN, granted, read_apart, stopped};
+use super::body::{self, Expected};
+use super::{Api, ChangeQuery, TURN, granted, stopped};
 use crate::directors::active_of;
 use crate::drivers::target_of;
 use crate::machine::{Input, Reply};
@@ -33,7 +34,8 @@ pub(super) async fn command(
     Query(change): Query<ChangeQuery>,
     RawBody(body): RawBody,
 ) -> Result<Response, Refusal> {
-    let command = read_apart(body, |body| {
+    let caller = user.caller();
+    let (command, _share) = body::read(&api, &caller, body, Expected::One, |body| {
         let text = std::str::from_utf8(body).map_err(|error| {
             net::Problem::new("InvalidJson", format!("the command is no text: {error}"))
         })?;

@@ -1,6 +1,7 @@
 //! `/controller/api/item`: change items, look at them.
 
-use super::{Api, ChangeQuery, TURN, read_apart, refusal, stopped};
+use super::body::{self, Expected};
+use super::{Api, ChangeQuery, TURN, refusal, stopped};
 use crate::machine::{ControllerMachine, Input, Reply};
 use crate::permission::Route;
 use crate::users::User;
@@ -21,7 +22,9 @@ pub(super) async fn change(
 ) -> Result<Json<Value>, Refusal> {
     user.may_use(Route::ChangeItems)?;
     let by = change.cause(&user)?;
-    let operations = read_apart(body, operations).await?;
+    let caller = user.caller();
+    let (operations, _share) =
+        body::read(&api, &caller, body, Expected::Operations, operations).await?;
     let input = Box::new(Input::Items(operations));
     let reply = api
         .0
@@ -35,27 +38,15 @@ pub(super) async fn change(
     Ok(Json(json!({})))
 }
 
-/// One operation per line. All lines that cannot be read are told.
+/// One operation per line.
 fn operations(body: &[u8]) -> Result<Vec<ItemOperation>, Refusal> {
-    let text = std::str::from_utf8(body)
+    std::str::from_utf8(body)
         .map_err(|error| Problem::new("InvalidJson", format!("the items are no text: {error}")))?;
-    let mut operations = Vec::new();
-    let mut faults = Vec::new();
-    for (number, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        match ItemOperation::from_json(line) {
-            Ok(operation) => operations.push(operation),
-            Err(error) => faults.push(format!("line {}: {error}", number + 1)),
-        }
-    }
-    if faults.is_empty() {
-        Ok(operations)
-    } else {
-        Err(Problem::new("InvalidJson", faults.join("\n")).into())
-    }
+    body::lines(body, |line| {
+        // Each line of a text is a text.
+        let line = std::str::from_utf8(line).unwrap_or_default();
+        ItemOperation::from_json(line)
+    })
 }
 
 /// The query parameters of the item list.

@@ -1,6 +1,7 @@
 //! `/controller/api/order`: add orders, look at them.
 
-use super::{Api, ChangeQuery, TURN, command, granted, read_apart, stopped};
+use super::body::{self, Expected};
+use super::{Api, ChangeQuery, TURN, command, granted, stopped};
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::User;
@@ -49,17 +50,20 @@ pub(super) async fn add(
         .and_then(|kind| kind.to_str().ok())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with(NDJSON));
     if !is_ndjson && body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-        let order = json::<FreshOrder>(&body)?;
+        let caller = user.caller();
+        let parse = |body: &[u8]| json::<FreshOrder>(body);
+        let (order, _share) = body::read(&api, &caller, body, Expected::One, parse).await?;
         return add_one(&api, &by, order).await;
     }
-    let orders = read_apart(body, move |body| {
+    let caller = user.caller();
+    let parse = move |body: &[u8]| {
         if is_ndjson {
-            lines(body)
+            body::lines(body, |line| serde_json::from_slice(line))
         } else {
             json::<Vec<FreshOrder>>(body)
         }
-    })
-    .await?;
+    };
+    let (orders, _share) = body::read(&api, &caller, body, Expected::Orders, parse).await?;
     let answer = command::ask(&api, &by, ControllerCommand::AddOrders { orders }).await?;
     Ok(Json(granted(answer)?).into_response())
 }
@@ -106,18 +110,6 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     })
 }
 
-fn lines<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Refusal> {
-    let lines = body.split(|byte| *byte == b'\n').enumerate();
-    let lines = lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace));
-    lines
-        .map(|(number, line)| {
-            serde_json::from_slice(line).map_err(|error| {
-                Problem::new("InvalidJson", format!("line {}: {error}", number + 1)).into()
-            })
-        })
-        .collect()
-}
-
 pub(super) async fn delete_when_terminated(
     State(api): State<Api>,
     user: User,
@@ -127,13 +119,15 @@ pub(super) async fn delete_when_terminated(
     user.may_use(Route::DeleteOrders)?;
     let by = change.cause(&user)?;
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let order_ids = read_apart(
-        body,
-        move |body| {
-            if is_array { json(body) } else { lines(body) }
-        },
-    )
-    .await?;
+    let caller = user.caller();
+    let parse = move |body: &[u8]| {
+        if is_array {
+            json(body)
+        } else {
+            body::lines(body, |line| serde_json::from_slice(line))
+        }
+    };
+    let (order_ids, _share) = body::read(&api, &caller, body, Expected::Orders, parse).await?;
     let command = ControllerCommand::DeleteOrdersWhenTerminated { order_ids };
     let answer = command::ask(&api, &by, command).await?;
     Ok(Json(granted(answer)?).into_response())
