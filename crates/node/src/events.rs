@@ -70,6 +70,7 @@ pub async fn event_stream(
         pace: seconds("pace", query.pace)?
             .map(|distance| Pace::new(distance, query.pace_flow.unwrap_or(PACE_FLOW))),
         first: None,
+        gathered: Bytes::new(),
     };
     let heartbeat = heartbeat("heartbeat", query.heartbeat)?;
     let torn_older = seconds("tornOlder", query.torn_older)?;
@@ -82,7 +83,7 @@ pub async fn event_stream(
         } else {
             None
         };
-        // Collecting cannot be broken off without losing lines, looking can.
+        // A look does not wait until more has come.
         let delay = if patience.is_some() {
             std::mem::take(&mut follower.delay)
         } else {
@@ -232,6 +233,8 @@ struct Follower {
     delay: Duration,
     pace: Option<Pace>,
     first: Option<Bytes>,
+    /// Lines that have been read and belong to the next chunk. A wait for more of them may be broken off.
+    gathered: Bytes,
 }
 
 impl Follower {
@@ -262,12 +265,15 @@ impl Follower {
         }
     }
 
-    /// The next lines that are wanted; none at the end.
+    /// The next lines that are wanted; none at the end. If the future is dropped, the next call returns what it has read.
     async fn chunk(&mut self) -> Option<Bytes> {
-        while self.left > 0 {
-            let batch = self.next_batch().await?;
-            let mut chunk = self.take(&batch.body);
-            if chunk.is_empty() {
+        loop {
+            if self.gathered.is_empty() {
+                if self.left == 0 {
+                    return None;
+                }
+                let batch = self.next_batch().await?;
+                self.gathered = self.take(&batch.body);
                 continue;
             }
             if !self.delay.is_zero() || self.pace.is_some() {
@@ -275,14 +281,14 @@ impl Follower {
                 if let Some(pace) = &self.pace {
                     until = until.max(pace.next());
                 }
-                chunk = self.collect(chunk, until).await;
+                self.collect(until).await;
             }
+            let chunk = std::mem::take(&mut self.gathered);
             if let Some(pace) = &mut self.pace {
                 pace.sent(lines_of(&chunk).count(), Instant::now());
             }
             return Some(chunk);
         }
-        None
     }
 
     async fn next_batch(&mut self) -> Option<Batch> {
@@ -300,15 +306,18 @@ impl Follower {
         Some(batch)
     }
 
-    async fn collect(&mut self, chunk: Bytes, until: Instant) -> Bytes {
-        let mut collected = Vec::from(chunk);
+    /// Adds what comes until then.
+    async fn collect(&mut self, until: Instant) {
         while self.left > 0
-            && collected.len() < COLLECTED_BYTES_MAX
+            && self.gathered.len() < COLLECTED_BYTES_MAX
             && let Ok(Some(batch)) = tokio::time::timeout_at(until, self.reader.next()).await
         {
-            collected.extend_from_slice(&self.take(&batch.body));
+            let more = self.take(&batch.body);
+            // Copies only the first time: then the memory is ours alone.
+            let mut gathered = Vec::from(std::mem::take(&mut self.gathered));
+            gathered.extend_from_slice(&more);
+            self.gathered = gathered.into();
         }
-        collected.into()
     }
 
     /// What is wanted of a batch. Nothing is copied where all of the rest is wanted.
@@ -356,4 +365,51 @@ fn type_of(line: &[u8]) -> Option<&str> {
     let begin = line.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
     let end = begin + line[begin..].iter().position(|byte| *byte == b'"')?;
     std::str::from_utf8(&line[begin..end]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::Options;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn lines_that_were_read_before_a_look_was_broken_off_come_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path(), "controller:test");
+        let log = Log::open(options).await.unwrap().log;
+        let mut expected = String::new();
+        for id in 1..=3 {
+            let line = format!("{{\"eventId\":{id}}}\n");
+            expected.push_str(&line);
+            let body = line.into();
+            let last_event_id = id;
+            log.append(Batch {
+                last_event_id,
+                body,
+            })
+            .await
+            .unwrap();
+        }
+        let mut follower = Follower {
+            reached: 0,
+            present: 3,
+            reader: log.read_after(0).unwrap(),
+            after: 0,
+            wanted: Wanted::All,
+            left: usize::MAX,
+            deadline: None,
+            // Longer than a look takes.
+            delay: Duration::from_mins(1),
+            pace: None,
+            first: None,
+            gathered: Bytes::new(),
+        };
+        let look = follower.chunk_until(Some(Instant::now()), None).await;
+        assert_eq!(look, None, "it is broken off while it waits for more");
+        follower.delay = Duration::ZERO;
+        let chunk = follower.chunk().await.unwrap();
+        assert_eq!(chunk, expected, "what it had read is not lost");
+        drop(follower);
+        log.shutdown().await;
+    }
 }
