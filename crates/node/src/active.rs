@@ -48,16 +48,16 @@ impl<M: Clustered> Active<M> {
         let late_handle = LateHandle::default();
         let outside = outside(Arc::clone(&late_handle));
         let clock = Arc::new(SystemClock);
-        let (handle, task) = match Node::lead(
+        // Boxed, because the future is large and is part of that of the whole process.
+        let leading = Box::pin(Node::lead(
             followed,
             log.clone(),
             clock,
             limits,
             outside,
             front.crashes(),
-        )
-        .await
-        {
+        ));
+        let (handle, task) = match leading.await {
             Ok(started) => started,
             Err(fault) if fault.is_deposed() => return Ok(None),
             Err(fault) => return Err(fault),
