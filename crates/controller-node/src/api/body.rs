@@ -214,7 +214,6 @@ pub(super) fn lines<T>(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "the story ends at that line")]
 mod tests {
     use super::*;
 

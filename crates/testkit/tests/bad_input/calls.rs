@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::world::{Plan, World, http};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::{assert_says, events, world};
+use crate::{assert_says, deploy, events, world};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_served_without_showing_who_he_is() {
@@ -151,4 +151,73 @@ async fn what_stands_behind_the_question_mark_is_refused_as_a_problem_that_names
         let read = world.api().client().get_bytes(&path).await;
         assert!(read.is_ok(), "{path}: {read:?}");
     }
+}
+
+/// The most memory that the Controller has had, in MiB.
+fn most_memory(world: &mut World) -> u64 {
+    let pid = world.controller().pid().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() >> 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_with_too_much_in_it_is_refused_before_it_is_parsed_and_others_go_on() {
+    /// The bodies themselves, twice for their way through the connection, and what a server needs anyway. Parsed, they would take gigabytes.
+    const MEMORY_MAX: u64 = 600;
+    let mut world = world(&[]).await;
+    deploy(&world, "w", json!([])).await;
+    let before = events(&world).await;
+    let orders: String = (0..2_200_000)
+        .map(|number| format!("{{\"id\":\"{number:07}\",\"workflowPath\":\"w\"}}\n"))
+        .collect();
+    let values = format!(
+        "[{{\"id\":\"A\",\"workflowPath\":\"w\",\"arguments\":{{\"a\":[{}0]}}}}]",
+        "0,".repeat(20_000_000)
+    );
+    let operations = "x\n".repeat(20_000_000);
+    let posts = [
+        (
+            "/controller/api/order",
+            net::NDJSON,
+            orders,
+            ["TooManyOrders", "100000"],
+        ),
+        (
+            "/controller/api/order",
+            "application/json",
+            values,
+            ["BodyIsTooLarge", "4000000"],
+        ),
+        (
+            "/controller/api/item",
+            net::NDJSON,
+            operations,
+            ["TooManyOperations", "100000"],
+        ),
+    ];
+    for (path, kind, body, words) in posts {
+        let api = world.api().clone();
+        let posting = tokio::spawn(async move { api.post(path, kind, body).await });
+        // Others are answered meanwhile.
+        let mut answered = 0;
+        while !posting.is_finished() {
+            let order = json!({"id": format!("{}-{answered}", words[0]), "workflowPath": "w"});
+            let added =
+                tokio::time::timeout(Duration::from_secs(10), world.api().add_order(&order));
+            added.await.unwrap().unwrap();
+            answered += 1;
+        }
+        let refused = posting.await.unwrap().unwrap().unwrap_err();
+        assert_eq!(refused.status, 413, "{refused}");
+        assert_says(&refused, &words);
+        assert!(answered > 1, "{answered} while {path} was read");
+    }
+    let most = most_memory(&mut world);
+    assert!(most < MEMORY_MAX, "{most} MiB");
+    let added = world.api().all_events().await.unwrap();
+    let is_refused = |event: &serde_json::Value| event["Key"] == "A" || event["Key"] == "0000000";
+    assert!(!added.iter().any(is_refused), "nothing of it is added");
+    assert!(events(&world).await > before);
 }
