@@ -28,6 +28,7 @@ mod repair;
 mod reports;
 mod reset;
 mod schedule;
+mod shown_state;
 mod sockets;
 mod subagents;
 mod surroundings;
