@@ -9,6 +9,14 @@ use model::{
     EventId, ItemEvent, Mark, OrderEvent, OrderId, Problem, RunId, Stamped, SubagentStateEvent,
 };
 
+/// The codes of problems that only mean that nobody answers.
+const NOBODY_ANSWERS: [&str; 4] = [
+    "Unreachable",
+    "AgentConnectionLost",
+    "AgentHasNoActiveDirector",
+    "AgentIsShuttingDown",
+];
+
 impl State {
     /// Takes over events of an Agent; those that were taken over before are skipped.
     pub fn agent_events(
@@ -300,7 +308,7 @@ impl State {
             // An Agent that said good-bye is not there; that is no problem.
             Some(agent)
                 if agent.coupling_state == Coupling::ShutDown
-                    && (problem.is("Unreachable") || problem.is("AgentIsShuttingDown")) =>
+                    && NOBODY_ANSWERS.iter().any(|code| problem.is(code)) =>
             {
                 Ok(())
             }

@@ -66,8 +66,17 @@ fn an_agent_that_was_shut_down_in_order_is_no_trouble() {
     let mut world = one_agent();
     world.at_agent("ALFA", vec![Event::AgentOwn(AgentOwnEvent::ShutDown)]);
     world.run();
-    failed(&mut world, "Unreachable");
-    assert_eq!(agent_story(&world).last(), Some(&"AgentShutDown"));
+    // Its stream of events ends, and then nobody answers; of two Directors none is active.
+    for code in [
+        "AgentConnectionLost",
+        "Unreachable",
+        "AgentIsShuttingDown",
+        "AgentHasNoActiveDirector",
+    ] {
+        failed(&mut world, code);
+        assert_eq!(agent_story(&world).last(), Some(&"AgentShutDown"), "{code}");
+        assert_eq!(connection(&world), Connection::ShutDown, "{code}");
+    }
 }
 
 #[test]
