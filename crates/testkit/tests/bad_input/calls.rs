@@ -1,5 +1,6 @@
 //! Calls by strangers, calls beyond the bounds, calls that are no HTTP.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::json;
@@ -169,9 +170,10 @@ async fn a_body_with_too_much_in_it_is_refused_before_it_is_parsed_and_others_go
     let mut world = world(&[]).await;
     deploy(&world, "w", json!([])).await;
     let before = events(&world).await;
-    let orders: String = (0..2_200_000)
-        .map(|number| format!("{{\"id\":\"{number:07}\",\"workflowPath\":\"w\"}}\n"))
-        .collect();
+    let mut orders = String::new();
+    for number in 0..2_200_000 {
+        writeln!(orders, "{{\"id\":\"{number:07}\",\"workflowPath\":\"w\"}}").unwrap();
+    }
     let values = format!(
         "[{{\"id\":\"A\",\"workflowPath\":\"w\",\"arguments\":{{\"a\":[{}0]}}}}]",
         "0,".repeat(20_000_000)
