@@ -77,6 +77,7 @@ fn nobody(options: &Options) -> Hello {
         url: None,
         members: Vec::new(),
         members_since: None,
+        run: None,
     }
 }
 

@@ -80,7 +80,11 @@ impl Log {
             }
         };
         if let (Some(other), Some(link)) = (other, mine) {
-            if *self.shared().closed.borrow() {
+            if let LinkEnd::Double(told) = &end {
+                if shared.peers.note_double(told) {
+                    tracing::error!(peer = %other, "this member is refused: {told}");
+                }
+            } else if *self.shared().closed.borrow() {
                 tracing::info!(peer = %other, "a member is no longer connected: this one shuts down");
             } else {
                 tracing::warn!(peer = %other, %end, "a member is no longer connected");
@@ -89,6 +93,11 @@ impl Log {
             self.hint(other.member);
         }
         end
+    }
+
+    /// Which two processes are the same member, as was noticed in the last minute: this one and another, or two others.
+    pub fn double(&self) -> Option<String> {
+        self.shared().peers.double()
     }
 
     /// Who this member is and who belongs to its log by now.

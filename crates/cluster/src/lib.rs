@@ -40,7 +40,7 @@ pub use journal::{
 pub use leadership::Leadership;
 pub use link::LinkEnd;
 pub use log::Log;
-pub use member::{Hello, Part, Timing, draw_number};
+pub use member::{Hello, Part, ProcessRun, Timing, draw_number};
 pub use open::{OpenError, Opened, Replay};
 pub use options::Options;
 pub use peers::PeerStatus;

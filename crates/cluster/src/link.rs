@@ -30,6 +30,10 @@ const FRAME_BYTES_MAX: usize = 256 << 20;
 const FRAMES_WAITING: usize = 64;
 /// Frames are written together up to this size.
 const WRITE_BYTES: usize = 1 << 20;
+/// A process that is refused gets so long to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The number of the answer that tells why a process is refused. No question has it.
+const REFUSAL: u64 = 0;
 /// Frames are read together up to this size.
 const READ_BYTES: usize = 64 << 10;
 
@@ -73,6 +77,10 @@ enum Frame {
 
 /// Answers what the other side asks.
 pub(crate) trait Answering: Send + Sync + 'static {
+    /// Why the other side is a second process of a member that is connected, if it is. It is refused, and told so.
+    fn double(&self, _hello: &Hello) -> Option<String> {
+        None
+    }
     /// Takes the other side in, or says why not.
     fn hello(&self, hello: &Hello) -> Result<(), String>;
     /// The other side, which was taken in before, tells it anew: its log has other members now. Or says why it may speak no more.
@@ -118,6 +126,11 @@ impl Link {
         let _not_now = self.frames.try_send(frame_of(&Frame::Hello(me.clone())));
     }
 
+    /// Whether the connection has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.frames.is_closed()
+    }
+
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,6 +158,9 @@ impl Drop for Question {
 
 fn frame_of(frame: &Frame) -> Vec<u8> {
     let mut bytes = postcard::to_extend(frame, vec![0; 4]).expect("memory takes every message");
+    if let Frame::Hello(Hello { run: Some(run), .. }) = frame {
+        bytes = postcard::to_extend(run, bytes).expect("memory takes every message");
+    }
     let length = u32::try_from(bytes.len() - 4).expect("a batch is bounded");
     bytes[..4].copy_from_slice(&length.to_le_bytes());
     bytes
@@ -164,6 +180,9 @@ pub enum LinkEnd {
     /// The other side is not what it should be.
     #[error("{0}")]
     Refused(String),
+    /// One side is a second process of a member that is connected with the other side.
+    #[error("{0}")]
+    Double(String),
 }
 
 /// Speaks over `io` until it breaks. `opened` is told when both sides have said who they are.
@@ -218,6 +237,15 @@ pub(crate) async fn speak<A: Answering>(
                 "the other side did not say who it is".to_owned(),
             ));
         };
+        if let Some(told) = answering.double(&hello) {
+            let refusal = Frame::Answer(REFUSAL, Answer::Refused(told.clone()));
+            // It closes the connection when it has read that; one of an earlier version does not understand it.
+            if frames.send(frame_of(&refusal)).await.is_ok() {
+                let reading = async { while read_frame(&mut reading, within).await.is_ok() {} };
+                drop(timeout(FAREWELL, reading).await);
+            }
+            return Err(LinkEnd::Double(told));
+        }
         answering.hello(&hello).map_err(LinkEnd::Refused)?;
         let from = hello.member;
         let within = rules::link_silence(&me.timing, &hello.timing);
@@ -230,6 +258,7 @@ pub(crate) async fn speak<A: Answering>(
                 }
                 Frame::Hello(_) => {}
                 Frame::Alive => answering.lives(from),
+                Frame::Answer(REFUSAL, Answer::Refused(told)) => return Err(LinkEnd::Double(told)),
                 Frame::Answer(number, answer) => {
                     let waiting = link.waiting().remove(&number);
                     // Whoever asked may have given up.
@@ -293,8 +322,15 @@ async fn read_frame(
     }
     let mut bytes = vec![0; length];
     read_all(reading, &mut bytes, within).await?;
-    postcard::from_bytes(&bytes)
-        .map_err(|error| LinkEnd::Refused(format!("a frame cannot be read: {error}")))
+    let (mut frame, rest) = postcard::take_from_bytes(&bytes)
+        .map_err(|error| LinkEnd::Refused(format!("a frame cannot be read: {error}")))?;
+    if let Frame::Hello(hello) = &mut frame
+        && !rest.is_empty()
+    {
+        // A later version may say more there, which is not understood.
+        hello.run = postcard::from_bytes(rest).ok();
+    }
+    Ok(frame)
 }
 
 async fn read_all(
@@ -353,6 +389,7 @@ mod tests {
             members: Vec::new(),
             members_since: None,
             url: None,
+            run: None,
         }
     }
 

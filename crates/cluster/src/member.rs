@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,37 @@ pub struct Hello {
     pub members_since: Option<(u64, u64)>,
     /// Where it is reached, if it says so.
     pub url: Option<String>,
+    /// Which process speaks. Members of an earlier version do not say it. It follows the rest of a hello on the wire, where they do not
+    /// look for it.
+    #[serde(skip)]
+    pub run: Option<ProcessRun>,
+}
+
+/// One run of a member's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRun {
+    /// Different for each process, also when one runs in a copy of the other's directory.
+    pub id: String,
+    /// Where the process runs, for people.
+    pub place: String,
+}
+
+impl ProcessRun {
+    /// This process. `address` is where it is reached, if that is known.
+    pub(crate) fn of_this_process(address: Option<&str>) -> ProcessRun {
+        static BEGUN: OnceLock<u128> = OnceLock::new();
+        let begun = BEGUN.get_or_init(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            since.unwrap_or_default().as_nanos()
+        });
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let (process, host) = (std::process::id(), host.trim());
+        let at = address.map_or_else(String::new, |address| format!("{address}, "));
+        ProcessRun {
+            id: format!("{host}-{process}-{begun}"),
+            place: format!("{at}process {process} on {host}"),
+        }
+    }
 }
 
 impl Hello {

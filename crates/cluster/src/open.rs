@@ -13,7 +13,7 @@ use crate::append::Batch;
 use crate::aside;
 use crate::log::{Log, Parts};
 use crate::member::{
-    Hello, Part, damaged_number, has_number, is_made_to_join, make_to_join, number_of,
+    Hello, Part, ProcessRun, damaged_number, has_number, is_made_to_join, make_to_join, number_of,
 };
 use crate::options::Options;
 use crate::peers::Peers;
@@ -142,6 +142,12 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         members: Vec::new(),
         members_since: None,
         url: options.url.clone(),
+        run: Some(
+            options
+                .run
+                .clone()
+                .unwrap_or_else(|| ProcessRun::of_this_process(options.address.as_deref())),
+        ),
     };
     check_membership(&newest, number, joins, &options)?;
     let is_alone =

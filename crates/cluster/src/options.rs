@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use journal::{Disk, RealDisk};
 
-use crate::member::{Part, Timing};
+use crate::member::{Part, ProcessRun, Timing};
 use crate::scrub::ScrubPace;
 
 /// Settings of one member.
@@ -18,6 +18,10 @@ pub struct Options {
     pub name: String,
     /// Where it is reached: told to the other members, and by them to whoever looks for the active one.
     pub url: Option<String>,
+    /// Where it is reached, for messages to people.
+    pub address: Option<String>,
+    /// Which process this is, if not the present one: tests run several in one process.
+    pub run: Option<ProcessRun>,
     /// What it keeps.
     pub part: Part,
     /// An empty directory begins no log of its own but waits for the active member of a cluster.
@@ -47,6 +51,8 @@ impl Options {
             dir: dir.into(),
             name: "Primary".to_owned(),
             url: None,
+            address: None,
+            run: None,
             part: Part::Data,
             joins: false,
             timing: Timing::default(),

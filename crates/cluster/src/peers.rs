@@ -17,6 +17,9 @@ use crate::member::{Hello, Part, Timing};
 use crate::pace::Pace;
 use crate::rules::{self, Other};
 
+/// So long two processes of the same member count as present after they were noticed. The refused one tries more often.
+const DOUBLE_KEPT: Duration = Duration::from_mins(1);
+
 /// One other member.
 #[derive(Clone)]
 struct Peer {
@@ -81,6 +84,8 @@ pub(crate) struct Peers {
     on_disk: watch::Sender<u64>,
     /// Index after the last entry of this member's log.
     appended: watch::Sender<u64>,
+    /// When it was noticed last that two processes are the same member, and which.
+    double: Mutex<Option<(Instant, String)>>,
 }
 
 impl Peers {
@@ -96,6 +101,7 @@ impl Peers {
             changed: watch::Sender::new(0),
             on_disk: watch::Sender::new(on_disk),
             appended: watch::Sender::new(on_disk),
+            double: Mutex::default(),
         }
     }
 
@@ -194,6 +200,32 @@ impl Peers {
     /// Rises when a member comes, goes, is lost or has caught up.
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Why a process that introduces itself is the second one of a member that is connected, if it is.
+    pub(crate) fn double_of(&self, hello: &Hello) -> Option<String> {
+        let known = self.known();
+        let peer = known.get(&hello.member)?;
+        let is_connected = peer.links.iter().any(|link| !link.is_closed());
+        let connected = peer.hello.run.as_ref().filter(|_| is_connected);
+        rules::double(hello, connected)
+    }
+
+    /// Takes note of two processes of the same member. Returns whether that is news.
+    pub(crate) fn note_double(&self, told: &str) -> bool {
+        let mut double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = double
+            .as_ref()
+            .is_some_and(|(at, known)| known == told && at.elapsed() < DOUBLE_KEPT);
+        *double = Some((Instant::now(), told.to_owned()));
+        !is_known
+    }
+
+    /// Which two processes are the same member, as was noticed lately.
+    pub(crate) fn double(&self) -> Option<String> {
+        let double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = double.as_ref().filter(|(at, _)| at.elapsed() < DOUBLE_KEPT);
+        lately.map(|(_, told)| told.clone())
     }
 
     pub(crate) fn connected(&self, hello: &Hello, link: &Arc<Link>) {

@@ -120,6 +120,14 @@ impl Responder {
 }
 
 impl Answering for Responder {
+    fn double(&self, hello: &Hello) -> Option<String> {
+        let told = self.peers.double_of(hello)?;
+        if self.peers.note_double(&told) {
+            tracing::error!("a member is refused: {told}");
+        }
+        Some(told)
+    }
+
     fn hello(&self, hello: &Hello) -> Result<(), String> {
         let me = self.introduction();
         if let Err(disagreement) = rules::agree(&me, hello) {

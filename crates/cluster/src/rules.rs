@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::member::{Hello, Part, Timing};
+use crate::member::{Hello, Part, ProcessRun, Timing};
 
 /// What one member knows of another's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,6 +352,20 @@ pub fn may_learn_anew(has_active: bool, voters: usize, connected: usize) -> bool
     has_active && connected * 2 > voters
 }
 
+/// Why the process that introduces itself is refused as the second one of its member: `connected` is the process of the member that is
+/// connected, if it has said who it is.
+pub(crate) fn double(hello: &Hello, connected: Option<&ProcessRun>) -> Option<String> {
+    let (new, connected) = (hello.run.as_ref()?, connected?);
+    // A witness is continued by another process while its predecessor may still be connected.
+    if new.id == connected.id || hello.part == Part::Witness {
+        return None;
+    }
+    Some(format!(
+        "two processes are {hello}: connected is the one at {}, refused is the one at {}. One directory is a copy of the other, or was restored beside it: stop the process that is not wanted, and give it an empty directory if it is to be another member",
+        connected.place, new.place
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,7 +392,40 @@ mod tests {
             members: Vec::new(),
             members_since: None,
             url: None,
+            run: None,
         }
+    }
+
+    #[test]
+    fn a_second_process_of_a_connected_member_is_refused_with_both_places() {
+        let run = |id: &str, place: &str| ProcessRun {
+            id: id.to_owned(),
+            place: place.to_owned(),
+        };
+        let (first, second) = (run("1", "http://one:1"), run("2", "http://two:1"));
+        let says = |part, run: &ProcessRun| Hello {
+            run: Some(run.clone()),
+            ..hello(1, part)
+        };
+        for part in [Part::Data, Part::Watch] {
+            let told = double(&says(part, &second), Some(&first)).expect("refused");
+            assert!(
+                told.contains("http://one:1") && told.contains("http://two:1"),
+                "{told}"
+            );
+            assert_eq!(
+                double(&says(part, &first), Some(&first)),
+                None,
+                "a second connection"
+            );
+            assert_eq!(double(&says(part, &second), None), None, "its successor");
+            assert_eq!(
+                double(&hello(1, part), Some(&first)),
+                None,
+                "an earlier version"
+            );
+        }
+        assert_eq!(double(&says(Part::Witness, &second), Some(&first)), None);
     }
 
     #[test]

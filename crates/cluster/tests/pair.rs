@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{AppendError, Log, Options, Part, Role};
+use cluster::{AppendError, LinkEnd, Log, Options, Part, ProcessRun, Role};
 use support::{Wire, batch, until, wire};
 
 fn options(dir: &Path, name: &str, part: Part) -> Options {
@@ -572,4 +572,64 @@ async fn who_was_just_taken_in_does_not_believe_a_member_that_has_not_heard_of_i
     pair.a.set_voters([a, b, watch].into()).await.unwrap();
     until("it hears of its removal", || third.was_removed()).await;
     assert!(!pair.b.was_removed() && !pair.watch.was_removed());
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_files(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_members_directory_is_refused_as_long_as_the_original_is_connected() {
+    let pair = pair().await;
+    let dir = tempfile::tempdir().unwrap();
+    copy_files(pair.dirs[1].path(), dir.path());
+    let mut copied = options(dir.path(), "Backup", Part::Data);
+    copied.run = Some(ProcessRun {
+        id: "copy".to_owned(),
+        place: "http://copy:1".to_owned(),
+    });
+    let copy = Log::open(copied).await.unwrap().log;
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let ends = tokio::join!(pair.a.serve(near), copy.serve(far));
+    assert!(
+        matches!(ends, (LinkEnd::Double(_), LinkEnd::Double(_))),
+        "{ends:?}"
+    );
+    let process = format!("process {}", std::process::id());
+    for log in [&pair.a, &copy] {
+        let told = log.double().expect("it is reported");
+        assert!(
+            told.contains("http://copy:1") && told.contains(&process),
+            "{told}"
+        );
+    }
+    pair.a.append(batch(51)).await.unwrap();
+    assert_eq!(read_after(&pair.b, 50, 1).await, [51]);
+
+    // When the original has gone, whoever comes next is its successor.
+    pair.b.shutdown().await;
+    until("the original is gone", || {
+        pair.a
+            .peers()
+            .iter()
+            .all(|peer| peer.hello.name != "Backup" || !peer.is_connected)
+    })
+    .await;
+    let _wire = wire(&pair.a, &copy);
+    until("the successor is connected", || {
+        pair.a.peers().iter().any(|peer| {
+            let run = peer.hello.run.as_ref();
+            peer.is_connected && run.is_some_and(|run| run.id == "copy")
+        })
+    })
+    .await;
 }

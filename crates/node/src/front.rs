@@ -36,6 +36,8 @@ struct Inner {
     /// Since when the node is open.
     active_since: RwLock<Option<Timestamp>>,
     crashes: Crashes,
+    /// What the node itself advises, while this member is active.
+    advice: RwLock<Option<String>>,
 }
 
 impl Front {
@@ -49,6 +51,7 @@ impl Front {
             active: RwLock::default(),
             known: RwLock::default(),
             active_since: RwLock::default(),
+            advice: RwLock::default(),
         }))
     }
 
@@ -80,6 +83,16 @@ impl Front {
             .active
             .write()
             .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Sets what the operator should do about a problem that the node has found, or that there is none.
+    pub fn advise(&self, advice: Option<String>) {
+        let mut known = self
+            .0
+            .advice
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known = advice;
     }
 
     /// How the cluster stands by now.
@@ -192,6 +205,9 @@ impl Front {
                 }
             ));
         }
+        if let Some(double) = log.double() {
+            return Some(double);
+        }
         let taking_in = what.taking_in();
         let (voters, learners) = log.members();
         match (standing, self.removal()) {
@@ -210,9 +226,19 @@ impl Front {
                 ))
             }
             (Standing::Active | Standing::Standby | Standing::Joining | Standing::Starting, _) => {
-                self.0.crashes.advice().or_else(process_advice)
+                let of_node = || self.advice_of_node(standing);
+                self.0
+                    .crashes
+                    .advice()
+                    .or_else(of_node)
+                    .or_else(process_advice)
             }
         }
+    }
+
+    fn advice_of_node(&self, standing: Standing) -> Option<String> {
+        let advice = self.0.advice.read().unwrap_or_else(PoisonError::into_inner);
+        advice.clone().filter(|_| standing == Standing::Active)
     }
 
     fn removal(&self) -> Option<Removal> {

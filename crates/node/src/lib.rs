@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 mod active;
+mod address;
 mod alarm;
 mod clock;
 mod commit;
@@ -37,6 +38,7 @@ mod surroundings;
 mod vote;
 
 pub use active::{Active, LateHandle, Over};
+pub use address::announced_address;
 pub use clock::{Clock, SystemClock};
 pub use commit::{Limits, Node};
 pub use events::unreadable;

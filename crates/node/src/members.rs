@@ -28,6 +28,8 @@ pub const AGENT_MEMBERS_PATH: &str = "/agent/api/cluster/member";
 pub const AGENT_WITNESS_PATH: &str = "/agent/api/cluster/witness";
 /// The longest pause between two attempts to dial a member: one that is back is needed at once.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Pause of a process that was refused because another one is the same member.
+const DOUBLE_PAUSE: Duration = Duration::from_secs(2);
 /// So long the attempts may take, in turn. What was lost on its way is sent anew by TCP after a second and later, by a new attempt at
 /// once; a member that is far away or busy is reached by the long one.
 const PATIENCE: [Duration; 4] = [
@@ -188,6 +190,9 @@ where
                 tries = 0;
                 let end = serve(stream).await;
                 tracing::debug!(peer, %end, "the connection to a member has ended");
+                if matches!(end, LinkEnd::Double(_)) {
+                    sleep(DOUBLE_PAUSE).await;
+                }
             }
             Ok(Err(error)) => {
                 tracing::debug!(peer, %error, "a member cannot be reached");

@@ -570,6 +570,7 @@ mod tests {
                 members: Vec::new(),
                 members_since: None,
                 url: None,
+                run: None,
             },
             is_connected: true,
             acknowledged: Some(acknowledged),

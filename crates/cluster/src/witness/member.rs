@@ -171,6 +171,8 @@ impl<S: WitnessStore> Witness<S> {
             members: inner.recorded.members.clone(),
             members_since: inner.recorded.members_since,
             url: None,
+            // The process that continues a witness may begin while its predecessor is still connected.
+            run: None,
         }
     }
 
