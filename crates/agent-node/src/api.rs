@@ -1,7 +1,8 @@
 //! An Agent over HTTP: its Controller's commands and the stream of its events.
 
 use crate::machine::{AgentMachine, Input, Reply};
-use axum::extract::{Request, State};
+use crate::streams::{HEARTBEAT_MAX, Streams};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -54,6 +55,7 @@ pub(crate) struct Api {
     pub(crate) local: Subagent,
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) metrics: Option<Metrics>,
+    pub(crate) streams: Streams,
 }
 
 #[derive(serde::Deserialize)]
@@ -68,6 +70,7 @@ pub(crate) fn router(api: Api, gate: &Gate) -> Router {
         .route("/agent/api", get(overview))
         .route("/agent/api/command", post(command))
         .route("/agent/api/event", get(events))
+        .route("/agent/api/event/{coupling}", get(events_of_coupling))
         .route("/metrics", get(metrics))
         .route("/agent/api/metrics", get(metrics))
         .with_state(api);
@@ -154,8 +157,12 @@ async fn command(
     JsonBody(command): JsonBody<AgentCommand>,
 ) -> Response {
     // Which receiver confirms events: the Controller, by the name in its certificate if it has one.
-    let user = UserId::new(peer.common_name.unwrap_or_else(|| "controller".into()));
-    match command {
+    let user = UserId::new(
+        peer.common_name
+            .clone()
+            .unwrap_or_else(|| "controller".into()),
+    );
+    match with_place(command, &peer) {
         AgentCommand::TakeSnapshot => match api.handle.take_snapshot().await {
             Ok(Ok(())) => Json(AgentAnswer::Accepted).into_response(),
             Ok(Err(message)) => {
@@ -193,15 +200,35 @@ async fn command(
                     command,
                     torn,
                     coupling: query.coupling,
+                    connected: api.streams.connected(),
                 })
                 .await
             {
-                Ok(Reply::Answer(answer)) => Json(answer).into_response(),
+                Ok(Reply::Answer(answer)) => {
+                    if let AgentAnswer::Coupled { coupling, .. } = &answer {
+                        api.streams.coupled(*coupling);
+                    }
+                    Json(answer).into_response()
+                }
                 Ok(Reply::Done) => Json(AgentAnswer::Accepted).into_response(),
                 Err(stopped) => is_going(stopped),
             }
         }
     }
+}
+
+/// Completes where the Controller is reached by where its connection comes from, unless it says that already.
+fn with_place(mut command: AgentCommand, peer: &PeerIdentity) -> AgentCommand {
+    if let AgentCommand::CoupleController {
+        from: Some(from), ..
+    }
+    | AgentCommand::DedicateAgentDirector {
+        from: Some(from), ..
+    } = &mut command
+    {
+        *from = subagent_node::placed(from, peer);
+    }
+    command
 }
 
 /// Answers when everything is forgotten. Whoever does not hear the answer asks again, and finds it done.
@@ -235,6 +262,33 @@ async fn events(
     closing: Option<Extension<Closing>>,
 ) -> Result<Response, Refusal> {
     event_stream(&api.log, &query, closing.as_deref(), None).await
+}
+
+/// The stream of the Controller that was coupled under this number. As long as it is open, the Controller counts as connected.
+async fn events_of_coupling(
+    State(api): State<Api>,
+    Path(coupling): Path<u64>,
+    Query(mut query): Query<EventQuery>,
+    closing: Option<Extension<Closing>>,
+) -> Result<Response, Refusal> {
+    let newest = api.handle.read(AgentMachine::coupling).await;
+    let newest = newest.map_err(|stopped| stopped.refusal(Kept::Agent))?;
+    let opened = (newest == coupling)
+        .then(|| api.streams.open(coupling))
+        .flatten();
+    let Some(opened) = opened else {
+        let message = "the Controller has coupled anew since it asked for these events";
+        return Err(net::Problem::new("AgentNotCoupled", message).into());
+    };
+    let longest = HEARTBEAT_MAX.as_secs_f64();
+    query.heartbeat = Some(
+        query
+            .heartbeat
+            .map_or(longest, |wanted| wanted.min(longest)),
+    );
+    let ends = Closing(opened.superseded.clone());
+    let response = event_stream(&api.log, &query, closing.as_deref(), None).await?;
+    Ok(net::stream_until(response, ends, opened))
 }
 
 async fn metrics(State(api): State<Api>) -> Response {

@@ -248,7 +248,7 @@ impl Driver {
         self.still_active()?;
         watch.sends();
         let attempts = self.link.couple(&self.me, &taken, observed).await?;
-        let mut events = self.link.events(&run_id, observed).await?;
+        let mut events = self.link.events(&run_id, taken.coupling, observed).await?;
         let mut work = self.slot.open();
         self.handle
             .ask(Input::SubagentCoupled { id: id.clone() })

@@ -7,9 +7,9 @@ use crate::machine::AgentMachine;
 use crate::outgoing::Job;
 use agent::Work;
 use cluster::Log;
-use model::{EventId, SubagentId, SubagentItem};
+use model::{EventId, MemberRun, RunId, SubagentId, SubagentItem};
 use net::{Client, ClientSettings, Credentials, Secret, TlsClient};
-use node::{Handle, LateHandle, Outside};
+use node::{Front, Handle, LateHandle, Outside};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +25,22 @@ pub(crate) struct Dialling {
     /// What the Directors of a pair show to each other's Subagents, if not the same.
     pub(crate) director_token: Option<Secret>,
     pub(crate) lease: Duration,
+    /// Drawn when this process started.
+    pub(crate) run_id: RunId,
+    /// Where this Director is reached, for people.
+    pub(crate) address: Arc<str>,
 }
 
 impl Dialling {
+    /// Who asks, as the Subagents are told.
+    pub(crate) fn myself(&self, log: &Log) -> MemberRun {
+        MemberRun {
+            member: log.me().member,
+            run_id: self.run_id.clone(),
+            address: Arc::clone(&self.address),
+        }
+    }
+
     /// The way to the own Subagent. In a pair it has a lease, too: the other Director must know when its jobs have ended.
     pub(crate) fn own(&self, subagent: Subagent, state: &agent::State) -> SubagentLink {
         let is_pair = state.directors().len() > 1;
@@ -78,6 +91,9 @@ pub(crate) struct Drivers {
     pub(crate) handle: LateHandle<AgentMachine>,
     log: Log,
     driven: BTreeMap<SubagentId, Driven>,
+    front: Front,
+    /// Whether the operator is advised that two Controllers claim this Agent.
+    is_advised: bool,
 }
 
 impl Drivers {
@@ -86,6 +102,7 @@ impl Drivers {
         dialling: Dialling,
         handle: LateHandle<AgentMachine>,
         log: Log,
+        front: Front,
     ) -> Drivers {
         Drivers {
             local,
@@ -93,7 +110,23 @@ impl Drivers {
             handle,
             log,
             driven: BTreeMap::new(),
+            front,
+            is_advised: false,
         }
+    }
+
+    fn advise(&mut self, machine: &AgentMachine) {
+        let other = machine.state.other_controller();
+        if other.is_some() == self.is_advised {
+            return;
+        }
+        self.is_advised = other.is_some();
+        self.front.advise(other.map(|known| {
+            format!(
+                "two Controllers of the same identity are running: this Agent is coupled with the one at {} and refuses the one at {}; stop the one that is not wanted",
+                known.coupled, known.other
+            )
+        }));
     }
 
     fn keep_in_step(&mut self, machine: &AgentMachine, handle: &Handle<AgentMachine>) {
@@ -141,6 +174,7 @@ impl Drivers {
                     agent_run_id: meta.agent_run_id.clone(),
                     controller_id: meta.controller_id.clone(),
                     epoch: self.log.leadership().borrow().term,
+                    from: self.dialling.myself(&self.log),
                 },
                 log: self.log.clone(),
                 link,
@@ -213,6 +247,7 @@ impl Outside<AgentMachine> for Drivers {
         let Some(handle) = self.handle.get().cloned() else {
             return;
         };
+        self.advise(machine);
         self.keep_in_step(machine, &handle);
         self.hand_out(machine);
     }

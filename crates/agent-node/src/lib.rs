@@ -14,6 +14,7 @@ pub mod outgoing;
 mod reset;
 mod run;
 mod settings;
+mod streams;
 
 pub use machine::{AgentMachine, Input, Reply};
 pub use run::{Exit, RunError, check, run};

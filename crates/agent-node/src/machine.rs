@@ -42,6 +42,8 @@ pub enum Input {
         torn: EventId,
         /// Under which coupling, if any.
         coupling: Option<u64>,
+        /// The coupling whose event stream is open, if one is.
+        connected: Option<u64>,
     },
     /// What was seen of the pair of Directors.
     Cluster(ClusterEvent),
@@ -153,6 +155,11 @@ impl AgentMachine {
         self
     }
 
+    /// The number of the Controller's newest coupling.
+    pub fn coupling(&self) -> u64 {
+        self.coupling
+    }
+
     fn record_all(
         &mut self,
         facts: &mut Facts,
@@ -171,13 +178,13 @@ impl AgentMachine {
         &mut self,
         user: &UserId,
         command: AgentCommand,
-        torn: EventId,
+        (torn, connected): (EventId, Option<u64>),
         facts: &mut Facts,
     ) -> Result<AgentAnswer, NotApplicable> {
         if let AgentCommand::Batch { commands } = command {
             let mut responses = Vec::with_capacity(commands.len());
             for command in commands {
-                responses.push(self.command(user, command, torn, facts)?);
+                responses.push(self.command(user, command, (torn, connected), facts)?);
             }
             return Ok(AgentAnswer::Batch { responses });
         }
@@ -201,12 +208,22 @@ impl AgentMachine {
             torn,
             // Event ids rise over restarts, so a number of an earlier life is never given again.
             coupling: facts.last_event_id().0.max(self.coupling) + 1,
+            connected,
+            now: facts.now(),
         };
         match self.state.decide(&command, user, &standing) {
             Ok((events, answer)) => {
+                for event in &events {
+                    warn_of_other_controller(event);
+                }
                 self.record_all(facts, events)?;
-                if let AgentAnswer::Coupled { coupling, .. } = &answer {
-                    self.coupling = *coupling;
+                if let AgentCommand::CoupleController { from, epoch, .. } = &command {
+                    if let AgentAnswer::Coupled { coupling, .. } = &answer {
+                        self.coupling = *coupling;
+                        self.state.on_coupled(from.as_ref(), *epoch, *coupling);
+                    } else if let Some(from) = from {
+                        self.state.on_controller_refused(from, facts.now());
+                    }
                 }
                 Ok(answer)
             }
@@ -239,6 +256,12 @@ fn name_of(command: &AgentCommand) -> String {
         | AgentCommand::ClusterSwitchOver
         | AgentCommand::ShutDown { .. }
         | AgentCommand::NoOperation => kind.to_owned(),
+    }
+}
+
+fn warn_of_other_controller(event: &Event) {
+    if let Event::AgentOwn(AgentOwnEvent::OtherControllerRefused { other, coupled }) = event {
+        tracing::error!(refused = %other, %coupled, "two Controllers of the same identity are running: one that is not coupled is refused; stop the one that is not wanted");
     }
 }
 
@@ -293,13 +316,16 @@ impl Machine for AgentMachine {
                 command,
                 torn,
                 coupling,
+                connected,
             } => {
                 if needs_coupling(&command) && coupling != Some(self.coupling) {
                     let message = "the Controller has coupled anew, or not at all, since this command was sent";
                     let problem = Problem::new("AgentNotCoupled", message);
                     return Ok(Reply::Answer(AgentAnswer::from(problem)));
                 }
-                return self.command(&user, command, torn, facts).map(Reply::Answer);
+                return self
+                    .command(&user, command, (torn, connected), facts)
+                    .map(Reply::Answer);
             }
             Input::SubagentDedicated {
                 id,
@@ -478,6 +504,7 @@ mod tests {
             command,
             torn: EventId::BEFORE_FIRST,
             coupling,
+            connected: None,
         }
     }
 
@@ -497,6 +524,7 @@ mod tests {
             directors: vec!["ALFA-0".into()],
             controller_id: "C".into(),
             controller_run_id: RunId::new("c"),
+            from: None,
         };
         ask(&mut machine, &mut facts, command(dedicate, None));
         let couple = AgentCommand::CoupleController {
@@ -505,6 +533,7 @@ mod tests {
             event_id: EventId::BEFORE_FIRST,
             controller_run_id: RunId::new("c"),
             epoch: 0,
+            from: None,
         };
         let answer = ask(&mut machine, &mut facts, command(couple, None));
         let AgentAnswer::Coupled { coupling, .. } = answer else {

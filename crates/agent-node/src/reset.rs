@@ -7,7 +7,7 @@
 use crate::drivers::Dialling;
 use crate::machine::AgentMachine;
 use futures::future::join_all;
-use model::{Attempt, Problem, SubagentCommand, SubagentEvent};
+use model::{Attempt, MemberRun, Problem, SubagentCommand, SubagentEvent};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ pub(crate) fn put_aside(data: &Path) -> Result<(), ForgetError> {
 /// Ends the jobs in all Subagents, the own one and the others, as far as they can be reached.
 pub(crate) async fn end_all_jobs(
     machine: &AgentMachine,
-    epoch: u64,
+    (epoch, from): (u64, MemberRun),
     local: &Subagent,
     dialling: &Dialling,
 ) {
@@ -98,6 +98,7 @@ pub(crate) async fn end_all_jobs(
             agent_run_id: meta.agent_run_id.clone(),
             controller_id: meta.controller_id.clone(),
             epoch,
+            from: from.clone(),
         };
         endings.push(async move {
             let problem = match timeout(PATIENCE, end_jobs(&link, &me)).await {
@@ -119,7 +120,7 @@ async fn end_jobs(link: &SubagentLink, me: &Linked) -> Result<usize, LinkError> 
     let (coupling, begin) = (taken.coupling, taken.begins_after);
     let mut running = link.couple(me, &taken, begin).await?;
     let count = running.len();
-    let mut events = link.events(&taken.run_id, begin).await?;
+    let mut events = link.events(&taken.run_id, taken.coupling, begin).await?;
     let kill = |attempt: &Attempt| SubagentCommand::KillProcess {
         attempt: attempt.clone(),
         immediately: true,

@@ -6,6 +6,7 @@ use crate::forgetting::{self, Asked};
 use crate::machine::{AgentMachine, Input};
 use crate::reset::{self, ForgetError};
 use crate::settings::AgentSettings;
+use crate::streams::{Streams, UNACKNOWLEDGED_MAX};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
@@ -147,6 +148,7 @@ pub async fn run(
     check(&settings)?;
     let mut ready = Some(ready);
     let mut was_reset = false;
+    let run_id = random_id();
     loop {
         let tell = |url: &str| {
             if let Some(ready) = ready.take() {
@@ -154,7 +156,7 @@ pub async fn run(
             }
         };
         // A life has all of the Agent in it; on the heap it is not copied with the futures that contain it.
-        match Box::pin(live(&settings, metrics.clone(), &stop, tell)).await {
+        match Box::pin(live((&settings, &run_id), metrics.clone(), &stop, tell)).await {
             Ok(Ended::Exit(exit)) => return Ok(exit),
             Ok(Ended::Reset(address)) => {
                 settings.listen = address;
@@ -176,7 +178,7 @@ pub async fn run(
 
 /// From the opening of the log to the end, or to the reset. The own Subagent and the port stay over all changes of who is active.
 async fn live(
-    settings: &AgentSettings,
+    (settings, run_id): (&AgentSettings, &RunId),
     metrics: Option<Metrics>,
     stop: &CancellationToken,
     ready: impl FnOnce(&str),
@@ -188,7 +190,9 @@ async fn live(
     let client_tls = tls.map(TlsClient::load).transpose()?;
     let position = position_of(&settings.cluster)?;
     let server = Server::bind(settings.listen, server_tls).await?;
-    let server = server.with_connections(settings.connections_max);
+    let server = server
+        .with_connections(settings.connections_max)
+        .with_unacknowledged(UNACKNOWLEDGED_MAX);
     let address = server.local_addr();
     let token_in = |file: &Option<PathBuf>| file.as_deref().map(token_of).transpose();
     let subagent_token = token_in(&settings.subagent_token_file)?;
@@ -197,7 +201,9 @@ async fn live(
     let others = settings
         .cluster
         .others(client_tls.as_ref(), cluster_token.as_ref())?;
-    let opened = open_log(settings, position, &others).await;
+    let url = server.url();
+    let announced = node::announced_address(settings.cluster.url.as_deref(), &url);
+    let opened = open_log(settings, position, &announced, &others).await;
     let may_be_dialled = cluster_token.is_some() || settings.tls.is_some();
     let mut log = match opened {
         Ok(log) => log,
@@ -238,7 +244,6 @@ async fn live(
         .merge(api::gated(forgetting::router(asks), &gate))
         .merge(subagent_node::router(local.clone(), &of_directors))
         .fallback_service(current.clone());
-    let url = server.url();
     let close = CancellationToken::new();
     // From when there is somebody to answer on: whoever dials earlier waits.
     let mut to_serve = Some((server, routes));
@@ -263,6 +268,8 @@ async fn live(
             token: subagent_token,
             director_token: cluster_token,
             lease: settings.subagent_lease.0.max(LEASE_MIN),
+            run_id: run_id.clone(),
+            address: Arc::clone(&announced),
         },
         local,
         metrics,
@@ -293,13 +300,13 @@ async fn live(
             Ok(Life::Deposed) => {
                 tracing::warn!("the other Director is active now; this one follows it");
                 log.shutdown().await;
-                log = open_log(settings, position, &others).await?;
+                log = open_log(settings, position, &announced, &others).await?;
             }
             Err(RunError::Fault(fault)) if fault.is_damaged() => {
                 tracing::warn!("this Director learns the log anew from the other one");
                 log.shutdown().await;
                 node::set_aside(&settings.data.join("state"));
-                log = open_log(settings, position, &others).await?;
+                log = open_log(settings, position, &announced, &others).await?;
             }
             Err(error) => break Err(error),
         }
@@ -321,9 +328,11 @@ async fn live(
 async fn open_log(
     settings: &AgentSettings,
     position: usize,
+    address: &str,
     others: &[Client],
 ) -> Result<Log, cluster::OpenError> {
     let mut options = options(settings);
+    options.address = Some(address.to_owned());
     if position == 0 && reset::is_to_begin(&settings.data) {
         options.joins = false;
         return Ok(Log::open(options).await?.log);
@@ -479,6 +488,7 @@ impl Director<'_> {
                 self.dialling.clone(),
                 late_handle,
                 log.clone(),
+                front.clone(),
             )
         };
         let began = Active::begin(followed, log, front, Limits::default(), drivers).await?;
@@ -495,6 +505,7 @@ impl Director<'_> {
             local: self.local.clone(),
             wishes: wishes_of_api,
             metrics: self.metrics.clone(),
+            streams: Streams::default(),
         };
         active.open(router(api, &self.gate));
         ready();
@@ -570,7 +581,8 @@ impl Director<'_> {
         stopped?;
         forget(&self.settings.data).await?;
         if let Ok(machine) = machine {
-            reset::end_all_jobs(&machine, epoch, &self.local, &self.dialling).await;
+            let from = self.dialling.myself(log);
+            reset::end_all_jobs(&machine, (epoch, from), &self.local, &self.dialling).await;
         }
         reset::tidy(&self.settings.data);
         Ok(Life::Reset(forgotten))

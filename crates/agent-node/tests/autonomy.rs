@@ -74,6 +74,7 @@ impl Agent {
             directors: vec!["ALFA-0".into()],
             controller_id: "C".into(),
             controller_run_id: RunId::new("run-of-c"),
+            from: None,
         };
         let answer = self.ask(None, &dedicated).await;
         let AgentAnswer::Dedicated { agent_run_id, .. } = answer else {
@@ -85,6 +86,7 @@ impl Agent {
             event_id: EventId::BEFORE_FIRST,
             controller_run_id: RunId::new("run-of-c"),
             epoch: 0,
+            from: None,
         };
         let answer = self.ask(None, &couple).await;
         let AgentAnswer::Coupled { coupling, .. } = answer else {

@@ -3,11 +3,13 @@
 //! Always: a repeated command is answered as done; a refused one leaves no trace and says why.
 
 use crate::attached::parse;
+use crate::controllers::is_double;
 use crate::state::State;
 use model::{
     AgentAnswer, AgentCommand, AgentOwnEvent, AttachedState, Event, EventId, ItemEvent, ItemKey,
-    JournalEvent, Order, OrderEvent, OrderState, Problem, RunId, UserId,
+    JournalEvent, MemberRun, Order, OrderEvent, OrderState, Problem, RunId, Timestamp, UserId,
 };
+use std::ops::RangeInclusive;
 
 /// Where the Agent's log stands, which the state itself does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +22,13 @@ pub struct Standing {
     pub torn: EventId,
     /// The number that a coupling gets now.
     pub coupling: u64,
+    /// The coupling whose event stream is open, if one is.
+    pub connected: Option<u64>,
+    /// The time.
+    pub now: Timestamp,
 }
 
-type Decision = Result<(Vec<Event>, AgentAnswer), Problem>;
+pub(crate) type Decision = Result<(Vec<Event>, AgentAnswer), Problem>;
 
 #[expect(
     clippy::unnecessary_wraps,
@@ -55,6 +61,7 @@ impl State {
                 directors,
                 controller_id,
                 controller_run_id,
+                from,
             } => {
                 let dedicated = AgentOwnEvent::Dedicated {
                     agent_path: agent_path.clone(),
@@ -63,7 +70,12 @@ impl State {
                     controller_id: controller_id.clone(),
                     controller_run_id: Some(controller_run_id.clone()),
                 };
-                self.dedicate(dedicated, standing)
+                match self.dedicate(dedicated, from.as_ref(), standing) {
+                    Err(problem) if is_of_another_controller(&problem) => {
+                        self.refuse_controller(problem, from.as_ref(), standing)
+                    }
+                    decided => decided,
+                }
             }
             AgentCommand::CoupleController {
                 agent_path,
@@ -71,9 +83,18 @@ impl State {
                 event_id,
                 controller_run_id,
                 epoch,
+                from,
             } => {
+                let from = from.as_ref();
+                if let (Some(asks), Some(coupled)) =
+                    (from, self.living_double(from, *epoch, standing))
+                {
+                    let problem = is_double(asks, coupled);
+                    return self.refuse_controller(problem, from, standing);
+                }
                 if *epoch < self.controller_epoch {
-                    return Err(old_epoch(*epoch, self.controller_epoch));
+                    let both = self.both_addresses(from);
+                    return Err(old_epoch(*epoch, self.controller_epoch, &both));
                 }
                 let meta = self.meta.as_ref().ok_or_else(not_dedicated)?;
                 if meta.agent_path != *agent_path {
@@ -90,23 +111,27 @@ impl State {
                     .as_ref()
                     .is_some_and(|known| known != controller_run_id)
                 {
-                    return Err(already_dedicated(meta));
+                    let problem = already_dedicated(meta, &self.both_addresses(from));
+                    return self.refuse_controller(problem, from, standing);
                 }
-                if *event_id > standing.last || *event_id < standing.torn {
-                    let path = &meta.agent_path;
-                    return Err(unknown_event(*event_id, path, standing));
+                let known = standing.torn.max(self.confirmed())..=standing.last;
+                if !known.contains(event_id) {
+                    let both = self.both_addresses(from);
+                    return Err(unknown_event(*event_id, &meta.agent_path, &known, &both));
                 }
                 let order_ids = self.engine.orders().map(|order| order.id.clone()).collect();
                 let raised = AgentOwnEvent::ControllerEpochRaised { epoch: *epoch };
                 let is_newer = *epoch > self.controller_epoch;
+                let raised = is_newer.then_some(Event::AgentOwn(raised));
                 Ok((
-                    is_newer
-                        .then_some(Event::AgentOwn(raised))
+                    raised
                         .into_iter()
+                        .chain(self.other_is_coupled(from))
                         .collect(),
                     AgentAnswer::Coupled {
                         order_ids,
                         coupling: standing.coupling,
+                        has_stream: true,
                     },
                 ))
             }
@@ -197,7 +222,12 @@ impl State {
         Ok(true)
     }
 
-    fn dedicate(&self, asked: AgentOwnEvent, standing: &Standing) -> Decision {
+    fn dedicate(
+        &self,
+        asked: AgentOwnEvent,
+        from: Option<&MemberRun>,
+        standing: &Standing,
+    ) -> Decision {
         let AgentOwnEvent::Dedicated {
             agent_path,
             controller_id,
@@ -220,13 +250,14 @@ impl State {
         }
         if known.controller_id != *controller_id {
             let message = format!(
-                "this Agent belongs to the Controller {}, not to {controller_id}",
-                known.controller_id
+                "this Agent belongs to the Controller {}, not to {controller_id}{}",
+                known.controller_id,
+                self.both_addresses(from)
             );
             return Err(Problem::new("AgentWrongController", message));
         }
         if known.controller_run_id != *controller_run_id {
-            return Err(already_dedicated(known));
+            return Err(already_dedicated(known, &self.both_addresses(from)));
         }
         let changed = known.directors != *directors;
         Ok((
@@ -297,25 +328,34 @@ impl State {
     }
 }
 
-fn old_epoch(asked: u64, known: u64) -> Problem {
+fn old_epoch(asked: u64, known: u64, both: &str) -> Problem {
     Problem::new(
         "ControllerEpochIsOld",
         format!(
-            "this Agent has obeyed a Controller in epoch {known} and no longer obeys one in epoch {asked}: either another member of the Controller is active, or this Controller was restored from a backup while its Agents were not; in that case reset the Agent (mainspring agent reset NAME): its orders there fail, because this Controller cannot know how far they have gone"
+            "this Agent has obeyed a Controller in epoch {known} and no longer obeys one in epoch {asked}: either another member of the Controller is active, or this Controller was restored from a backup while its Agents were not; in that case reset the Agent (mainspring agent reset NAME): its orders there fail, because this Controller cannot know how far they have gone{both}"
         ),
     )
 }
 
 /// The Controller asks to continue after an event that the Agent does not have, or no longer has.
-fn unknown_event(asked: EventId, path: &model::AgentPath, standing: &Standing) -> Problem {
-    let who = if asked > standing.last {
-        "this Agent was restored from a backup while its Controller was not"
+fn unknown_event(
+    asked: EventId,
+    path: &model::AgentPath,
+    known: &RangeInclusive<EventId>,
+    both: &str,
+) -> Problem {
+    let (begin, last) = (known.start(), known.end());
+    let who = if asked > *last {
+        format!(
+            "but the Agent's log ends with {last}: this Agent was restored from a backup while its Controller was not;"
+        )
     } else {
-        "this Controller was restored from a backup while its Agent was not"
+        format!(
+            "but it or its original has confirmed those up to {begin}: this Controller was restored from a backup, or is a copy, while its Agent has gone on with the original; start the original instead of this one; if it is lost,"
+        )
     };
     let message = format!(
-        "the Controller has the Agent's events up to {asked}, but the Agent's log has those after {} up to {}: {who}; reset the Agent (mainspring agent reset {path}): its orders there fail, because nobody knows how far they have gone",
-        standing.torn, standing.last
+        "the Controller has the Agent's events up to {asked}, {who} reset the Agent (mainspring agent reset {path}): its orders there fail, because nobody knows how far they have gone{both}"
     );
     Problem::new("UnknownEventId", message).with("eventId", asked)
 }
@@ -334,12 +374,17 @@ fn path_mismatch(known: &model::AgentPath, asked: &model::AgentPath) -> Problem 
     )
 }
 
-fn already_dedicated(known: &crate::Meta) -> Problem {
+fn already_dedicated(known: &crate::Meta, both: &str) -> Problem {
     Problem::new(
         "AgentAlreadyDedicated",
         format!(
-            "this Agent belongs to another life of the Controller {}; it must be reset first",
+            "this Agent belongs to another life of the Controller {}, or to another Controller with the same id; it must be reset first{both}",
             known.controller_id
         ),
     )
+}
+
+/// Whether the Agent belongs to another Controller than the one that asks.
+fn is_of_another_controller(problem: &Problem) -> bool {
+    problem.is("AgentWrongController") || problem.is("AgentAlreadyDedicated")
 }

@@ -3,12 +3,13 @@
 //! Always: the only writer of an Agent's state; an event that does not fit changes nothing.
 
 use crate::attached::{Attached, job_resources_of, parse};
+use crate::controllers::OtherController;
 use crate::state::{Coupling, Meta, State};
 use crate::subagents::kill_of;
 use engine::JobKey;
 use model::{
-    AgentOwnEvent, Event, ItemBody, ItemEvent, ItemKey, ItemType, JournalEvent, Order, OrderEvent,
-    OrderId, OrderState, Stamped, SubagentId, SubagentStateEvent,
+    AgentOwnEvent, Event, EventId, ItemBody, ItemEvent, ItemKey, ItemType, JournalEvent, Order,
+    OrderEvent, OrderId, OrderState, Stamped, SubagentId, SubagentStateEvent,
 };
 use std::fmt;
 
@@ -30,7 +31,7 @@ impl State {
             Event::Order(order_id, event) => self.evolve_order(order_id, event, stamped),
             Event::Item(event) => self.evolve_item(event),
             Event::AgentOwn(event) => {
-                self.evolve_self(event);
+                self.evolve_self(event, stamped.event_id);
                 Ok(())
             }
             Event::Subagent(subagent_id, event) => self.evolve_subagent(subagent_id, event),
@@ -82,6 +83,16 @@ impl State {
             OrderEvent::OrderStdoutWritten { .. }
             | OrderEvent::OrderStderrWritten { .. }
             | OrderEvent::OrderProcessingHeld { .. } => {}
+            OrderEvent::OrderDetachable => {
+                self.detachable.insert(order_id.clone(), stamped.event_id);
+                self.queues.leave(order_id);
+            }
+            OrderEvent::OrderDetached => {
+                // The Controller asks for that only when its log has the event that it answers.
+                let answered = self.detachable.remove(order_id).unwrap_or_default();
+                self.shown = self.shown.max(answered);
+                self.queues.leave(order_id);
+            }
             // Whatever else happens to an order takes it out of the line it may stand in.
             _ => self.queues.leave(order_id),
         }
@@ -230,7 +241,7 @@ impl State {
         self.queues.unstick();
     }
 
-    fn evolve_self(&mut self, event: &AgentOwnEvent) {
+    fn evolve_self(&mut self, event: &AgentOwnEvent, at: EventId) {
         match event {
             AgentOwnEvent::Dedicated {
                 agent_path,
@@ -248,6 +259,15 @@ impl State {
                 });
             }
             AgentOwnEvent::ControllerEpochRaised { epoch } => self.controller_epoch = *epoch,
+            AgentOwnEvent::OtherControllerRefused { other, coupled } => {
+                self.other_controller = Some(OtherController {
+                    other: other.clone(),
+                    coupled: coupled.clone(),
+                    tried_at: at.timestamp(),
+                    told: at,
+                });
+            }
+            AgentOwnEvent::OtherControllerGone => self.other_controller = None,
             AgentOwnEvent::Ready { .. } | AgentOwnEvent::ShutDown => {
                 // Connections do not outlive the process.
                 for subagent in self.subagents.values_mut() {

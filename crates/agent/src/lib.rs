@@ -9,6 +9,7 @@ mod attached;
 mod choice;
 mod cluster;
 mod command;
+mod controllers;
 mod evolve;
 mod priority;
 mod processes;
@@ -22,6 +23,7 @@ mod subagents;
 
 pub use cluster::NODE_IDS;
 pub use command::Standing;
+pub use controllers::OtherController;
 pub use evolve::NotApplicable;
 pub use renewal::{Renewal, distance, wait};
 pub use reset::Reset;

@@ -1,11 +1,12 @@
 //! An Agent's state as lines, and back.
 
+use crate::controllers::OtherController;
 use crate::evolve::NotApplicable;
 use crate::reset::Reset;
 use crate::state::{Meta, State};
 use model::{
-    ClusterState, EventId, ItemEvent, ItemKey, Order, PlatformInfo, RunId, Seconds, SignedText,
-    SubagentId, UserId,
+    ClusterState, EventId, ItemEvent, ItemKey, MemberRun, Order, OrderId, PlatformInfo, RunId,
+    Seconds, SignedText, SubagentId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -24,6 +25,22 @@ struct ClusterLine {
     state: ClusterState,
     #[serde(default)]
     controller_epoch: u64,
+    /// The newest event of which the Controller has shown that it has it.
+    #[serde(default)]
+    shown_event_id: EventId,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    order_id_to_detachable: BTreeMap<OrderId, EventId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    other_controller: Option<OtherLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OtherLine {
+    other: MemberRun,
+    coupled: MemberRun,
+    tried_at: Timestamp,
+    event_id: EventId,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +89,14 @@ impl State {
         let cluster = ClusterLine {
             state: self.cluster.clone(),
             controller_epoch: self.controller_epoch,
+            shown_event_id: self.shown,
+            order_id_to_detachable: self.detachable.clone(),
+            other_controller: self.other_controller.clone().map(|known| OtherLine {
+                other: known.other,
+                coupled: known.coupled,
+                tried_at: known.tried_at,
+                event_id: known.told,
+            }),
         };
         let head = [
             line("JournalState", &journal),
@@ -128,6 +153,14 @@ impl State {
                 let fields: ClusterLine = serde_json::from_str(text).map_err(wrong)?;
                 self.cluster = fields.state;
                 self.controller_epoch = fields.controller_epoch;
+                self.shown = fields.shown_event_id;
+                self.detachable = fields.order_id_to_detachable;
+                self.other_controller = fields.other_controller.map(|known| OtherController {
+                    other: known.other,
+                    coupled: known.coupled,
+                    tried_at: known.tried_at,
+                    told: known.event_id,
+                });
             }
             "AgentMetaState" => {
                 let meta: Meta = serde_json::from_str(text).map_err(wrong)?;

@@ -4,6 +4,7 @@
 //! cheap enough to write a snapshot from.
 
 use crate::attached::AttachedItems;
+use crate::controllers::{CoupledController, OtherController};
 use crate::processes::Processes;
 use crate::queue::Queues;
 use crate::reset::Reset;
@@ -125,6 +126,14 @@ pub struct State {
     pub(crate) position: usize,
     /// The newest epoch in which a member of the Controller has coupled.
     pub(crate) controller_epoch: u64,
+    /// Who is coupled, or was last.
+    pub(crate) controller: Option<CoupledController>,
+    /// Who claims to be this Controller, too, and was refused.
+    pub(crate) other_controller: Option<OtherController>,
+    /// The orders that may leave the Agent, each with the event by which the Controller learns of it.
+    pub(crate) detachable: BTreeMap<OrderId, EventId>,
+    /// The newest event of which the Controller has shown by a `DetachOrder` that its log has it.
+    pub(crate) shown: EventId,
     pub(crate) queues: Queues,
     pub(crate) work: WorkList,
     pub(crate) processes: Processes,
@@ -151,6 +160,10 @@ impl State {
             is_leaving_pair: false,
             position: 0,
             controller_epoch: 0,
+            controller: None,
+            other_controller: None,
+            detachable: BTreeMap::new(),
+            shown: EventId::BEFORE_FIRST,
             queues: Queues::default(),
             work: WorkList::default(),
             processes: Processes::default(),
@@ -250,6 +263,13 @@ impl State {
     /// Whether the order waits for a process. An order that has not been started starts with its first process.
     pub fn waits_for_process(&self, order_id: &OrderId) -> bool {
         self.queues.contains(order_id)
+    }
+
+    /// The newest event of which it is known that the Controller's log has it: a Controller whose log lacks it is a copy, or was restored
+    /// from a backup.
+    pub fn confirmed(&self) -> EventId {
+        let released = self.released.values().copied().max();
+        self.shown.max(released.unwrap_or_default())
     }
 
     /// Events until here are needed by nobody any more: the Controller has confirmed them.

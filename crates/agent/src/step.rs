@@ -30,7 +30,8 @@ impl State {
                 return self
                     .finish_reset()
                     .or_else(|| self.let_subagent_go())
-                    .or_else(|| self.appoint());
+                    .or_else(|| self.appoint())
+                    .or_else(|| self.forget_other_controller(now));
             };
             match self.engine.next(&order_id, now) {
                 Next::Rest => {}
@@ -54,7 +55,12 @@ impl State {
         if self.engine.has_restless() {
             return Some(Timestamp::default());
         }
-        self.engine.next_wakeup()
+        let other_gone_at = self.other_gone_at();
+        self.engine
+            .next_wakeup()
+            .into_iter()
+            .chain(other_gone_at)
+            .min()
     }
 
     /// Starts the first job that may run and has a Subagent to run on.

@@ -8,6 +8,8 @@
 
 #[path = "stories/clusters.rs"]
 mod clusters;
+#[path = "stories/controllers.rs"]
+mod controllers;
 #[path = "stories/pairs.rs"]
 mod pairs;
 #[path = "stories/resets.rs"]
@@ -42,6 +44,7 @@ fn agent() -> World {
         directors: vec!["ALFA-0".into()],
         controller_id: "C".into(),
         controller_run_id: RunId::new("c-1"),
+        from: None,
     });
     world.item(
         "Agent:ALFA",
@@ -84,6 +87,8 @@ impl World {
             last: self.last,
             torn: EventId::BEFORE_FIRST,
             coupling: 1,
+            connected: None,
+            now: NOW,
         };
         let (events, answer) = self.state.decide(&command, &UserId::new("C"), &standing)?;
         self.record(events);
@@ -589,6 +594,7 @@ fn an_agent_is_not_taken_by_another_controller_or_another_life_of_its_own() {
         directors: vec!["ALFA-0".into()],
         controller_id: controller.into(),
         controller_run_id: RunId::new(run),
+        from: None,
     };
     assert!(matches!(
         world.try_ask(ask("C", "c-1")),
@@ -617,6 +623,7 @@ fn coupling_fails_when_the_agents_log_is_not_the_known_one() {
         event_id,
         controller_run_id: RunId::new("c-1"),
         epoch: 0,
+        from: None,
     };
     let last = world.last;
     assert!(matches!(
@@ -843,6 +850,7 @@ fn a_controller_with_another_log_or_before_the_kept_events_does_not_couple() {
         event_id,
         controller_run_id: RunId::new(controller),
         epoch: 0,
+        from: None,
     };
     let last = world.last;
     let refused = world.try_ask(couple("c-2", last)).unwrap_err();
@@ -852,6 +860,8 @@ fn a_controller_with_another_log_or_before_the_kept_events_does_not_couple() {
         last,
         torn: last,
         coupling: 1,
+        connected: None,
+        now: NOW,
     };
     let user = UserId::new("C");
     let behind = couple("c-1", EventId(last.0 - 1));

@@ -10,18 +10,21 @@ use bytes::Bytes;
 use cluster::Log;
 use controller::{Coupling, DeliveryInput, DeliveryOutput, Thing};
 use model::bounds::{COMMAND_BYTES_MAX, too_large};
-use model::{AgentAnswer, AgentCommand, AgentPath, EventId, Problem, RunId, Stamped};
+use model::{
+    AgentAnswer, AgentCommand, AgentOwnEvent, AgentPath, Event, EventId, Problem, RunId, Stamped,
+};
 use net::{Backoff, Client, ClientError, NdjsonStream};
 use node::{Handle, Stopped};
 use serde_json::json;
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Without line or heartbeat for so long, the Agent counts as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Seconds between two chunks of a strong flow of an Agent's events ([`net::Pace`]).
 const PACE: f64 = 0.008;
 /// Lines of an Agent that become one commit.
@@ -51,6 +54,8 @@ pub(crate) struct Driver {
     pub(crate) dialling: Dialling,
     /// Which of two Directors leads, as far as we know.
     pub(crate) leader: watch::Receiver<Option<u64>>,
+    /// The refused Controller of the same identity that the log has named already.
+    pub(crate) told_of: Mutex<Option<Arc<str>>>,
 }
 
 /// Why a connection has ended.
@@ -248,6 +253,8 @@ struct Coupled {
     client: Client,
     /// The number that every command carries, so that one of an earlier connection that comes late does nothing.
     coupling: u64,
+    /// Whether the stream of this coupling has a path of its own.
+    has_stream: bool,
     /// Its newest event that we have.
     observed: EventId,
     /// The next actions of the delivery.
@@ -269,6 +276,7 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
     let Coupled {
         client,
         coupling,
+        has_stream,
         observed,
         outputs,
     } = coupled;
@@ -281,16 +289,29 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
         agent: target.path.clone(),
         client: client.clone(),
     };
+    let events = if has_stream {
+        format!("/agent/api/event/{coupling}")
+    } else {
+        "/agent/api/event".to_owned()
+    };
     // In a task of its own: reading a mass of events must not delay what is to be sent.
     let mut sending = AbortOnDropHandle::new(tasks::spawn("agent-sender", sender.run(outputs)));
     tokio::select! {
-        ending = follow(driver, target, &client, observed, &confirm) => ending,
+        ending = follow(driver, target, &client, (&events, observed), &confirm) => ending,
         ending = release(&client, coupling, confirmed) => ending,
         ending = &mut sending => ending.unwrap_or_else(|panic| Ending::Failed(Problem::plain(panic.to_string()))),
     }
 }
 
 impl Driver {
+    /// Whether it is news that this Controller, or no other one, was refused.
+    fn tells_of(&self, other: Option<&Arc<str>>) -> bool {
+        let mut told = self.told_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = told.as_ref() != other;
+        *told = other.cloned();
+        is_news
+    }
+
     async fn dial(&self, target: &Target) -> Result<Client, Ending> {
         active_of(&self.dialling, target)
             .await
@@ -389,6 +410,7 @@ fn still_active(log: &Log) -> Result<(), Ending> {
 /// Makes sure that both sides mean the same, and opens the slot for what is to be sent.
 async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
     still_active(&driver.log)?;
+    let from = driver.dialling.myself(&driver.log);
     let client = driver.dial(target).await?;
     let path = target.path.clone();
     let known = driver.handle.read(move |machine| {
@@ -409,6 +431,7 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
             directors: target.directors.clone(),
             controller_id,
             controller_run_id: controller_run_id.clone(),
+            from: Some(from.clone()),
         };
         dedicate(driver, target, &client, &command).await?
     };
@@ -418,11 +441,13 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
         event_id: observed,
         controller_run_id,
         epoch: driver.log.leadership().borrow().term,
+        from: Some(from),
     };
     still_active(&driver.log)?;
     let AgentAnswer::Coupled {
         order_ids,
         coupling,
+        has_stream,
     } = ask(&client, &command).await?
     else {
         return Err(nonsense(&command));
@@ -437,6 +462,7 @@ async fn couple(driver: &Driver, target: &Target) -> Result<Coupled, Ending> {
     Ok(Coupled {
         client,
         coupling,
+        has_stream,
         observed,
         outputs,
     })
@@ -509,12 +535,12 @@ async fn follow(
     driver: &Driver,
     target: &Target,
     client: &Client,
-    observed: EventId,
+    (path, observed): (&str, EventId),
     confirm: &watch::Sender<EventId>,
 ) -> Ending {
     let stream = client
         .get_stream(
-            &format!("/agent/api/event?after={observed}&heartbeat=1&pace={PACE}"),
+            &format!("{path}?after={observed}&heartbeat=1&pace={PACE}"),
             PATIENCE,
         )
         .await;
@@ -537,7 +563,10 @@ async fn follow(
         }
         let mut lines = VecDeque::from(lines);
         while !lines.is_empty() {
-            let events = cut(&mut lines).iter().map(read).collect();
+            let events: Vec<_> = cut(&mut lines).iter().map(read).collect();
+            for event in events.iter().flatten() {
+                tell_other_controller(driver, &target.path, event);
+            }
             match driver
                 .handle
                 .ask(Input::AgentEvents {
@@ -551,6 +580,25 @@ async fn follow(
                 Err(stopped) => return stopped.into(),
             }
         }
+    }
+}
+
+/// Logs that the Agent has refused another process that claims to be this Controller.
+fn tell_other_controller(driver: &Driver, agent: &AgentPath, stamped: &Stamped) {
+    if let Event::AgentOwn(AgentOwnEvent::OtherControllerRefused { other, coupled }) =
+        &stamped.event
+        // What this one was refused for while the other one was there is over.
+        && !other.address.starts_with(&*driver.dialling.address)
+        && driver.tells_of(Some(&other.address))
+    {
+        tracing::error!(%agent, refused = %other, %coupled, "two Controllers of the same identity are running: the Agent has refused the other one; stop the one that is not wanted");
+    }
+    if matches!(
+        &stamped.event,
+        Event::AgentOwn(AgentOwnEvent::OtherControllerGone)
+    ) && driver.tells_of(None)
+    {
+        tracing::info!(%agent, "the other Controller of the same identity no longer tries to couple with the Agent");
     }
 }
 

@@ -8,9 +8,11 @@ use crate::driver::{self, Driver};
 use crate::machine::ControllerMachine;
 use cluster::Log;
 use controller::{AgentDelivery, Coupling, DeliveryInput, DeliveryOutput};
-use model::{AgentPath, EventId, ItemBody, ItemKey, ItemType, OrderId, RunId, SubagentId};
+use model::{
+    AgentPath, EventId, ItemBody, ItemKey, ItemType, MemberRun, OrderId, RunId, SubagentId,
+};
 use net::{Client, ClientError, ClientSettings, Credentials, Secret, TlsClient};
-use node::{Handle, LateHandle, Outside};
+use node::{Front, Handle, LateHandle, Outside};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,9 +31,22 @@ pub(crate) struct Dialling {
     pub(crate) tls: Option<TlsClient>,
     pub(crate) token: Option<Secret>,
     pub(crate) tokens: BTreeMap<String, Secret>,
+    /// Drawn when this process started.
+    pub(crate) run_id: RunId,
+    /// Where this Controller is reached, for people.
+    pub(crate) address: Arc<str>,
 }
 
 impl Dialling {
+    /// Who asks, as the Agents are told.
+    pub(crate) fn myself(&self, log: &Log) -> MemberRun {
+        MemberRun {
+            member: log.me().member,
+            run_id: self.run_id.clone(),
+            address: Arc::clone(&self.address),
+        }
+    }
+
     /// What this Agent demands, unless it knows us by our certificate.
     pub(crate) fn token_for(&self, agent: &AgentPath) -> Option<&Secret> {
         self.tokens.get(agent.as_str()).or(self.token.as_ref())
@@ -163,6 +178,9 @@ pub(crate) struct Drivers {
     dialling: Dialling,
     voting: Voting,
     slots: BTreeMap<AgentPath, Slot>,
+    front: Front,
+    /// What the operator is advised to do.
+    advice: Option<String>,
 }
 
 impl Drivers {
@@ -172,6 +190,7 @@ impl Drivers {
         log: Log,
         dialling: Dialling,
         voting: Voting,
+        front: Front,
     ) -> Drivers {
         Drivers {
             handle,
@@ -179,6 +198,8 @@ impl Drivers {
             dialling,
             voting,
             slots: BTreeMap::new(),
+            front,
+            advice: None,
         }
     }
 
@@ -192,6 +213,7 @@ impl Drivers {
             link: link.clone(),
             dialling: self.dialling.clone(),
             leader: leader_watcher,
+            told_of: Mutex::default(),
         };
         let task =
             AbortOnDropHandle::new(tasks::spawn("agent-driver", driver::drive(driver, watcher)));
@@ -244,6 +266,11 @@ impl Outside<ControllerMachine> for Drivers {
             return;
         };
         let state = &machine.state;
+        let advice = advice_of(state);
+        if advice != self.advice {
+            self.front.advise(advice.clone());
+            self.advice = advice;
+        }
         self.slots.retain(|path, _| state.agent(path).is_some());
         for (path, _) in state.agents() {
             let Some(target) = target_of(state, path) else {
@@ -272,6 +299,19 @@ impl Outside<ControllerMachine> for Drivers {
             }
         }
     }
+}
+
+/// What the operator should do when an Agent reports that two processes claim to be this Controller.
+fn advice_of(state: &controller::State) -> Option<String> {
+    state.agents().find_map(|(path, agent)| {
+        let problem = agent
+            .problem
+            .as_ref()
+            .filter(|problem| problem.is("ControllerIsDouble"))
+            .cloned()
+            .or_else(|| Some(agent.other_controller.as_ref()?.problem()))?;
+        Some(format!("Agent {path}: {}", problem.message))
+    })
 }
 
 /// Where the Agent's Directors are, as far as that is deployed.

@@ -8,7 +8,7 @@ use crate::machine::ControllerMachine;
 use crate::settings::ControllerSettings;
 use crate::users::{UserError, Users};
 use cluster::{Log, Options, Role};
-use model::{ControllerId, UserId};
+use model::{ControllerId, RunId, UserId};
 use net::{
     BindError, Client, ClientCertificates, ClientError, Server, TlsClient, TlsError, TlsServer,
     TokenFileError, TokenHash, check_listen, token_in, token_of,
@@ -127,7 +127,7 @@ pub async fn run(
         .as_deref()
         .map(token_in)
         .transpose()?;
-    let member = Member {
+    let mut member = Member {
         users: Arc::new(Users::new(&settings, &admin_token)?),
         others: settings
             .cluster
@@ -137,6 +137,9 @@ pub async fn run(
             tls: client_tls,
             token,
             tokens,
+            run_id: RunId::from(net::new_token().reveal()[..22].to_owned()),
+            // Known when it is listened on.
+            address: "".into(),
         },
         id,
         settings,
@@ -151,6 +154,8 @@ pub async fn run(
         let server = Server::bind(member.settings.listen, server_tls).await?;
         let server = server.with_connections(member.settings.connections_max);
         let url = server.url();
+        member.dialling.address =
+            node::announced_address(member.settings.cluster.url.as_deref(), &url);
         let told = |url: &str| {
             if let Some(ready) = ready.take() {
                 ready(url);
@@ -227,7 +232,8 @@ impl Member {
         url: &str,
         ready: impl FnOnce(&str),
     ) -> Result<Life, RunError> {
-        let options = self.options();
+        let mut options = self.options();
+        options.address = Some(self.dialling.address.to_string());
         let dir = options.dir.clone();
         let trusted = Trusted {
             roles: vec![net::Role::Controller],
@@ -318,8 +324,15 @@ impl Member {
             dir: self.settings.data.join("votes"),
             id: format!("{}/{}", self.id, self.settings.cluster.name).into(),
         };
-        let drivers =
-            |late_handle| Drivers::new(late_handle, log.clone(), self.dialling.clone(), voting);
+        let drivers = |late_handle| {
+            Drivers::new(
+                late_handle,
+                log.clone(),
+                self.dialling.clone(),
+                voting,
+                front.clone(),
+            )
+        };
         let began = Active::begin(followed, log, front, self.limits(), drivers).await?;
         let Some(mut active) = began else {
             return Ok(Life::Deposed);

@@ -1,8 +1,8 @@
 //! What the Controller knows of its Agents and their Subagents.
 
 use model::{
-    AgentPath, AgentWitness, ClusterState, Connection, EventId, PlatformInfo, Problem, RunId,
-    Timestamp, UserId,
+    AgentPath, AgentWitness, ClusterState, Connection, EventId, MemberRun, PlatformInfo, Problem,
+    RunId, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -56,9 +56,47 @@ pub struct AgentState {
     /// When its current [`Connection`] began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_since: Option<Timestamp>,
+    /// Another process that claims to be this Controller and was refused by the Agent, while it still tries to couple.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_controller: Option<Box<OtherController>>,
+}
+
+/// A process that an Agent has refused, since it claims to be the Controller that is coupled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OtherController {
+    /// Who was refused.
+    pub other: MemberRun,
+    /// Who is coupled.
+    pub coupled: MemberRun,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl OtherController {
+    /// The same as a problem to be shown.
+    pub fn problem(&self) -> Problem {
+        Problem::new(
+            "ControllerIsDouble",
+            format!(
+                "two Controllers of the same identity are running: the Agent is coupled with the one at {} and refuses the one at {}. One data directory is a copy of the other, or was restored beside it, or two Controllers have the same id: stop the Controller that is not wanted",
+                self.coupled, self.other
+            ),
+        )
+        .with("refusedAddress", &self.other)
+        .with("coupledAddress", &self.coupled)
+    }
 }
 
 impl AgentState {
+    /// What is to be shown to users: why it is not coupled, or who else claims to be its Controller.
+    pub fn shown_problem(&self) -> Option<Problem> {
+        let other = self.other_controller.as_ref();
+        self.problem
+            .clone()
+            .or_else(|| other.map(|other| other.problem()))
+    }
+
     /// How it is connected now.
     pub fn connection(&self) -> Connection {
         connection(self.coupling_state, self.problem.is_some())

@@ -4,7 +4,7 @@
 
 use crate::outbox::thing_of;
 use crate::state::Unsettled;
-use crate::{Attachment, Coupling, ItemRecord, NotApplicable, State, Thing};
+use crate::{Attachment, Coupling, ItemRecord, NotApplicable, OtherController, State, Thing};
 use model::read::{Format, Origin, references};
 use model::{
     AgentEvent, AgentPath, ClusterState, ControllerEvent, Event, EventId, Item, ItemBody,
@@ -586,10 +586,19 @@ impl State {
                 agent.problem = None;
                 agent.lost_since = None;
                 agent.agent_run_id = None;
+                agent.other_controller = None;
                 agent.cluster = ClusterState::Empty;
                 agent.witness = None;
                 agent.event_id = EventId::BEFORE_FIRST;
             }
+            AgentEvent::AgentOtherControllerRefused { other, coupled } => {
+                agent.other_controller = Some(Box::new(OtherController {
+                    other: other.clone(),
+                    coupled: coupled.clone(),
+                    since: at.timestamp(),
+                }));
+            }
+            AgentEvent::AgentOtherControllerGone => agent.other_controller = None,
             AgentEvent::AgentEventRejected { event_id, .. } => {
                 agent.event_id = agent.event_id.max(*event_id);
             }

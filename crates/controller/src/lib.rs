@@ -26,7 +26,7 @@ mod shortage;
 mod snapshot;
 mod state;
 
-pub use agent::{AgentState, Coupling, SubagentState};
+pub use agent::{AgentState, Coupling, OtherController, SubagentState};
 pub use attachment::Attachment;
 pub use delivery::{AgentDelivery, DeliveryInput, DeliveryOutput};
 pub use deploy::Fresh;

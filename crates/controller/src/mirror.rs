@@ -205,6 +205,14 @@ impl State {
             Event::AgentOwn(AgentOwnEvent::ShutDown) => {
                 Some(Event::Agent(delegate_id, AgentEvent::AgentShutDown))
             }
+            Event::AgentOwn(AgentOwnEvent::OtherControllerRefused { other, coupled }) => {
+                let refused = AgentEvent::AgentOtherControllerRefused { other, coupled };
+                Some(Event::Agent(delegate_id, refused))
+            }
+            Event::AgentOwn(AgentOwnEvent::OtherControllerGone) => Some(Event::Agent(
+                delegate_id,
+                AgentEvent::AgentOtherControllerGone,
+            )),
             Event::Subagent(
                 _,
                 SubagentStateEvent::SubagentEventsObserved { .. }

@@ -2,8 +2,8 @@
 
 use crate::outcome::is_false;
 use crate::{
-    AgentPath, AgentWitness, ClusterEvent, ControllerId, EventId, Problem, RunId, Seconds,
-    SubagentId, UserId,
+    AgentPath, AgentWitness, ClusterEvent, ControllerId, EventId, MemberRun, Problem, RunId,
+    Seconds, SubagentId, UserId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -51,6 +51,11 @@ tagged! {
         },
         /// The Agent has nothing any more; it can be dedicated anew.
         AgentReset,
+        /// Another process that claims to be this Controller has tried to couple with the Agent, which has refused it: one of the two
+        /// data directories is a copy, or two Controllers have the same id.
+        AgentOtherControllerRefused { other: MemberRun, coupled: MemberRun },
+        /// The other process has not tried it again for a while, or it is the one that is coupled now.
+        AgentOtherControllerGone,
         /// An event of the Agent did not fit and was left out; the others were taken over.
         AgentEventRejected {
             /// The Agent's number of it; `eventId` is the line's own.
@@ -86,6 +91,12 @@ tagged! {
         /// Controllers of an older epoch are not obeyed from now on.
         #[tag("AgentControllerEpochRaised")]
         ControllerEpochRaised { epoch: u64 },
+        /// While `coupled` was connected, `other`, which claims to be the same Controller, was refused. Written once for each address.
+        #[tag("AgentOtherControllerRefused")]
+        OtherControllerRefused { other: MemberRun, coupled: MemberRun },
+        /// The other one has not tried it again for a while, or it is the one that is coupled now.
+        #[tag("AgentOtherControllerGone")]
+        OtherControllerGone,
         /// Is shutting down in order.
         #[tag("AgentShutDown")]
         ShutDown,

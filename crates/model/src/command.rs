@@ -6,8 +6,8 @@ use crate::outcome::{is_false, is_zero};
 use crate::{AgentPath, Problem};
 use crate::{
     Attempt, CancellationMode, ControllerId, EventId, FreshOrder, HistoryOperation, ItemKey, Mark,
-    Order, OrderId, PlatformInfo, Position, RunId, SignedText, SubagentId, SuspensionMode, UserId,
-    VersionId,
+    MemberRun, Order, OrderId, PlatformInfo, Position, RunId, SignedText, SubagentId,
+    SuspensionMode, UserId, VersionId,
 };
 use expr::{Expr, NamedValues};
 use serde::{Deserialize, Serialize};
@@ -220,6 +220,9 @@ tagged! {
             directors: Vec<SubagentId>,
             controller_id: ControllerId,
             controller_run_id: RunId,
+            /// Who asks. Earlier versions do not say it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            from: Option<MemberRun>,
         },
         CoupleController {
             agent_path: AgentPath,
@@ -229,6 +232,9 @@ tagged! {
             /// The epoch of the Controller's active member: one of an older epoch is not obeyed any more.
             #[serde(default, skip_serializing_if = "is_zero")]
             epoch: u64,
+            /// Who asks. Earlier versions do not say it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            from: Option<MemberRun>,
         },
         /// An item of any type with its exact text.
         AttachItem {
@@ -280,7 +286,14 @@ tagged! {
         /// All orders that the Agent has, and the number under which it takes commands from now on: those of an earlier coupling
         /// that come late are refused.
         #[tag("CoupleController.Response")]
-        Coupled { order_ids: Vec<OrderId>, coupling: u64 },
+        Coupled {
+            order_ids: Vec<OrderId>,
+            coupling: u64,
+            /// Whether the stream of this coupling has a path of its own, by which the Agent knows that the Controller is connected.
+            /// Earlier versions do not have it.
+            #[serde(default, skip_serializing_if = "is_false")]
+            has_stream: bool,
+        },
         #[tag("Batch.Response")]
         Batch { responses: Vec<AgentAnswer> },
         Problem {
@@ -304,6 +317,9 @@ tagged! {
             agent_path: AgentPath,
             agent_run_id: RunId,
             controller_id: ControllerId,
+            /// Who asks. Earlier versions do not say it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            from: Option<MemberRun>,
         },
         /// Begins a coupling under the number that the dedication before it was answered with. With a `lease` the jobs are
         /// ended when no request of the coupling has come for so long.

@@ -20,6 +20,7 @@ mod item;
 mod item_event;
 mod lease;
 mod mark;
+mod member_run;
 mod obstacle;
 mod order;
 mod order_event;
@@ -51,6 +52,7 @@ pub use lease::lease_grace;
 pub use mark::{
     CancellationMode, HistoryOperation, Kill, Mark, Resumption, SuspensionMode, WorkflowPosition,
 };
+pub use member_run::MemberRun;
 pub use obstacle::{
     Connection, HinderedSubagent, Hindrance, JobHold, NAMED_MAX, Obstacle, SlotHolders, TimeCause,
 };

@@ -36,6 +36,7 @@ pub use guard::{BodyLimit, JsonBody, Query, RawBody, guard, heartbeat, seconds};
 pub use listen::{BindError, Closing, Limits, Server, check_listen};
 pub use ndjson::{
     LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response, stream_response_saying,
+    stream_until,
 };
 pub use pace::Pace;
 pub use peer::{PeerIdentity, Role};

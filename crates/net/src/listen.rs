@@ -104,6 +104,9 @@ pub struct Limits {
     pub stall: Duration,
     /// For running requests at shutdown.
     pub drain: Duration,
+    /// A connection is closed when the other side has acknowledged nothing of what was sent for so long. `None` leaves it to the system, which
+    /// takes minutes.
+    pub unacknowledged: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -115,6 +118,7 @@ impl Default for Limits {
             header: Duration::from_secs(30),
             stall: Duration::from_mins(1),
             drain: Duration::from_secs(5),
+            unacknowledged: None,
         }
     }
 }
@@ -206,6 +210,13 @@ impl Server {
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Server {
         self.limits.connections = connections;
+        self
+    }
+
+    /// Sets after how long a connection is closed whose other side acknowledges nothing, because its host has vanished.
+    #[must_use]
+    pub fn with_unacknowledged(mut self, unacknowledged: Duration) -> Server {
+        self.limits.unacknowledged = Some(unacknowledged);
         self
     }
 
@@ -340,6 +351,12 @@ impl Host {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%addr, %error, "connection was gone before it was served");
             return;
+        }
+        if let Some(within) = self.limits.unacknowledged {
+            let socket = socket2::SockRef::from(&stream);
+            if let Err(error) = socket.set_tcp_user_timeout(Some(within)) {
+                debug!(%addr, %error, "a vanished peer of this connection is noticed late");
+            }
         }
         let Some(tls) = &self.tls else {
             let peer = PeerIdentity::unnamed(addr);

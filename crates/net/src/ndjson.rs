@@ -65,6 +65,39 @@ pub fn stream_response_saying(
     response
 }
 
+/// The response with a body that ends when `ends` is cancelled. `held` is dropped together with the body, which is when the connection has
+/// ended at the latest.
+pub fn stream_until(response: Response, ends: Closing, held: impl Send + 'static) -> Response {
+    response.map(|body| {
+        Body::new(Until {
+            body,
+            ends: Box::pin(ends.0.cancelled_owned()),
+            _held: Box::new(held),
+        })
+    })
+}
+
+struct Until {
+    body: Body,
+    ends: Pin<Box<WaitForCancellationFutureOwned>>,
+    _held: Box<dyn Send>,
+}
+
+impl hyper::body::Body for Until {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.ends.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+}
+
 struct StreamBody {
     source: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     pulse: Option<Pulse>,

@@ -233,6 +233,7 @@ impl AgentHost {
                         command,
                         torn,
                         coupling: *coupling,
+                        connected: None,
                     };
                     self.node.ask(Asker::Request { conn, number }, vec![input]);
                     self.pump(k);
@@ -412,6 +413,7 @@ impl AgentHost {
             agent_path: meta.agent_path,
             agent_run_id: meta.agent_run_id,
             controller_id: meta.controller_id,
+            from: None,
         };
         driver
             .line

@@ -360,6 +360,7 @@ impl ControllerHost {
             directors: driver.target.directors.clone(),
             controller_id: machine.state.controller_id().clone(),
             controller_run_id: machine.run_id(),
+            from: None,
         };
         driver.lines[COMMANDS].request(k, Ask::Agent(None, json(&command)));
     }
@@ -385,6 +386,7 @@ impl ControllerHost {
             event_id: driver.observed,
             controller_run_id: machine.run_id(),
             epoch: self.node.epoch(),
+            from: None,
         };
         driver.lines[COMMANDS].request(k, Ask::Agent(None, json(&command)));
     }
@@ -532,6 +534,7 @@ impl ControllerHost {
                 AgentAnswer::Coupled {
                     order_ids,
                     coupling,
+                    ..
                 },
             ) => {
                 driver.stage = Stage::TellingCoupled;

@@ -224,6 +224,7 @@ impl World {
             directors: vec!["S".into()],
             controller_id: "C".into(),
             controller_run_id: world.controller.run_id(),
+            from: None,
         };
         world.ask_agent(dedicate, None);
         world.quieten();
@@ -331,6 +332,7 @@ impl World {
             command,
             torn: EventId::BEFORE_FIRST,
             coupling,
+            connected: None,
         };
         match self.tell_agent(input) {
             agent_node::Reply::Answer(answer) => answer,
@@ -510,11 +512,13 @@ impl World {
                     event_id,
                     controller_run_id: self.controller.run_id(),
                     epoch: 0,
+                    from: None,
                 };
                 let answer = self.ask_agent(couple, None);
                 let AgentAnswer::Coupled {
                     order_ids,
                     coupling,
+                    ..
                 } = answer
                 else {
                     panic!("{answer:?}")

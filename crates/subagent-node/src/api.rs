@@ -3,6 +3,7 @@
 use crate::gate::Gate;
 use crate::link::pace;
 use crate::meter::Meter;
+use crate::place::placed;
 use crate::service::Subagent;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,10 +11,14 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use model::{EventId, RunId, SubagentCommand, SubagentEvent};
-use net::{BodyLimit, Closing, JsonBody, Query, guard, heartbeat, seconds, stream_response_saying};
+use net::{
+    BodyLimit, Closing, JsonBody, PeerIdentity, Query, guard, heartbeat, seconds,
+    stream_response_saying, stream_until,
+};
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// The largest batch of commands: orders carry their arguments.
 const COMMAND_LIMIT: usize = model::bounds::COMMAND_BYTES_MAX;
@@ -32,6 +37,8 @@ struct CommandQuery {
 struct EventQuery {
     subagent_run_id: RunId,
     after: EventId,
+    /// The Director's coupling. Earlier versions do not say it.
+    coupling: Option<u64>,
     heartbeat: Option<f64>,
     /// Seconds between two chunks of a strong flow.
     pace: Option<f64>,
@@ -92,9 +99,16 @@ async fn overview(State(subagent): State<Subagent>) -> Response {
 
 async fn command(
     State(subagent): State<Subagent>,
+    Extension(peer): Extension<PeerIdentity>,
     Query(query): Query<CommandQuery>,
-    JsonBody(command): JsonBody<SubagentCommand>,
+    JsonBody(mut command): JsonBody<SubagentCommand>,
 ) -> Response {
+    if let SubagentCommand::DedicateSubagent {
+        from: Some(from), ..
+    } = &mut command
+    {
+        *from = placed(from, &peer);
+    }
     match subagent.command(query.coupling, query.number, command) {
         Ok(answer) => Json(answer).into_response(),
         Err(problem) => problem_response(problem),
@@ -117,6 +131,9 @@ async fn events(
         Ok(distances) => distances,
         Err(refusal) => return refusal.into_response(),
     };
+    let opened = query
+        .coupling
+        .map(|coupling| subagent.open_stream(coupling));
     let pace = pace(distance.unwrap_or_default());
     let holds = query.holds;
     // Told with each sign of life and, while events flow instead, with them.
@@ -152,7 +169,11 @@ async fn events(
             metering.to_line().into()
         })
     };
-    stream_response_saying(source, heartbeat, beat, closing.as_deref())
+    let response = stream_response_saying(source, heartbeat, beat, closing.as_deref());
+    match opened {
+        Some(opened) => stream_until(response, Closing(CancellationToken::new()), opened),
+        None => response,
+    }
 }
 
 fn lock(meter: &Mutex<Meter>) -> std::sync::MutexGuard<'_, Meter> {

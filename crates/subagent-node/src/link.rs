@@ -3,9 +3,10 @@
 //! Always: commands and events belong to one coupling; a later one makes an earlier one worthless.
 
 use crate::Subagent;
+use crate::service::OpenStream;
 use model::{
-    AgentPath, Attempt, ControllerId, EventId, Metering, PlatformInfo, Problem, RunId, Seconds,
-    SubagentAnswer, SubagentCommand, SubagentId, SubagentStamped,
+    AgentPath, Attempt, ControllerId, EventId, MemberRun, Metering, PlatformInfo, Problem, RunId,
+    Seconds, SubagentAnswer, SubagentCommand, SubagentId, SubagentStamped,
 };
 use net::{Client, ClientError, NdjsonStream, Pace};
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub struct Linked {
     pub controller_id: ControllerId,
     /// The epoch of the Director's part: an older one is not obeyed any more.
     pub epoch: u64,
+    /// Which process it is.
+    pub from: MemberRun,
 }
 
 /// A way to a Subagent.
@@ -140,6 +143,8 @@ pub enum Events {
         after: EventId,
         /// How often.
         pace: Pace,
+        /// As long as there is this, the Director counts as connected.
+        _open: OpenStream,
     },
     /// From elsewhere.
     Remote {
@@ -191,6 +196,7 @@ impl SubagentLink {
             agent_path: me.agent_path.clone(),
             agent_run_id: me.agent_run_id.clone(),
             controller_id: me.controller_id.clone(),
+            from: Some(me.from.clone()),
         };
         match self.send((0, 0), command).await? {
             SubagentAnswer::Dedicated {
@@ -254,20 +260,26 @@ impl SubagentLink {
         }
     }
 
-    /// The events behind `after`.
-    pub async fn events(&self, run_id: &RunId, after: EventId) -> Result<Events, LinkError> {
+    /// The events behind `after`, in this coupling.
+    pub async fn events(
+        &self,
+        run_id: &RunId,
+        coupling: u64,
+        after: EventId,
+    ) -> Result<Events, LinkError> {
         match self {
             SubagentLink::Local(LocalLink { subagent, .. }) => Ok(Events::Local {
                 subagent: subagent.clone(),
                 run_id: run_id.clone(),
                 after,
                 pace: pace(PACE),
+                _open: subagent.open_stream(coupling),
             }),
             SubagentLink::Remote(RemoteLink { client, lease }) => {
                 let patience = RemoteLink::patience(*lease);
                 let heartbeat = (patience / HEARTBEATS).as_secs_f64();
                 let path = format!(
-                    "/subagent/api/event?subagentRunId={run_id}&after={after}&heartbeat={heartbeat}&holds=true&pace={}",
+                    "/subagent/api/event?subagentRunId={run_id}&coupling={coupling}&after={after}&heartbeat={heartbeat}&holds=true&pace={}",
                     PACE.as_secs_f64()
                 );
                 Ok(Events::Remote {
@@ -312,6 +324,7 @@ impl Events {
                 run_id,
                 after,
                 pace,
+                ..
             } => {
                 tokio::time::sleep_until(pace.next()).await;
                 let events = subagent

@@ -69,11 +69,15 @@ pub fn warn_of(leftovers: &process::Leftovers) {
 }
 
 /// Answers that the process lives. A second line names the action that it requires, if any.
-async fn health() -> String {
-    let advice = net::certificate_advice().or_else(|| {
+fn health(subagent: &Subagent) -> String {
+    let of_log = || {
         let trouble = telemetry::log_trouble()?;
         Some(format!("log lines are being dropped: {trouble}"))
-    });
+    };
+    let advice = subagent
+        .advice()
+        .or_else(net::certificate_advice)
+        .or_else(of_log);
     advice.map_or_else(|| "ok\n".to_owned(), |advice| format!("ok\n{advice}\n"))
 }
 
@@ -102,7 +106,8 @@ pub async fn run(
     let (subagent, leftovers) = Subagent::open(&data, &data.join("work"), run_id.clone(), jobs)?;
     warn_of(&leftovers);
     subagent.watch_lease();
-    let health = Router::new().route("/health", get(health));
+    let asked = subagent.clone();
+    let health = Router::new().route("/health", get(move || std::future::ready(health(&asked))));
     let gate = Gate::new(Role::Agent, [&token]);
     let router = crate::api::router(subagent.clone(), &gate);
     let router = router.merge(crate::metrics::router(subagent.clone(), &gate));

@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use subagent::{Effect, State};
 use tokio::sync::{Notify, watch};
 
@@ -24,6 +25,9 @@ use tokio::sync::{Notify, watch};
 const REPORT_PIECE: usize = 1 << 20;
 /// How long others may hold the output of a job whose main process has ended before the Director learns of it.
 pub(crate) const HELD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a refused Director counts as present. It tries every ten seconds at least.
+const REFUSED_KEPT: Duration = Duration::from_mins(1);
 
 /// Why a Subagent cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,8 @@ pub(crate) struct Inner {
     ended: watch::Sender<Option<bool>>,
     pub(crate) leases: LeaseWatch,
     pub(crate) waiting_jobs: WaitingJobs,
+    /// When a Director was refused because another one leads this Subagent, and with which words.
+    refused: Mutex<Option<(Instant, String)>>,
 }
 
 /// The machine this runs on.
@@ -179,6 +185,7 @@ impl Subagent {
             released: Notify::new(),
             ended: watch::Sender::new(None),
             waiting_jobs: WaitingJobs::default(),
+            refused: Mutex::default(),
         };
         Ok((Subagent(Arc::new(inner)), leftovers))
     }
@@ -201,6 +208,11 @@ impl Subagent {
             self.0.tell_reported(&state);
             answer
         };
+        if let Err(problem) = &answer
+            && (problem.is("DirectorIsDouble") || problem.is("SubagentAlreadyDedicated"))
+        {
+            self.0.note_refused(&problem.message);
+        }
         self.0.released.notify_waiters();
         self.0.clone().act(effects);
         answer
@@ -287,6 +299,25 @@ impl Subagent {
         is_coupled && !self.0.has_lost_director()
     }
 
+    /// A stream of this coupling is open until the returned value is dropped.
+    pub(crate) fn open_stream(&self, coupling: u64) -> OpenStream {
+        self.0.state().on_stream_opened(coupling);
+        OpenStream {
+            subagent: self.clone(),
+            coupling,
+        }
+    }
+
+    /// What the operator should do about two Directors that have claimed this Subagent in the last minute.
+    pub fn advice(&self) -> Option<String> {
+        let refused = self.0.refused.lock();
+        let refused = refused.unwrap_or_else(PoisonError::into_inner);
+        let lately = refused
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < REFUSED_KEPT);
+        lately.map(|(_, message)| message.clone())
+    }
+
     /// Whose Subagent it is, for people.
     pub fn owner(&self) -> Option<(String, String)> {
         self.0
@@ -303,7 +334,31 @@ impl Subagent {
     }
 }
 
+/// An open stream of a coupling's events.
+pub struct OpenStream {
+    subagent: Subagent,
+    coupling: u64,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.subagent.0.state().on_stream_closed(self.coupling);
+    }
+}
+
 impl Inner {
+    /// Logs a refusal when it is news: the refused one tries again and again.
+    fn note_refused(&self, message: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = refused
+            .as_ref()
+            .is_some_and(|(at, known)| known == message && at.elapsed() < REFUSED_KEPT);
+        if !is_known {
+            tracing::error!("{message}");
+        }
+        *refused = Some((Instant::now(), message.to_owned()));
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A panic while it was held has been reported; the state itself is changed in single steps.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -4,12 +4,13 @@
 //! is answered as done. A Director couples before it orders anything; its earlier connections are refused from then on, and
 //! all of them when its lease has ended: then its jobs are ended, too.
 
+use crate::directors::Directors;
 use crate::{EndCause, Lease, Report};
 use expr::NamedValues;
 use model::{
     AgentPath, Attempt, ControllerId, EventId, Item, ItemBody, ItemKey, JobResource,
-    JobResourcePath, Order, Outcome, PlatformInfo, Problem, RunId, SignedText, SubagentAnswer,
-    SubagentCommand, SubagentEvent, SubagentId, Workflow, WorkflowId,
+    JobResourcePath, MemberRun, Order, Outcome, PlatformInfo, Problem, RunId, SignedText,
+    SubagentAnswer, SubagentCommand, SubagentEvent, SubagentId, Workflow, WorkflowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 /// So many dedications may wait for their coupling: late ones do not disturb a new one.
 const DEDICATIONS: usize = 16;
+/// The longest distance of two requests of a Director that is there.
+const REQUEST_DISTANCE_MAX: Duration = Duration::from_secs(3);
 
 /// What the shell does after a command has been answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,11 +83,12 @@ pub struct State {
     /// Jobs of the former life are still being ended.
     is_leaving: bool,
     coupling: u64,
-    /// When which coupling was offered, and which was offered last.
-    offers: BTreeMap<u64, Duration>,
+    /// When which coupling was offered and to whom, and which was offered last.
+    offers: BTreeMap<u64, (Duration, Option<MemberRun>)>,
     offered: u64,
     /// The newest epoch in which a Director has coupled.
     epoch: u64,
+    directors: Directors,
     lease: Option<Lease>,
     now: Duration,
     attempts: BTreeMap<Attempt, Phase>,
@@ -108,6 +112,7 @@ impl State {
             offers: BTreeMap::new(),
             offered: 0,
             epoch: 0,
+            directors: Directors::default(),
             lease: None,
             now: Duration::ZERO,
             attempts: BTreeMap::new(),
@@ -224,6 +229,7 @@ impl State {
                 agent_path,
                 agent_run_id,
                 controller_id,
+                from,
             } => {
                 let asked = Dedication {
                     subagent_id,
@@ -231,7 +237,7 @@ impl State {
                     agent_run_id,
                     controller_id,
                 };
-                self.dedicate(asked, effects)
+                self.dedicate(asked, from, effects)
             }
             SubagentCommand::CoupleDirector {
                 subagent_id,
@@ -245,7 +251,13 @@ impl State {
                     return Err(old_epoch(epoch, self.epoch));
                 }
                 let offer = (coupling, lease.map(|lease| lease.0));
+                let from = self
+                    .offers
+                    .get(&coupling)
+                    .and_then(|(_, from)| from.clone());
+                self.check_living(from.as_ref(), Some(epoch))?;
                 let coupled = self.couple(&subagent_id, &subagent_run_id, event_id, offer)?;
+                self.directors.coupled(from, coupling);
                 self.epoch = epoch;
                 Ok(coupled)
             }
@@ -322,6 +334,7 @@ impl State {
     fn dedicate(
         &mut self,
         asked: Dedication,
+        from: Option<MemberRun>,
         effects: &mut Vec<Effect>,
     ) -> Result<SubagentAnswer, Problem> {
         if let Some(known) = &self.dedication
@@ -336,13 +349,20 @@ impl State {
                 return Err(Problem::new(
                     "SubagentAlreadyDedicated",
                     format!(
-                        "this Subagent is {} of Agent {}; restart its process before another Agent takes it",
-                        known.subagent_id, known.agent_path
+                        "this Subagent is {} of Agent {}; restart its process before another Agent takes it{}",
+                        known.subagent_id,
+                        known.agent_path,
+                        self.directors.both_addresses(from.as_ref())
                     ),
                 ));
             }
+            // The next life is begun by the same process, or after the former one has ended.
+            self.check_living(from.as_ref(), None)?;
             self.former_lives.insert(known.agent_run_id.clone());
             self.leave_former_life(effects);
+        } else {
+            // Whether another member of the Agent may take over depends on the epoch in which it couples.
+            self.check_living(from.as_ref(), Some(u64::MAX))?;
         }
         if self.is_leaving {
             // Nobody reads it any more, and a full report would hold up the ends of its jobs.
@@ -356,7 +376,7 @@ impl State {
         } else {
             self.dedication = Some(asked);
         }
-        Ok(self.dedicated())
+        Ok(self.dedicated(from))
     }
 
     /// The Agent has been reset or its log is lost: its former life is refused from now on, and nobody waits for its jobs.
@@ -377,9 +397,50 @@ impl State {
         }));
     }
 
-    fn dedicated(&mut self) -> SubagentAnswer {
+    /// Refuses a Director while another process that is not its predecessor leads this Subagent. `epoch` is that of the one that asks, if it
+    /// is of the same Agent.
+    fn check_living(&self, from: Option<&MemberRun>, epoch: Option<u64>) -> Result<(), Problem> {
+        // A Director sends a request in this distance at least.
+        let is_heard = self.lease.as_ref().is_none_or(|lease| {
+            let distance = (lease.length() / 6).min(REQUEST_DISTANCE_MAX);
+            self.now < lease.heard() + distance * 2
+        });
+        let Some((from, living)) = from.zip(self.directors.living()).filter(|_| is_heard) else {
+            return Ok(());
+        };
+        let takes_over =
+            epoch.is_some_and(|epoch| epoch > self.epoch && from.member != living.member);
+        if from.run_id == living.run_id || takes_over {
+            return Ok(());
+        }
+        if epoch.is_some_and(|epoch| epoch < self.epoch) && from.member != living.member {
+            // It has been followed: that is told as such.
+            return Ok(());
+        }
+        let whose = self.dedication.as_ref().map_or_else(String::new, |known| {
+            format!("{} of Agent {}", known.subagent_id, known.agent_path)
+        });
+        let message = format!(
+            "two Directors claim the Subagent {whose}: it is coupled with the one at {living} and refuses the one at {from}. One data directory is a copy of the other, or two Agents name the same Subagent: stop the Director that is not wanted, or correct the uri"
+        );
+        Err(Problem::new("DirectorIsDouble", message)
+            .with("refusedAddress", from)
+            .with("coupledAddress", living))
+    }
+
+    /// A stream of events of this coupling has been opened.
+    pub fn on_stream_opened(&mut self, coupling: u64) {
+        self.directors.opened(coupling);
+    }
+
+    /// A stream of events of this coupling has ended.
+    pub fn on_stream_closed(&mut self, coupling: u64) {
+        self.directors.closed(coupling);
+    }
+
+    fn dedicated(&mut self, from: Option<MemberRun>) -> SubagentAnswer {
         self.offered += 1;
-        self.offers.insert(self.offered, self.now);
+        self.offers.insert(self.offered, (self.now, from));
         while self.offers.len() > DEDICATIONS {
             self.offers.pop_first();
         }
@@ -429,7 +490,7 @@ impl State {
             return Err(outdated());
         }
         if coupling > self.coupling {
-            let Some(offered) = self.offers.get(&coupling) else {
+            let Some((offered, _)) = self.offers.get(&coupling) else {
                 return Err(outdated());
             };
             // Counted from the answer that the Director had before it asked for this: it may have asked long ago.

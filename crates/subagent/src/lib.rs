@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod attempts;
+mod directors;
 mod job_end;
 mod lease;
 mod plan;

@@ -7,8 +7,9 @@
 
 use expr::Value;
 use model::{
-    AgentPath, Attempt, ControllerId, EventId, ItemKey, Job, Order, Outcome, PlatformInfo, RunId,
-    Seconds, SignedText, SubagentAnswer, SubagentCommand, SubagentEvent, WorkflowId,
+    AgentPath, Attempt, ControllerId, EventId, ItemKey, Job, MemberRun, Order, Outcome,
+    PlatformInfo, RunId, Seconds, SignedText, SubagentAnswer, SubagentCommand, SubagentEvent,
+    WorkflowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ impl World {
             agent_path: AgentPath::new(agent),
             agent_run_id: RunId::new("agent-life"),
             controller_id: "C".into(),
+            from: None,
         };
         self.state.command(0, command, &mut self.effects)
     }
@@ -715,6 +717,7 @@ fn s78_the_agents_next_life_takes_the_subagent_when_the_jobs_of_the_former_one_h
             agent_path: AgentPath::new("ALFA"),
             agent_run_id: RunId::new(life),
             controller_id: "C".into(),
+            from: None,
         };
         world.state.command(0, command, &mut world.effects)
     };
@@ -942,4 +945,145 @@ fn a_variable_that_no_process_can_be_given_is_named_with_its_bound() {
         problem.message.contains("the environment of the job"),
         "{problem}"
     );
+}
+
+fn director(member: u64, run_id: &str, address: &str) -> MemberRun {
+    MemberRun {
+        member,
+        run_id: RunId::new(run_id),
+        address: address.into(),
+    }
+}
+
+struct Claim {
+    agent: &'static str,
+    life: &'static str,
+    from: MemberRun,
+    epoch: u64,
+}
+
+impl Claim {
+    fn of(from: MemberRun) -> Claim {
+        Claim {
+            agent: "ALFA",
+            life: "agent-life",
+            from,
+            epoch: 1,
+        }
+    }
+
+    /// Dedicates and couples. Returns the number of the coupling.
+    fn make(&self, world: &mut World) -> Result<u64, model::Problem> {
+        let dedicate = SubagentCommand::DedicateSubagent {
+            subagent_id: "S".into(),
+            agent_path: AgentPath::new(self.agent),
+            agent_run_id: RunId::new(self.life),
+            controller_id: "C".into(),
+            from: Some(self.from.clone()),
+        };
+        let answer = world.state.command(0, dedicate, &mut world.effects)?;
+        let SubagentAnswer::Dedicated { coupling, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        let couple = SubagentCommand::CoupleDirector {
+            subagent_id: "S".into(),
+            subagent_run_id: world.state.run_id().clone(),
+            event_id: world.state.report().torn(),
+            coupling,
+            lease: world.lease.map(Seconds::from_millis),
+            epoch: self.epoch,
+        };
+        world.state.command(0, couple, &mut world.effects)?;
+        Ok(coupling)
+    }
+}
+
+fn refused_as_double(claim: &Claim, world: &mut World) {
+    let refused = claim.make(world).unwrap_err();
+    assert!(refused.is("DirectorIsDouble"), "{refused}");
+    let message = refused.to_string();
+    assert!(
+        message.contains("https://one:1") && message.contains("https://two:1"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_second_director_is_refused_while_the_first_one_is_connected_and_named_with_it() {
+    let mut world = subagent();
+    let first = Claim::of(director(1, "run-1", "https://one:1"));
+    let open = first.make(&mut world).unwrap();
+    world.state.on_stream_opened(open);
+    world.coupling = open;
+    world.start(1).unwrap();
+    world.effects.clear();
+    let two = |member| director(member, "run-2", "https://two:1");
+    let mut copy = Claim::of(two(1));
+    copy.epoch = 2;
+    let mut of_another_cluster = Claim::of(two(2));
+    of_another_cluster.epoch = 1;
+    let mut namesake = Claim::of(two(3));
+    namesake.life = "another-life";
+    let mut stranger = Claim::of(two(3));
+    stranger.agent = "BRAVO";
+    for claim in [&copy, &of_another_cluster, &namesake] {
+        refused_as_double(claim, &mut world);
+    }
+    let refused = stranger.make(&mut world).unwrap_err();
+    assert!(refused.is("SubagentAlreadyDedicated"), "{refused}");
+    let message = refused.to_string();
+    assert!(
+        message.contains("https://one:1") && message.contains("https://two:1"),
+        "{message}"
+    );
+    assert!(
+        world.effects.is_empty(),
+        "no job is ended: {:?}",
+        world.effects
+    );
+    world.start(2).unwrap();
+
+    // Another Director of the same Agent, which has become active, takes over.
+    let mut other = Claim::of(two(2));
+    other.epoch = 2;
+    other.make(&mut world).unwrap();
+}
+
+#[test]
+fn the_successor_of_a_director_that_has_gone_is_coupled_at_once() {
+    let mut world = subagent();
+    let first = Claim::of(director(1, "run-1", "https://one:1"));
+    let successor = Claim::of(director(1, "run-2", "https://two:1"));
+    let open = first.make(&mut world).unwrap();
+    world.state.on_stream_opened(open);
+    // The same process couples anew, before its earlier stream has ended.
+    let again = first.make(&mut world).unwrap();
+    world.state.on_stream_opened(again);
+    world.state.on_stream_closed(open);
+    refused_as_double(&successor, &mut world);
+    world.state.on_stream_closed(again);
+    successor.make(&mut world).unwrap();
+}
+
+#[test]
+fn a_director_that_sends_nothing_any_more_makes_room_though_its_stream_seems_open() {
+    let mut world = subagent();
+    world.lease = Some(60_000);
+    let at = |world: &mut World, seconds| {
+        world
+            .state
+            .wake(Duration::from_secs(seconds), &mut Vec::new());
+    };
+    at(&mut world, 1);
+    let first = Claim::of(director(1, "run-1", "https://one:1"));
+    let successor = Claim::of(director(1, "run-2", "https://two:1"));
+    let open = first.make(&mut world).unwrap();
+    world.state.on_stream_opened(open);
+    at(&mut world, 6);
+    refused_as_double(&successor, &mut world);
+    world.state.renew(open, 1);
+    at(&mut world, 11);
+    refused_as_double(&successor, &mut world);
+    at(&mut world, 13);
+    successor.make(&mut world).unwrap();
 }

@@ -101,6 +101,7 @@ fn s131_a_controller_of_an_older_epoch_is_refused_also_after_a_restart() {
         event_id,
         controller_run_id: RunId::new("c-1"),
         epoch,
+        from: None,
     };
     let at = world.last;
     assert!(matches!(

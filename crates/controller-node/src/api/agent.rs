@@ -142,6 +142,9 @@ fn described(
         // The present state of its cluster is unknown.
         fields.insert("lastKnownCluster".into(), cluster);
     }
+    if let Some(problem) = agent.shown_problem() {
+        json["problem"] = json!(problem);
+    }
     json["connection"] = json!(agent.connection());
     json["connectionSince"] = json!(agent.connection_since);
     json["secondsSinceConnectionChange"] = json!(agent.connection_since.map(age));

@@ -4,7 +4,7 @@ use crate::world::{World, jobs, succeeded};
 use controller::{Connection, Coupling};
 use model::{
     AgentEvent, AgentOwnEvent, AgentPath, AgentWitness, ClusterEvent, ControllerCommand, Event,
-    OrderEvent, OrderId, Problem, RunId,
+    MemberRun, OrderEvent, OrderId, Problem, RunId,
 };
 
 fn one_agent() -> World {
@@ -413,5 +413,40 @@ fn events_of_an_agent_keep_their_time_when_they_arrive_later() {
     });
     let processed = processed.expect("it has arrived");
     assert!(processed.at().since(then) < std::time::Duration::from_mins(1));
+    world.replay();
+}
+
+#[test]
+fn another_controller_that_the_agent_has_refused_is_shown_as_long_as_it_tries() {
+    let mut world = one_agent();
+    let run = |run_id: &str, address: &str| MemberRun {
+        member: 1,
+        run_id: RunId::new(run_id),
+        address: address.into(),
+    };
+    let refused = AgentOwnEvent::OtherControllerRefused {
+        other: run("2", "https://two:4444"),
+        coupled: run("1", "https://one:4444"),
+    };
+    world.at_agent("ALFA", vec![Event::AgentOwn(refused)]);
+    world.run();
+    let problem = |world: &World| world.state.agent(&"ALFA".into()).unwrap().shown_problem();
+    let shown = problem(&world).unwrap();
+    assert!(shown.is("ControllerIsDouble"), "{shown}");
+    let message = shown.to_string();
+    assert!(
+        message.contains("https://one:4444") && message.contains("https://two:4444"),
+        "{message}"
+    );
+    assert_eq!(connection(&world), Connection::Connected, "it works");
+    world.replay();
+    world.restart();
+    assert_eq!(problem(&world), Some(shown));
+    world.at_agent(
+        "ALFA",
+        vec![Event::AgentOwn(AgentOwnEvent::OtherControllerGone)],
+    );
+    world.run();
+    assert_eq!(problem(&world), None);
     world.replay();
 }

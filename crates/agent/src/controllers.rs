@@ -1,0 +1,178 @@
+//! Which Controller the Agent obeys when two processes claim to be the same one: a copied or restored data directory beside the
+//! original, or two Controllers with the same id.
+//!
+//! Always: the Agent keeps to the one that is connected and confirms events. Another member of the same Controller takes over with a later epoch, and the
+//! successor of a process that has ended is coupled at once. Never here: how it is known that a connection is open; the caller says so.
+
+use crate::command::{Decision, Standing};
+use crate::state::State;
+use model::{AgentAnswer, AgentOwnEvent, Event, EventId, MemberRun, Problem, Timestamp};
+use std::time::Duration;
+
+/// The other Controller counts as gone when it has not tried to couple for so long. A Controller tries every ten seconds at least.
+const GONE_AFTER: Duration = Duration::from_mins(1);
+/// The Controller that is coupled confirms within this time that it has heard of the other one. Otherwise it is not alive, though its
+/// connection seems to be open: a host or a device on the way has vanished. A Controller confirms events after a second.
+const CONFIRMS_WITHIN: Duration = Duration::from_secs(10);
+/// While the other one goes on trying, the coupled one has to show again that it is alive.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_mins(5);
+
+/// The Controller that was coupled last. Not remembered over a restart, which no connection outlives.
+#[derive(Clone, Debug)]
+pub(crate) struct CoupledController {
+    run: MemberRun,
+    epoch: u64,
+    /// The first coupling of this run.
+    since: u64,
+}
+
+/// A process that claims to be the Controller that is coupled, and was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherController {
+    /// Who was refused.
+    pub other: MemberRun,
+    /// Who was coupled then.
+    pub coupled: MemberRun,
+    /// When the other one has tried it last.
+    pub(crate) tried_at: Timestamp,
+    /// The event by which the coupled one was told.
+    pub(crate) told: EventId,
+}
+
+impl State {
+    /// The other process that claims to be this Agent's Controller, while it still tries to couple.
+    pub fn other_controller(&self) -> Option<&OtherController> {
+        self.other_controller.as_ref()
+    }
+
+    /// The Controller whose event stream is open, if it has said who it is.
+    fn connected_controller(&self, standing: &Standing) -> Option<&CoupledController> {
+        let coupled = self.controller.as_ref()?;
+        let connected = standing.connected?;
+        (connected >= coupled.since).then_some(coupled)
+    }
+
+    /// Who else is connected, if `from` may not be coupled beside it.
+    pub(crate) fn living_double(
+        &self,
+        from: Option<&MemberRun>,
+        epoch: u64,
+        standing: &Standing,
+    ) -> Option<&MemberRun> {
+        let (from, coupled) = (from?, self.connected_controller(standing)?);
+        if !self.is_alive(coupled, standing.now) {
+            return None;
+        }
+        // Two members of one cluster are never active in the same epoch.
+        let is_double = from.is_double_of(&coupled.run)
+            || (from.member != coupled.run.member && epoch == coupled.epoch);
+        is_double.then_some(&coupled.run)
+    }
+
+    /// Whether the Controller with the open stream has confirmed that it was told of the other one, or still has time to.
+    fn is_alive(&self, coupled: &CoupledController, now: Timestamp) -> bool {
+        self.other_controller.as_ref().is_none_or(|known| {
+            known.coupled != coupled.run
+                || self.confirmed() >= known.told
+                || now.since(known.told.timestamp()) < CONFIRMS_WITHIN
+        })
+    }
+
+    /// Refuses `from`. If another process is connected as the Controller, it is told so by an event, once for each address.
+    pub(crate) fn refuse_controller(
+        &self,
+        problem: Problem,
+        from: Option<&MemberRun>,
+        standing: &Standing,
+    ) -> Decision {
+        let (Some(other), Some(coupled)) = (from, self.connected_controller(standing)) else {
+            return Err(problem);
+        };
+        if other.run_id == coupled.run.run_id {
+            return Err(problem);
+        }
+        let problem = problem
+            .with("refusedAddress", other)
+            .with("coupledAddress", &coupled.run);
+        let is_known = self.other_controller.as_ref().is_some_and(|known| {
+            known.other.address == other.address
+                && known.coupled == coupled.run
+                && standing.now.since(known.told.timestamp()) < ASKED_AGAIN_AFTER
+        });
+        let refused = AgentOwnEvent::OtherControllerRefused {
+            other: other.clone(),
+            coupled: coupled.run.clone(),
+        };
+        let events = (!is_known).then_some(Event::AgentOwn(refused));
+        Ok((events.into_iter().collect(), AgentAnswer::from(problem)))
+    }
+
+    /// What is to be recorded when `from` is coupled: it is no longer the other one.
+    pub(crate) fn other_is_coupled(&self, from: Option<&MemberRun>) -> Option<Event> {
+        let other = &self.other_controller.as_ref()?.other;
+        let is_it =
+            from.is_some_and(|from| from.run_id == other.run_id || from.address == other.address);
+        is_it.then_some(Event::AgentOwn(AgentOwnEvent::OtherControllerGone))
+    }
+
+    /// Takes note of who was coupled under this number. An input, no event.
+    pub fn on_coupled(&mut self, from: Option<&MemberRun>, epoch: u64, coupling: u64) {
+        let since = self
+            .controller
+            .as_ref()
+            .filter(|known| from.is_some_and(|from| from.run_id == known.run.run_id))
+            .map_or(coupling, |known| known.since);
+        self.controller = from.map(|run| CoupledController {
+            run: run.clone(),
+            epoch,
+            since,
+        });
+    }
+
+    /// Takes note that this process was refused now. An input, no event.
+    pub fn on_controller_refused(&mut self, from: &MemberRun, now: Timestamp) {
+        if let Some(known) = &mut self.other_controller
+            && known.other.address == from.address
+        {
+            known.tried_at = now;
+        }
+    }
+
+    /// When the other Controller counts as gone.
+    pub(crate) fn other_gone_at(&self) -> Option<Timestamp> {
+        let other = self.other_controller.as_ref()?;
+        Some(other.tried_at + GONE_AFTER)
+    }
+
+    /// Forgets the other Controller when it has not tried to couple for a while.
+    pub(crate) fn forget_other_controller(&self, now: Timestamp) -> Option<Vec<Event>> {
+        (self.other_gone_at()? <= now)
+            .then(|| vec![Event::AgentOwn(AgentOwnEvent::OtherControllerGone)])
+    }
+
+    /// The place of the other one for messages, and who is coupled or was last, as far as that is known.
+    pub(crate) fn both_addresses(&self, from: Option<&MemberRun>) -> String {
+        let asks = from.map(|from| format!("refused is the Controller at {from}"));
+        let coupled = self
+            .controller
+            .as_ref()
+            .filter(|known| from.is_none_or(|from| from.run_id != known.run.run_id))
+            .map(|known| format!("coupled is, or was last, the one at {}", known.run));
+        let known: Vec<String> = asks.into_iter().chain(coupled).collect();
+        if known.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", known.join("; "))
+        }
+    }
+}
+
+/// The refusal of `from` while `coupled` is connected.
+pub(crate) fn is_double(from: &MemberRun, coupled: &MemberRun) -> Problem {
+    Problem::new(
+        "ControllerIsDouble",
+        format!(
+            "two Controllers of the same identity are running: this Agent is coupled with the one at {coupled} and refuses the one at {from}. One data directory is a copy of the other, or was restored beside it: stop the Controller that is not wanted, and remove its directory"
+        ),
+    )
+}
