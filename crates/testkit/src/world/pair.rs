@@ -61,6 +61,16 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// The directory that has the directories of all parts.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The mark of its processes.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// Starts everything, appoints the members and waits until they are coupled.
     pub async fn start(settings: &[&str]) -> Result<Pair> {
         Pair::start_with(PairPlan {
