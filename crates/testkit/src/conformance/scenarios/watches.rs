@@ -34,8 +34,7 @@ pub(crate) async fn fail_over_with_a_watch_that_knows_nothing(case: &Case) -> Re
     pair.start_watch()?;
     ensure!(pair.active().await? == 1, "the Backup follows");
     await_told(&pair, "ClusterFailedOver", 1).await?;
-    let state = pair.state(1).await?;
-    ensure!(state["setting"]["activeId"] == "Backup", "{state}");
+    the_backup_has_failed_over(&pair).await?;
     finished(&pair, "O").await?;
     ensure!(count(&pair, "ClusterFailedOver").await? == 1, "once");
     pair.members[0].start_ready().await?;
@@ -193,6 +192,15 @@ async fn registered(pair: &Pair) -> Result<Vec<String>> {
         .collect())
 }
 
+/// The state that is shown may be some milliseconds older than the events.
+async fn the_backup_has_failed_over(pair: &Pair) -> Result<()> {
+    until(pair, "the state says so", || async {
+        let state = pair.state(1).await?;
+        Ok(state["TYPE"] == "FailedOver" && state["setting"]["activeId"] == "Backup")
+    })
+    .await
+}
+
 /// CC-18.
 pub(crate) async fn no_confirmation(case: &Case) -> Result<()> {
     let mut pair = coupled(case).await?;
@@ -206,12 +214,7 @@ pub(crate) async fn no_confirmation(case: &Case) -> Result<()> {
     nobody_confirms(&pair, 0).await?;
     pair.members[0].kill()?;
     await_told(&pair, "ClusterFailedOver", 1).await?;
-    // The state that is shown may be some milliseconds older than the events.
-    until(&pair, "the state says so", || async {
-        let state = pair.state(1).await?;
-        Ok(state["TYPE"] == "FailedOver" && state["setting"]["activeId"] == "Backup")
-    })
-    .await?;
+    the_backup_has_failed_over(&pair).await?;
     finished(&pair, "O").await?;
     let failed_over = told(&pair).await?;
     let failed_over = failed_over
