@@ -24,12 +24,17 @@ const SOURCES: [&str; 5] = [
 ];
 
 /// The path as the source names it, the path that is requested, and whether it is public.
-const ROUTES: [(&str, &str, bool); 13] = [
+const ROUTES: [(&str, &str, bool); 14] = [
     ("/agent/api", "/agent/api", false),
     ("/agent/api/command", "/agent/api/command", false),
     (
         "/agent/api/event",
         "/agent/api/event?after=0&timeout=0",
+        false,
+    ),
+    (
+        "/agent/api/event/{coupling}",
+        "/agent/api/event/1?after=0&timeout=0",
         false,
     ),
     ("/agent/api/metrics", "/agent/api/metrics", false),

@@ -340,9 +340,15 @@ async fn p12_an_idle_log_does_not_sync() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(options(dir.path())).await.unwrap().log;
     log.append(batch(1)).await.unwrap();
-    let before = log.status().counts;
+    // For how long the last write is under way does not matter.
+    let counts = || {
+        let mut counts = log.status().counts;
+        counts.writing_micros = 0;
+        counts
+    };
+    let before = counts();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(log.status().counts, before, "P12: no flush when idle");
+    assert_eq!(counts(), before, "P12: no flush when idle");
     log.shutdown().await;
 }
 

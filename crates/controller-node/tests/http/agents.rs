@@ -397,6 +397,8 @@ async fn a_running_job_is_cancelled_with_a_kill() {
     let expected = [
         "OrderCancellationMarked",
         "OrderCancellationMarkedOnAgent",
+        // The shell has ended, and what it has started ends after the grace time only.
+        "OrderProcessingHeld",
         "OrderProcessed",
         "OrderProcessingKilled",
         "OrderDetachable",
