@@ -34,6 +34,8 @@ use crate::trouble::{ClientError, Outage};
 /// Shorter than a server waits for the next request, so that no request meets a connection that is just being closed.
 const TRUST_IDLE: Duration = Duration::from_secs(20);
 const KEPT_CONNECTIONS: usize = 16;
+/// No path with its query is longer, in bytes: a `Uri` takes no more than 65,534.
+const PATH_MAX: usize = 65_000;
 /// How long a broken connection is asked for its reason.
 const POST_MORTEM: Duration = Duration::from_millis(200);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -337,8 +339,15 @@ impl Inner {
         } else {
             format!("{}{path}", self.prefix)
         };
+        if target.len() > PATH_MAX {
+            let begin: String = path.chars().take(60).collect();
+            return Err(self.misused(format!(
+                "the path {begin}… has {} bytes, which is more than any has: an id or a name in it is too long",
+                path.len()
+            )));
+        }
         let uri = Uri::try_from(target)
-            .map_err(|error| self.misused(format!("bad path {path}: {error}")))?;
+            .map_err(|error| self.misused(format!("{path} is no path: {error}")))?;
         let (content_type, body) = body.map_or((None, Bytes::new()), |(content_type, body)| {
             (Some(content_type), body)
         });

@@ -229,3 +229,14 @@ async fn a_router_without_server_answers_too() {
         "no peer without a connection"
     );
 }
+
+#[tokio::test]
+async fn a_path_that_is_too_long_is_refused_with_its_length_and_without_all_of_it() {
+    let server = Running::plain().await;
+    let path = format!("/{}", "x".repeat(120_000));
+    let error = server.client().get_bytes(&path).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, ClientError::Misused { .. }), "{text}");
+    assert!(text.contains("has 120001 bytes"), "{text}");
+    assert!(text.len() < 400, "{} bytes", text.len());
+}
