@@ -68,7 +68,9 @@ fn a_job_has_only_its_standard_streams() {
     assert_eq!(numbers, ["0", "1", "2"], "{text}");
     assert!(text.contains("/dev/null"), "{text}");
     let open = line(&text, "changed: descriptors were open:");
-    assert!(open.starts_with("7, 9"), "{open}");
+    // Whoever runs the tests may have left more of them open.
+    let open: Vec<_> = open.split(", ").collect();
+    assert!(open.contains(&"7") && open.contains(&"9"), "{open:?}");
 }
 
 #[test]
