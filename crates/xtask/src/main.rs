@@ -18,6 +18,7 @@ mod bench;
 mod chaos;
 mod conformance;
 mod fuzz;
+mod mutants;
 mod promises;
 mod sim;
 mod trial;
@@ -78,6 +79,11 @@ const COMMANDS: &[Command] = &[
         name: "conformance",
         summary: conformance::SUMMARY,
         run: conformance::run,
+    },
+    Command {
+        name: "mutants",
+        summary: mutants::SUMMARY,
+        run: mutants::run,
     },
     Command {
         name: "fuzz",

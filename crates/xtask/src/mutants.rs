@@ -1,0 +1,233 @@
+//! `cargo xtask mutants`: small faults are planted in the code that decides, one at a time, and the tests of its crate must notice.
+//!
+//! Always: `.cargo/mutants.toml` says which code that is; what makes no difference is listed there, with the reason; the program that
+//! plants them is pinned, and installed beside the build results when it is missing. Results are in `target/mutants`.
+//! Never here: changes of the sources. The faults are planted in a copy.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::cargo::{cargo, run as run_to_end};
+use crate::metadata::Metadata;
+
+pub(crate) const SUMMARY: &str =
+    "plant faults that the tests must notice: [--shard K/N] [--only GLOB…]";
+
+/// The program, and its version: another one knows other faults.
+const PROGRAM: &str = "cargo-mutants";
+const VERSION: &str = "27.1.0";
+
+/// So many of a hundred faults must be noticed. A shard is a sample, so that some more may stay unnoticed by chance.
+const WHOLE: f64 = 92.0;
+const SAMPLE: f64 = 80.0;
+
+/// How the run went, as the program tells it. Faults that do not compile are not counted.
+#[derive(Deserialize)]
+struct Outcomes {
+    caught: usize,
+    missed: usize,
+    timeout: usize,
+    unviable: usize,
+}
+
+impl Outcomes {
+    fn read(folder: &Path) -> Result<Outcomes> {
+        let path = folder.join("mutants.out/outcomes.json");
+        let text =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("cannot understand {}", path.display()))
+    }
+
+    /// A test that hangs has noticed, too.
+    fn noticed(&self) -> usize {
+        self.caught + self.timeout
+    }
+
+    fn percent(&self) -> f64 {
+        let of = self.noticed() + self.missed;
+        100.0 * as_f64(self.noticed()) / as_f64(of.max(1))
+    }
+}
+
+fn as_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let mut shard = None;
+    let mut only = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let mut value = || {
+            words
+                .next()
+                .cloned()
+                .with_context(|| format!("{word} needs a value"))
+        };
+        match word.as_str() {
+            "--shard" => shard = Some(value()?),
+            "--only" => only.push(value()?),
+            other => bail!("there is no option “{other}”; there are: {SUMMARY}"),
+        }
+    }
+    let least = if shard.is_some() { SAMPLE } else { WHOLE };
+    plant(shard.as_deref(), &only, least)
+}
+
+fn plant(shard: Option<&str>, only: &[String], least: f64) -> Result<()> {
+    let target = Metadata::read()?.target_directory;
+    let results = target.join("mutants");
+    let tree = results.join("tree");
+    copy_sources(&tree)?;
+    let program = installed(&target)?;
+    let is_apart = in_own_namespace("true")
+        .status()
+        .is_ok_and(|status| status.success());
+    let mut command = if is_apart {
+        in_own_namespace(&program)
+    } else {
+        println!("without the right to make a namespace of processes, crates/process is left out");
+        Command::new(program)
+    };
+    command
+        .current_dir(&tree)
+        .stdin(Stdio::null())
+        .args(["mutants", "--in-place", "--colors", "never", "--no-times"])
+        .arg("--output")
+        .arg(&results)
+        // The tests of one crate are built with the features that the workspace asks for: else the dependencies would be built anew for
+        // each crate. Stable cargo cannot do that yet, and what it builds so is of no use to anybody else.
+        .env("CARGO_TARGET_DIR", results.join("build"))
+        .env("CARGO_RESOLVER_FEATURE_UNIFICATION", "workspace")
+        .env("CARGO_UNSTABLE_FEATURE_UNIFICATION", "true")
+        .env("RUSTC_BOOTSTRAP", "1");
+    if let Some(shard) = shard {
+        // Round robin, so that a shard has some of each crate.
+        command.args(["--shard", shard, "--sharding", "round-robin"]);
+    }
+    for glob in only {
+        command.args(["--file", glob]);
+    }
+    if !is_apart {
+        command.args(["--exclude", "crates/process/**"]);
+    }
+    let status = command.status().context("cannot start cargo mutants")?;
+    // 2: some were missed; 3: some tests took too long. Whether that is too many is judged here.
+    ensure!(
+        matches!(status.code(), Some(0 | 2 | 3)),
+        "cargo mutants ended with {status}: do the tests pass without a planted fault?"
+    );
+    let outcomes = Outcomes::read(&results)?;
+    let (noticed, missed) = (outcomes.noticed(), outcomes.missed);
+    println!(
+        "{noticed} of {} faults were noticed ({:.1} %); {} more do not compile; those missed are in {}",
+        noticed + missed,
+        outcomes.percent(),
+        outcomes.unviable,
+        results.join("mutants.out/missed.txt").display()
+    );
+    ensure!(noticed > 0, "not one fault was planted");
+    ensure!(
+        outcomes.percent() >= least,
+        "{least} % must be noticed: write the stories that notice the rest"
+    );
+    Ok(())
+}
+
+/// Makes `tree` a copy of the sources, at the same place each time, so that builds are used again.
+fn copy_sources(tree: &Path) -> Result<()> {
+    let root = crate::cargo::root();
+    let mut list = Command::new("git");
+    list.args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+    ])
+    .current_dir(&root);
+    let listed = list.output().context("cannot start git")?;
+    ensure!(
+        listed.status.success(),
+        "git ls-files ended with {}",
+        listed.status
+    );
+    let names = String::from_utf8(listed.stdout).context("a file's name is no text")?;
+    let sources = tree.join("crates");
+    if sources.exists() {
+        remove_unlisted(tree, &sources, &names.split('\0').collect())?;
+    }
+    for name in names.split('\0').filter(|name| !name.is_empty()) {
+        let (from, to) = (root.join(name), tree.join(name));
+        // A file that is deleted and not committed yet is still listed.
+        let Ok(content) = std::fs::read(&from) else {
+            continue;
+        };
+        // What has not changed keeps its time of change: cargo builds by it.
+        if std::fs::read(&to).is_ok_and(|known| known == content) {
+            continue;
+        }
+        let folder = to.parent().context("a file is in a folder")?;
+        std::fs::create_dir_all(folder)?;
+        std::fs::copy(&from, &to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes the files of an earlier copy that are no sources any more.
+fn remove_unlisted(tree: &Path, folder: &Path, names: &BTreeSet<&str>) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_unlisted(tree, &path, names)?;
+        } else if let Some(name) = path.strip_prefix(tree)?.to_str()
+            && !names.contains(name)
+        {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The command in a namespace of its own: a fault may kill any process that it sees.
+fn in_own_namespace(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"])
+        .arg(program)
+        .stdin(Stdio::null());
+    command
+}
+
+/// The program, where the system or an earlier run has it, or newly built.
+fn installed(target: &Path) -> Result<PathBuf> {
+    let root = target.join("tools");
+    let program = root.join("bin").join(PROGRAM);
+    for known in [PathBuf::from(PROGRAM), program.clone()] {
+        let version = Command::new(&known).args(["mutants", "--version"]).output();
+        if let Ok(output) = version
+            && String::from_utf8_lossy(&output.stdout).contains(VERSION)
+        {
+            return Ok(known);
+        }
+    }
+    println!("installing {PROGRAM} {VERSION} into {}", root.display());
+    let mut install = cargo([
+        "install",
+        PROGRAM,
+        "--version",
+        VERSION,
+        "--locked",
+        "--quiet",
+    ]);
+    install.arg("--root").arg(&root);
+    run_to_end(install)?;
+    Ok(program)
+}
