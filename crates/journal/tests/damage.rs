@@ -107,16 +107,22 @@ fn is_damage_of(error: Option<ReadError>, path: &Path) -> bool {
     matches!(error, Some(ReadError::Damaged(damage)) if damage.path == path)
 }
 
-#[test]
-fn each_reader_of_a_damaged_place_gets_an_error_and_all_others_read_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+/// A journal with a hundred records, and how often it has reported damage.
+fn with_a_hundred(dir: &Path) -> (Journal, Arc<AtomicU64>) {
+    let (journal, _) = open(dir, 64 << 10).unwrap();
     append(&journal, 0..100);
     let told = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&told);
     journal.on_damage(move |_| {
         count.fetch_add(1, Ordering::SeqCst);
     });
+    (journal, told)
+}
+
+#[test]
+fn each_reader_of_a_damaged_place_gets_an_error_and_all_others_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, told) = with_a_hundred(dir.path());
     let path = damage(dir.path(), 30);
     for _ in 0..3 {
         let (ids, error) = read(&journal, 0);
@@ -148,13 +154,7 @@ fn each_reader_of_a_damaged_place_gets_an_error_and_all_others_read_on() {
 #[test]
 fn each_damaged_place_of_a_file_is_read_around_and_the_file_is_named_once() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
-    append(&journal, 0..100);
-    let told = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&told);
-    journal.on_damage(move |_| {
-        count.fetch_add(1, Ordering::SeqCst);
-    });
+    let (journal, told) = with_a_hundred(dir.path());
     let path = damage(dir.path(), 30);
     damage(dir.path(), 60);
     for (after, last) in [(0, 29), (30, 59)] {

@@ -91,15 +91,21 @@ fn set_aside_in(data: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one() -> Result<()> {
-    let mut pair = Pair::start(&[]).await?;
+/// A pair whose log has twenty finished orders.
+async fn pair_with_orders() -> Result<Pair> {
+    let pair = Pair::start(&[]).await?;
     pair.deploy_marking("marking", 0.0).await?;
     let orders: Vec<String> = (0..20).map(|number| format!("order-{number:03}")).collect();
     for order in &orders {
         pair.add_order(order, "marking").await?;
     }
     pair.await_finished(&orders).await?;
+    Ok(pair)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one() -> Result<()> {
+    let mut pair = pair_with_orders().await?;
     // The member that joined dials the other one and can ask it whether it has the log.
     let standby = 1;
     if pair.active().await? == standby {
@@ -149,13 +155,7 @@ impl Damaged {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_dials_nobody_repairs_its_damaged_log_from_the_one_that_dials_it()
 -> Result<()> {
-    let mut pair = Pair::start(&[]).await?;
-    pair.deploy_marking("marking", 0.0).await?;
-    let orders: Vec<String> = (0..20).map(|number| format!("order-{number:03}")).collect();
-    for order in &orders {
-        pair.add_order(order, "marking").await?;
-    }
-    pair.await_finished(&orders).await?;
+    let mut pair = pair_with_orders().await?;
     let dialled = 0;
     for damaged in [Damaged::Event, Damaged::Vote] {
         pair.await_coupled().await?;
