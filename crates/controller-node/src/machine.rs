@@ -447,18 +447,8 @@ impl Machine for ControllerMachine {
         facts: &mut Facts,
     ) -> Result<Aside, NotApplicable> {
         if let Some(id) = subject.strip_prefix("Order:") {
-            let Some(events) = self.state.set_aside(&OrderId::from(id), why) else {
-                return Ok(Aside::Impossible);
-            };
-            let aside = if events.is_empty() {
-                Aside::Held
-            } else {
-                Aside::Recorded
-            };
-            for event in events {
-                facts.record(self, event)?;
-            }
-            return Ok(aside);
+            let events = self.state.set_aside(&OrderId::from(id), why);
+            return Aside::by_events(self, events, facts);
         }
         self.refused.insert(subject.to_owned(), why.clone());
         Ok(Aside::Held)

@@ -233,12 +233,7 @@ impl State {
 
     /// The events that set aside an order whose step has ended the node several times; see [`engine::State::set_aside`].
     pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<Event>> {
-        let events = self.engine.set_aside(id, problem)?.into_iter();
-        Some(
-            events
-                .map(|event| Event::Order(id.clone(), event))
-                .collect(),
-        )
+        self.engine.set_aside(id, problem)
     }
 
     /// Whether the order is set aside.

@@ -10,9 +10,9 @@ use crate::scope::Surroundings;
 use crate::{JobKey, Site, instructions};
 use imbl::{OrdMap, OrdSet};
 use model::{
-    AgentPath, AttachedState, ControllerId, EventId, ForkChild, JobResource, JobResourcePath,
-    NAMED_MAX, Order, OrderEvent, OrderId, OrderState, Problem, SlotHolders, Timestamp, Workflow,
-    WorkflowId, WorkflowPath,
+    AgentPath, AttachedState, ControllerId, Event, EventId, ForkChild, JobResource,
+    JobResourcePath, NAMED_MAX, Order, OrderEvent, OrderId, OrderState, Problem, SlotHolders,
+    Timestamp, Workflow, WorkflowId, WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -518,7 +518,16 @@ impl State {
     /// The events that set aside an order whose step has ended the node several times: it is broken until an operator resumes or cancels
     /// it. If no event fits the order's state, it makes no step in this run, until [`State::release`]. `None` if the order is not this
     /// site's.
-    pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<OrderEvent>> {
+    pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<Event>> {
+        let events = self.set_order_aside(id, problem)?.into_iter();
+        Some(
+            events
+                .map(|event| Event::Order(id.clone(), event))
+                .collect(),
+        )
+    }
+
+    fn set_order_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<OrderEvent>> {
         let order = self.orders.get(id)?;
         if !acts(&self.site, order) {
             return None;

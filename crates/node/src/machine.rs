@@ -4,7 +4,7 @@
 //! Never here: when something is asked. See `commit`.
 
 use crate::Facts;
-use model::{EventId, Problem, Stamped, Timestamp};
+use model::{Event, EventId, Problem, Stamped, Timestamp};
 use std::fmt;
 
 /// An event that does not fit the state: a bug, or a log of something else.
@@ -28,6 +28,28 @@ pub enum Aside {
     Recorded,
     /// In this run only: no event fits.
     Held,
+}
+
+impl Aside {
+    /// Records the events that set something aside. `None` if it cannot be set aside, none at all if no event fits.
+    pub fn by_events<M: Machine>(
+        machine: &mut M,
+        events: Option<Vec<Event>>,
+        facts: &mut Facts,
+    ) -> Result<Aside, NotApplicable> {
+        let Some(events) = events else {
+            return Ok(Aside::Impossible);
+        };
+        let aside = if events.is_empty() {
+            Aside::Held
+        } else {
+            Aside::Recorded
+        };
+        for event in events {
+            facts.record(machine, event)?;
+        }
+        Ok(aside)
+    }
 }
 
 /// A machine with its state, owned by the commit loop. A clone is cheap: snapshots are written from one.
