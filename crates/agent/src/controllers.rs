@@ -2,7 +2,7 @@
 //! original, or two Controllers with the same id.
 //!
 //! Always: the Agent keeps to the one that is connected and confirms events. Another member of the same Controller takes over with a later epoch, and the
-//! successor of a process that has ended is coupled at once. Never here: how it is known that a connection is open; the caller says so.
+//! successor of a process that has ended is coupled at once. Never here: how it is known that a connection is open; the caller passes it in.
 
 use crate::command::{Decision, Standing};
 use crate::state::State;
@@ -14,7 +14,7 @@ const GONE_AFTER: Duration = Duration::from_mins(1);
 /// The Controller that is coupled confirms within this time that it has heard of the other one. Otherwise it is not alive, though its
 /// connection seems to be open: a host or a device on the way has vanished. A Controller confirms events after a second.
 const CONFIRMS_WITHIN: Duration = Duration::from_secs(10);
-/// While the other one goes on trying, the coupled one has to show again that it is alive.
+/// While the other one keeps trying, the coupled one has to show again that it is alive.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_mins(5);
 
 /// The Controller that was coupled last. Not remembered over a restart, which no connection outlives.
@@ -78,7 +78,7 @@ impl State {
         })
     }
 
-    /// Refuses `from`. If another process is connected as the Controller, it is told so by an event, once for each address.
+    /// Refuses `from`. If another process is connected as the Controller, an event informs it, once for each address.
     pub(crate) fn refuse_controller(
         &self,
         problem: Problem,

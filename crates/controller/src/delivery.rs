@@ -3,7 +3,7 @@
 //!
 //! Always: one request is in flight and at most one more is prepared. Each thing is sent once per coupling unless it
 //! becomes a new one or was refused. An order that the Agent had when it was coupled is not attached again for an older
-//! reason. Inputs of an earlier coupling change nothing. A thing is done when the state says so, not when the Agent has
+//! reason. Inputs of an earlier coupling change nothing. A thing is done when the state shows it, not when the Agent has
 //! answered.
 //! Never here: connections, clocks, and what a thing means.
 

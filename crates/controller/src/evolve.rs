@@ -208,7 +208,7 @@ impl State {
 
     /// A mark is to be sent from the event that makes it until the Agent has noted it, or the order has left the Agent.
     /// If an operator marked the order while it was being attached, the mark is sent after the order is attached: it is
-    /// unknown whether the order was sent with the mark. If it was, the Agent gets the mark twice, which is harmless.
+    /// unknown whether the order was sent with the mark. If it was, the Agent gets the mark twice, and the second one changes nothing.
     fn index_mark(
         &mut self,
         id: &OrderId,

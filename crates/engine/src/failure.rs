@@ -1,4 +1,4 @@
-//! What becomes of an order that has failed. It stops where `stopOnFailure` says so. Else the nearest try around
+//! What becomes of an order that has failed. It stops where `stopOnFailure` is set. Else the nearest try around
 //! catches it, or it fails in its fork, or it fails.
 //!
 //! Always: `stopOnFailure` takes precedence over every try and over the join of a fork, as in JS7: the order stops at

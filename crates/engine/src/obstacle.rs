@@ -1,5 +1,5 @@
-//! Why an order waits, as far as the order and its workflow tell; computed for whoever asks, nothing is stored. The owner
-//! knows more: of connections, of limits and of Subagents.
+//! Why an order waits, as far as the order and its workflow show; computed for each question, nothing is stored. The Controller
+//! adds what it knows of connections, limits and Subagents.
 
 use crate::instructions::{self, Here, fork};
 use crate::{State, next};

@@ -1,6 +1,6 @@
 //! Why an order waits, as objects for programs and in words for operators.
 //!
-//! Always: computed from the state for whoever asks; nothing here is stored. Lists inside are bounded, with a count of all.
+//! Always: computed from the state for each question; nothing here is stored. Lists inside are bounded, with a count of all.
 
 use crate::{
     AgentPath, BundleId, ItemKey, JobName, OrderId, Position, Problem, SubagentId, Timestamp,

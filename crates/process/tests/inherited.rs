@@ -68,7 +68,7 @@ fn a_job_has_only_its_standard_streams() {
     assert_eq!(numbers, ["0", "1", "2"], "{text}");
     assert!(text.contains("/dev/null"), "{text}");
     let open = line(&text, "changed: descriptors were open:");
-    // Whoever runs the tests may have left more of them open.
+    // The caller of the tests may have left more of them open.
     let open: Vec<_> = open.split(", ").collect();
     assert!(open.contains(&"7") && open.contains(&"9"), "{open:?}");
 }

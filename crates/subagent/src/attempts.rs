@@ -414,7 +414,7 @@ impl State {
             return Ok(());
         }
         if epoch.is_some_and(|epoch| epoch < self.epoch) && from.member != living.member {
-            // It has been followed: that is told as such.
+            // A later Director has taken over. The check of epochs refuses this one.
             return Ok(());
         }
         let whose = self.dedication.as_ref().map_or_else(String::new, |known| {

@@ -10,8 +10,8 @@
 //! |---|---|---|
 //! | [`spawn`] | when its work is done or no longer needed | ends the process |
 //! | [`spawn_endless`] | never, as its type says; it is aborted | ends the process |
-//! | [`spawn_until`] | after it is told to; earlier, it ends the process | ends the process |
-//! | [`spawn_contained`] | when its work is done | its result says so |
+//! | [`spawn_until`] | after its cancellation; earlier, it ends the process | ends the process |
+//! | [`spawn_contained`] | when its work is done | its result is an error |
 //! | [`catch`] (no task) | when its work is done | its result says why |
 //! | [`spawn_blocking`] | when its work is done | as a panic of the task that started it |
 //! | [`spawn_thread`] | when its work is done or no longer needed | ends the process |

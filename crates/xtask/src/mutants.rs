@@ -26,7 +26,7 @@ const VERSION: &str = "27.1.0";
 const WHOLE: f64 = 92.0;
 const SAMPLE: f64 = 80.0;
 
-/// How the run went, as the program tells it. Faults that do not compile are not counted.
+/// The result of the run, as the program reports it. Faults that do not compile are not counted.
 #[derive(Deserialize)]
 struct Outcomes {
     caught: usize,

@@ -43,7 +43,7 @@ impl Interval {
         })
     }
 
-    /// Starts or stops it. One that is on goes on in its rhythm.
+    /// Starts or stops it. A running one keeps its rhythm.
     pub(super) fn set(&mut self, is_on: bool) -> io::Result<()> {
         if self.is_on == is_on {
             return Ok(());

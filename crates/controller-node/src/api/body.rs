@@ -104,7 +104,7 @@ fn check(body: &[u8], expected: Expected) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The message about orders that the lines of the body name several times; only if there are not too many different ones. Keeps no more than
+/// The message about orders that the lines of the body name several times; only if there are not too many different ones. Keeps at most
 /// the ids.
 fn repeated(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]

@@ -12,7 +12,7 @@ pub(super) fn to_number(value: &Value) -> Result<Value, EvalError> {
     match value {
         Value::Missing | Value::Number(_) => Ok(value.clone()),
         Value::String(text) => {
-            // A longer text is refused unread, so it costs no more.
+            // A longer text is refused before it is read.
             budget::charge(text.len().min(100_000) / 4)?;
             Ok(Value::Number(text.parse::<Number>()?))
         }

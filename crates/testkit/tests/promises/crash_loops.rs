@@ -1,5 +1,5 @@
 //! What ends a node again and again is set aside at the second start, named, and kept until an operator resumes or cancels it. Everything else
-//! goes on.
+//! continues.
 //!
 //! Always: the fault is injected from outside into the real program (`tasks::faults`): all work on one order panics.
 

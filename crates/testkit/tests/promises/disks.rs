@@ -308,7 +308,7 @@ async fn work_with_a_slow_disk(whose: &str) -> Result<Option<usize>> {
     if whose == "Backup" && active == PRIMARY {
         let is_slow = |state: &Value| state["others"][0]["isSlow"] == true;
         stage
-            .until(PRIMARY, "the standby is told to be slow", is_slow)
+            .until(PRIMARY, "the standby is reported as slow", is_slow)
             .await?;
     }
     stage.pair.await_finished(&stage.orders).await?;

@@ -189,7 +189,7 @@ async fn s14_what_an_agent_cannot_report_waits_there_is_counted_and_arrives_late
     let before = released(&world).await?;
     assert!(
         before < waiting[0].event_id,
-        "S14: what nobody has got is kept, and the figure says so: {before}"
+        "S14: what the Controller has not got is kept, and the figure shows it: {before}"
     );
     world.catch_up().await?;
     for n in 0..10 {

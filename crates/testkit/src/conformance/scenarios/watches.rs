@@ -194,7 +194,7 @@ async fn registered(pair: &Pair) -> Result<Vec<String>> {
 
 /// The state that is shown may be some milliseconds older than the events.
 async fn the_backup_has_failed_over(pair: &Pair) -> Result<()> {
-    until(pair, "the state says so", || async {
+    until(pair, "the state shows it", || async {
         let state = pair.state(1).await?;
         Ok(state["TYPE"] == "FailedOver" && state["setting"]["activeId"] == "Backup")
     })
