@@ -35,8 +35,8 @@ pub struct OtherController {
     pub coupled: MemberRun,
     /// When the other one has tried it last.
     pub(crate) tried_at: Timestamp,
-    /// The event by which the coupled one was told.
-    pub(crate) told: EventId,
+    /// The event that informs the coupled one.
+    pub(crate) reported_by: EventId,
 }
 
 impl State {
@@ -69,12 +69,12 @@ impl State {
         is_double.then_some(&coupled.run)
     }
 
-    /// Whether the Controller with the open stream has confirmed that it was told of the other one, or still has time to.
+    /// Whether the Controller with the open stream has confirmed the event about the other one, or still has time to.
     fn is_alive(&self, coupled: &CoupledController, now: Timestamp) -> bool {
         self.other_controller.as_ref().is_none_or(|known| {
             known.coupled != coupled.run
-                || self.confirmed() >= known.told
-                || now.since(known.told.timestamp()) < CONFIRMS_WITHIN
+                || self.confirmed() >= known.reported_by
+                || now.since(known.reported_by.timestamp()) < CONFIRMS_WITHIN
         })
     }
 
@@ -97,7 +97,7 @@ impl State {
         let is_known = self.other_controller.as_ref().is_some_and(|known| {
             known.other.address == other.address
                 && known.coupled == coupled.run
-                && standing.now.since(known.told.timestamp()) < ASKED_AGAIN_AFTER
+                && standing.now.since(known.reported_by.timestamp()) < ASKED_AGAIN_AFTER
         });
         let refused = AgentOwnEvent::OtherControllerRefused {
             other: other.clone(),

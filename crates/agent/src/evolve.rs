@@ -264,7 +264,7 @@ impl State {
                     other: other.clone(),
                     coupled: coupled.clone(),
                     tried_at: at.timestamp(),
-                    told: at,
+                    reported_by: at,
                 });
             }
             AgentOwnEvent::OtherControllerGone => self.other_controller = None,

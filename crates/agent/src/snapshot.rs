@@ -95,7 +95,7 @@ impl State {
                 other: known.other,
                 coupled: known.coupled,
                 tried_at: known.tried_at,
-                event_id: known.told,
+                event_id: known.reported_by,
             }),
         };
         let head = [
@@ -159,7 +159,7 @@ impl State {
                     other: known.other,
                     coupled: known.coupled,
                     tried_at: known.tried_at,
-                    told: known.event_id,
+                    reported_by: known.event_id,
                 });
             }
             "AgentMetaState" => {

@@ -145,7 +145,7 @@ fn a_copied_controller_beside_the_living_one_is_refused_with_both_addresses() {
             other: copy(),
             coupled: original()
         }],
-        "the living one is told, once"
+        "the living one is informed, once"
     );
     // Its epoch counts for nothing: the original stays.
     ask(original()).beside(FIRST).couple(&mut world).unwrap();
