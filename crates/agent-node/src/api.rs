@@ -97,7 +97,7 @@ pub(crate) fn gated(routes: Router, gate: &Gate) -> Router {
     }))
 }
 
-/// Returns the Agent's metrics on the active Director, and the member's on the other one.
+/// Returns the Agent's metrics on the active Director, and the member's own metrics on the other one.
 async fn metrics_of_any(State(front): State<Front>, request: Request) -> Response {
     let answered = front.pass(request).await;
     answered.unwrap_or_else(|_not_active| node::page_response(front.page(), None))
@@ -217,7 +217,7 @@ async fn command(
     }
 }
 
-/// Completes where the Controller is reached by where its connection comes from, unless it says that already.
+/// Adds the address that the Controller's connection comes from, unless the command already contains an address.
 fn with_place(mut command: AgentCommand, peer: &PeerIdentity) -> AgentCommand {
     if let AgentCommand::CoupleController {
         from: Some(from), ..
@@ -264,7 +264,8 @@ async fn events(
     event_stream(&api.log, &query, closing.as_deref(), None).await
 }
 
-/// The stream of the Controller that was coupled under this number. As long as it is open, the Controller counts as connected.
+/// Returns the event stream of the Controller that was coupled under this number. As long as the stream is open, the Controller counts as
+/// connected.
 async fn events_of_coupling(
     State(api): State<Api>,
     Path(coupling): Path<u64>,

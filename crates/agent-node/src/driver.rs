@@ -203,7 +203,7 @@ impl Driver {
         Ok(lease.map(|lease| watch.begun + watch.renewal.over(lease)))
     }
 
-    /// Whether the Subagent has announced an orderly shutdown.
+    /// Returns whether the Subagent has announced an orderly shutdown.
     async fn has_shut_down(&self) -> bool {
         let id = self.id.clone();
         let told = self.handle.read(move |machine| {

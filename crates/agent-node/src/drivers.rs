@@ -25,14 +25,14 @@ pub(crate) struct Dialling {
     /// What the Directors of a pair show to each other's Subagents, if not the same.
     pub(crate) director_token: Option<Secret>,
     pub(crate) lease: Duration,
-    /// Drawn when this process started.
+    /// The random id of this run, drawn when the process started.
     pub(crate) run_id: RunId,
-    /// Where this Director is reached, for people.
+    /// The address of this Director, for people.
     pub(crate) address: Arc<str>,
 }
 
 impl Dialling {
-    /// Who asks, as the Subagents are told.
+    /// Returns the identity that the Subagents get with each request of this Director.
     pub(crate) fn myself(&self, log: &Log) -> MemberRun {
         MemberRun {
             member: log.me().member,
@@ -92,7 +92,7 @@ pub(crate) struct Drivers {
     log: Log,
     driven: BTreeMap<SubagentId, Driven>,
     front: Front,
-    /// Whether the operator is advised that two Controllers claim this Agent.
+    /// Whether the operator is currently advised that two Controllers claim this Agent.
     is_advised: bool,
 }
 

@@ -23,7 +23,7 @@ pub struct AgentMachine {
     timezone: Arc<str>,
     /// The number of the Controller's newest coupling: only its commands are followed.
     coupling: u64,
-    /// The request that is being carried out, or was last.
+    /// The request that is being executed, or was executed last.
     request: Option<String>,
     /// Requests that have ended the node several times: they are refused.
     refused: BTreeMap<String, Problem>,
@@ -155,7 +155,7 @@ impl AgentMachine {
         self
     }
 
-    /// The number of the Controller's newest coupling.
+    /// Returns the number of the Controller's newest coupling.
     pub fn coupling(&self) -> u64 {
         self.coupling
     }
@@ -232,7 +232,7 @@ impl AgentMachine {
     }
 }
 
-/// What a request is called if it ends the node: two equal requests have the same name.
+/// Returns the name under which a request is recorded when it ends the node. Equal requests have the same name.
 fn name_of(command: &AgentCommand) -> String {
     let kind = command.type_name();
     match command {

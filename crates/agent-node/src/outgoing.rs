@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 /// Commands in one request.
 const BATCH_MAX: usize = 256;
-/// Size in bytes at which a request takes no further order. Even with the largest order and its items it stays below a Subagent's limit.
+/// Size in bytes from which a request takes no further order. Even with the largest order and its items, the request stays below a
+/// Subagent's limit.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// What a driver is given to do.
@@ -26,7 +27,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// The approximate size as JSON, in bytes.
+    /// Returns the approximate size as JSON, in bytes.
     fn bytes(&self) -> usize {
         let items = self.items.iter().map(|(_, _, item)| item.string.len() * 2);
         let order = match &self.work {

@@ -98,7 +98,7 @@ impl RunError {
         )
     }
 
-    /// Whether the settings are wrong (exit code 2). A restart does not help then.
+    /// Returns whether the settings are wrong (exit code 2). In this case a restart does not help.
     pub fn is_misuse(&self) -> bool {
         match self {
             RunError::AgentName(_) | RunError::Name(_) | RunError::Member(_) => true,
@@ -133,7 +133,7 @@ enum Ended {
     Exit(Exit),
     /// It has forgotten everything. The next one is found at the same address.
     Reset(SocketAddr),
-    /// Its log was damaged and has been set aside. The next one is found at the same address.
+    /// Its log was damaged and has been set aside. The next run listens on the same address.
     Damaged(SocketAddr),
 }
 
@@ -155,7 +155,7 @@ pub async fn run(
                 ready(url);
             }
         };
-        // A life has all of the Agent in it; on the heap it is not copied with the futures that contain it.
+        // The future contains the whole Agent. On the heap it is not copied with the futures that contain it.
         match Box::pin(live((&settings, &run_id), metrics.clone(), &stop, tell)).await {
             Ok(Ended::Exit(exit)) => return Ok(exit),
             Ok(Ended::Reset(address)) => {
@@ -340,7 +340,7 @@ async fn open_log(
     node::open_log(options, others, AGENT_MEMBERS_PATH).await
 }
 
-/// How the log is kept.
+/// Returns the options of the log.
 fn options(settings: &AgentSettings) -> Options {
     let mut options = Options::new(
         settings.data.join("state"),

@@ -28,8 +28,8 @@ pub struct AgentSettings {
     pub subagent_lease: settings::Duration,
     /// The other Director that keeps this Agent's log, if there is one. Since 0.1.
     pub cluster: node::ClusterSettings,
-    /// Connections of unauthenticated clients, which get a quarter of them. The Controller's and the other Directors' do not count. Since
-    /// 0.1.
+    /// Maximum number of connections. Unauthenticated clients get a quarter of them. Connections of the Controller and of the other
+    /// Directors do not count. Since 0.1.
     pub connections_max: usize,
     /// How jobs are run in the Agent's own Subagent.
     pub jobs: JobSettings,

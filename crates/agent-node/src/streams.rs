@@ -1,19 +1,20 @@
-//! The event streams of the coupled Controller: by them the Agent knows that it is connected.
+//! The event streams of the coupled Controller. They show the Agent whether the Controller is connected.
 //!
-//! Always: a stream counts as open until its connection has ended, also when that is noticed only because nothing that is sent is
-//! acknowledged ([`UNACKNOWLEDGED_MAX`]). The streams of earlier couplings end when a later one begins. Never here: who may couple.
+//! Always: a stream counts as open until its connection has ended. This includes a connection that ends only because nothing that is sent
+//! is acknowledged ([`UNACKNOWLEDGED_MAX`]). The streams of earlier couplings end when a later one begins. Never here: which Controller may
+//! couple.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// A connection whose other side acknowledges nothing for so long is closed. A host that has vanished thereby makes room for its successor.
-/// Something is sent every second ([`HEARTBEAT_MAX`]).
+/// A connection is closed when the other side has acknowledged nothing for this long. Thus a host that has vanished makes room for its
+/// successor. Something is sent every second ([`HEARTBEAT_MAX`]).
 pub(crate) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
-/// The longest pause between two signs of life in the stream of a coupling.
+/// The longest pause between two messages in the event stream of a coupling.
 pub(crate) const HEARTBEAT_MAX: Duration = Duration::from_secs(1);
 
-/// Which couplings have open streams.
+/// Records which couplings have open streams.
 #[derive(Clone, Default)]
 pub(crate) struct Streams(Arc<Mutex<Option<Open>>>);
 
@@ -23,7 +24,7 @@ struct Open {
     superseded: CancellationToken,
 }
 
-/// An open stream. It is closed when this is dropped.
+/// An open stream. Dropping this closes the stream.
 pub(crate) struct OpenStream {
     streams: Streams,
     coupling: u64,
@@ -36,12 +37,12 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest coupling that has an open stream.
+    /// Returns the newest coupling that has an open stream.
     pub(crate) fn connected(&self) -> Option<u64> {
         self.lock().as_ref().map(|open| open.coupling)
     }
 
-    /// The Controller was given this coupling: streams of earlier ones end.
+    /// Ends the streams of earlier couplings, because the Controller was given this one.
     pub(crate) fn coupled(&self, coupling: u64) {
         if let Some(open) = self.lock().as_ref()
             && open.coupling < coupling
@@ -50,7 +51,7 @@ impl Streams {
         }
     }
 
-    /// Opens a stream of this coupling. `None` if there is one of a later coupling.
+    /// Opens a stream of this coupling. Returns `None` if a stream of a later coupling is open.
     pub(crate) fn open(&self, coupling: u64) -> Option<OpenStream> {
         let mut known = self.lock();
         let superseded = match &mut *known {

@@ -112,7 +112,7 @@ impl Agent {
     }
 }
 
-/// The status of an answer. Every answer that is not a refusal counts as 200.
+/// Returns the status of an answer. Every answer that is not a refusal counts as 200.
 async fn status(client: &Client, path: &str) -> u16 {
     let answer = if path.ends_with("/command") {
         client

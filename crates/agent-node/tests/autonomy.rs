@@ -628,7 +628,7 @@ async fn s18_a_suspension_and_a_cancellation_that_have_arrived_take_effect() {
     agent.stop().await;
 }
 
-/// The rows of the table in `docs/autonomy.md`, each as its cells.
+/// Returns the rows of the table in `docs/autonomy.md`, each as its cells.
 fn table() -> Vec<Vec<String>> {
     include_str!("../../../docs/autonomy.md")
         .lines()
@@ -662,7 +662,7 @@ fn s18_each_line_of_the_published_table_names_its_stories_and_each_of_them_is_he
     }
 }
 
-/// The name of an instruction in the table. A new instruction does not compile without one.
+/// Returns the name of an instruction in the table. A new instruction does not compile without one.
 fn word(instruction: &Instruction) -> &'static str {
     match instruction {
         Instruction::Execute(_) => "Execute",

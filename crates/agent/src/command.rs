@@ -24,7 +24,7 @@ pub struct Standing {
     pub coupling: u64,
     /// The coupling whose event stream is open, if one is.
     pub connected: Option<u64>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -337,7 +337,7 @@ fn old_epoch(asked: u64, known: u64, both: &str) -> Problem {
     )
 }
 
-/// The Controller asks to continue after an event that the Agent does not have, or no longer has.
+/// Returns the problem for a Controller that asks to continue after an event that the Agent does not have, or no longer has.
 fn unknown_event(
     asked: EventId,
     path: &model::AgentPath,
@@ -384,7 +384,7 @@ fn already_dedicated(known: &crate::Meta, both: &str) -> Problem {
     )
 }
 
-/// Whether the Agent belongs to another Controller than the one that asks.
+/// Returns whether the Agent belongs to another Controller than the one that asks.
 fn is_of_another_controller(problem: &Problem) -> bool {
     problem.is("AgentWrongController") || problem.is("AgentAlreadyDedicated")
 }

@@ -1,23 +1,24 @@
-//! Which Controller the Agent obeys when two processes claim to be the same one: a copied or restored data directory beside the
-//! original, or two Controllers with the same id.
+//! Decides which Controller the Agent obeys when two processes claim to be the same Controller: a copied or restored data directory beside
+//! the original, or two Controllers with the same id.
 //!
-//! Always: the Agent keeps to the one that is connected and confirms events. Another member of the same Controller takes over with a later epoch, and the
-//! successor of a process that has ended is coupled at once. Never here: how it is known that a connection is open; the caller passes it in.
+//! Always: the Agent keeps to the Controller that is connected and confirms events. Another member of the same Controller takes over with a
+//! later epoch. The successor of a process that has ended is coupled at once. Never here: how an open connection is recognised; the caller
+//! passes this in.
 
 use crate::command::{Decision, Standing};
 use crate::state::State;
 use model::{AgentAnswer, AgentOwnEvent, Event, EventId, MemberRun, Problem, Timestamp};
 use std::time::Duration;
 
-/// The other Controller counts as gone when it has not tried to couple for so long. A Controller tries every ten seconds at least.
+/// The other Controller counts as gone when it has not tried to couple for this long. A Controller tries at least every ten seconds.
 const GONE_AFTER: Duration = Duration::from_mins(1);
-/// The Controller that is coupled confirms within this time that it has heard of the other one. Otherwise it is not alive, though its
-/// connection seems to be open: a host or a device on the way has vanished. A Controller confirms events after a second.
+/// How long the coupled Controller has to confirm the event about the other one. A Controller normally confirms events after a second. One
+/// that does not confirm is not alive, though its connection seems to be open: a host or a device on the way has vanished.
 const CONFIRMS_WITHIN: Duration = Duration::from_secs(10);
-/// While the other one keeps trying, the coupled one has to show again that it is alive.
+/// While the other Controller keeps trying, the coupled one must prove again after this time that it is alive.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_mins(5);
 
-/// The Controller that was coupled last. Not remembered over a restart, which no connection outlives.
+/// The Controller that was coupled last. It is not kept across a restart, because no connection survives a restart.
 #[derive(Clone, Debug)]
 pub(crate) struct CoupledController {
     run: MemberRun,
@@ -26,33 +27,33 @@ pub(crate) struct CoupledController {
     since: u64,
 }
 
-/// A process that claims to be the Controller that is coupled, and was refused.
+/// A process that claims to be the coupled Controller, and was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherController {
-    /// Who was refused.
+    /// The process that was refused.
     pub other: MemberRun,
-    /// Who was coupled then.
+    /// The process that was coupled at that time.
     pub coupled: MemberRun,
-    /// When the other one has tried it last.
+    /// When the refused process last tried to couple.
     pub(crate) tried_at: Timestamp,
-    /// The event that informs the coupled one.
+    /// The event that informs the coupled Controller.
     pub(crate) reported_by: EventId,
 }
 
 impl State {
-    /// The other process that claims to be this Agent's Controller, while it still tries to couple.
+    /// Returns the other process that claims to be this Agent's Controller, for as long as it tries to couple.
     pub fn other_controller(&self) -> Option<&OtherController> {
         self.other_controller.as_ref()
     }
 
-    /// The Controller whose event stream is open, if it has said who it is.
+    /// Returns the Controller whose event stream is open, if it has identified itself.
     fn connected_controller(&self, standing: &Standing) -> Option<&CoupledController> {
         let coupled = self.controller.as_ref()?;
         let connected = standing.connected?;
         (connected >= coupled.since).then_some(coupled)
     }
 
-    /// Who else is connected, if `from` may not be coupled beside it.
+    /// Returns the other connected Controller, if `from` must not be coupled beside it.
     pub(crate) fn living_double(
         &self,
         from: Option<&MemberRun>,
@@ -69,7 +70,7 @@ impl State {
         is_double.then_some(&coupled.run)
     }
 
-    /// Whether the Controller with the open stream has confirmed the event about the other one, or still has time to.
+    /// Returns whether the Controller with the open stream has confirmed the event about the other one, or still has time to.
     fn is_alive(&self, coupled: &CoupledController, now: Timestamp) -> bool {
         self.other_controller.as_ref().is_none_or(|known| {
             known.coupled != coupled.run
@@ -107,7 +108,7 @@ impl State {
         Ok((events.into_iter().collect(), AgentAnswer::from(problem)))
     }
 
-    /// What is to be recorded when `from` is coupled: it is no longer the other one.
+    /// Returns the event to record when `from` is coupled and therefore no longer the refused one.
     pub(crate) fn other_is_coupled(&self, from: Option<&MemberRun>) -> Option<Event> {
         let other = &self.other_controller.as_ref()?.other;
         let is_it =
@@ -115,7 +116,7 @@ impl State {
         is_it.then_some(Event::AgentOwn(AgentOwnEvent::OtherControllerGone))
     }
 
-    /// Takes note of who was coupled under this number. An input, no event.
+    /// Records which Controller was coupled under this number. This is an input and not an event.
     pub fn on_coupled(&mut self, from: Option<&MemberRun>, epoch: u64, coupling: u64) {
         let since = self
             .controller
@@ -129,7 +130,7 @@ impl State {
         });
     }
 
-    /// Takes note that this process was refused now. An input, no event.
+    /// Records that this process was refused now. This is an input and not an event.
     pub fn on_controller_refused(&mut self, from: &MemberRun, now: Timestamp) {
         if let Some(known) = &mut self.other_controller
             && known.other.address == from.address
@@ -138,7 +139,7 @@ impl State {
         }
     }
 
-    /// When the other Controller counts as gone.
+    /// Returns when the other Controller counts as gone.
     pub(crate) fn other_gone_at(&self) -> Option<Timestamp> {
         let other = self.other_controller.as_ref()?;
         Some(other.tried_at + GONE_AFTER)
@@ -150,7 +151,7 @@ impl State {
             .then(|| vec![Event::AgentOwn(AgentOwnEvent::OtherControllerGone)])
     }
 
-    /// The place of the other one for messages, and who is coupled or was last, as far as that is known.
+    /// Describes for messages where the refused Controller is, and which one is coupled or was coupled last, as far as that is known.
     pub(crate) fn both_addresses(&self, from: Option<&MemberRun>) -> String {
         let asks = from.map(|from| format!("refused is the Controller at {from}"));
         let coupled = self
@@ -167,7 +168,7 @@ impl State {
     }
 }
 
-/// The refusal of `from` while `coupled` is connected.
+/// Returns the refusal of `from` while `coupled` is connected.
 pub(crate) fn is_double(from: &MemberRun, coupled: &MemberRun) -> Problem {
     Problem::new(
         "ControllerIsDouble",

@@ -88,7 +88,7 @@ impl State {
                 self.queues.leave(order_id);
             }
             OrderEvent::OrderDetached => {
-                // The Controller asks for that only when its log has the event that it answers.
+                // The Controller requests this only when its log has the event that the request answers.
                 let answered = self.detachable.remove(order_id).unwrap_or_default();
                 self.shown = self.shown.max(answered);
                 self.queues.leave(order_id);

@@ -106,12 +106,12 @@ impl Queues {
         self.waiting
     }
 
-    /// Whether an order waits for a process.
+    /// Returns whether an order waits for a process.
     pub(crate) fn contains(&self, order_id: &OrderId) -> bool {
         self.places.contains_key(order_id)
     }
 
-    /// The orders that wait for a process.
+    /// Returns the orders that wait for a process.
     pub(crate) fn orders(&self) -> impl Iterator<Item = &OrderId> {
         self.places.keys()
     }

@@ -25,7 +25,7 @@ struct ClusterLine {
     state: ClusterState,
     #[serde(default)]
     controller_epoch: u64,
-    /// The newest event of which the Controller has shown that it has it.
+    /// The newest event that the Controller has shown to have.
     #[serde(default)]
     shown_event_id: EventId,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

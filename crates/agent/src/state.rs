@@ -77,8 +77,7 @@ pub struct SubagentState {
 }
 
 impl SubagentState {
-    /// Why the Subagent's processes are lost: because of the reset or the move under way, if there is one, else because
-    /// of `otherwise`.
+    /// Returns why the Subagent's processes are lost: the reset or the move that is in progress, else `otherwise`.
     pub(crate) fn loss(&self, otherwise: Loss) -> Loss {
         self.reset.as_ref().map_or(otherwise, Reset::loss)
     }
@@ -126,13 +125,13 @@ pub struct State {
     pub(crate) position: usize,
     /// The newest epoch in which a member of the Controller has coupled.
     pub(crate) controller_epoch: u64,
-    /// Who is coupled, or was last.
+    /// The Controller that is coupled, or was coupled last.
     pub(crate) controller: Option<CoupledController>,
-    /// Who claims to be this Controller, too, and was refused.
+    /// A process that also claims to be this Controller, and was refused.
     pub(crate) other_controller: Option<OtherController>,
-    /// The orders that may leave the Agent, each with the event by which the Controller learns of it.
+    /// The orders that may leave the Agent, each with the event that informs the Controller of this.
     pub(crate) detachable: BTreeMap<OrderId, EventId>,
-    /// The newest event of which the Controller has shown by a `DetachOrder` that its log has it.
+    /// The newest event that the Controller's log is known to have, as shown by a `DetachOrder`.
     pub(crate) shown: EventId,
     pub(crate) queues: Queues,
     pub(crate) work: WorkList,
@@ -225,7 +224,7 @@ impl State {
         }
     }
 
-    /// The order whose step was decided last.
+    /// Returns the order whose step was decided last.
     pub fn stepping(&self) -> Option<&OrderId> {
         self.engine.stepping()
     }
@@ -235,17 +234,17 @@ impl State {
         self.engine.set_stepping(None);
     }
 
-    /// The events that set aside an order whose step has ended the node several times; see [`engine::State::set_aside`].
+    /// Returns the events that set aside an order whose step has ended the node several times. See [`engine::State::set_aside`].
     pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<Event>> {
         self.engine.set_aside(id, problem)
     }
 
-    /// Whether the order is set aside.
+    /// Returns whether the order is set aside.
     pub fn is_set_aside(&self, id: &OrderId) -> bool {
         self.engine.is_set_aside(id)
     }
 
-    /// Lets an order that was set aside without an event make its step again.
+    /// Lets an order that was set aside without an event execute its step again.
     pub fn release_order(&mut self, id: &OrderId) {
         self.engine.release(id);
     }
@@ -255,13 +254,13 @@ impl State {
         self.queues.waiting()
     }
 
-    /// Whether the order waits for a process. An order that has not been started starts with its first process.
+    /// Returns whether the order waits for a process. An order that has not been started starts with its first process.
     pub fn waits_for_process(&self, order_id: &OrderId) -> bool {
         self.queues.contains(order_id)
     }
 
-    /// The newest event of which it is known that the Controller's log has it: a Controller whose log lacks it is a copy, or was restored
-    /// from a backup.
+    /// Returns the newest event that the Controller's log is known to have. A Controller whose log lacks this event is a copy, or was
+    /// restored from a backup.
     pub fn confirmed(&self) -> EventId {
         let released = self.released.values().copied().max();
         self.shown.max(released.unwrap_or_default())

@@ -196,7 +196,7 @@ impl State {
             }
             SubagentEvent::OrderProcessed { attempt, outcome } => {
                 let loss = subagent.reset.as_ref().map(Reset::loss);
-                // The Subagent knows only that it was shut down; the Agent knows why.
+                // The Subagent knows only that it was shut down. The Agent knows the reason.
                 let outcome = match loss.filter(|_| was_ended_with_its_subagent(outcome)) {
                     Some(loss) => self.lost(&attempt.order_id, loss.problem(subagent_id)),
                     None => outcome.clone().bounded(),
@@ -394,7 +394,7 @@ impl State {
         subagent.orders.iter().map(lost).collect()
     }
 
-    /// The outcome of the order's job whose process is lost because of `problem`.
+    /// Returns the outcome of the order's job whose process is lost because of `problem`.
     fn lost(&self, order_id: &OrderId, problem: Problem) -> Outcome {
         let job = self.engine.order(order_id).and_then(|order| {
             let workflow = self.engine.workflow(&order.workflow_id)?;
@@ -407,7 +407,7 @@ impl State {
     }
 }
 
-/// Whether the job ended because its Subagent was shut down, and not by itself.
+/// Returns whether the job ended only because its Subagent was shut down.
 fn was_ended_with_its_subagent(outcome: &Outcome) -> bool {
     let Outcome::Disrupted { reason, .. } = outcome else {
         return false;

@@ -132,7 +132,7 @@ impl World {
         self.settle();
     }
 
-    /// The Subagent answers as a new process, which knows nothing of the earlier one's jobs.
+    /// Lets the Subagent answer as a new process, which does not know the jobs of the earlier one.
     fn restart_subagent(&mut self, id: &str) {
         let run_id = RunId::new("another run");
         let events = self.state.on_subagent_dedicated(&id.into(), &run_id, None);
@@ -197,7 +197,7 @@ impl World {
         self.settle();
     }
 
-    /// The names of the order's events.
+    /// Returns the names of the order's events.
     fn story(&self, order: &str) -> Vec<&'static str> {
         let of_order =
             |event: &&Event| matches!(event, Event::Order(id, _) if id.as_str() == order);

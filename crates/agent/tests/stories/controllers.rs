@@ -8,7 +8,7 @@ use model::{
 };
 use std::time::Duration;
 
-/// The coupling that an ask gets, and that is then the one with the open stream.
+/// The coupling that a request gets. Afterwards its event stream is the open one.
 const FIRST: u64 = 7;
 
 fn run(member: u64, run_id: &str, address: &str) -> MemberRun {
@@ -51,7 +51,7 @@ impl Ask {
         self
     }
 
-    /// While the stream of this coupling is open.
+    /// Sets the coupling whose stream is open.
     fn beside(mut self, coupling: u64) -> Ask {
         self.connected = Some(coupling);
         self
@@ -123,7 +123,7 @@ fn confirm(world: &mut World, until_event_id: EventId) {
 fn a_copied_controller_beside_the_living_one_is_refused_with_both_addresses() {
     let mut world = agent();
     ask(original()).couple(&mut world).unwrap();
-    // A copy that is started has a later epoch than the original, as each start has.
+    // A copy has a later epoch than the original, because each start increases the epoch.
     for _ in 0..3 {
         let refused = ask(copy())
             .in_epoch(2)
@@ -147,7 +147,7 @@ fn a_copied_controller_beside_the_living_one_is_refused_with_both_addresses() {
         }],
         "the living one is informed, once"
     );
-    // Its epoch counts for nothing: the original stays.
+    // The epoch of the copy does not matter: the original stays.
     ask(original()).beside(FIRST).couple(&mut world).unwrap();
 }
 
@@ -295,7 +295,7 @@ fn a_controller_whose_log_lacks_what_was_confirmed_is_refused() {
             .couple(&mut world)
             .is_err()
     );
-    // The original confirms that it has heard of the copy: by that alone the copy's log is behind for good.
+    // The original confirms the event about the copy. From then on the copy's log lacks an event that the Agent knows to be confirmed.
     let last = world.last;
     confirm(&mut world, last);
     let refused = ask(copy())
@@ -332,7 +332,7 @@ fn a_controller_that_lets_an_order_go_has_shown_that_it_knows_its_end() {
         order_id: "O".into(),
     });
     assert!(world.state.confirmed() > copied_at && world.state.confirmed() <= end);
-    // Also after a restart from a snapshot.
+    // The same holds after a restart from a snapshot.
     let mut restored = agent::State::new(std::sync::Arc::default());
     for line in world.state.snapshot() {
         restored.restore(&line).unwrap();

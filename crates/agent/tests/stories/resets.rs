@@ -36,7 +36,7 @@ fn shut_down(world: &mut World, id: &str, number: u64) {
     world.report(id, &stamped);
 }
 
-/// The Subagent reports that it has killed the job because it is shutting down.
+/// Lets the Subagent report that it has killed the job because it is shutting down.
 fn kill_with_subagent(world: &mut World, id: &str, number: u64, order: &str) {
     let outcome = Outcome::process_lost(Problem::new(
         "ProcessKilledDueToSubagentShutdown",
