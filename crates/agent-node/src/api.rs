@@ -217,7 +217,7 @@ async fn command(
     }
 }
 
-/// Adds the address that the Controller's connection comes from, unless the command already contains an address.
+/// Adds the address that the Controller's connection comes from, unless the command already names this address.
 fn with_place(mut command: AgentCommand, peer: &PeerIdentity) -> AgentCommand {
     if let AgentCommand::CoupleController {
         from: Some(from), ..

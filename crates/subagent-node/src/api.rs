@@ -37,12 +37,12 @@ struct CommandQuery {
 struct EventQuery {
     subagent_run_id: RunId,
     after: EventId,
-    /// The Director's coupling. Earlier versions do not say it.
+    /// The Director's coupling. Earlier versions do not send it.
     coupling: Option<u64>,
     heartbeat: Option<f64>,
     /// Seconds between two chunks of a strong flow.
     pace: Option<f64>,
-    /// Whether the Director can read what holds up a job. One of an earlier version cannot.
+    /// Whether the Director understands events about what holds up a job. A Director of an earlier version does not.
     #[serde(default)]
     holds: bool,
 }

@@ -18,9 +18,9 @@ use subagent::{EndCause, JobEnd, JobPlan, Surroundings, plan};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// This attempt to start a process is the first one whose failure the Director learns of.
+/// The first attempt to start a process whose failure is reported to the Director.
 const REPORTED_ATTEMPT: u32 = 2;
-/// A piece of output becomes one event, whatever the settings say.
+/// Maximum length of a piece of output that becomes one event, whatever the settings are.
 const OUTPUT_CHARACTERS_MAX: usize = 1 << 20;
 /// A line of error output is remembered to this length.
 const ERROR_LINE_MAX: usize = 4096;
@@ -154,7 +154,7 @@ async fn execute(
         subagent.waiting_jobs.log(&not_started.message);
         attempts = attempts.saturating_add(1);
         let since = *waits_since.get_or_insert_with(now);
-        // A shortage is often over at the second attempt.
+        // A shortage often has ended by the second attempt.
         if attempts == REPORTED_ATTEMPT {
             let message = not_started.message.into();
             let hold = JobHold::MachineIsShort { since, message };
@@ -191,8 +191,8 @@ async fn execute(
     end.outcome(&plan.job).bounded()
 }
 
-/// A job that has succeeded must not fail because the machine is short of something afterwards, so its values are read again. A
-/// job that is being ended does not wait for them.
+/// Reads the return values, and retries on a shortage: a job that has succeeded must not fail because the machine is short of something
+/// afterwards. A job that is being ended does not wait for the values.
 async fn read_values(
     waiting_jobs: &WaitingJobs,
     controlled: &mut watch::Receiver<Option<Control>>,
@@ -385,7 +385,7 @@ impl Watched {
         });
     }
 
-    /// Tells the Director that the job would have ended if nobody held its output.
+    /// Reports to the Director that the job would have ended if no other process held its output.
     fn on_output_held(&mut self, subagent: &Inner, attempt: &Attempt, processes: Vec<u32>) {
         let held = i64::try_from(HELD_AFTER.as_millis()).unwrap_or(i64::MAX);
         let hold = JobHold::OutputIsHeld {
@@ -435,7 +435,7 @@ impl Watched {
                     self.timeout_at = Some(Instant::now() + after);
                 }
                 process::Effect::ArmGrace(after) => {
-                    // The process that could end orderly has ended. Others only hold its outputs open.
+                    // The process that could end in order has ended. The others only hold its outputs open.
                     let after = if self.running.has_main_ended() {
                         Duration::ZERO
                     } else {
@@ -503,7 +503,7 @@ mod tests {
         let reading = read_values(&waiting_jobs, &mut controlled, || {
             attempts += 1;
             if attempts < 3 {
-                // Another job ends meanwhile.
+                // Another job ends in the meantime.
                 waiting_jobs.freed();
                 return Err(short());
             }

@@ -80,7 +80,7 @@ pub struct Linked {
     pub controller_id: ControllerId,
     /// The epoch of the Director's part: an older one is not obeyed any more.
     pub epoch: u64,
-    /// Which process it is.
+    /// The run of the Director's process.
     pub from: MemberRun,
 }
 
@@ -143,7 +143,7 @@ pub enum Events {
         after: EventId,
         /// How often.
         pace: Pace,
-        /// As long as there is this, the Director counts as connected.
+        /// The Director counts as connected as long as this exists.
         _open: OpenStream,
     },
     /// From elsewhere.
@@ -260,7 +260,7 @@ impl SubagentLink {
         }
     }
 
-    /// The events behind `after`, in this coupling.
+    /// Returns the events after `after`, in this coupling.
     pub async fn events(
         &self,
         run_id: &RunId,

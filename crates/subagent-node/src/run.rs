@@ -38,7 +38,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether the settings are wrong (exit code 2). A restart does not help then.
+    /// Returns whether the settings are wrong (exit code 2). In this case a restart does not help.
     pub fn is_misuse(&self) -> bool {
         match self {
             RunError::Bind(error) => error.is_misuse(),
@@ -68,7 +68,7 @@ pub fn warn_of(leftovers: &process::Leftovers) {
     }
 }
 
-/// Answers that the process lives. A second line names the action that it requires, if any.
+/// Returns the answer that the process is alive. A second line names the action that the process requires, if any.
 fn health(subagent: &Subagent) -> String {
     let of_log = || {
         let trouble = telemetry::log_trouble()?;

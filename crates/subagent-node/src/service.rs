@@ -26,7 +26,7 @@ const REPORT_PIECE: usize = 1 << 20;
 /// How long others may hold the output of a job whose main process has ended before the Director learns of it.
 pub(crate) const HELD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How long a refused Director counts as present. It tries every ten seconds at least.
+/// How long a refused Director counts as present. It retries at least every ten seconds.
 const REFUSED_KEPT: Duration = Duration::from_mins(1);
 
 /// Why a Subagent cannot begin.
@@ -62,8 +62,8 @@ pub(crate) struct Inner {
     pub(crate) working_directory: PathBuf,
     /// What jobs inherit, as expressions see it.
     pub(crate) env: BTreeMap<String, String>,
-    /// Variables that jobs do not inherit: those that are not text, because expressions could not see them, and those that are meant for
-    /// this process.
+    /// Variables that jobs do not inherit: those that are not text, because expressions cannot see them, and those that are meant for this
+    /// process.
     pub(crate) hidden: Vec<OsString>,
     pub(crate) settings: JobSettings,
     controls: Mutex<BTreeMap<Attempt, watch::Sender<Option<Control>>>>,
@@ -74,7 +74,7 @@ pub(crate) struct Inner {
     ended: watch::Sender<Option<bool>>,
     pub(crate) leases: LeaseWatch,
     pub(crate) waiting_jobs: WaitingJobs,
-    /// When a Director was refused because another one leads this Subagent, and with which words.
+    /// When a Director was last refused because another one leads this Subagent, and the message of the refusal.
     refused: Mutex<Option<(Instant, String)>>,
 }
 
@@ -88,7 +88,8 @@ pub fn platform_info() -> PlatformInfo {
     }
 }
 
-/// Whether a variable is meant for this process: a setting of this program, which may be a secret, or a message of the service manager.
+/// Returns whether a variable is meant for this process: a setting of this program, which may be a secret, or a message of the service
+/// manager.
 fn is_addressed_to_us(name: &str) -> bool {
     const OF_THE_SERVICE_MANAGER: [&str; 6] = [
         "NOTIFY_SOCKET",
@@ -288,18 +289,18 @@ impl Subagent {
         self.0.state().running()
     }
 
-    /// The size in bytes of the events that its Director has not confirmed.
+    /// Returns the size in bytes of the events that the Director has not confirmed.
     pub fn report_bytes(&self) -> usize {
         self.0.state().report().bytes()
     }
 
-    /// Whether a Director is coupled and, if it has a lease, is not lost.
+    /// Returns whether a Director is coupled and, if it has a lease, is not lost.
     pub fn is_led(&self) -> bool {
         let is_coupled = self.0.state().coupling() != 0;
         is_coupled && !self.0.has_lost_director()
     }
 
-    /// A stream of this coupling is open until the returned value is dropped.
+    /// Keeps a stream of this coupling open until the returned value is dropped.
     pub(crate) fn open_stream(&self, coupling: u64) -> OpenStream {
         self.0.state().on_stream_opened(coupling);
         OpenStream {
@@ -308,7 +309,7 @@ impl Subagent {
         }
     }
 
-    /// What the operator should do about two Directors that have claimed this Subagent in the last minute.
+    /// Returns what the operator should do about two Directors that have claimed this Subagent in the last minute.
     pub fn advice(&self) -> Option<String> {
         let refused = self.0.refused.lock();
         let refused = refused.unwrap_or_else(PoisonError::into_inner);
@@ -347,7 +348,7 @@ impl Drop for OpenStream {
 }
 
 impl Inner {
-    /// Logs a refusal when it is news: the refused one tries again and again.
+    /// Logs a refusal if it is new. The refused Director retries again and again.
     fn note_refused(&self, message: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = refused
@@ -410,7 +411,7 @@ impl Inner {
         self.tell_reported(&state);
     }
 
-    /// Reports what holds up the attempt, or that nothing does any longer.
+    /// Reports what holds up the attempt, or that nothing holds it up any longer.
     pub(crate) fn report_hold(&self, attempt: &Attempt, hold: Option<JobHold>) {
         self.report_output(SubagentEvent::OrderProcessingHeld {
             attempt: attempt.clone(),

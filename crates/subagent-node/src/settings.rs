@@ -54,7 +54,7 @@ pub struct SubagentSettings {
     pub tls: Option<net::TlsFiles>,
     /// A file with the token that Directors must show. Without it the certificate must be a Director's. Since 0.1.
     pub token_file: Option<PathBuf>,
-    /// Connections of unauthenticated clients, which get a quarter of them. The Directors' do not count. Since 0.1.
+    /// Maximum number of connections. Unauthenticated clients get a quarter of them. Connections of the Directors do not count. Since 0.1.
     pub connections_max: usize,
     /// How jobs are run.
     pub jobs: JobSettings,

@@ -1,7 +1,7 @@
 //! Jobs that cannot be started because the machine is short of something: descriptors, processes, memory, space, inodes.
 //!
-//! Always: such a job waits and is retried, because nothing is wrong with it. For all jobs that wait together, the log has a line at the
-//! beginning, every minute, and at the end. Never here: which causes are a shortage; see `process::StartError`.
+//! Always: such a job waits and is retried, because nothing is wrong with it. One log line describes all waiting jobs: when the first
+//! begins to wait, every minute, and at the end. Never here: which causes are a shortage; see `process::StartError`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct NotStarted {
 }
 
 impl NotStarted {
-    /// A fault of the job.
+    /// Returns an error of the job itself.
     pub(crate) fn fault(message: impl Into<String>) -> NotStarted {
         NotStarted {
             message: message.into(),
@@ -32,7 +32,7 @@ impl NotStarted {
         }
     }
 
-    /// An error of the system while the job was prepared.
+    /// Returns an error of the system that occurred while the job was prepared.
     pub(crate) fn of(what: &str, error: &std::io::Error) -> NotStarted {
         NotStarted {
             message: format!("{what}: {error}"),
@@ -55,7 +55,7 @@ struct State {
     told: Option<Instant>,
 }
 
-/// A job that waits, counted until this is dropped.
+/// A job that waits. It is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct WaitingJob<'a> {
     jobs: &'a WaitingJobs,
@@ -67,7 +67,7 @@ impl WaitingJobs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job has ended, so one that waits may be retried at once.
+    /// Wakes the waiting jobs: a job has ended, so its resources may be enough for one of them.
     pub(crate) fn freed(&self) {
         if self.state().waiting > 0 {
             self.freed.notify_one();

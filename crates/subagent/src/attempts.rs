@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// So many dedications may wait for their coupling: late ones do not disturb a new one.
 const DEDICATIONS: usize = 16;
-/// The longest distance of two requests of a Director that is there.
+/// The longest interval between two requests of a Director that is connected.
 const REQUEST_DISTANCE_MAX: Duration = Duration::from_secs(3);
 
 /// What the shell does after a command has been answered.
@@ -83,7 +83,7 @@ pub struct State {
     /// Jobs of the former life are still being ended.
     is_leaving: bool,
     coupling: u64,
-    /// When which coupling was offered and to whom, and which was offered last.
+    /// For each coupling that was offered: when, and to which process. `offered` is the last one.
     offers: BTreeMap<u64, (Duration, Option<MemberRun>)>,
     offered: u64,
     /// The newest epoch in which a Director has coupled.
@@ -356,7 +356,7 @@ impl State {
                     ),
                 ));
             }
-            // The next life is begun by the same process, or after the former one has ended.
+            // The next run of the Agent is begun by the same process, or after the former process has ended.
             self.check_living(from.as_ref(), None)?;
             self.former_lives.insert(known.agent_run_id.clone());
             self.leave_former_life(effects);
@@ -397,10 +397,10 @@ impl State {
         }));
     }
 
-    /// Refuses a Director while another process that is not its predecessor leads this Subagent. `epoch` is that of the one that asks, if it
-    /// is of the same Agent.
+    /// Refuses a Director while another process that is not its predecessor leads this Subagent. `epoch` is the epoch of the requesting
+    /// Director, if that is one of the same Agent.
     fn check_living(&self, from: Option<&MemberRun>, epoch: Option<u64>) -> Result<(), Problem> {
-        // A Director sends a request in this distance at least.
+        // A Director sends requests at intervals not longer than this.
         let is_heard = self.lease.as_ref().is_none_or(|lease| {
             let distance = (lease.length() / 6).min(REQUEST_DISTANCE_MAX);
             self.now < lease.heard() + distance * 2
@@ -428,12 +428,12 @@ impl State {
             .with("coupledAddress", living))
     }
 
-    /// A stream of events of this coupling has been opened.
+    /// Records that a stream of events of this coupling has been opened.
     pub fn on_stream_opened(&mut self, coupling: u64) {
         self.directors.opened(coupling);
     }
 
-    /// A stream of events of this coupling has ended.
+    /// Records that a stream of events of this coupling has ended.
     pub fn on_stream_closed(&mut self, coupling: u64) {
         self.directors.closed(coupling);
     }

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 /// The Director that was coupled last, and the open streams.
 #[derive(Debug, Default)]
 pub(crate) struct Directors {
-    /// Who, and its first coupling. Nobody if it has not said who it is.
+    /// The process and its first coupling. `None` if the Director has not identified itself.
     coupled: Option<(MemberRun, u64)>,
-    /// How many streams of each coupling are open.
+    /// The number of open streams of each coupling.
     open: BTreeMap<u64, usize>,
 }
 
 impl Directors {
-    /// This process was coupled under this number.
+    /// Records that this process was coupled under this number.
     pub(crate) fn coupled(&mut self, from: Option<MemberRun>, coupling: u64) {
         let since = self
             .coupled
@@ -41,14 +41,14 @@ impl Directors {
         }
     }
 
-    /// The Director that is coupled and has an open stream.
+    /// Returns the Director that is coupled and has an open stream.
     pub(crate) fn living(&self) -> Option<&MemberRun> {
         let (run, since) = self.coupled.as_ref()?;
         let newest = self.open.last_key_value().map(|(coupling, _)| *coupling)?;
         (newest >= *since).then_some(run)
     }
 
-    /// Who is refused and who was coupled last, for messages.
+    /// Describes for messages which Director is refused and which was coupled last.
     pub(crate) fn both_addresses(&self, from: Option<&MemberRun>) -> String {
         match (from, &self.coupled) {
             (Some(from), Some((coupled, _))) => {

@@ -42,7 +42,7 @@ impl JobEnd {
     /// The outcome of `job`.
     pub fn outcome(&self, job: &Job) -> Outcome {
         if self.code.is_none() && self.signal.is_none() && self.cause == EndCause::ByItself {
-            // The process has ended, so the job is not repeated as one whose process is lost.
+            // The process has ended. The job must not be repeated like one whose process is lost.
             return Outcome::disrupted(Problem::new(
                 "ProcessExitStatusLost",
                 "the system has lost the exit status of the job's process, so nobody knows whether it succeeded",

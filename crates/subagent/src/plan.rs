@@ -79,11 +79,11 @@ impl engine::scope::Surroundings for Known<'_> {
     }
 }
 
-/// The budget of all expressions of one job, in budgets of a single evaluation.
+/// The budget of all expressions of one job, as a multiple of the budget of a single evaluation.
 const PLAN_BUDGETS: u32 = 5;
-/// Bytes of one variable with its name: the system starts no process with a longer one.
+/// Maximum size in bytes of one variable with its name: the system starts no process with a longer one.
 const VARIABLE_BYTES_MAX: usize = (128 << 10) - 2;
-/// Bytes of all variables of a job together: more than the system takes.
+/// Maximum size in bytes of all variables of a job together: more than the system accepts.
 const ENVIRONMENT_BYTES_MAX: usize = 4 << 20;
 
 /// The plan for the job at the order's position.

@@ -54,7 +54,7 @@ impl World {
         self.state.command(0, command, &mut self.effects)
     }
 
-    /// The number of a new coupling that is offered to its Director.
+    /// Returns the number of a new coupling that is offered to its Director.
     fn offer(&mut self) -> u64 {
         let Ok(SubagentAnswer::Dedicated { coupling, .. }) = self.dedicate("ALFA") else {
             panic!("it belongs to another Agent");
@@ -90,7 +90,7 @@ impl World {
         self.ask(start(number))
     }
 
-    /// Starts an attempt, which ends well at once.
+    /// Starts an attempt, which succeeds at once.
     fn run(&mut self, number: u32) {
         self.start(number).unwrap();
         self.state
