@@ -12,7 +12,7 @@ use crate::member::make_to_join;
 /// How many damaged logs are kept for inspection.
 const KEPT: usize = 2;
 
-/// The path at which the replacement of a damaged directory is prepared.
+/// Returns the path at which the replacement of a damaged directory is prepared.
 fn anew(dir: &Path) -> PathBuf {
     dir.with_extension("anew")
 }

@@ -42,8 +42,8 @@ where
     }
 }
 
-/// Whether another member has the log to which the member of this directory belongs. For a member whose own log is damaged and does not
-/// open. `dial` returns a connection, or `None` if there is none.
+/// Returns whether another member has the log to which the member of this directory belongs. This is for a member whose own log is damaged
+/// and cannot be opened. `dial` returns a connection, or `None` if there is none.
 pub async fn others_have<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> bool
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -56,8 +56,8 @@ where
     rules::have_log_of(number, &met)
 }
 
-/// Whether the member at the other end of this trusted connection has the log to which the member of this directory belongs. For a member
-/// whose own log is damaged and that is dialled by the other members.
+/// Returns whether the member at the other end of this trusted connection has the log to which the member of this directory belongs. This
+/// is for a member whose own log is damaged and that is dialled by the other members.
 pub async fn caller_has(options: &Options, io: impl AsyncRead + AsyncWrite + Unpin) -> bool {
     let Ok(number) = number_of(&options.dir, true) else {
         return false;
@@ -66,7 +66,7 @@ pub async fn caller_has(options: &Options, io: impl AsyncRead + AsyncWrite + Unp
     met.is_ok_and(|hello| rules::have_log_of(number, [&hello]))
 }
 
-/// The introduction of a member that has no log and only asks.
+/// Returns the introduction of a member that has no log and only asks.
 fn nobody(options: &Options) -> Hello {
     Hello {
         cluster: options.identity.clone(),
@@ -81,7 +81,7 @@ fn nobody(options: &Options) -> Hello {
     }
 }
 
-/// The introductions of those members that answer within a short time.
+/// Returns the introductions of those members that answer within a short time.
 async fn ask_all<D, S, F>(options: &Options, others: &[D], dial: impl Fn(&D) -> F) -> Vec<Hello>
 where
     S: AsyncRead + AsyncWrite + Unpin,

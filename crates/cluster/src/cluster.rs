@@ -95,7 +95,7 @@ impl Log {
         end
     }
 
-    /// Which two processes are the same member, as was noticed in the last minute: this one and another, or two others.
+    /// Describes two processes of the same member that were noticed in the last minute: this process and another one, or two others.
     pub fn double(&self) -> Option<String> {
         self.shared().peers.double()
     }
@@ -190,8 +190,8 @@ impl Log {
         rules::may_answer(&claim)
     }
 
-    /// Whether this member became active because the previous active member handed over to it. Otherwise it took over from a lost member, or
-    /// was restarted.
+    /// Returns whether this member became active because the previous active member handed over to it. Otherwise it took over from a lost
+    /// member, or was restarted.
     pub fn was_handed_over(&self) -> bool {
         let term = self.leadership().borrow().term;
         rules::was_handed_over(term, self.shared().peers.handed_in())
@@ -296,7 +296,7 @@ impl Log {
                 "member {member} is not connected, lacks events or never leads"
             )));
         }
-        // A member that was just started knows how much it has only after it has received an entry, so it is sent one.
+        // A member that was just started knows which entries it has only after it has received an entry. So one is sent to it.
         let (voters, _) = self.members();
         let again = shared.raft.change_membership(voters, false);
         match tokio::time::timeout(rules::hand_over_within(&shared.timing), again).await {

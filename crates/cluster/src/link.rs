@@ -30,9 +30,9 @@ const FRAME_BYTES_MAX: usize = 256 << 20;
 const FRAMES_WAITING: usize = 64;
 /// Frames are written together up to this size.
 const WRITE_BYTES: usize = 1 << 20;
-/// A process that is refused gets so long to read why.
+/// How long a refused process has to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// The number of the answer that tells why a process is refused. No question has it.
+/// The number of the answer that contains the reason of a refusal. No question has this number.
 const REFUSAL: u64 = 0;
 /// Frames are read together up to this size.
 const READ_BYTES: usize = 64 << 10;
@@ -77,7 +77,8 @@ enum Frame {
 
 /// Answers what the other side asks.
 pub(crate) trait Answering: Send + Sync + 'static {
-    /// Why the other side is a second process of a member that is connected, if it is. It is refused, and told so.
+    /// Returns the reason of a refusal if the other side is a second process of a member that is connected. The reason is sent to that
+    /// process.
     fn double(&self, _hello: &Hello) -> Option<String> {
         None
     }
@@ -126,7 +127,7 @@ impl Link {
         let _not_now = self.frames.try_send(frame_of(&Frame::Hello(me.clone())));
     }
 
-    /// Whether the connection has ended.
+    /// Returns whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.frames.is_closed()
     }
@@ -239,7 +240,7 @@ pub(crate) async fn speak<A: Answering>(
         };
         if let Some(told) = answering.double(&hello) {
             let refusal = Frame::Answer(REFUSAL, Answer::Refused(told.clone()));
-            // It closes the connection when it has read that; one of an earlier version does not understand it.
+            // The other side closes the connection after it has read this. A process of an earlier version does not understand it.
             if frames.send(frame_of(&refusal)).await.is_ok() {
                 let reading = async { while read_frame(&mut reading, within).await.is_ok() {} };
                 drop(timeout(FAREWELL, reading).await);
@@ -327,7 +328,7 @@ async fn read_frame(
     if let Frame::Hello(hello) = &mut frame
         && !rest.is_empty()
     {
-        // A later version may say more there, which is not understood.
+        // A later version may send more, which is ignored.
         hello.run = postcard::from_bytes(rest).ok();
     }
     Ok(frame)

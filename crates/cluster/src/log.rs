@@ -233,7 +233,7 @@ impl Log {
         let log = self.clone();
         let writing = async move { log.snapshot(last_event_id, write).await };
         let failed = |error: String| SnapshotError::Body(std::io::Error::other(error));
-        // A panic while the state is written only fails this snapshot. The log is unchanged.
+        // A panic while the state is written fails only this snapshot. The log is unchanged.
         tasks::spawn_contained("snapshot-file", writing)
             .await
             .map_err(|cancelled| failed(cancelled.to_string()))?
@@ -262,12 +262,12 @@ impl Log {
         Ok(())
     }
 
-    /// The directory of the log.
+    /// Returns the directory of the log.
     pub fn dir(&self) -> &Path {
         self.shared.journal.dir()
     }
 
-    /// The last event before the newest `bytes` bytes of the log, rounded to whole segments. 0 if the log is not longer.
+    /// Returns the last event before the newest `bytes` bytes of the log, rounded to whole segments. 0 if the log is not longer.
     pub fn last_event_id_beyond(&self, bytes: u64) -> u64 {
         self.shared.journal.last_key_beyond(bytes)
     }
@@ -307,7 +307,7 @@ impl Log {
                     // The receiver is gone when the node ends.
                     drop(sender.send(told));
                 });
-            // A fault of the journal is reported by `fault`.
+            // An I/O error of the journal is reported by `fault`.
             drop(done.await);
         } else if let Err(error) = shared.raft.trigger().purge_log(index).await {
             tracing::debug!(%error, "a stopped log releases nothing");
@@ -364,7 +364,7 @@ impl Log {
         }
     }
 
-    /// A description of each damaged file of the journal.
+    /// Returns a description of each damaged file of the journal.
     pub fn damages(&self) -> Vec<String> {
         let damages = self.shared.journal.damages().into_iter();
         damages.map(|damage| damage.to_string()).collect()
@@ -375,7 +375,7 @@ impl Log {
         self.shared.damage_found.subscribe()
     }
 
-    /// Whether this member's journal is damaged and the other members can spare this one while it learns the log again.
+    /// Returns whether this member's journal is damaged and the other members can spare this one while it learns the log again.
     pub fn may_learn_anew(&self) -> bool {
         let (voters, _) = self.members();
         let peers = self.peers().into_iter();

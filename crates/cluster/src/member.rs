@@ -26,8 +26,8 @@ pub enum Part {
     Data,
     /// Only which events there are: the third vote of a pair. It never becomes the active one.
     Watch,
-    /// Only which entry it confirmed last, recorded by another cluster. Also the third vote of a pair. As long as every data member keeps
-    /// up, it is sent entries only now and then.
+    /// The third vote of a pair, recorded by another cluster: only the newest entry that it has confirmed. As long as every data member
+    /// keeps up, entries are sent to it only now and then.
     Witness,
 }
 
@@ -58,8 +58,8 @@ pub struct Hello {
     pub members_since: Option<(u64, u64)>,
     /// Where it is reached, if it says so.
     pub url: Option<String>,
-    /// Which process speaks. Members of an earlier version do not say it. It follows the rest of a hello on the wire, where they do not
-    /// look for it.
+    /// The process that sends this. Members of an earlier version do not send it. On the wire it is placed after the rest of the hello,
+    /// where members of an earlier version ignore it.
     #[serde(skip)]
     pub run: Option<ProcessRun>,
 }
@@ -67,14 +67,14 @@ pub struct Hello {
 /// One run of a member's process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRun {
-    /// Different for each process, also when one runs in a copy of the other's directory.
+    /// Different for each process, even if one runs in a copy of the other's directory.
     pub id: String,
-    /// Where the process runs, for people.
+    /// Where the process runs, for messages to people.
     pub place: String,
 }
 
 impl ProcessRun {
-    /// This process. `address` is where it is reached, if that is known.
+    /// Describes this process. `address` is the address at which it is reached, if that is known.
     pub(crate) fn of_this_process(address: Option<&str>) -> ProcessRun {
         static BEGUN: OnceLock<u128> = OnceLock::new();
         let begun = BEGUN.get_or_init(|| {
@@ -130,8 +130,8 @@ impl Default for Timing {
     }
 }
 
-/// The number of the member whose directory this is; drawn and remembered if it has none and no log. A file that holds no number is an
-/// error of the kind `InvalidData`.
+/// Returns the number of the member whose directory this is. If the directory has neither a number nor a log, a number is drawn and
+/// recorded. A file that contains no number is an error of the kind `InvalidData`.
 pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     let path = dir.join(MEMBER_FILE);
     match std::fs::read_to_string(&path) {
@@ -154,7 +154,7 @@ pub(crate) fn number_of(dir: &Path, has_log: bool) -> std::io::Result<u64> {
     Ok(number)
 }
 
-/// The damage of a directory whose file with the member's number holds none.
+/// Describes the damage of a directory whose file for the member's number contains none.
 pub(crate) fn damaged_number(dir: &Path) -> journal::Damage {
     journal::Damage {
         path: dir.join(MEMBER_FILE),
@@ -176,13 +176,13 @@ pub fn draw_number() -> std::io::Result<u64> {
 const JOINS_FILE: &str = "joins";
 const JOINS_TEXT: &str = "This directory began empty, to join a log that other members have: it never begins a log of its own.\n";
 
-/// Whether this directory was created to join a log that other members have.
+/// Returns whether this directory was created to join a log that other members have.
 pub(crate) fn is_made_to_join(dir: &Path) -> bool {
     dir.join(JOINS_FILE).exists()
 }
 
 /// Records in a directory without a log that its member joins the log of other members. Without this record, a member that was stopped
-/// while it learnt the log could not be distinguished from one that does not belong to the log.
+/// while it learnt the log could not be distinguished from a member that does not belong to the log.
 pub(crate) fn make_to_join(dir: &Path) -> std::io::Result<()> {
     write_private(dir, JOINS_FILE, JOINS_TEXT)?;
     std::fs::File::open(dir)?.sync_all()

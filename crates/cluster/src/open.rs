@@ -171,7 +171,8 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
     let raft = start(&options, number, &journal, &machine, &peers).await?;
     responder.serve(raft.clone());
     if rules::may_lead(options.part) {
-        // This member may have promised before not to follow an active one yet. It votes for itself as late as for others.
+        // Before its restart this member may have promised not to vote against the active member for a while. It waits as long before it
+        // votes for itself as before it votes for others.
         let not_before = Instant::now() + rules::patience(&options.timing);
         let responder = Arc::clone(&responder);
         timers::begin(raft.clone(), responder, options.timing, not_before)

@@ -18,9 +18,9 @@ pub struct Options {
     pub name: String,
     /// Where it is reached: told to the other members, and by them to whoever looks for the active one.
     pub url: Option<String>,
-    /// Where it is reached, for messages to people.
+    /// The address at which the member is reached, for messages to people.
     pub address: Option<String>,
-    /// Which process this is, if not the present one: tests run several in one process.
+    /// The run of the member's process. `None` is the present process. Tests run several members in one process.
     pub run: Option<ProcessRun>,
     /// What it keeps.
     pub part: Part,

@@ -17,22 +17,22 @@ use crate::member::{Hello, Part, Timing};
 use crate::pace::Pace;
 use crate::rules::{self, Other};
 
-/// So long two processes of the same member count as present after they were noticed. The refused one tries more often.
+/// How long two processes of the same member count as present after they were noticed. The refused process retries more often.
 const DOUBLE_KEPT: Duration = Duration::from_mins(1);
 
 /// One other member.
 #[derive(Clone)]
 struct Peer {
     hello: Hello,
-    /// Its connections, oldest first. The newest one is used. An older one is used when the newest breaks: a witness may be continued by
-    /// another process, and the process that it replaces may keep its connection for a while.
+    /// Its connections, oldest first. The newest one is used. An older one is used when the newest breaks: another process may continue a
+    /// witness, and the replaced process may keep its connection for a while.
     links: Vec<Arc<Link>>,
     /// The newest entry it has confirmed to us.
     acknowledged: Option<u64>,
     heard_at: Instant,
-    /// When the newest request was sent that it has confirmed.
+    /// When the newest request that it has confirmed was sent.
     confirmed_at: Option<Instant>,
-    /// When a heartbeat was sent to it last.
+    /// When the last heartbeat was sent to it.
     beat_at: Option<Instant>,
     is_lost: bool,
     pace: Pace,
@@ -84,7 +84,7 @@ pub(crate) struct Peers {
     on_disk: watch::Sender<u64>,
     /// Index after the last entry of this member's log.
     appended: watch::Sender<u64>,
-    /// When it was noticed last that two processes are the same member, and which.
+    /// When two processes of the same member were last noticed, and a description of them.
     double: Mutex<Option<(Instant, String)>>,
 }
 
@@ -122,7 +122,7 @@ impl Peers {
         self.handed_in.fetch_max(term, Ordering::AcqRel);
     }
 
-    /// This member could not take over from the active member of `term`.
+    /// Records that this member could not take over from the active member of `term`.
     pub(crate) fn is_not_handed(&self, term: u64) {
         let (set, fetched) = (Ordering::AcqRel, Ordering::Acquire);
         // A newer request is kept.
@@ -202,7 +202,7 @@ impl Peers {
         self.changed.subscribe()
     }
 
-    /// Why a process that introduces itself is the second one of a member that is connected, if it is.
+    /// Returns the reason of a refusal if a process that introduces itself is the second one of a connected member.
     pub(crate) fn double_of(&self, hello: &Hello) -> Option<String> {
         let known = self.known();
         let peer = known.get(&hello.member)?;
@@ -211,7 +211,7 @@ impl Peers {
         rules::double(hello, connected)
     }
 
-    /// Takes note of two processes of the same member. Returns whether that is news.
+    /// Records two processes of the same member. Returns whether they are news.
     pub(crate) fn note_double(&self, told: &str) -> bool {
         let mut double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = double
@@ -221,7 +221,7 @@ impl Peers {
         !is_known
     }
 
-    /// Which two processes are the same member, as was noticed lately.
+    /// Describes the two processes of the same member that were noticed recently.
     pub(crate) fn double(&self) -> Option<String> {
         let double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = double.as_ref().filter(|(at, _)| at.elapsed() < DOUBLE_KEPT);
@@ -307,7 +307,7 @@ impl Peers {
         }
     }
 
-    /// The member has confirmed everything up to `index` in its answer to a request of `sent_at`; the log ends at `newest`.
+    /// Records that the member has confirmed everything up to `index` in its answer to a request of `sent_at`. The log ends at `newest`.
     pub(crate) fn acknowledged(
         &self,
         member: u64,
@@ -331,7 +331,7 @@ impl Peers {
             peer.is_lost = false;
         }
         drop(known);
-        // The answers to heartbeats say the same again and again.
+        // The answers to heartbeats usually contain nothing new.
         if is_news || (was_lost && has_caught_up) {
             self.tell();
         }
@@ -351,7 +351,7 @@ impl Peers {
         }
     }
 
-    /// Whether a heartbeat is to be sent to this member now.
+    /// Returns whether it is time to send a heartbeat to this member.
     pub(crate) fn needs_heartbeat(&self, member: u64) -> bool {
         let others = self.others_with_vote();
         let voters = self
@@ -431,7 +431,7 @@ impl Peers {
             tokio::select! {
                 () = sleep_until(until) => return,
                 () = sleep_until(look.unwrap_or(until)), if look.is_some() => {
-                    // A member that confirms nothing counts as lost only once an entry for the watch waits for it. So one is sent now.
+                    // A member that confirms nothing counts as lost only when an entry for the watch waits for it. So one is sent now.
                     if !self.is_elsewhere(newest) {
                         return;
                     }

@@ -69,7 +69,7 @@ impl Responder {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When an active member was heard last, as far as this process knows.
+    /// Returns when an active member was last heard, as far as this process knows.
     pub(crate) fn heard_at(&self) -> Option<Instant> {
         self.heard().at
     }
@@ -196,7 +196,7 @@ impl Answering for Responder {
                 self.peers.is_handed(term);
                 match raft.handle_transfer_leader(request).await {
                     Ok(Ok(())) => Ok(Answer::Done),
-                    // The request is repeated when its answer is lost. The first one may have been granted, and has changed the vote.
+                    // The request is repeated if its answer is lost. The first request may have been granted and have changed the vote.
                     Ok(Err(changed @ TransferLeaderError::VoteChanged { .. })) => {
                         Err(changed.to_string())
                     }

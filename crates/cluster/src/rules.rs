@@ -58,13 +58,13 @@ pub fn watch_rest(timing: &Timing) -> Duration {
     timing.heartbeat / 5
 }
 
-/// How long nothing is sent to a witness: each entry that it gets costs the cluster that records it a commit. The rest is bounded, because
-/// the witness must get what it has missed after a data member is lost. Until then the beginning of the log cannot be purged.
+/// Returns how long nothing is sent to a witness: each entry that it gets costs the cluster that records it a commit. The rest is bounded,
+/// because the witness must get what it has missed after a data member is lost. Until then the beginning of the log cannot be purged.
 pub fn witness_rest(timing: &Timing) -> Duration {
     timing.heartbeat * 40
 }
 
-/// How long an entry may be unconfirmed by the data members before the rest of the witness ends. The entry then comes under the
+/// Returns how long an entry may be unconfirmed by the data members before the rest of the witness ends. The entry then comes under the
 /// [hold rule](may_go_to_watch), so that a silent data member counts as lost.
 pub fn witness_look(timing: &Timing) -> Duration {
     watch_rest(timing) * 3
@@ -175,29 +175,29 @@ pub fn voting(ballot: &Ballot) -> Voting {
     }
 }
 
-/// How long after it has heard the active member a member asks for votes. Its own consensus refuses to ask within the longest silence.
-/// `drawn` is from the range of the silences.
+/// Returns how long a member waits, after it has last heard the active member, before it asks for votes. Its own consensus refuses to ask
+/// within the longest silence. `drawn` is from the range of the silences.
 pub fn campaign_after(timing: &Timing, drawn: Duration) -> Duration {
     timing.silence_max + drawn
 }
 
-/// How often a watch or a witness gets a heartbeat while no commit and no lease needs its answers, see [`may_spare_third_vote`]. Often enough
-/// that neither side has to say that it lives.
+/// Returns how often a watch or a witness gets a heartbeat while no commit and no lease needs its answers, see [`may_spare_third_vote`].
+/// This is often enough that neither side needs other signs of life.
 pub fn spared_beat(timing: &Timing) -> Duration {
     timing.silence_max * 3 / 4
 }
 
-/// How old the request may be that a data member has answered last, so that it counts as one that answers every heartbeat.
+/// Returns the maximum age of the request that a data member has answered last, so that it counts as one that answers every heartbeat.
 fn answers_within(timing: &Timing) -> Duration {
     timing.heartbeat * 3 / 2
 }
 
-/// Whether a heartbeat to the third vote of a pair may be left out: the others are a majority together with the active member, and have
-/// answered its previous heartbeat. `answered_for` has, for each of the other data members, how long ago the request was sent that it has
-/// answered last.
+/// Returns whether a heartbeat to the third vote of a pair may be left out. This is so if the other members are a majority together with
+/// the active member and have answered its previous heartbeat. `answered_for` contains one value for each of the other data members: the
+/// age of the newest request that it has answered.
 ///
-/// The right of the active member to answer does not suffer: it follows from the answers of the majority. As soon as one heartbeat is not
-/// answered, the third vote gets the next one, well within the [`lease`].
+/// The right of the active member to answer is not affected, because it follows from the answers of the majority. As soon as one heartbeat
+/// is not answered, the third vote gets the next one, well within the [`lease`].
 pub fn may_spare_third_vote(
     timing: &Timing,
     others: impl IntoIterator<Item = Other>,
@@ -219,8 +219,8 @@ pub fn hand_over_within(timing: &Timing) -> Duration {
     timing.silence_max * 4
 }
 
-/// Whether the active member of `term` was elected because the active member of the term `handed_in` asked it to take over: only if
-/// `term` is the very next one. In a later term it was elected because nobody led. `handed_in` is 0 if nobody asked.
+/// Returns whether the active member of `term` was elected because the active member of the term `handed_in` asked it to take over. This is
+/// so only if `term` is the very next one: in a later term it was elected because no member led. `handed_in` is 0 if no member asked.
 pub fn was_handed_over(term: u64, handed_in: u64) -> bool {
     handed_in != 0 && handed_in + 1 == term
 }
@@ -307,9 +307,10 @@ pub fn agree(me: &Hello, other: &Hello) -> Result<(), Disagreement> {
     Ok(())
 }
 
-/// Whether two members can keep one log, as they know its members at two times. Numbers are drawn, so one in common is proof enough; who
-/// belongs to no log yet belongs to any. A member that learns a log from its beginning knows only the members of that time, who may all have
-/// been replaced since: then the other side knows it by its own number. Two logs must never meet: consensus would splice one into the other.
+/// Returns whether two members can keep one log, given the members that each of them knows, possibly of different times. The numbers are
+/// drawn at random, so one number in common is proof enough. A member that does not belong to a log yet may join any. A member that learns
+/// a log from its beginning knows only the members of that time, and all of them may have been replaced since: then the other side knows
+/// this member by its number. Two logs must never meet: consensus would splice one into the other.
 fn may_be_one_log(me: &Hello, other: &Hello) -> bool {
     let (mine, theirs) = (&me.members, &other.members);
     mine.is_empty()
@@ -340,23 +341,24 @@ pub fn must_join<'a>(met: impl IntoIterator<Item = &'a Hello>) -> Option<&'a Hel
     met.into_iter().find(|hello| !hello.members.is_empty())
 }
 
-/// Whether one of these members keeps the events of the log to which the member with this number belongs.
+/// Returns whether one of these members keeps the events of the log to which the member with this number belongs.
 pub fn have_log_of<'a>(number: u64, met: impl IntoIterator<Item = &'a Hello>) -> bool {
     let mut met = met.into_iter();
     met.any(|hello| hello.part == Part::Data && hello.members.contains(&number))
 }
 
-/// Whether a member may set its damaged log aside and learn it again. `has_active`: another member is active and connected. The connected
-/// voters must be a majority without this member. `voters` counts all voters, `connected` the connected ones except this member.
+/// Returns whether a member may set its damaged log aside and learn it again. `has_active` is whether another member is active and
+/// connected. The connected voters must be a majority without this member. `voters` is the number of all voters, `connected` the number of
+/// the connected ones except this member.
 pub fn may_learn_anew(has_active: bool, voters: usize, connected: usize) -> bool {
     has_active && connected * 2 > voters
 }
 
-/// Why the process that introduces itself is refused as the second one of its member: `connected` is the process of the member that is
-/// connected, if it has said who it is.
+/// Returns the reason why the process that introduces itself is refused as the second one of its member. `connected` is the process of the
+/// member that is connected, if it has identified itself.
 pub(crate) fn double(hello: &Hello, connected: Option<&ProcessRun>) -> Option<String> {
     let (new, connected) = (hello.run.as_ref()?, connected?);
-    // A witness is continued by another process while its predecessor may still be connected.
+    // Another process may continue a witness while its predecessor is still connected.
     if new.id == connected.id || hello.part == Part::Witness {
         return None;
     }

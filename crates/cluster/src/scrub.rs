@@ -19,7 +19,7 @@ pub struct ScrubPace {
 }
 
 impl Default for ScrubPace {
-    /// A pass every four hours, which reads up to 200 MB a minute.
+    /// One pass every four hours, which reads up to 200 MB a minute.
     fn default() -> Self {
         Self {
             every: Duration::from_hours(4),

@@ -1,10 +1,10 @@
-//! The timers of consensus: when the active member sends a heartbeat, and when a member that hears none asks for votes.
+//! The timers of consensus: when the active member sends a heartbeat, and when a member that receives none asks for votes.
 //!
-//! The consensus library has a clock of its own that ticks five times in each heartbeat, in every member. It is off: here a member is woken
-//! when there is something to do. An active member wakes once in each heartbeat, any other one about twice a second.
+//! The consensus library has its own clock, which ticks five times per heartbeat in every member. It is switched off. Instead, a member is
+//! woken only when there is something to do. An active member wakes once per heartbeat, any other one about twice a second.
 //!
-//! Always: nobody asks for votes before the active member has been silent for as long as [`rules::campaign_after`] says. A hint of a broken
-//! connection may make it earlier, see `Log::serve`. Never here: who gets the votes.
+//! Always: no member asks for votes before the active member has been silent for [`rules::campaign_after`]. A hint of a broken connection
+//! may shorten this, see `Log::serve`. Never here: which candidate gets the votes.
 
 mod interval;
 
@@ -25,7 +25,7 @@ use crate::raft::{Raft, Types};
 use crate::respond::Responder;
 use crate::rules;
 
-/// Starts the timers. They end with consensus. Nobody asks for votes before `not_before`.
+/// Starts the timers. They end with consensus. This member does not ask for votes before `not_before`.
 pub(crate) fn begin(
     raft: Raft,
     responder: Arc<Responder>,
@@ -50,9 +50,9 @@ struct Timers {
     responder: Arc<Responder>,
     timing: Timing,
     vote: VoteOf<Types>,
-    /// Votes are asked for from then on, provided that no active member is heard.
+    /// When this member begins to ask for votes, provided that no active member is heard.
     campaign_from: Instant,
-    /// A part of each wait that differs between the members, so that they seldom ask at the same time.
+    /// The part of each wait that differs between the members, so that they seldom ask at the same time.
     drawn: Duration,
     heartbeat: Interval,
 }
@@ -61,11 +61,11 @@ struct Timers {
 enum Next {
     Heartbeat,
     Campaign,
-    /// Another role.
+    /// A change of its role.
     Nothing,
 }
 
-/// Consensus has ended, or there is no timer.
+/// Consensus has ended, or the timer cannot be used.
 struct Stopped;
 
 fn draw(raft: &Raft) -> Duration {
@@ -102,18 +102,18 @@ impl Timers {
         }
     }
 
-    /// Looks at the role of this member.
+    /// Determines from the role of this member what to wait for next.
     fn look(&mut self) -> Next {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         if metrics.vote != self.vote {
-            // Also a vote for another member: it gets the time to win.
+            // This includes a vote for another member, which gets the time to win.
             self.vote = metrics.vote;
             self.campaign_from = self.campaign_from.max(Instant::now() + self.drawn);
         }
         match metrics.state {
             ServerState::Leader => {
-                // A single member has nobody to send heartbeats to: an idle log wakes nobody.
+                // A single member has no other member to send heartbeats to, so an idle log wakes nothing.
                 let members = metrics.membership_config.membership().nodes();
                 if members.count() > 1 {
                     Next::Heartbeat

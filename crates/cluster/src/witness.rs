@@ -36,14 +36,14 @@ pub struct MembersAt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outdated;
 
-/// What a witness must remember for ever.
+/// What a witness must remember forever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WitnessState {
     /// Its member number: drawn once, and the same whichever process continues the witness.
     pub member: u64,
     /// The newest term that it knows.
     pub term: u64,
-    /// The member that got its vote in that term, or that was elected in it.
+    /// The member that got its vote in that term, or that was elected in that term.
     pub voted_for: Option<u64>,
     /// Whether that member has been elected.
     pub is_elected: bool,
@@ -56,7 +56,7 @@ pub struct WitnessState {
 }
 
 impl WitnessState {
-    /// The state of a new witness, which has confirmed nothing and voted for nobody.
+    /// Returns the state of a new witness, which has confirmed nothing and has not voted.
     pub fn new(member: u64) -> Self {
         Self {
             member,
@@ -64,7 +64,7 @@ impl WitnessState {
         }
     }
 
-    /// The state after the elected member has sent entries up to `newest`, or none, and possibly the members of the cluster.
+    /// Returns the state after the elected member has sent entries up to `newest`, or none, and possibly the members of the cluster.
     ///
     /// Only an entry of the leader's own term needs to be remembered: an entry of an earlier term is never committed alone.
     pub fn appended(
@@ -89,7 +89,7 @@ impl WitnessState {
         Ok(next)
     }
 
-    /// The state after the vote was given to this candidate, whose newest entry is `newest`. `None` if the vote is refused.
+    /// Returns the state after the vote was given to this candidate, whose newest entry is `newest`. Returns `None` if the vote is refused.
     pub fn voted(&self, candidate: Candidate, newest: Option<EntryId>) -> Option<Self> {
         let is_free = candidate.term > self.term
             || (candidate.term == self.term

@@ -42,7 +42,7 @@ fn damage(dir: &Path, id: u64) {
     panic!("event {id} is not there");
 }
 
-/// Does what the node does when damage is found: writes a snapshot of its state and supersedes the damage.
+/// Does what the node does when damage is found: writes a snapshot of the state and supersedes the damage.
 fn supersede_when_found(log: &Log) -> JoinHandle<()> {
     let log = log.clone();
     let mut found = log.damage_found();

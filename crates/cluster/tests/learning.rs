@@ -1,4 +1,4 @@
-//! A member that is killed while it learns the log for the first time, at any change of its disk: it always joins in the end.
+//! A member that is killed while it learns the log for the first time, at any of its disk changes, always joins in the end.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,8 +21,8 @@ use cluster::{Disk, Log, Options, RealDisk};
 use support::{batch, until};
 use tokio::task::JoinHandle;
 
-/// A disk that fails from its `dies_at`th change on, as if the process had been killed there. A write that is under way at that moment
-/// leaves half of its bytes.
+/// A disk that fails from its `dies_at`th change on, as if the process had been killed there. A write in progress at that moment leaves
+/// half of its bytes.
 struct DyingDisk {
     changes: AtomicU64,
     dies_at: u64,
@@ -97,7 +97,7 @@ fn options(dir: &Path, name: &str) -> Options {
     options
 }
 
-/// A connection between two members. When this is dropped, both sides see it break, as when the process of the second member ends.
+/// A connection between two members. Dropping this breaks it for both sides, as the end of the second member's process would.
 struct Wire(JoinHandle<()>);
 
 impl Drop for Wire {
@@ -182,7 +182,7 @@ async fn learn_and_die(active: &Log, dir: &Path, dies_at: u64) -> bool {
     disk.has_died()
 }
 
-/// An active member with events up to `newest`, of which those up to `released` are released.
+/// Returns an active member with events up to `newest`, of which those up to `released` are released.
 async fn active_member(dir: &Path, newest: u64, released: u64) -> Log {
     let log = Log::open(options(dir, "Primary")).await.unwrap().log;
     for id in 1..=newest {

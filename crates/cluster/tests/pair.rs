@@ -615,7 +615,7 @@ async fn a_copy_of_a_members_directory_is_refused_as_long_as_the_original_is_con
     pair.a.append(batch(51)).await.unwrap();
     assert_eq!(read_after(&pair.b, 50, 1).await, [51]);
 
-    // When the original has gone, the next process is its successor.
+    // After the original has ended, the next process is its successor.
     pair.b.shutdown().await;
     until("the original is gone", || {
         pair.a

@@ -340,7 +340,7 @@ async fn p12_an_idle_log_does_not_sync() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(options(dir.path())).await.unwrap().log;
     log.append(batch(1)).await.unwrap();
-    // For how long the last write is under way does not matter.
+    // The duration of the write in progress does not matter.
     let counts = || {
         let mut counts = log.status().counts;
         counts.writing_micros = 0;

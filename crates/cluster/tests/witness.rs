@@ -164,7 +164,7 @@ async fn another_process_continues_the_vote_and_the_pair_loses_a_member_then() {
         for id in 51..=60 {
             a.append(batch(id)).await.unwrap();
         }
-        // Both at once: the host of the active member, and that of the process with the vote.
+        // Two losses at once: the host of the active member, and the host of the process with the vote.
         drop((ab, wires));
         let (_memory, next) = memory.open();
         let _wire = wire_witness(&b, &next, part);

@@ -107,8 +107,8 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     /// What goes to another member at once: a heartbeat behind it must not come late, and a frame is bounded.
-    /// Where the log is damaged, returns nothing, after a pause: a snapshot will supersede the damaged part, and the other member begins
-    /// with that snapshot. An error here would end this node.
+    /// Where the log is damaged, this returns nothing, after a pause: a snapshot will supersede the damaged part, and the other member
+    /// begins with that snapshot. An error here would end this node.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let journal = Arc::clone(&self.journal);
         if journal.holds_in_memory(start) {

@@ -390,7 +390,7 @@ impl RaftNetworkV2<Types> for Target {
         if self.network.peers.part(self.member).is_third_vote() {
             return Ok(Ok(()));
         }
-        // The other member may have just been restarted. Nobody leads meanwhile, so the request is repeated until it arrives.
+        // The other member may have just been restarted. No member leads in the meantime, so the request is repeated until it arrives.
         let asking = self.clone();
         tasks::spawn("hand-over", async move {
             let until = Instant::now() + rules::hand_over_within(&asking.network.peers.me().timing);

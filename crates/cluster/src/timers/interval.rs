@@ -1,7 +1,7 @@
 //! A periodic timer of the kernel.
 //!
-//! The runtime's timers wake a thread twice for most waits of more than 64 ms or so: once to sort the timer anew, once when it is due. A
-//! member does this for every heartbeat, so it uses a timer that wakes it once.
+//! The runtime's timers wake a thread twice for most waits of more than about 64 ms: once to sort the timer anew, and once when it is due.
+//! A member waits so for every heartbeat, so it uses a timer that wakes it only once.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,7 +20,7 @@ const NEVER: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// Rings at once and then in each period, until it is stopped.
+/// A timer that fires at once and then once per period, until it is stopped.
 pub(super) struct Interval {
     timer: AsyncFd<OwnedFd>,
     period: Duration,
@@ -28,7 +28,7 @@ pub(super) struct Interval {
 }
 
 impl Interval {
-    /// It does not ring yet. Must be called within the runtime.
+    /// Creates a stopped timer. Must be called within the runtime.
     #[expect(
         deprecated,
         reason = "deprecated for types whose descriptor may change; an owned one keeps it, and the other call is unsafe"
@@ -43,7 +43,7 @@ impl Interval {
         })
     }
 
-    /// Starts or stops it. A running one keeps its rhythm.
+    /// Starts or stops the timer. A running timer keeps its rhythm.
     pub(super) fn set(&mut self, is_on: bool) -> io::Result<()> {
         if self.is_on == is_on {
             return Ok(());
@@ -52,7 +52,7 @@ impl Interval {
             tv_sec: i64::try_from(self.period.as_secs()).map_err(io::Error::other)?,
             tv_nsec: self.period.subsec_nanos().into(),
         };
-        // Zero would mean never.
+        // A zero value would disarm the timer.
         let at_once = Timespec {
             tv_sec: 0,
             tv_nsec: 1,
@@ -66,7 +66,7 @@ impl Interval {
         Ok(())
     }
 
-    /// Resolves when it rings. Periods that have passed meanwhile count once.
+    /// Waits until the timer fires. Several elapsed periods count as one.
     pub(super) async fn rings(&self) -> io::Result<()> {
         loop {
             let mut ready = self.timer.readable().await?;

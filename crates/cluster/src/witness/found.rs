@@ -9,7 +9,8 @@ use crate::member::number_of;
 use crate::open::{OpenError, newest_membership};
 
 impl WitnessState {
-    /// The state of the watch in this directory: what it has confirmed, and for whom it has voted. `None` if there is no watch.
+    /// Returns the state of the watch in this directory: what it has confirmed, and for which member it has voted. Returns `None` if there
+    /// is no watch.
     pub fn found_in(dir: &Path, identity: &str) -> Result<Option<Self>, OpenError> {
         let has_begun = journal::inspect::has_begun(dir);
         if !has_begun.map_err(|error| OpenError::Consensus(error.to_string()))? {

@@ -1,8 +1,8 @@
 //! A witness as a member of the cluster: it answers the requests of the members, and another cluster records its state.
 //!
 //! Always: a state is recorded before an answer depends on it. While a vote is being recorded, no leader of an earlier term is confirmed.
-//! The right of the store to answer is checked after a request has arrived: so a store that another one has replaced extends nobody's
-//! lease. Never here: where the store keeps the state, and which process dials.
+//! The right of the store to answer is checked after a request has arrived, so a store that another one has replaced extends no lease.
+//! Never here: where the store keeps the state, and which process dials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,15 +24,15 @@ use crate::member::{Hello, Part, Timing};
 use crate::raft::{LogId, Types, log_id};
 use crate::rules::{self, Ballot, Voting};
 
-/// How long a store may be without the right to answer before its witness ends: another process may have that right by then.
+/// How long a store may lack the right to answer before its witness ends. Another process may have that right by then.
 const GIVES_UP_AFTER: Duration = Duration::from_millis(500);
 
 /// Records a witness's state.
 pub trait WitnessStore: Send + Sync + 'static {
-    /// Makes the state durable wherever the witness may be continued. Returns `true` if it is durable. After `false` this is unknown.
+    /// Makes the state durable wherever the witness may be continued. Returns `true` if the state is durable. With `false` this is unknown.
     fn record(&self, state: &WitnessState) -> impl Future<Output = bool> + Send;
 
-    /// Whether no other process can have continued the witness, so that no later state than those recorded here exists.
+    /// Returns whether no other process can have continued the witness, so that no later state than those recorded here exists.
     fn may_answer(&self) -> bool;
 }
 
@@ -41,18 +41,18 @@ pub trait WitnessStore: Send + Sync + 'static {
 pub enum WitnessEnd {
     /// A state could not be recorded, or it is not known whether it was.
     NotRecorded,
-    /// The store has been without the right to answer for a while.
+    /// The store has lacked the right to answer for a while.
     NotInCharge,
 }
 
-/// A running witness. When it has ended, a new one is opened with the recorded state.
+/// A running witness. After it has ended, a new one is opened with the recorded state.
 pub struct Witness<S> {
     identity: String,
     name: String,
     store: S,
     opened_at: Instant,
     inner: Mutex<Inner>,
-    /// Held while a state is recorded: one at a time.
+    /// Held while a state is recorded, so that only one is recorded at a time.
     turn: tokio::sync::Mutex<()>,
     leader: watch::Sender<Option<u64>>,
     ended: watch::Sender<Option<WitnessEnd>>,
@@ -66,7 +66,7 @@ struct Inner {
     heard_at: Option<Instant>,
     patience: Duration,
     silenced_since: Option<Instant>,
-    /// The last reason for a refusal that was logged.
+    /// The reason of the last refusal that was logged.
     refused: Option<String>,
 }
 
@@ -123,12 +123,12 @@ impl<S: WitnessStore> Witness<S> {
         })
     }
 
-    /// The number of the member that was elected last, as far as this witness knows.
+    /// Returns the number of the member that was elected last, as far as this witness knows.
     pub fn leader(&self) -> watch::Receiver<Option<u64>> {
         self.leader.subscribe()
     }
 
-    /// Resolves with the reason when the witness has ended.
+    /// Waits until the witness has ended, and returns the reason.
     pub async fn ended(&self) -> WitnessEnd {
         let mut ended = self.ended.subscribe();
         // The sender lives as long as this does.
@@ -138,8 +138,8 @@ impl<S: WitnessStore> Witness<S> {
             .unwrap_or(WitnessEnd::NotInCharge)
     }
 
-    /// Serves a member over a connection that is already trusted, until the connection breaks or this witness ends. `part` is what this
-    /// witness introduces itself as: a member of an earlier version knows watches only.
+    /// Serves a member over a connection that is already trusted, until the connection breaks or this witness ends. `part` is the role in
+    /// which this witness introduces itself: a member of an earlier version knows watches only.
     pub async fn serve(
         self: &Arc<Self>,
         io: impl AsyncRead + AsyncWrite + Send + 'static,
@@ -171,7 +171,7 @@ impl<S: WitnessStore> Witness<S> {
             members: inner.recorded.members.clone(),
             members_since: inner.recorded.members_since,
             url: None,
-            // The process that continues a witness may begin while its predecessor is still connected.
+            // Another process may continue a witness while its predecessor is still connected.
             run: None,
         }
     }
@@ -180,7 +180,7 @@ impl<S: WitnessStore> Witness<S> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the store has the right to answer. After a while without it, the witness ends.
+    /// Returns whether the store has the right to answer. After a while without it, the witness ends.
     fn is_in_charge(&self) -> bool {
         let is_in_charge = self.store.may_answer();
         let mut inner = self.inner();
@@ -195,7 +195,7 @@ impl<S: WitnessStore> Witness<S> {
         is_in_charge && self.ended.borrow().is_none()
     }
 
-    /// Handles a request of the elected member. A change of the state is recorded first.
+    /// Handles a request of the elected member. A change of the state is recorded before the answer.
     async fn obey(
         &self,
         leader: Candidate,
@@ -208,7 +208,8 @@ impl<S: WitnessStore> Witness<S> {
                     && pending.term == leader.term
                     && pending.voted_for == Some(leader.member)
             };
-            // A heartbeat does not wait for entries that are being recorded. It waits for a vote that is, because the vote may make it outdated.
+            // A heartbeat does not wait for entries that are being recorded. It does wait for a vote that is being recorded, because the
+            // vote may make it outdated.
             if inner.pending.as_ref().is_none_or(is_of_same) {
                 match change(&inner.recorded) {
                     Err(Outdated) => return Decided::Outdated(inner.recorded.clone()),
@@ -237,7 +238,7 @@ impl<S: WitnessStore> Witness<S> {
         self.record(next).await
     }
 
-    /// Gives the vote, if the term, the candidate's entries and the silence of the leader allow it.
+    /// Gives the vote if the term, the candidate's entries and the silence of the leader allow it.
     async fn vote(&self, request: &VoteRequest<Types>) -> VoteResponse<Types> {
         let candidate = candidate_of(&request.vote);
         let newest = request.last_log_id.map(entry_id);
@@ -270,7 +271,7 @@ impl<S: WitnessStore> Witness<S> {
         }
     }
 
-    /// Whether the vote would be given.
+    /// Answers whether the vote would be given, and records nothing.
     async fn pre_vote(&self, request: &VoteRequest<Types>) -> VoteResponse<Types> {
         self.wait_until_voting(false).await;
         let inner = self.inner();
@@ -284,7 +285,7 @@ impl<S: WitnessStore> Witness<S> {
         VoteResponse::new(vote_of(state), last_of(state), is_given)
     }
 
-    /// Waits until this witness may decide about a vote. Before it was opened, it may have heard a leader that it no longer knows.
+    /// Waits until this witness may decide about a vote. Before it was opened, it may have heard a leader that is no longer known to it.
     async fn wait_until_voting(&self, is_handed_over: bool) {
         loop {
             let voting = self.inner().voting(self.opened_at, is_handed_over);
@@ -374,7 +375,7 @@ impl<S: WitnessStore> Answering for Witness<S> {
     fn lives(&self, _: u64) {}
 
     async fn answer(self: Arc<Self>, _: u64, ask: Ask) -> Answer {
-        // Checked after the request has arrived: a lease that the answer extends has begun before this moment.
+        // Checked after the request has arrived: a lease that the answer extends began before this moment.
         if !self.is_in_charge() {
             return Answer::Refused("this witness may not answer now".to_owned());
         }

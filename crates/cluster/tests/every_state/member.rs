@@ -192,7 +192,8 @@ impl Member {
         was_just_started: true,
     };
 
-    /// The recorded state of a witness. It need not record that its candidate was elected: no other one can be elected in that term.
+    /// Returns the recorded state of a witness. It need not record that its candidate was elected: no other one can be elected in that
+    /// term.
     pub(crate) fn as_witness(&self) -> WitnessState {
         let newest = self.log.end();
         WitnessState {

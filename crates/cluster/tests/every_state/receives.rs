@@ -214,7 +214,7 @@ impl World {
         Ok(())
     }
 
-    /// Appends as the product's witness does.
+    /// Appends as the witness of the product does.
     fn is_witnessed(
         &mut self,
         setup: &Setup,

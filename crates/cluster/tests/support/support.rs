@@ -1,4 +1,4 @@
-//! What the stories of members that speak with each other have in common.
+//! Shared parts of the tests of members that are connected with each other.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cluster::{Batch, Log};
 use tokio::task::JoinHandle;
 
-/// A batch with one event, of some hundred bytes.
+/// Returns a batch with one event, of some hundred bytes.
 pub(crate) fn batch(id: u64) -> Batch {
     let pad = "x".repeat(300);
     Batch {
@@ -15,7 +15,7 @@ pub(crate) fn batch(id: u64) -> Batch {
     }
 }
 
-/// A connection between two members, cut when dropped.
+/// A connection between two members. Dropping this cuts it.
 pub(crate) struct Wire(pub(crate) JoinHandle<()>, pub(crate) JoinHandle<()>);
 
 impl Drop for Wire {
@@ -34,7 +34,7 @@ pub(crate) fn wire(a: &Log, b: &Log) -> Wire {
     )
 }
 
-/// Waits until it is so, for half a minute at most.
+/// Waits until the condition holds, for half a minute at most.
 pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..3000 {
         if is_so() {
