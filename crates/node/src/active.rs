@@ -93,7 +93,7 @@ impl<M: Clustered> Active<M> {
                 Err(fault) if fault.is_deposed() => {
                     self.front.close();
                     self.handle.depose();
-                    // The caller that asked for a switch-over waits for its end on this log.
+                    // The caller of a switch-over waits on this log for the end of the hand-over.
                     self.log.hand_over_settled().await;
                     Ok(Over::Deposed)
                 }
@@ -102,7 +102,7 @@ impl<M: Clustered> Active<M> {
             () = deposed(self.log.leadership()) => {
                 self.front.close();
                 self.break_off().await;
-                // As above: so far it may only be known that another member has been elected.
+                // As above: so far this member may only know that another one has been elected.
                 self.log.hand_over_settled().await;
                 Ok(Over::Deposed)
             }

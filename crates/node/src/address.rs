@@ -1,9 +1,10 @@
-//! Under which address a part names itself to others, in messages for people.
+//! The address under which a part identifies itself to others, in messages for people.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The URL that is set, else the one that is listened on. Where that is any address of the host, the name of the host stands for it.
+/// Returns the URL from the settings, else the URL that is listened on. If that stands for any address of the host, the name of the host
+/// replaces it.
 pub fn announced_address(set: Option<&str>, listened: &str) -> Arc<str> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     set.map_or_else(|| with_host(listened, host.trim()), Into::into)

@@ -38,7 +38,7 @@ pub struct Limits {
     pub snapshot_bytes: u64,
     /// Time after which a snapshot is due if anything has happened.
     pub snapshot_period: Duration,
-    /// The most bytes of log that are kept for [`Machine::kept_from`].
+    /// Maximum size in bytes of the log that is kept for [`Machine::kept_from`].
     pub kept_bytes: u64,
 }
 
@@ -101,7 +101,7 @@ impl Node {
             is_deposed: Arc::clone(&is_deposed),
             progress: progress.clone(),
         };
-        // Before the snapshots look at the damage that is known by now, so that none is missed.
+        // This must come before the snapshots check the damage that is known by now, so that none is missed.
         let damage = log.damage_found();
         let snapshots = Snapshots::new(log.clone(), limits, &recovered);
         let alarm = Alarm::new().inspect_err(|error| {
@@ -142,7 +142,7 @@ impl Node {
     }
 }
 
-/// Runs a decision. Its panic is a fault, before which what was worked on can be recorded.
+/// Makes a decision and turns its panic into an error, so that the subject of the work can be recorded.
 fn caught<T>(decision: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     tasks::catch("commit-loop", decision).unwrap_or_else(|panic| Err(Fault::Decision(panic)))
 }
@@ -175,7 +175,7 @@ struct CommitLoop<M: Machine, O> {
     /// Changes when damage is found in the log.
     damage: watch::Receiver<u64>,
     crashes: Crashes,
-    /// Something is set aside, and it is checked after each batch whether it still is.
+    /// Whether something is set aside. If so, each batch is followed by a check whether it still is.
     has_set_aside: bool,
 }
 
@@ -220,7 +220,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
         self.commit(round).await
     }
 
-    /// Sets aside what has ended this node several times, and again what no event has set aside at an earlier start.
+    /// Sets aside what has ended this node several times, and, once more, what an earlier start has set aside without an event.
     async fn set_aside(&mut self, facts: &mut Facts) -> Result<(), Fault> {
         let known = self.crashes.held().into_iter().map(|crash| (crash, true));
         let new = self.crashes.to_set_aside();
@@ -253,7 +253,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
         Ok(())
     }
 
-    /// Records what was worked on if a decision has ended the node.
+    /// Records the subject of the work if a decision has ended the node.
     async fn record_crash<T>(&mut self, ended: Result<T, Fault>) -> Result<T, Fault> {
         if let Err(fault) = &ended
             && fault.is_of_decision()
@@ -266,7 +266,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
         ended
     }
 
-    /// Records what was resumed, cancelled or has gone.
+    /// Records which subjects were resumed or cancelled, or no longer exist.
     async fn check_set_aside(&mut self) {
         if self.has_set_aside {
             let machine = &self.machine;

@@ -1,8 +1,8 @@
 //! Recognises what has ended this node several times, so that the next start sets it aside instead of ending again.
 //!
-//! Always: a file beside the log, written only when a decision has ended the node, and when what was set aside changes. Without the file, or
-//! if it cannot be read, a start is as usual. What was set aside stays in the file for inspection. Each member of a cluster has its own file;
-//! what is set aside by an event is so for all members.
+//! Always: the record is a file beside the log. It is written only when a decision has ended the node, and when what was set aside changes.
+//! Without the file, or if it cannot be read, a start is as usual. What was set aside stays in the file for inspection. Each member of a
+//! cluster has its own file. What is set aside by an event is set aside on all members.
 //! Never here: what setting aside means for an order or a request; see [`crate::Machine::set_aside`].
 
 use cluster::Log;
@@ -15,14 +15,14 @@ use std::time::Duration;
 
 /// The name of the file, in the directory of the log.
 const FILE: &str = "crashes.json";
-/// After this many ends over the same subject it is set aside.
+/// The number of ends over the same subject after which the subject is set aside.
 const ENDS: usize = 2;
-/// The most ends, and the most subjects, that the file keeps. The oldest go first.
+/// Maximum number of ends, and of subjects, in the file. The oldest are removed first.
 const KEPT_MAX: usize = 100;
-/// How long the end of a node waits for the file. The disk may be the trouble.
+/// How long the end of a node waits for the file. The disk itself may be the cause of the end.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
-/// What has ended this node, and what was set aside for it. Clones share everything.
+/// What has ended this node, and what was set aside because of that. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Crashes(Arc<Inner>);
 
@@ -35,18 +35,18 @@ struct Inner {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Record {
-    /// Ends since the last orderly one, oldest first.
+    /// The ends since the last orderly one, oldest first.
     ends: Vec<Crash>,
     set_aside: Vec<SetAside>,
 }
 
-/// An end of the node over a decision.
+/// An end of the node that a decision has caused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Crash {
-    /// When, in milliseconds since 1970.
+    /// When it happened, in milliseconds since 1970.
     pub(crate) at: Timestamp,
-    /// What was being worked on, as [`crate::Machine::working_on`] names it.
+    /// The subject of the work, as named by [`crate::Machine::working_on`].
     pub(crate) subject: String,
     /// What happened.
     pub(crate) reason: String,
@@ -57,9 +57,9 @@ pub(crate) struct Crash {
 struct SetAside {
     #[serde(flatten)]
     crash: Crash,
-    /// No event says that it is set aside: each start of this member does it again, until an orderly end.
+    /// Whether no event records that it is set aside. Each start of this member then sets it aside again, until an orderly end.
     is_held: bool,
-    /// It is no longer set aside.
+    /// Whether it is no longer set aside.
     is_over: bool,
 }
 
@@ -85,13 +85,13 @@ impl Crashes {
         self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file.
+    /// Returns the path of the file.
     fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// What has ended the node several times and is to be set aside now, oldest first. After one subject was set aside, another one with
-    /// the same reason needs a single end.
+    /// Returns what has ended the node several times and must be set aside now, oldest first. After one subject was set aside, a single end
+    /// is enough for another subject with the same reason.
     pub(crate) fn to_set_aside(&self) -> Vec<Crash> {
         let record = self.record();
         let mut found: Vec<Crash> = Vec::new();
@@ -108,7 +108,7 @@ impl Crashes {
         found
     }
 
-    /// What no event sets aside and each start must set aside again.
+    /// Returns what no event sets aside, so that each start must set it aside again.
     pub(crate) fn held(&self) -> Vec<Crash> {
         let record = self.record();
         let held = record.set_aside.iter();
@@ -117,7 +117,7 @@ impl Crashes {
             .collect()
     }
 
-    /// The subjects that are set aside.
+    /// Returns the subjects that are set aside.
     pub(crate) fn subjects(&self) -> Vec<String> {
         let record = self.record();
         let open = record.set_aside.iter().filter(|aside| !aside.is_over);
@@ -141,7 +141,7 @@ impl Crashes {
         .await;
     }
 
-    /// Records that the subject is set aside. The ends before no longer count.
+    /// Records that the subject is set aside. Its earlier ends no longer count.
     pub(crate) async fn set_aside(&self, crash: &Crash, is_held: bool) {
         self.change(|record| {
             record.ends.retain(|end| end.subject != crash.subject);
@@ -166,7 +166,7 @@ impl Crashes {
             .await;
     }
 
-    /// The node has ended in order: the ends before no longer count, and what no event sets aside gets another chance.
+    /// Records that the node has ended in order. The earlier ends no longer count, and what no event sets aside gets another chance.
     pub(crate) async fn ended_in_order(&self) {
         self.change(|record| {
             let had_ends = !record.ends.is_empty();
@@ -176,7 +176,7 @@ impl Crashes {
         .await;
     }
 
-    /// What an operator should do about what is set aside.
+    /// Returns what an operator should do about what is set aside.
     pub(crate) fn advice(&self) -> Option<String> {
         let record = self.record();
         let mut open = record.set_aside.iter().filter(|aside| !aside.is_over);
@@ -197,7 +197,7 @@ impl Crashes {
         ))
     }
 
-    /// Changes the record, and writes the file if `change` says that there is something to write.
+    /// Changes the record, and writes the file if `change` returns `true`.
     async fn change(&self, change: impl FnOnce(&mut Record) -> bool) {
         let is_changed = change(&mut self.record());
         if is_changed {
@@ -205,7 +205,7 @@ impl Crashes {
         }
     }
 
-    /// Writes the file. The end of a node does not wait for a disk that does not answer.
+    /// Writes the file. The end of a node does not wait for a disk that does not respond.
     async fn save(&self) {
         let crashes = self.clone();
         let writing = tasks::spawn_blocking(move || {
@@ -236,11 +236,11 @@ fn end_those(record: &mut Record, is_over: impl Fn(&SetAside) -> bool) -> bool {
         > 0
 }
 
-/// How the name of an order begins as a subject.
+/// The prefix of the subject that names an order.
 const ORDER: &str = "Order:";
 
 impl Crash {
-    /// The problem that what is set aside shows.
+    /// Returns the problem that is shown for what is set aside.
     pub(crate) fn problem(&self) -> Problem {
         Problem::new(
             "SetAside",

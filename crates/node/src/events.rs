@@ -74,7 +74,7 @@ pub async fn event_stream(
     };
     let heartbeat = heartbeat("heartbeat", query.heartbeat)?;
     let torn_older = seconds("tornOlder", query.torn_older)?;
-    // Events on the disk may be damaged. This is found before the response begins.
+    // Events on the disk may be damaged. This must be found before the response begins.
     let is_there_already = begin < follower.present;
     if heartbeat.is_none() || torn_older.is_some() || is_there_already {
         // Errors get a status only before the first byte, so the first event is waited for; not where it is only looked at.
@@ -83,7 +83,7 @@ pub async fn event_stream(
         } else {
             None
         };
-        // A look does not wait until more has come.
+        // A check for events that already exist does not wait to collect more.
         let delay = if patience.is_some() {
             std::mem::take(&mut follower.delay)
         } else {
@@ -151,7 +151,7 @@ pub async fn position(log: &Log, after: EventId) -> Result<u64, Refusal> {
     .into())
 }
 
-/// The refusal when the events after `after` cannot be read from the disk.
+/// Returns the refusal if the events after `after` cannot be read from the disk.
 pub fn unreadable(after: EventId, error: &ReadError) -> Refusal {
     if let ReadError::Torn { torn_event_id } = error {
         return torn_problem(after, EventId(*torn_event_id));
@@ -233,7 +233,7 @@ struct Follower {
     delay: Duration,
     pace: Option<Pace>,
     first: Option<Bytes>,
-    /// Lines that have been read and belong to the next chunk. A wait for more of them may be broken off.
+    /// Lines that have been read and belong to the next chunk. The wait for more of them may be cancelled.
     gathered: Bytes,
 }
 
@@ -265,7 +265,7 @@ impl Follower {
         }
     }
 
-    /// The next lines that are wanted; none at the end. If the future is dropped, the next call returns what it has read.
+    /// Returns the next requested lines, or `None` at the end. If the future is dropped, the next call returns what it has read.
     async fn chunk(&mut self) -> Option<Bytes> {
         loop {
             if self.gathered.is_empty() {
@@ -306,14 +306,14 @@ impl Follower {
         Some(batch)
     }
 
-    /// Adds what comes until then.
+    /// Adds the requested lines of the batches that arrive before `until`.
     async fn collect(&mut self, until: Instant) {
         while self.left > 0
             && self.gathered.len() < COLLECTED_BYTES_MAX
             && let Ok(Some(batch)) = tokio::time::timeout_at(until, self.reader.next()).await
         {
             let more = self.take(&batch.body);
-            // Copies only the first time: then the memory is ours alone.
+            // Copies only the first time. After that the memory has no other owner.
             let mut gathered = Vec::from(std::mem::take(&mut self.gathered));
             gathered.extend_from_slice(&more);
             self.gathered = gathered.into();

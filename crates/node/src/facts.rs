@@ -8,7 +8,7 @@ use crate::{Machine, NotApplicable};
 use model::{Cause, Event, EventId, Stamped, Timestamp};
 use std::sync::Arc;
 
-/// Size of a batch, in bytes, from which everything that can wait goes into the next batch.
+/// Size of a batch in bytes from which everything that can wait is left to the next batch.
 pub(crate) const FULL_BYTES: usize = 4 << 20;
 
 /// Collects the events of a batch, numbers them and keeps the time at which it is judged.
@@ -35,7 +35,7 @@ impl Facts {
         }
     }
 
-    /// Sets the cause of the events that are recorded from now on.
+    /// Sets the cause of the events that are recorded after this call.
     pub fn caused_by(&mut self, by: Option<Arc<Cause>>) {
         self.by = by;
     }
@@ -124,12 +124,12 @@ impl Facts {
         self.lines.len()
     }
 
-    /// Whether everything that can wait must go into the next batch, so that this one fits into the log.
+    /// Returns whether everything that can wait must go into the next batch, so that this one fits into the log.
     pub fn is_full(&self) -> bool {
         self.lines.len() >= FULL_BYTES
     }
 
-    /// Takes what is counted when these events are committed.
+    /// Takes what must be counted when these events have been committed.
     pub(crate) fn take_noted(&mut self) -> Vec<(Timestamp, Noted)> {
         std::mem::take(&mut self.noted)
     }

@@ -59,7 +59,7 @@ impl Fault {
         ended?
     }
 
-    /// Whether a decision has caused it: the next start would decide the same again.
+    /// Returns whether a decision was the cause. The next start would then make the same decision again.
     pub(crate) fn is_of_decision(&self) -> bool {
         matches!(
             self,
@@ -69,7 +69,7 @@ impl Fault {
         )
     }
 
-    /// Whether this member must set its log aside and learn it again.
+    /// Returns whether this member must set its log aside and learn it again.
     pub fn is_damaged(&self) -> bool {
         matches!(self, Fault::Damaged)
     }

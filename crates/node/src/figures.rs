@@ -8,7 +8,7 @@ use cluster::Status;
 use std::time::Duration;
 use telemetry::{Metrics, Page, names};
 
-/// The response with a page, to which the figures of the process and the `recorded` metrics are added.
+/// Returns the response with a page, after adding the metrics of the process and the `recorded` ones.
 pub fn page_response(mut page: Page, recorded: Option<&Metrics>) -> Response {
     page.put_process();
     put_certificates(&mut page);

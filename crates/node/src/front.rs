@@ -36,7 +36,7 @@ struct Inner {
     /// Since when the node is open.
     active_since: RwLock<Option<Timestamp>>,
     crashes: Crashes,
-    /// What the node itself advises, while this member is active.
+    /// The advice of the node itself, while this member is active.
     advice: RwLock<Option<String>>,
 }
 
@@ -55,7 +55,7 @@ impl Front {
         }))
     }
 
-    /// What has ended this member before.
+    /// Returns the record of what has ended this member before.
     pub(crate) fn crashes(&self) -> Crashes {
         self.0.crashes.clone()
     }
@@ -85,7 +85,7 @@ impl Front {
             .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Sets what the operator should do about a problem that the node has found, or that there is none.
+    /// Sets what the operator should do about a problem that the node has found. `None` means that there is no problem.
     pub fn advise(&self, advice: Option<String>) {
         let mut known = self
             .0
@@ -101,7 +101,7 @@ impl Front {
         known.tell(state, &self.0.log.me().name);
     }
 
-    /// The routes: connections of members at these paths, everything else goes to the node.
+    /// Returns the routes: connections of members at these paths, and all other requests for the node.
     pub fn router(&self, members_paths: &[&str]) -> Router {
         let member_routes = members_paths.iter().fold(Router::new(), |routes, path| {
             routes.route(path, get(member))
@@ -130,7 +130,7 @@ impl Front {
         }
     }
 
-    /// Adds the role of this member, its connections to the other members and the figures of its log to the page.
+    /// Adds the role of this member, its connections to the other members and the metrics of its log to the page.
     pub fn put_figures(&self, page: &mut Page) {
         let log = &self.0.log;
         let standing = self.standing();
@@ -144,7 +144,7 @@ impl Front {
         crate::journal_figures(page, &log.status());
     }
 
-    /// The page of a member that is not active. It has the same node name as that of the active member.
+    /// Returns the page of a member that is not active. It has the same node name as that of the active member.
     pub fn page(&self) -> Page {
         let (_, name) = name_of(&self.0.log.me().cluster);
         let mut page = Page::new(name);
@@ -317,8 +317,8 @@ impl Front {
     }
 }
 
-/// What the operator should do about a problem of this process: an expiring certificate, or log lines that are dropped. `None` if there is
-/// no problem.
+/// Returns what the operator should do about a problem of this process: an expiring certificate, or log lines that are dropped. Returns
+/// `None` if there is no problem.
 pub fn process_advice() -> Option<String> {
     let of_log = || {
         let trouble = telemetry::log_trouble()?;

@@ -99,7 +99,7 @@ impl<M: Machine> Handle<M> {
         self.send(Entry::ShutDown(end)).await
     }
 
-    /// Adds how many orders and jobs have ended since this member became active to the page. Does not wait for the commit loop.
+    /// Adds to the page how many orders and jobs have ended since this member became active. Does not wait for the commit loop.
     pub fn put_progress(&self, page: &mut Page) {
         self.progress.put(page);
     }

@@ -19,19 +19,19 @@ impl NotApplicable {
     }
 }
 
-/// How something was set aside that has ended the node several times.
+/// How something that has ended the node several times was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aside {
-    /// There is nothing to set aside: it no longer exists, or this kind of work cannot be left out.
+    /// Not at all: the subject no longer exists, or this kind of work cannot be left out.
     Impossible,
-    /// By an event: all members know it.
+    /// By an event, so that all members know it.
     Recorded,
-    /// In this run only: no event fits.
+    /// In this run only, because no event fits.
     Held,
 }
 
 impl Aside {
-    /// Records the events that set something aside. `None` if it cannot be set aside, none at all if no event fits.
+    /// Records the events that set something aside. `None` means that it cannot be set aside. An empty list means that no event fits.
     pub fn by_events<M: Machine>(
         machine: &mut M,
         events: Option<Vec<Event>>,
@@ -91,16 +91,17 @@ pub trait Machine: Clone + Send + Sync + 'static {
     /// Events until here (inclusive) may go as soon as a snapshot covers them. Everything if nobody has to confirm.
     fn released(&self) -> EventId;
 
-    /// A new batch begins: what was worked on before is forgotten.
+    /// Forgets the subject of the earlier work, because a new batch begins.
     fn set_idle(&mut self) {}
 
-    /// What is being worked on, or was last, as a type and a name: `Order:ID`. Asked when a decision has ended the node, also by a panic.
+    /// Returns the subject of the work in progress, or of the last work, as a type and a name: `Order:ID`. Called when a decision has ended
+    /// the node, even by a panic.
     fn working_on(&self) -> Option<String> {
         None
     }
 
-    /// Sets aside what [`Machine::working_on`] has named `subject`, because it has ended the node several times: from now on nothing is
-    /// decided for it.
+    /// Sets aside the `subject` that [`Machine::working_on`] has named, because it has ended the node several times. From then on nothing
+    /// is decided for it.
     fn set_aside(
         &mut self,
         _subject: &str,
@@ -110,19 +111,19 @@ pub trait Machine: Clone + Send + Sync + 'static {
         Ok(Aside::Impossible)
     }
 
-    /// Whether `subject` is still set aside.
+    /// Returns whether `subject` is still set aside.
     fn is_set_aside(&self, _subject: &str) -> bool {
         false
     }
 
-    /// The oldest event that should be kept although it is released. It is kept only as long as the log is not larger than
+    /// Returns the oldest event that should be kept although it is released. It is kept only as long as the log is not larger than
     /// [`crate::Limits::kept_bytes`].
     fn kept_from(&self) -> Option<EventId> {
         None
     }
 }
 
-/// The last event up to which this log may be released.
+/// Returns the last event up to which this log may be released.
 pub(crate) fn may_go<M: Machine>(
     machine: &M,
     log: &cluster::Log,

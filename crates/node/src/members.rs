@@ -26,9 +26,9 @@ pub const CONTROLLER_MEMBERS_PATH: &str = "/controller/api/cluster/member";
 pub const AGENT_MEMBERS_PATH: &str = "/agent/api/cluster/member";
 /// Where the witness that a Controller keeps connects to the Directors of an Agent.
 pub const AGENT_WITNESS_PATH: &str = "/agent/api/cluster/witness";
-/// The longest pause between two attempts to dial a member: one that is back is needed at once.
+/// The longest pause between two attempts to dial a member. A member that is back is needed at once.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
-/// Pause of a process that was refused because another one is the same member.
+/// How long a process waits before it retries if it was refused because another one is the same member.
 const DOUBLE_PAUSE: Duration = Duration::from_secs(2);
 /// So long the attempts may take, in turn. What was lost on its way is sent anew by TCP after a second and later, by a new attempt at
 /// once; a member that is far away or busy is reached by the long one.
@@ -146,7 +146,7 @@ async fn dial(log: Log, client: Client, path: &'static str) -> Infallible {
     keep_connected(client.peer(), upgrade, |stream| log.serve(stream)).await
 }
 
-/// Dials a Director of the pair that has this witness, and serves the connection, for ever.
+/// Dials a Director of the pair that has this witness and serves the connection. Repeats this forever.
 pub async fn dial_as_witness<S: WitnessStore>(
     witness: Arc<Witness<S>>,
     client: Client,
@@ -168,7 +168,7 @@ pub async fn dial_as_witness<S: WitnessStore>(
     keep_connected(client.peer(), upgrade, serve).await
 }
 
-/// Connects, serves the connection until it ends, and repeats this for ever.
+/// Connects and serves the connection until it ends. Repeats this forever.
 async fn keep_connected<T, C, E>(
     peer: &str,
     upgrade: impl Fn() -> C + Send,

@@ -54,7 +54,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
         let reason = reason_to_hand_over(&log);
         let reason = reason.filter(|_| matches!(state, ClusterState::Coupled { .. }));
         if let Some(reason) = &reason {
-            // It is repeated until another member takes over, and logged once.
+            // The attempt is repeated until another member takes over. It is logged once.
             if !is_unfit {
                 tracing::warn!(
                     reason,
@@ -84,7 +84,7 @@ pub async fn keep<M: Clustered>(handle: Handle<M>, log: Log, front: Front) {
     }
 }
 
-/// Why another member should be active instead of this one, if one has everything.
+/// Returns why another member should be active instead of this one, if another one has all events.
 fn reason_to_hand_over(log: &Log) -> Option<String> {
     if let Some(stuck) = log.disk_is_stuck() {
         let seconds = stuck.as_secs();
@@ -102,7 +102,7 @@ fn name_of(log: &Log) -> NodeId {
     log.me().name.as_str().into()
 }
 
-/// Records how this member became active: by a restart, by a switch-over or by a fail-over. Before this, none of them is complete.
+/// Records how this member became active: by a restart, by a switch-over or by a fail-over. None of these is complete before this record.
 async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Stopped> {
     let me = name_of(log);
     let state = handle.read(|machine| machine.cluster().clone()).await?;
@@ -112,7 +112,7 @@ async fn tell_how_it_began<M: Clustered>(handle: &Handle<M>, log: &Log) -> Resul
     }
 }
 
-/// The first event that the active member `me` records, given the previous state of the cluster.
+/// Returns the first event that the active member `me` records, given the previous state of the cluster.
 fn how_it_began(state: &ClusterState, me: NodeId, was_handed_over: bool) -> Option<ClusterEvent> {
     let setting = state.setting()?;
     if setting.active_id == me {
@@ -393,11 +393,11 @@ fn successor<'a>(
     able.min_by_key(|(_, peer)| Reverse(peer.acknowledged))
 }
 
-/// Hands over to a passive member. Resolves when another member is active. That member records the switch-over.
+/// Hands over to a passive member and waits until another member is active. That member records the switch-over.
 pub async fn switch_over<M: Clustered>(handle: &Handle<M>, log: &Log) -> Result<(), Problem> {
     let state = match handle.read(|machine| machine.cluster().clone()).await {
         Ok(state) => state,
-        // The switch-over has happened meanwhile, by another command or by a fail-over.
+        // Another command or a fail-over has switched over in the meantime.
         Err(Stopped::Deposed) if log.another_is_active(SWITCH_WITHIN).await => return Ok(()),
         Err(stopped) => return Err(stopped.into()),
     };

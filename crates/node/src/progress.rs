@@ -1,14 +1,14 @@
-//! How many orders and jobs have ended since this member became active, with which outcome, and how long they took.
+//! Counts the orders and jobs that have ended since this member became active, by outcome, and measures how long they took.
 //!
-//! Always: each end is counted once, after its commit. Ends from before this member became active are not counted. If the start was before
-//! that, the end is counted and its duration is not measured. Never here: how many orders there are now, which is state.
+//! Always: each end is counted once, after its commit. Ends from before this member became active are not counted. If only the start was
+//! before that, the end is counted but its duration is not measured. Never here: how many orders there are now, which is part of the state.
 
 use model::{DisruptedReason, Event, OrderEvent, OrderId, Outcome, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use telemetry::{Durations, Page, names};
 
-/// What is counted of an event.
+/// The part of an event that is counted.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Noted {
     /// This is an Agent's log, so the ends of orders are not counted here.
@@ -84,7 +84,7 @@ impl JobEnd {
     }
 }
 
-/// What is counted of `event`, if anything.
+/// Returns what must be counted for `event`, if anything.
 pub(crate) fn noted(event: &Event) -> Option<Noted> {
     let Event::Order(id, event) = event else {
         return None;

@@ -1,8 +1,8 @@
-//! Opens the log of a member. If the log is damaged and another member has it, it is set aside and learnt again.
+//! Opens the log of a member. If the log is damaged and another member has it, the log is set aside and learnt again.
 //!
-//! Always: a log is set aside only after another member has confirmed that it has this log. Nothing is removed but the oldest of the logs
-//! that were set aside before. Never here: the damaged log of a single node, which has no other member to learn from, and the directory of
-//! a watch, which holds no events.
+//! Always: a log is set aside only after another member has confirmed that it has this log. Only the oldest of the logs that were set aside
+//! before is removed. Never here: the damaged log of a single node, which has no other member to learn from, and the directory of a watch,
+//! which contains no events.
 
 use crate::front::process_advice;
 use crate::members::{MEMBERS, Trusted, join_if_begun};
@@ -48,15 +48,15 @@ pub async fn open_log(
     Ok(Log::open(options).await?.log)
 }
 
-/// Whether the log did not open because it is damaged.
+/// Returns whether the log could not be opened because it is damaged.
 pub fn is_damaged(error: &OpenError) -> bool {
     matches!(error, OpenError::Journal(JournalError::Damaged(_)))
 }
 
-/// Waits until a member that dials this one has confirmed that it has the log of this member, whose own log is `damaged`. Ends with `false`
-/// when none has done so within a few seconds, or `stop` is cancelled.
+/// Waits until a member that dials this one has confirmed that it has the log of this member, whose own log is `damaged`. Returns `false`
+/// if none has done so within a few seconds, or if `stop` is cancelled.
 ///
-/// The members that this one dials have been asked by [`open_log`]. A member that dials nobody depends on those that dial it.
+/// The members that this one dials have already been asked by [`open_log`]. A member that dials no other depends on those that dial it.
 pub async fn is_confirmed_by_caller(
     options: Options,
     damaged: &OpenError,
@@ -94,7 +94,7 @@ pub async fn is_confirmed_by_caller(
     is_confirmed
 }
 
-/// A member with a damaged log that waits for another member.
+/// A member with a damaged log that waits for another member to connect.
 #[derive(Clone)]
 struct Waiting(Arc<Inner>);
 
@@ -104,7 +104,7 @@ struct Inner {
     confirmed: Arc<Notify>,
 }
 
-/// Another member, or a watch, has dialled this one.
+/// Handles a connection of another member or of a watch.
 async fn called(State(waiting): State<Waiting>, mut request: Request) -> Response {
     let peer = request.extensions().get::<PeerIdentity>();
     let trusted = waiting.0.trusted.check(peer, request.headers());
@@ -130,7 +130,7 @@ async fn not_open() -> Refusal {
     Problem::new("ClusterNodeIsNotActive", DAMAGED).status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// Sets aside the log that this member has closed. The next opening joins with an empty directory. Errors are only logged.
+/// Sets aside the log that this member has closed. The next start joins the other members with an empty directory. Errors are only logged.
 pub fn set_aside(dir: &Path) {
     match cluster::set_aside(dir) {
         Ok(aside) => tracing::warn!(

@@ -35,7 +35,7 @@ pub(crate) struct Snapshots {
     grown_bytes: u64,
     grown_events: u64,
     begun_at: Instant,
-    /// Part of the log is damaged, and the next snapshot must supersede it.
+    /// Whether part of the log is damaged, so that the next snapshot must supersede it.
     supersedes: bool,
 }
 
@@ -63,7 +63,7 @@ impl Snapshots {
         self.grown_events += events as u64;
     }
 
-    /// Requests a snapshot that supersedes damage in the log: the state contains what the damaged records did.
+    /// Requests a snapshot that supersedes the damage in the log. The state contains the effect of the damaged records.
     pub(crate) fn supersede(&mut self) {
         self.supersedes = true;
     }
@@ -122,7 +122,7 @@ impl Snapshots {
             log.write_snapshot(at.0, lines)
                 .await
                 .map_err(|error| error.to_string())?;
-            // Not only if it was written for that: the one before may have failed.
+            // This applies to every snapshot: an earlier one that was written for this purpose may have failed.
             if !log.damages().is_empty() {
                 log.supersede_damage().await;
             }

@@ -82,7 +82,7 @@ pub async fn follow<M: Machine>(
                     snapshots.supersede();
                     snapshots.begin_if_due(&recovered.machine, recovered.last);
                 }
-                // By then the other members may be able to spare this one.
+                // After this time the other members may be able to spare this one.
                 () = tokio::time::sleep(LOOK), if is_damaged => {}
                 changed = leadership.changed() => {
                     if changed.is_err() {
@@ -103,7 +103,8 @@ pub async fn follow<M: Machine>(
     }
 }
 
-/// Waits until this member may learn the log again, if what it needs is damaged. Returns [`Fault::Damaged`] then, else the given fault.
+/// Waits until this member may learn the log again, if the fault is damage in the log, and returns [`Fault::Damaged`]. Otherwise returns
+/// the given fault.
 async fn or_damaged(fault: Fault, log: &Log) -> Fault {
     if !matches!(fault, Fault::Read(cluster::ReadError::Damaged(_))) {
         return fault;

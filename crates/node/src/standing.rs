@@ -32,7 +32,7 @@ impl Standing {
         Standing::Removed,
     ];
 
-    /// The name, as in JSON.
+    /// Returns the name, as in JSON.
     pub fn label(self) -> &'static str {
         match self {
             Standing::Active => "active",

@@ -1,8 +1,8 @@
 //! The third vote of a pair: it dials the members and keeps which events there are, and none of them.
 //!
-//! Always: what it has voted for is on its disk before anybody hears of it, so that it may fall at any time, together with all others,
-//! too. A watch with a damaged directory begins with an empty one. It has another number then: its vote counts when the members have taken it
-//! in, and it cannot vote a second time in the name of the former one. Never here: the decision; consensus makes it.
+//! Always: a vote of the watch is on its disk before any member learns of it, so the watch may fail at any time, even together with all
+//! other members. A watch with a damaged directory begins with an empty one. It has another number then: its vote counts only after the
+//! members have taken it in, and it cannot vote a second time under the former number. Never here: the decision, which consensus makes.
 
 use crate::Fault;
 use crate::front::{process_advice, put_members};
@@ -68,7 +68,7 @@ impl Vote {
         &self.log
     }
 
-    /// The routes of this watch: `/health` for every caller, `/metrics` for trusted ones.
+    /// Returns the routes of this watch: `/health` for every caller, `/metrics` for trusted ones.
     pub fn routes(&self, name: &str, trusted: Trusted) -> Router {
         let watch = Watch {
             log: self.log.clone(),
@@ -81,7 +81,7 @@ impl Vote {
             .with_state(watch)
     }
 
-    /// Votes until its disk fails. Returns [`Fault::Damaged`] when its directory is damaged and the members can spare it.
+    /// Votes until the disk fails. Returns [`Fault::Damaged`] if the directory is damaged and the members can spare this watch.
     pub async fn give(&self) -> Fault {
         let fault = self.log.fault();
         let mut fault = std::pin::pin!(fault);

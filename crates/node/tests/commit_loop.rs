@@ -33,11 +33,11 @@ struct Notebook {
     starts: usize,
     released: Option<EventId>,
     alarm: Option<Timestamp>,
-    /// The one to whom something bad was said: nothing else can be decided until it is set aside.
+    /// The addressee of a bad message. Nothing else can be decided until this is set aside.
     bad: Option<(String, Bad)>,
 }
 
-/// What goes wrong.
+/// How the decision about the message fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bad {
     Panics,
@@ -188,7 +188,7 @@ impl Machine for Notebook {
     }
 }
 
-/// More than the log of these tests takes at once.
+/// More than the log of these tests accepts at once.
 const BATCH_BYTES: usize = 2 << 20;
 
 fn said(to: &str, what: &str) -> Event {
@@ -458,13 +458,13 @@ async fn a_log_grows_no_further_than_its_snapshots_allow_once_released() {
     running.kill().await;
 }
 
-/// The record of what has ended the node.
+/// Returns the record of what has ended the node.
 fn crashes(dir: &Path) -> serde_json::Value {
     let text = std::fs::read_to_string(dir.join("crashes.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-/// Puts an event into the log, as if an earlier version had taken it.
+/// Writes an event into the log, as if an earlier version had accepted it.
 async fn write_past_the_machine(dir: &Path, event: Event) {
     let opened = Log::open(Options::new(dir, "controller:test"))
         .await
@@ -526,7 +526,7 @@ async fn what_ends_the_node_again_and_again_is_set_aside_once_and_kept_for_inspe
         assert!(told.contains(reason), "{bad}: {record}");
         running.end(End::default()).await;
 
-        // An operator has looked at it. The record is kept.
+        // An operator has inspected it. The record is kept.
         let running = Running::start(dir.path()).await;
         assert_eq!(
             running.state().await.said["p"],
@@ -833,7 +833,7 @@ async fn a_damaged_record_is_an_error_for_its_readers_and_a_new_snapshot_superse
         running.handle.ask(say("a", &text)).await.unwrap();
     }
     running.kill().await;
-    // After a start only the state is in memory, no records.
+    // After a start only the state is in memory, and no records.
     let running = Running::start(dir.path()).await;
     damage_the_log(dir.path());
     for heartbeat in [None, Some(0.5)] {
@@ -843,7 +843,7 @@ async fn a_damaged_record_is_an_error_for_its_readers_and_a_new_snapshot_superse
                 limit: Some(1000),
                 ..until_now(after)
             };
-            // The intact events before the damage are served. A reader that continues from there gets the reason why no more come.
+            // The intact events before the damage are served. A reader that continues from there gets the reason why there are no more.
             let before = lines(&running.log, query.clone()).await;
             let after = before.last().unwrap().event_id.0;
             let problem = refusal(
@@ -859,7 +859,7 @@ async fn a_damaged_record_is_an_error_for_its_readers_and_a_new_snapshot_superse
         }
     }
     assert_eq!(running.log.status().damages.len(), 1);
-    // The state contains what the damaged record did, so the next start does not need the record.
+    // The state contains the effect of the damaged record, so the next start does not need the record.
     for _ in 0..500 {
         if running.log.status().snapshot_event_id > 0 {
             break;

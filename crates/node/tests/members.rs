@@ -287,7 +287,7 @@ fn count_of(log: &Log, event: &str) -> usize {
     lines.filter(|line| line.contains(event)).count()
 }
 
-/// Leads with the state that was followed, as the node of another member does.
+/// Becomes active with the replicated state, as the node of another member does.
 async fn lead(log: &Log) -> Active<Ledger> {
     let front = front(log);
     let followed = node::follow(Ledger::default, log, Limits::default(), |_: &Ledger| ()).await;
@@ -345,7 +345,7 @@ async fn s133_a_switch_over_that_fails_is_neither_recorded_nor_reported_as_done(
         ..
     } = coupled().await;
     let (handle, log) = (active.handle().clone(), one.clone());
-    // The other member no longer hears anything, and this is not noticed yet.
+    // The connection to the other member is cut, and this member has not noticed it yet.
     let asked = tokio::spawn(async move {
         let peers = log.peers();
         assert!(peers.iter().all(|peer| peer.is_connected));
@@ -381,7 +381,7 @@ fn damage(dir: &Path) {
     file.write_all_at(b"#", 150).unwrap();
 }
 
-/// Reads until the damage is found.
+/// Reads until the reader meets the damage.
 async fn meet_damage(log: &Log) {
     let mut reader = log.read_after(log.torn_event_id()).unwrap();
     while *log.committed().borrow() > 0 && log.damages().is_empty() {
@@ -392,7 +392,7 @@ async fn meet_damage(log: &Log) {
     assert_eq!(log.damages().len(), 1, "it is met");
 }
 
-/// Records so many notes that the oldest are no longer in memory.
+/// Records so many notes that the oldest ones are no longer in memory.
 async fn fill(active: &Active<Ledger>) {
     for _ in 0..150 {
         let inputs = std::iter::repeat_with(|| Input::Note).take(4).collect();
