@@ -148,8 +148,8 @@ fn unreadable(header: &str) -> Refusal {
     .status(StatusCode::UNAUTHORIZED)
 }
 
-/// Hashes and verifies passwords. A hash takes some ten milliseconds of a core and 19 MiB. One thread therefore computes all of them, one
-/// after another, and the number of requests that wait for it is bounded.
+/// Hashes and verifies passwords. A hash takes some ten milliseconds of a core and 19 MiB. Therefore a single thread computes all of them,
+/// one after another, and the number of waiting requests is bounded.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     queue: SyncSender<Work>,
@@ -240,7 +240,7 @@ impl Passwords {
     }
 }
 
-/// Whether `text` is a password hash as [`Passwords::hash`] returns it.
+/// Returns whether `text` is a password hash as [`Passwords::hash`] returns it.
 pub fn is_password_hash(text: &str) -> bool {
     PasswordHash::new(text).is_ok()
 }

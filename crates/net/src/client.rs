@@ -34,9 +34,9 @@ use crate::trouble::{ClientError, Outage};
 /// Shorter than a server waits for the next request, so that no request meets a connection that is just being closed.
 const TRUST_IDLE: Duration = Duration::from_secs(20);
 const KEPT_CONNECTIONS: usize = 16;
-/// No path with its query is longer, in bytes: a `Uri` takes at most 65,534.
+/// Maximum length of a path with its query, in bytes. A `Uri` accepts at most 65,534.
 const PATH_MAX: usize = 65_000;
-/// How long a broken connection is asked for its reason.
+/// How long to wait for the reason why a connection is broken.
 const POST_MORTEM: Duration = Duration::from_millis(200);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

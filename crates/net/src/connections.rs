@@ -20,7 +20,7 @@ use crate::problem::{Problem, Refusal};
 /// The sender of a request, as far as it matters for sharing scarce resources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
-    /// An unauthenticated client. All of one address count as one caller.
+    /// An unauthenticated client. All such clients of one address count as one caller.
     Stranger(IpAddr),
     /// A user.
     User(Arc<str>),
@@ -49,7 +49,7 @@ impl Caller {
         })
     }
 
-    /// Records the sender of this request. Its connection no longer counts as a stranger's. Refuses a user with too many connections.
+    /// Records the sender of this request. Its connection no longer counts as a stranger's. Refuses a user who has too many connections.
     pub fn identify(self, extensions: &mut Extensions) -> Result<(), Refusal> {
         if let Some(connection) = extensions.get::<Connection>() {
             connection.identify(&self)?;
@@ -73,7 +73,7 @@ pub(crate) struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// Divides this number of connections.
+    /// Divides this number of connections into the bounds.
     pub(crate) fn of(connections: usize) -> ConnectionLimits {
         let share = |part: usize| (connections / part).max(1);
         ConnectionLimits {
@@ -187,7 +187,7 @@ struct Entry {
     id: u64,
     shared: Arc<Shared>,
     is_identified: AtomicBool,
-    /// Requests whose answers have not been written completely.
+    /// The number of requests whose answers have not been written completely.
     requests: Arc<AtomicUsize>,
     close: CancellationToken,
 }
@@ -209,7 +209,7 @@ impl Connections {
         }))
     }
 
-    /// Registers a new connection and closes the oldest strangers' ones that exceed a bound.
+    /// Registers a new connection, and closes the oldest connections of strangers that exceed a bound.
     pub(crate) fn admit(&self, address: IpAddr) -> Connection {
         let close = CancellationToken::new();
         let mut table = lock(&self.0.table);
@@ -242,7 +242,7 @@ impl Connections {
         }))
     }
 
-    /// Closes the oldest connection of a stranger, because the system is short of something.
+    /// Closes the oldest connection of a stranger, because the system is short of a resource.
     pub(crate) fn close_oldest(&self) {
         let mut table = lock(&self.0.table);
         let oldest = table.strangers.keys().next().copied();
@@ -256,7 +256,7 @@ impl Connections {
 }
 
 impl Connection {
-    /// Whether a request on it has been authenticated.
+    /// Returns whether a request on it has been authenticated.
     pub(crate) fn is_identified(&self) -> bool {
         self.0.is_identified.load(Ordering::Relaxed)
     }

@@ -41,10 +41,10 @@ use crate::tls::TlsServer;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A pause when the system has no descriptor left, since trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections that were closed or could not be accepted are counted, and logged at most once in this time.
+/// At most once in this time, the number of connections that were closed or could not be accepted is logged.
 const REPORT_PERIOD: Duration = Duration::from_mins(1);
-/// The connections of a server may use one in this many descriptors of the process. The others are for the log, for jobs and for a second
-/// server in the same process.
+/// The connections of a server may use one in this many descriptors of the process. The other descriptors are for the log, for jobs and for
+/// a second server in the same process.
 const DESCRIPTOR_SHARE: usize = 2;
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -104,8 +104,8 @@ pub struct Limits {
     pub stall: Duration,
     /// For running requests at shutdown.
     pub drain: Duration,
-    /// A connection is closed when the other side has acknowledged nothing of what was sent for so long. `None` leaves it to the system, which
-    /// takes minutes.
+    /// A connection is closed when the other side has acknowledged nothing for this long. `None` leaves it to the system, which takes
+    /// minutes.
     pub unacknowledged: Option<Duration>,
 }
 
@@ -169,7 +169,7 @@ pub fn check_listen(addr: SocketAddr, has_tls: bool) -> Result<(), BindError> {
 }
 
 impl BindError {
-    /// Whether the settings are wrong. A restart does not help then.
+    /// Returns whether the settings are wrong. In this case a restart does not help.
     pub fn is_misuse(&self) -> bool {
         matches!(self, BindError::PlainHttpBeyondLoopback { .. })
     }
@@ -213,7 +213,7 @@ impl Server {
         self
     }
 
-    /// Sets after how long a connection is closed whose other side acknowledges nothing, because its host has vanished.
+    /// Sets after how long a connection is closed if the other side acknowledges nothing, because its host has vanished.
     #[must_use]
     pub fn with_unacknowledged(mut self, unacknowledged: Duration) -> Server {
         self.limits.unacknowledged = Some(unacknowledged);
@@ -280,7 +280,7 @@ impl Server {
     }
 }
 
-/// Limits the wanted number of connections to what the process has descriptors for.
+/// Limits the requested number of connections to what the descriptors of the process allow.
 fn affordable(wanted: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
@@ -289,7 +289,7 @@ fn affordable(wanted: usize) -> usize {
     wanted.min((limit / DESCRIPTOR_SHARE).max(1))
 }
 
-/// Troubles with connections since they were last logged.
+/// The problems with connections since they were last logged.
 #[derive(Default)]
 struct Troubles {
     reported: Option<Instant>,
@@ -304,7 +304,7 @@ impl Troubles {
         self.last_error = Some(error);
     }
 
-    /// Rate-limited, so that a client that floods the port does not flood the log.
+    /// Logs the problems. The rate is limited, so that a client that floods the port does not flood the log.
     fn report(&mut self, connections: &Connections) {
         self.closed += connections.take_closed();
         let is_due = self
@@ -504,7 +504,7 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// The answer to a request whose handler has panicked.
+/// Returns the answer to a request whose handler has panicked.
 fn panicked() -> Response {
     let message = "a fault of the program: this request has failed, and whether it was carried out is unknown; the log of this part tells more";
     let problem = Problem::new("InternalError", message);

@@ -65,8 +65,8 @@ pub fn stream_response_saying(
     response
 }
 
-/// The response with a body that ends when `ends` is cancelled. `held` is dropped together with the body, which is when the connection has
-/// ended at the latest.
+/// Returns the response with a body that ends when `ends` is cancelled. `held` is dropped together with the body, at the latest when the
+/// connection has ended.
 pub fn stream_until(response: Response, ends: Closing, held: impl Send + 'static) -> Response {
     response.map(|body| {
         Body::new(Until {

@@ -25,7 +25,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Chunks are `distance_max` apart when `full_flow` events or more occur in a second. Values that make no sense are clamped.
+    /// Creates a pace whose chunks are `distance_max` apart when `full_flow` or more events occur in a second. Values without a meaning are
+    /// clamped.
     pub fn new(distance_max: Duration, full_flow: f64) -> Pace {
         Pace {
             distance_max: distance_max.min(DISTANCE_MAX),

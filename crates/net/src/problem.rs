@@ -62,7 +62,7 @@ impl Problem {
         self.code.as_deref() == Some(code)
     }
 
-    /// Whether a named order does not exist. Older members send the code `UnknownOrder`.
+    /// Returns whether a named order does not exist. Older members send the code `UnknownOrder`.
     pub fn is_unknown_order(&self) -> bool {
         let is_order = self
             .arguments
@@ -133,7 +133,7 @@ impl IntoResponse for Refusal {
             self.status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
-            // It passes, after an unknown time.
+            // The condition is temporary, but its duration is unknown.
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from_static("1"));

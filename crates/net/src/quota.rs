@@ -33,7 +33,7 @@ struct Taken {
     by_caller: BTreeMap<Caller, usize>,
 }
 
-/// A share of a quota. Dropping it returns it.
+/// A share of a quota. Dropping it returns it to the quota.
 #[derive(Debug)]
 pub struct Share {
     quota: Quota,
@@ -48,7 +48,8 @@ enum Bound {
 }
 
 impl Quota {
-    /// `sum` of `what` in total, and `each` for one caller. `what` appears in the messages of refusals, such as `event streams`.
+    /// Creates a quota of `sum` of `what` in total, and `each` for one caller. `what` appears in the messages of refusals, such as `event
+    /// streams`.
     pub fn new(what: &'static str, sum: usize, each: usize) -> Quota {
         Quota(Arc::new(Inner {
             what,

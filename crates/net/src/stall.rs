@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::connections::Connection;
 
-/// Minimum rate of a peer, in bytes per second of waiting for it. A slower peer only occupies what others need.
+/// Minimum rate of a peer, in bytes per second of waiting for it. A slower peer only occupies resources that others need.
 const LEAST_RATE: u64 = 1024;
 
 pub(crate) struct Impatient<T> {

@@ -113,7 +113,8 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// Whether the files are wrong and a restart does not help. A missing file may appear later, and a certificate may become valid.
+    /// Returns whether the files are wrong and a restart does not help. A missing file may appear later, and a certificate may become
+    /// valid.
     pub fn is_misuse(&self) -> bool {
         match self {
             TlsError::NotPem { .. }
@@ -213,7 +214,7 @@ fn install_provider() {
 struct Own {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    /// The node's certificate and the CA's.
+    /// The certificates of the node and of the CA.
     certificates: Vec<Certificate>,
 }
 
@@ -269,7 +270,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-/// Describes the certificates of a file.
+/// Describes the certificates in a file.
 fn described(
     path: &Path,
     certificates: &[CertificateDer<'_>],

@@ -1,4 +1,4 @@
-//! The certificates that this process uses: how long they are valid, and reading them again after they were replaced.
+//! The certificates that this process uses: how long they are valid, and how they are read again after they were replaced.
 //!
 //! Always: existing connections stay as they are, and new ones use the files that were read last. Files that do not match are refused as
 //! a whole, and the previous ones stay in use. Never here: whether files match; see `tls`.
@@ -13,7 +13,8 @@ use x509_parser::prelude::X509Certificate;
 
 use crate::tls::TlsError;
 
-/// How long before its end a certificate is reported, in seconds. For a short-lived one, a third of its validity.
+/// How long before its end a certificate is reported, in seconds. A short-lived certificate is reported when a third of its validity is
+/// left.
 const NOTICE: i64 = 30 * DAY;
 const DAY: i64 = 24 * 3600;
 /// How often the validity is checked.
@@ -41,7 +42,7 @@ pub struct Certificate {
 pub enum Validity {
     /// It does not end soon.
     Good,
-    /// It ends soon and should be replaced.
+    /// It ends soon and must be replaced.
     EndsSoon {
         /// Whole days that are left.
         days: i64,
@@ -109,7 +110,7 @@ pub(crate) struct CurrentConfig<C> {
 }
 
 impl<C: Send + Sync + 'static> CurrentConfig<C> {
-    /// Reads it, and registers it for [`reload_certificates`].
+    /// Reads the configuration, and registers it for [`reload_certificates`].
     pub(crate) fn load(
         load: impl Fn() -> Result<Loaded<C>, TlsError> + Send + Sync + 'static,
     ) -> Result<Arc<CurrentConfig<C>>, TlsError> {
@@ -128,7 +129,7 @@ impl<C: Send + Sync + 'static> CurrentConfig<C> {
         Ok(in_use)
     }
 
-    /// The configuration for a new connection.
+    /// Returns the configuration for a new connection.
     pub(crate) fn current(&self) -> Arc<C> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current.0)
@@ -185,7 +186,7 @@ pub fn certificate_advice() -> Option<String> {
     first_advice(certificates(), now())
 }
 
-/// Asks more than the first one: a short-lived certificate requires no action until shortly before its end.
+/// Checks all certificates, because a short-lived one requires no action until shortly before its end.
 fn first_advice(mut certificates: Vec<Certificate>, now: i64) -> Option<String> {
     certificates.sort_by_key(|certificate| certificate.expires);
     certificates

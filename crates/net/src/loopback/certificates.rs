@@ -189,7 +189,7 @@ async fn replaced_certificates_are_used_by_new_connections_and_old_connections_c
     };
     assert!(subject_of(&files.certificate).contains("CN=first"));
 
-    // Only the certificate is replaced: the files do not match, so the old ones stay in use.
+    // Only the certificate is replaced. The files do not match, so the old ones stay in use.
     let next = ca.issue("second", Role::Controller, "127.0.0.1");
     std::fs::copy(&next.certificate, &files.certificate).unwrap();
     crate::reload_certificates();
@@ -199,7 +199,7 @@ async fn replaced_certificates_are_used_by_new_connections_and_old_connections_c
     let answer = who.get_json::<Value>("/who").await.unwrap();
     assert_eq!(answer["name"], "agent-b");
 
-    // The key follows, and the client's files are replaced, too.
+    // Then the key is replaced, and the client's files, too.
     std::fs::copy(&next.key, &files.key).unwrap();
     std::fs::copy(&renamed.certificate, &mine.certificate).unwrap();
     std::fs::copy(&renamed.key, &mine.key).unwrap();
