@@ -1,4 +1,4 @@
-//! The damaged files of an open journal: each is logged once, and recorded for as long as the file exists.
+//! The damaged files of an open journal. Each one is logged once, and recorded for as long as the file exists.
 //!
 //! Always: a file has one entry, with the first damaged place that was found. The entries are recorded beside the log, because a start does
 //! not read what a snapshot covers. Never here: what is done about the damage.
@@ -25,7 +25,8 @@ struct Line {
     what: String,
 }
 
-/// The damage that earlier runs found in files that still exist. Lines that cannot be read are skipped: reading finds that damage again.
+/// Returns the damage that earlier runs found in files that still exist. Lines that cannot be read are skipped, because reading the log
+/// finds that damage again.
 pub(crate) fn remembered(dir: &Path) -> Vec<Damage> {
     let Ok(text) = std::fs::read_to_string(dir.join(DAMAGED_FILE)) else {
         return Vec::new();
@@ -90,11 +91,11 @@ impl Damaged {
         for places in self.found().values() {
             hook(&places.first);
         }
-        // There is one listener.
+        // Only the first listener is kept.
         let _first = self.hook.set(hook);
     }
 
-    /// Adds damage. Returns whether its place is new here.
+    /// Adds damage. Returns whether its place was not known before.
     pub(crate) fn add(&self, damage: &Damage) -> bool {
         let mut found = self.found();
         let is_new_file = !found.contains_key(&damage.path);
@@ -128,7 +129,7 @@ impl Damaged {
         }
     }
 
-    /// The damage of those files for which `is_there` holds. The others are forgotten.
+    /// Returns the damage of those files for which `is_there` returns `true`. The others are forgotten.
     pub(crate) fn all(&self, is_there: impl Fn(&Path) -> bool) -> Vec<Damage> {
         let mut found = self.found();
         found.retain(|path, _| is_there(path));

@@ -80,8 +80,8 @@ fn lock(dir: &Path, identity: &str) -> Result<DirectoryLock, OpenError> {
     Ok(DirectoryLock { _file: file })
 }
 
-/// Whether the process that the lock file names has ended or is being killed, so that the lock is free soon. Even after it has ended, a
-/// process that it was just starting keeps the lock until its exec.
+/// Returns whether the process that the lock file names has ended or is being killed, so that the lock will soon be free. Even after a
+/// process has ended, another one that it was just starting keeps the lock until its exec.
 fn is_ending(holder: &str) -> bool {
     let number = |text: &str| text.parse::<u32>().ok();
     let words = holder.strip_prefix("process ");
@@ -91,7 +91,7 @@ fn is_ending(holder: &str) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
     };
-    // The fields after the name, which may contain anything: the state, five numbers, the flags.
+    // The fields after the name, which may contain any characters: the state, five numbers, the flags.
     let mut fields = stat
         .rsplit_once(") ")
         .map_or("", |(_, rest)| rest)

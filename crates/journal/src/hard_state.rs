@@ -37,7 +37,7 @@ pub struct Position {
     pub key: u64,
 }
 
-/// The later of two places.
+/// Returns the later of two positions.
 pub(crate) fn latest(one: Option<Position>, other: Option<Position>) -> Option<Position> {
     [one, other].into_iter().flatten().max_by_key(|p| p.index)
 }

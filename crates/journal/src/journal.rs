@@ -223,8 +223,8 @@ impl Journal {
         );
     }
 
-    /// Whether consensus purges entries because of damage while readers still need their events. If so, records the place and keeps the files.
-    /// The place is kept in memory only: after a start the damage is found again.
+    /// Returns whether consensus purges entries because of damage while readers still need their events. If so, records the place and keeps
+    /// the files. The place is kept in memory only, because the next start finds the damage again.
     fn is_superseding(&self, upto: Position) -> bool {
         if !self.shared.options.has_state || self.shared.damages().is_empty() {
             return false;
@@ -238,7 +238,7 @@ impl Journal {
         is_so
     }
 
-    /// Removes the files up to `index`. For entries that consensus has already purged because of damage.
+    /// Removes the files up to `index`. This is for entries that consensus has already purged because of damage.
     pub fn purge_superseded(
         &self,
         index: u64,
@@ -249,12 +249,13 @@ impl Journal {
         self.purge(index, term, membership, done);
     }
 
-    /// The place up to which consensus treats the log as purged, because of damage in it. Readers of events may still read around the damage.
+    /// Returns the place up to which consensus treats the log as purged because of damage. Readers of events may still read around the
+    /// damage.
     pub fn superseded(&self) -> Option<Position> {
         self.shared.inner().superseded
     }
 
-    /// The damage that was found in the existing files.
+    /// Returns the damage that was found in the existing files.
     pub fn damages(&self) -> Vec<Damage> {
         self.shared.damages()
     }
@@ -417,12 +418,13 @@ impl Journal {
         inner.may_go()
     }
 
-    /// The directory of the journal.
+    /// Returns the directory of the journal.
     pub fn dir(&self) -> &Path {
         self.shared.dir()
     }
 
-    /// The last key of the newest segment that is not wholly within the newest `bytes` bytes of the log; 0 if there is none.
+    /// Returns the last key of the newest segment that is not wholly within the newest `bytes` bytes of the log. Returns 0 if there is
+    /// none.
     pub fn last_key_beyond(&self, bytes: u64) -> u64 {
         let inner = self.shared.inner();
         let mut newer = 0_u64;

@@ -84,7 +84,7 @@ impl Kept {
         self.older.iter().map(|file| &file.meta).chain(newest)
     }
 
-    /// The paths of all snapshots, oldest first.
+    /// Returns the paths of all snapshots, oldest first.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let newest = self.newest.iter().map(|file| &file.path);
         self.older.iter().map(|file| &file.path).chain(newest)

@@ -98,7 +98,7 @@ impl Journal {
             term: file.meta.term,
             key: file.meta.event_id,
         };
-        // A snapshot from before the first record covers nothing: no record has its index.
+        // A snapshot that was written before the first record covers nothing, because no record has its index.
         let covered = snapshot
             .as_ref()
             .map(place_of)
@@ -111,7 +111,7 @@ impl Journal {
         if let (Some(file), Some(place)) = (&snapshot, covered)
             && place.index >= scan_found.next_index
         {
-            // Another member's snapshot was installed, and a crash came before the log was restarted after it.
+            // A snapshot of another member was installed, and a crash happened before the log was restarted after it.
             hard_state.purged = Some(place);
             hard_state.membership = file.meta.membership.clone().or(hard_state.membership);
             hard_state.write(&*disk, &dir)?;
@@ -129,7 +129,7 @@ impl Journal {
             disk.rename(&damage.path, &aside)
                 .map_err(|e| Fault::new("rename", &damage.path, e))?;
         }
-        // Consensus cannot read the log before the snapshot where it is damaged.
+        // Where the log is damaged, consensus cannot read it before the snapshot.
         let mut damages = scan.damages;
         damages.extend(damaged::remembered(&dir));
         let superseded = covered.filter(|_| !damages.is_empty());
@@ -240,7 +240,7 @@ fn hard_state_of(disk: &dyn Disk, dir: &Path) -> Result<HardState, OpenError> {
     Ok(state)
 }
 
-/// The newest intact snapshot, and the damage of newer ones.
+/// Returns the newest intact snapshot, and the damage of newer ones.
 fn newest_snapshot(dir: &Path) -> Result<(Option<SnapshotFile>, Vec<Damage>), OpenError> {
     let files = snapshot::list(dir).map_err(|e| Fault::new("list the directory", dir, e))?;
     let mut unreadable = Vec::new();

@@ -29,7 +29,7 @@ impl Journal {
         }
     }
 
-    /// As [`read_some`](Self::read_some), but stops before damage. The error comes only if no record can be read before it.
+    /// Like [`read_some`](Self::read_some), but stops before damage. Returns the error only if no record can be read before the damage.
     pub fn read_before_damage(
         &self,
         start: u64,
@@ -159,7 +159,7 @@ fn bounded(
     for record in records {
         let record = match record {
             Ok(record) => record,
-            // The intact records come first. The next call returns the error.
+            // The intact records are returned first. The next call returns the error.
             Err(ReadError::Damaged(_)) if !taken.is_empty() => break,
             Err(error) => return Err(error),
         };

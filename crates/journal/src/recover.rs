@@ -204,7 +204,7 @@ struct Surroundings<'a> {
     next: Option<&'a (u64, PathBuf)>,
     /// The place of the newest snapshot.
     covered: Option<Position>,
-    /// The marker says that all records before this index were on the disk.
+    /// The marker guarantees that all records before this index were on the disk.
     promised: u64,
     open: Opener,
 }
@@ -316,8 +316,8 @@ fn scan_segment(
     Ok(())
 }
 
-/// An `EventId` that is not before any event of earlier segments, and before the last event of this segment's first batch; 0 if the file has
-/// no intact batch.
+/// Returns an `EventId` that is not before any event of earlier segments, and before the last event of this segment's first batch. Returns
+/// 0 if the file has no intact batch.
 fn key_behind(path: &Path, first_index: u64, open: Opener) -> Result<u64, Fault> {
     let fault = |e| Fault::new("read", path, e);
     let file = open(path).map_err(fault)?;
@@ -326,7 +326,8 @@ fn key_behind(path: &Path, first_index: u64, open: Opener) -> Result<u64, Fault>
     Ok(found.map_or(0, |(header, _)| header.key - 1))
 }
 
-/// Whether a snapshot covers the damage at the place of a walk, up to the next intact record. If so, the walk continues at that record.
+/// Returns whether a snapshot covers the damage at the position of a walk, up to the next intact record. If so, the walk continues at that
+/// record.
 fn is_passed_over(
     scan: &mut Scan,
     segment: &mut Segment,

@@ -1,7 +1,7 @@
 //! Reads all files of the journal again, a little at a time, so that damage is found before a reader needs the data.
 //!
-//! Always: only reads, and only records that were committed and on this disk when the pass began. So a pass ends on a busy node, and records
-//! that are taken back meanwhile are not mistaken for damage. Damage is reported as if a reader had found it.
+//! Always: only reads, and only records that were committed and on this disk when the pass began. So a pass ends even on a busy node, and
+//! records that are taken back in the meantime are not mistaken for damage. Damage is reported as if a reader had found it.
 
 use std::path::PathBuf;
 
@@ -14,17 +14,17 @@ use crate::walk::Walk;
 /// The progress of a pass over the files.
 #[derive(Debug, Default)]
 pub struct Scrub {
-    /// Index before which the log is read, once the pass has begun.
+    /// Index before which the log is read. Set when the pass begins.
     end_index: Option<u64>,
     /// Index after the last segment that was read or is being read.
     next_index: u64,
     walk: Option<Walk>,
-    /// The snapshots that are left, once the log was read.
+    /// The snapshots that have not been read. Set after the log was read.
     snapshots: Option<Vec<PathBuf>>,
 }
 
 impl Journal {
-    /// Continues a pass for about `bytes_max` bytes. Returns whether the pass is complete. Blocks while the disk reads.
+    /// Continues a pass for about `bytes_max` bytes. Returns whether the pass is complete. Blocks on disk reads.
     pub fn scrub(&self, pass: &mut Scrub, bytes_max: u64) -> Result<bool, Fault> {
         let mut left = bytes_max;
         if pass.snapshots.is_none() {
@@ -68,7 +68,7 @@ impl Journal {
             match SnapshotFile::check(&path) {
                 Ok(Ok(file)) => left = left.saturating_sub(file.bytes),
                 Ok(Err(damage)) => self.shared.note_damage(&damage),
-                // It was removed meanwhile.
+                // The snapshot was removed in the meantime.
                 Err(fault) if fault.is_not_found() => {}
                 Err(fault) => return Err(fault),
             }
@@ -76,7 +76,7 @@ impl Journal {
         Ok(false)
     }
 
-    /// The first segment with records from `index` to before `end_index`.
+    /// Returns the first segment with records from `index` to before `end_index`.
     fn segment_from(&self, index: u64, end_index: u64) -> Option<Segment> {
         if index >= end_index {
             return None;

@@ -170,8 +170,8 @@ impl Segment {
         self.key_upto = self.key_upto.max(key);
     }
 
-    /// Adds the record with `index` at `offset` as a place to start walking from, so that readers of later events do not meet the damage before
-    /// it. The last event of that record is newer than `key_before`.
+    /// Adds the record with `index` at `offset` as a place from which to start walking, so that readers of later events do not meet the
+    /// damage before it. The last event of that record is newer than `key_before`.
     pub(crate) fn begin_also_at(&mut self, index: u64, offset: u64, key_before: u64) {
         let at = self.marks.partition_point(|mark| mark.offset < offset);
         let mark = Mark {

@@ -71,7 +71,7 @@ impl Shared {
     /// Records the damage that a reader has found. Other errors are ignored.
     pub(crate) fn take_note(&self, error: &ReadError) {
         if let ReadError::Damaged(damage) = error {
-            // Records that are not committed may be taken back while they are read. That is no damage.
+            // Records that are not committed may be taken back while they are read. This is no damage.
             let committed_next = self.inner().committed_next;
             if damage.record.is_none_or(|record| record < committed_next) {
                 self.note_damage(damage);
@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// Records damage, whether the record is committed or not. Readers that need nothing before the damaged place can read on after it.
+    /// Records damage, whether the record is committed or not. Readers that need nothing before the damaged place can continue after it.
     pub(crate) fn note_damage(&self, damage: &Damage) {
         let record = damage.record.unwrap_or_default();
         let segment = {
@@ -228,7 +228,8 @@ impl Inner {
         self.ring.evict(ring_bytes, pinned);
     }
 
-    /// The last record up to which whole segments may be removed: a snapshot covers them, and all its events were released in this run.
+    /// Returns the last record up to which whole segments may be removed: a snapshot covers them, and all their events were released in
+    /// this run.
     pub(crate) fn may_go(&self) -> Option<u64> {
         let (covered, until_key) = (self.snapshots.base()?.index, self.snapshots.released());
         let closed = self.segments.len().saturating_sub(1);
@@ -239,7 +240,7 @@ impl Inner {
         last.next_index.checked_sub(1)
     }
 
-    /// The term of a record; that of the purged records, or 0, if it is not known.
+    /// Returns the term of a record. If it is not known, returns the term of the purged records, or 0.
     pub(crate) fn term_of(&self, index: u64) -> u64 {
         let mut terms = self.terms.iter().rev();
         let term = terms

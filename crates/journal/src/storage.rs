@@ -18,7 +18,7 @@ pub trait Disk: Send + Sync + 'static {
             .write(true)
             .create(true)
             .truncate(true)
-            // The data of orders and jobs is readable by the owner only, whatever the umask is.
+            // Only the owner can read the data of orders and jobs, whatever the umask is.
             .mode(0o600)
             .open(path)
     }

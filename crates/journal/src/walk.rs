@@ -16,7 +16,7 @@ use crate::record::{BODY_BYTES_MAX, HEADER_BYTES, Header, MAGIC, Record};
 /// How much is read at a time: enough for a few large batches, little enough for many readers.
 const CHUNK_BYTES: usize = 512 << 10;
 
-/// The error of the system for a sector that cannot be read.
+/// The error code of the system for a sector that cannot be read.
 const EIO: i32 = 5;
 
 /// What a step of a walk meets.
@@ -111,7 +111,8 @@ impl Walk {
         Ok(Step::Record { header, record })
     }
 
-    /// The next record, or `None` at the end. Anything else before the end is damage, including a place that the disk can no longer read.
+    /// Returns the next record, or `None` at the end. Anything else before the end is damage, including a sector that the disk can no
+    /// longer read.
     pub(crate) fn record(&mut self) -> Result<Option<Record>, ReadError> {
         let what = match self.step() {
             Ok(Step::Record { record, .. }) => return Ok(Some(record)),
@@ -199,7 +200,7 @@ pub(crate) fn first_data_after(file: &File, mut offset: u64, end: u64) -> io::Re
 
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
-/// The first intact record at or after `from` that has an event and whose index is in `indices`, with its offset.
+/// Returns the first intact record at or after `from` that has an event and whose index is in `indices`, with its offset.
 pub(crate) fn next_intact(
     file: &File,
     from: u64,
@@ -234,7 +235,7 @@ pub(crate) fn later_group(
     Ok(None)
 }
 
-/// The first whole record with the right checksum at or after `from`, with its offset.
+/// Returns the first whole record with the right checksum at or after `from`, with its offset.
 fn next_whole(file: &File, from: u64, end: u64) -> io::Result<Option<(Header, u64)>> {
     let mut offset = from;
     while let Some(data) = first_data_after(file, offset, end)? {

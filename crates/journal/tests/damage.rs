@@ -1,5 +1,5 @@
-//! Records and snapshots that are damaged while the journal is not read: reading and the scrub find them, they are named and never served,
-//! and everything that does not need them continues.
+//! Records and snapshots that are damaged while the journal does not read them. Reading and the scrub find the damage, which is named and
+//! never served. Everything that does not need the damaged data continues.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use std::sync::mpsc::sync_channel;
 use bytes::Bytes;
 use journal::{Journal, Kind, OpenError, Options, ReadError, Record, Recovered, Scrub};
 
-/// Length of the padding in each body. It is the same for all, so that all records have the same length.
+/// Length of the padding in each body. It is the same in all bodies, so that all records have the same length.
 const PAD: usize = 200;
 
 fn options(dir: &Path, segment_bytes: u64) -> Options {
@@ -30,7 +30,7 @@ fn open(dir: &Path, segment_bytes: u64) -> Result<(Journal, Recovered), OpenErro
     Journal::open(options(dir, segment_bytes), |fault| panic!("{fault}"))
 }
 
-/// The record with this index. Its event has the id `index + 1`.
+/// Returns the record with this index. Its event has the id `index + 1`.
 fn event(index: u64) -> Record {
     let pad = "y".repeat(PAD);
     Record {
@@ -86,7 +86,7 @@ fn damage(dir: &Path, event_id: u64) -> PathBuf {
     panic!("event {event_id} is not there")
 }
 
-/// All events after `after`, up to the first error.
+/// Returns all events after `after`, up to the first error.
 fn read(journal: &Journal, mut after: u64) -> (Vec<u64>, Option<ReadError>) {
     let mut ids = Vec::new();
     loop {
@@ -107,7 +107,7 @@ fn is_damage_of(error: Option<ReadError>, path: &Path) -> bool {
     matches!(error, Some(ReadError::Damaged(damage)) if damage.path == path)
 }
 
-/// A journal with a hundred records, and how often it has reported damage.
+/// Returns a journal with a hundred records, and the count of its damage reports.
 fn with_a_hundred(dir: &Path) -> (Journal, Arc<AtomicU64>) {
     let (journal, _) = open(dir, 64 << 10).unwrap();
     append(&journal, 0..100);
@@ -136,7 +136,7 @@ fn each_reader_of_a_damaged_place_gets_an_error_and_all_others_read_on() {
     assert_eq!(ids, (31..=100).collect::<Vec<_>>());
     assert!(error.is_none(), "{error:?}");
 
-    // A new snapshot contains the state from there. The next start does not need the damaged record, and knows of the damage.
+    // A new snapshot contains the effect of the damaged record. The next start does not need that record, and knows of the damage.
     snapshot(&journal, 100);
     drop(journal);
     let (journal, recovered) = open(dir.path(), 64 << 10).unwrap();
@@ -346,7 +346,7 @@ fn a_pass_of_the_scrub_ends_while_records_are_appended() {
     append(&journal, 0..50);
     let mut pass = Scrub::default();
     let mut newest = 50;
-    // Each piece reads less than is appended meanwhile.
+    // Each piece is shorter than what is appended in the meantime.
     while !journal.scrub(&mut pass, 1 << 10).unwrap() {
         append(&journal, newest..newest + 10);
         newest += 10;
@@ -434,7 +434,7 @@ fn a_segment_that_is_written_to_again_has_no_seal() {
     assert!(files(dir.path(), "seal").is_empty());
 }
 
-/// A disk that notes the order of flushes and trims.
+/// A disk that records the order of flushes and trims.
 #[derive(Default)]
 struct NotingDisk(std::sync::Mutex<Vec<(&'static str, u64)>>);
 

@@ -49,7 +49,7 @@ fn a_live_directory_is_shown_without_its_lock() {
     assert_eq!(text, b"{\"eventId\":1995}\n{\"eventId\":2000}\n");
     text.clear();
     assert_eq!(inspect::cat(dir.path(), 0, &mut text).unwrap(), 2000);
-    // `mainspring journal cat DIR | head`: the journal is not the cause.
+    // This is `mainspring journal cat DIR | head`: the journal is not the cause of the error.
     let (read, mut closed) = std::io::pipe().unwrap();
     drop(read);
     let told = inspect::cat(dir.path(), 0, &mut closed).unwrap_err();
