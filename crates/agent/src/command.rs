@@ -384,7 +384,7 @@ fn already_dedicated(known: &crate::Meta, both: &str) -> Problem {
     )
 }
 
-/// Returns whether the Agent belongs to another Controller than the one that asks.
+/// Returns whether the Agent belongs to another Controller than the requesting one.
 fn is_of_another_controller(problem: &Problem) -> bool {
     problem.is("AgentWrongController") || problem.is("AgentAlreadyDedicated")
 }

@@ -1,7 +1,7 @@
-//! Reads a log as it lies on disk and says what it is worth. Reads only: `journal` mends, `inspect` tells.
+//! Reads a log from the disk and determines which parts are intact. Reads only: `journal` repairs, `inspect` reports.
 //!
 //! Always: a torn tail exists only at the end of the last segment, where no later group and no promise of the marker
-//! says that the bytes had been whole. Everything else that does not fit is damage and is named. Damage is an error, unless a snapshot
+//! shows that the bytes had been whole. Everything else that does not fit is damage and is named. Damage is an error, unless a snapshot
 //! covers all of it. In that case the log continues after it, and a reader of the damaged records gets the damage as an error.
 
 use std::collections::VecDeque;

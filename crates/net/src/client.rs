@@ -36,7 +36,7 @@ const TRUST_IDLE: Duration = Duration::from_secs(20);
 const KEPT_CONNECTIONS: usize = 16;
 /// Maximum length of a path with its query, in bytes. A `Uri` accepts at most 65,534.
 const PATH_MAX: usize = 65_000;
-/// How long to wait for the reason why a connection is broken.
+/// How long to wait for a broken connection to report its reason.
 const POST_MORTEM: Duration = Duration::from_millis(200);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

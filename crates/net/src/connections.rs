@@ -256,7 +256,7 @@ impl Connections {
 }
 
 impl Connection {
-    /// Returns whether a request on it has been authenticated.
+    /// Returns whether a request on this connection has been authenticated.
     pub(crate) fn is_identified(&self) -> bool {
         self.0.is_identified.load(Ordering::Relaxed)
     }

@@ -42,7 +42,7 @@ pub struct Certificate {
 pub enum Validity {
     /// It does not end soon.
     Good,
-    /// It ends soon and must be replaced.
+    /// It ends soon and should be replaced.
     EndsSoon {
         /// Whole days that are left.
         days: i64,

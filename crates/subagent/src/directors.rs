@@ -1,6 +1,6 @@
 //! Which Director leads the Subagent, and whether it is connected.
 //!
-//! Always: a Director counts as connected while a stream of events of one of its couplings is open. Never here: who may couple.
+//! Always: a Director counts as connected while a stream of events of one of its couplings is open. Never here: which Director may couple.
 
 use model::MemberRun;
 use std::collections::BTreeMap;
