@@ -843,7 +843,7 @@ async fn a_damaged_record_is_an_error_for_its_readers_and_a_new_snapshot_superse
                 limit: Some(1000),
                 ..until_now(after)
             };
-            // The intact events before the damage are served. A reader that continues from there gets the reason why there are no more.
+            // The intact events before the damage are served. A reader that continues from there gets the reason why the events end.
             let before = lines(&running.log, query.clone()).await;
             let after = before.last().unwrap().event_id.0;
             let problem = refusal(

@@ -271,7 +271,7 @@ impl<S: WitnessStore> Witness<S> {
         }
     }
 
-    /// Answers whether the vote would be given, and records nothing.
+    /// Determines whether the vote would be given. Records nothing.
     async fn pre_vote(&self, request: &VoteRequest<Types>) -> VoteResponse<Types> {
         self.wait_until_voting(false).await;
         let inner = self.inner();
