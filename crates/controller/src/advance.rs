@@ -64,7 +64,7 @@ impl State {
             .collect()
     }
 
-    /// The workflow version and the job resources it refers to.
+    /// Returns the keys of the workflow version and of the job resources to which the workflow refers.
     pub(crate) fn needed_items(&self, workflow: &ItemKey) -> impl Iterator<Item = ItemKey> {
         let record = self.items.get(workflow);
         let references = record

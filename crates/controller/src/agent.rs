@@ -44,7 +44,7 @@ pub struct AgentState {
     /// How its Directors stand to each other.
     #[serde(default, skip_serializing_if = "is_alone")]
     pub cluster: ClusterState,
-    /// The witness of its Directors, while there are two.
+    /// The witness of the Agent's Directors, while the Agent has two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<AgentWitness>,
     /// While it is reset: whether what it had counts as lost already.
@@ -53,28 +53,29 @@ pub struct AgentState {
     /// The event since which there is no connection: what came up later has not been sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_since: Option<EventId>,
-    /// When its current [`Connection`] began.
+    /// When the current [`Connection`] of this Agent began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_since: Option<Timestamp>,
-    /// Another process that claims to be this Controller and was refused by the Agent, while it still tries to couple.
+    /// Another process that claims to be this Controller. The Agent has refused this process, which still tries to
+    /// couple.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_controller: Option<Box<OtherController>>,
 }
 
-/// A process that an Agent has refused, since it claims to be the Controller that is coupled.
+/// A process that an Agent has refused, because the process claims to be the Controller that is coupled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OtherController {
-    /// Who was refused.
+    /// The process that was refused.
     pub other: MemberRun,
-    /// Who is coupled.
+    /// The process that is coupled.
     pub coupled: MemberRun,
     /// Since when.
     pub since: Timestamp,
 }
 
 impl OtherController {
-    /// The same as a problem to be shown.
+    /// Returns the refusal as a problem to be shown.
     pub fn problem(&self) -> Problem {
         Problem::new(
             "ControllerIsDouble",
@@ -89,7 +90,8 @@ impl OtherController {
 }
 
 impl AgentState {
-    /// What is to be shown to users: why it is not coupled, or who else claims to be its Controller.
+    /// Returns the problem to show to users: why the Agent is not coupled, or which other process claims to be its
+    /// Controller.
     pub fn shown_problem(&self) -> Option<Problem> {
         let other = self.other_controller.as_ref();
         self.problem
@@ -148,13 +150,13 @@ pub struct SubagentState {
     /// Who has said that its machine is off, until its Agent has heard of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_confirmed_by: Option<UserId>,
-    /// When the connection between it and its Agent got its current state, as its Agent has reported.
+    /// When the connection between the Subagent and its Agent got its current state, as the Agent has reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_since: Option<Timestamp>,
 }
 
 impl SubagentState {
-    /// How it is connected to its Agent, as its Agent has reported.
+    /// Returns how the Subagent is connected to its Agent, as the Agent has reported.
     pub fn told_connection(&self) -> Connection {
         connection(self.coupling_state, self.problem.is_some())
     }

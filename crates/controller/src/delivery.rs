@@ -12,7 +12,7 @@ use model::{AgentAnswer, AgentCommand, AgentPath, EventId, OrderId, Problem};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Most things in one request.
+/// The maximum number of things in one request.
 const REQUEST_THINGS: usize = 500;
 /// How long to wait before a refused thing is sent again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ pub enum DeliveryOutput {
         /// The refused things, each with the reason.
         refusals: Vec<(Thing, Problem)>,
     },
-    /// Give [`DeliveryInput::Committed`] soon, even if nothing new is committed.
+    /// Pass [`DeliveryInput::Committed`] soon, even if nothing new is committed.
     Look,
     /// Close the connection, because the Agent's answer cannot be used. The coupling is over.
     Close(Problem),
@@ -156,19 +156,19 @@ impl AgentDelivery {
             }
             DeliveryInput::Wake => coupled.wake(now, out),
             DeliveryInput::Uncoupled => self.coupled = None,
-            // It belongs to an earlier coupling.
+            // The input belongs to an earlier coupling.
             DeliveryInput::Answered { .. } | DeliveryInput::Recorded { .. } => {}
             DeliveryInput::Coupled { .. } => {}
         }
     }
 
-    /// When the caller must give [`DeliveryInput::Wake`]; `None` if it need not.
+    /// Returns when the caller must pass [`DeliveryInput::Wake`]; `None` if this is not required.
     pub fn next_wakeup(&self) -> Option<Duration> {
         let coupled = self.coupled.as_ref()?;
         coupled.refused.front().map(|(due, _, _)| *due)
     }
 
-    /// Whether no request is in flight or prepared, and no refusal is being recorded.
+    /// Returns whether no request is in flight or prepared, and no refusal is being recorded.
     pub fn is_idle(&self) -> bool {
         self.coupled.as_ref().is_none_or(|coupled| {
             matches!(coupled.stage, Stage::Idle) && coupled.prepared.is_empty()
@@ -280,7 +280,7 @@ impl Coupled {
         while self.prepared.len() < REQUEST_THINGS
             && let Some((thing, since)) = self.due.pop_front()
         {
-            // If it has become a new thing meanwhile, the cursor finds it in the outbox.
+            // If the thing has become a new one meanwhile, the cursor finds it in the outbox.
             if state.outbox_since(agent, &thing) == Some(since) {
                 self.push(state, thing, since);
             }
@@ -296,7 +296,8 @@ impl Coupled {
             for (thing, since) in new {
                 is_at_end = false;
                 self.cursor.pass(&thing, since);
-                // An order that was attached later has been back here meanwhile, so the Agent no longer has it.
+                // An order that was attached later has returned to the Controller meanwhile, so the Agent no longer has
+                // it.
                 let is_held = since <= self.since
                     && matches!(&thing, Thing::AttachOrder(id) if self.held.remove(id));
                 if !is_held {

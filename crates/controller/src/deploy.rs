@@ -538,10 +538,10 @@ fn title(text: &str) -> String {
     }
 }
 
-/// The most faults that one problem names. More are only counted.
+/// The maximum number of faults that one problem names. Further faults are only counted.
 pub(crate) const FAULTS_TOLD_MAX: usize = 100;
 
-/// One problem that names them all; `None` if there are none.
+/// Combines the problems into one that names them all; `None` if there are none.
 pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
     if problems.len() <= 1 {
         return problems.pop();
@@ -568,7 +568,7 @@ pub(crate) fn combined(mut problems: Vec<Problem>) -> Option<Problem> {
     Some(Problem {
         code,
         message,
-        // As in JS7, the arguments are those of the first one; the message names all.
+        // As in JS7, the arguments are those of the first problem; the message names all problems.
         arguments: if is_one_kind {
             problems.swap_remove(0).arguments
         } else {

@@ -113,7 +113,7 @@ impl State {
         Ok(())
     }
 
-    /// Notes where the output of an order begins. The output of a child counts for the outermost parent.
+    /// Records where the output of an order begins. The output of a child counts for the outermost parent.
     fn note_output(&mut self, id: &OrderId, since: EventId) {
         let root = OrderId::from(id.root());
         if self
@@ -199,7 +199,7 @@ impl State {
             let agent = state.agent_path().clone();
             let thing =
                 thing_of(order).map_or_else(|| Thing::MarkOrder(id.clone()), |(_, thing)| thing);
-            // A refusal is only kept for a thing that is to be sent again.
+            // A refusal is kept only for a thing that is still to be sent.
             if self.outbox_since(&agent, &thing).is_some() {
                 self.refusals.insert((agent, thing), problem.clone());
             }
@@ -436,7 +436,7 @@ impl State {
             since: at,
         };
         self.items.insert(key.clone(), Arc::new(record));
-        // An Agent to which the former content may have been sent has yet to get this one.
+        // An Agent that may have received the former content must still receive the new content.
         for (agent, attachment) in self.attachments.of_item(&key) {
             if attachment == Attachment::Attachable {
                 self.index_attachment(&key, &agent, at);
@@ -525,7 +525,7 @@ impl State {
                 agent.lost_since.get_or_insert(at);
                 let is_resetting = agent.coupling_state == Coupling::Resetting;
                 if problem.is("AgentIsShuttingDown") && !is_resetting {
-                    // This answer often arrives although the Agent's last event, its shutdown, did not.
+                    // This answer often arrives although the Agent's last event, its shutdown, did not arrive.
                     agent.coupling_state = Coupling::ShutDown;
                     agent.problem = None;
                 } else {
@@ -541,8 +541,8 @@ impl State {
             } => {
                 agent.timezone.clone_from(timezone);
                 agent.platform_info.clone_from(platform_info);
-                // The Agent is running again. Its earlier shutdown may have been recorded only after it was coupled
-                // anew.
+                // The Agent is running again. Its earlier shutdown may have been recorded only after the Agent was
+                // coupled again.
                 if agent.coupling_state == Coupling::ShutDown {
                     agent.coupling_state = Coupling::Coupled;
                 }

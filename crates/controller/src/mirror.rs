@@ -9,7 +9,7 @@ use model::{
     EventId, ItemEvent, Mark, OrderEvent, OrderId, Problem, RunId, Stamped, SubagentStateEvent,
 };
 
-/// The codes of problems that only mean that nobody answers.
+/// The codes of problems that only mean that the Agent does not answer.
 const NOBODY_ANSWERS: [&str; 4] = [
     "Unreachable",
     "AgentConnectionLost",
@@ -106,7 +106,7 @@ impl State {
         is_ours.then_some(agent.event_id)
     }
 
-    /// The order that this event starts although it was to be cancelled only if it was fresh.
+    /// Returns the order that this event starts, although the order was to be cancelled only if it was fresh.
     fn cancelled_too_late(&self, event: &Event) -> Option<OrderId> {
         let Event::Order(id, OrderEvent::OrderStarted) = event else {
             return None;
@@ -118,9 +118,9 @@ impl State {
         (order.mark.as_deref() == Some(&only_fresh)).then(|| id.clone())
     }
 
-    /// The Controller's event when the Agent has noted a mark; nothing if it has no meaning here. The event confirms
-    /// only an equal mark. A newer mark that counts as sent is recorded again, since it may have reached the Agent
-    /// before the noted one.
+    /// Returns the Controller's event for a mark that the Agent has confirmed; nothing if the mark has no meaning here.
+    /// The event confirms only an equal mark. A newer mark that counts as sent is recorded again, since it may have
+    /// reached the Agent before the confirmed mark.
     fn mirrored_mark(
         &self,
         path: &AgentPath,
@@ -258,7 +258,7 @@ impl State {
     }
 
     /// Records the witness of the Agent's Directors for this run of their log. Returns whether the state now has this
-    /// `witness`: `false` if the run is over or if the witness would take back a promise.
+    /// `witness`. Returns `false` if the run is over or if the witness would take back a promise.
     pub fn agent_witness(
         &mut self,
         path: &AgentPath,
@@ -328,8 +328,9 @@ impl State {
         }
     }
 
-    /// The Agent refuses what was sent. Recorded once per distinct problem; the thing stays in the outbox. If the Agent
-    /// refuses an order that is to be cancelled or suspended, the order is detached, so that this can be done here.
+    /// Records that the Agent refuses what was sent, once per distinct problem. The thing stays in the outbox. If the
+    /// Agent refuses an order that is to be cancelled or suspended, the order is detached, so that the Controller can
+    /// cancel or suspend it.
     pub fn agent_refused(
         &mut self,
         path: &AgentPath,

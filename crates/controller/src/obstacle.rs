@@ -1,8 +1,8 @@
-//! Why an order waits: what the engine tells of the order, and what the Controller knows of its Agent, of limits and of
-//! Subagents.
+//! Why an order waits: what the engine reports about the order, and what the Controller knows about its Agent, limits
+//! and Subagents.
 //!
-//! Always: the cost for one order does not depend on the number of orders. What an Agent reported last counts only while
-//! the Agent is connected: otherwise the missing connection is the reason.
+//! Always: the cost for one order does not depend on the number of orders. What an Agent reported last counts only
+//! while the Agent is connected. Otherwise the missing connection is the reason.
 
 use crate::{Connection, State, Thing};
 use engine::JobKey;
@@ -11,7 +11,7 @@ use model::{
 };
 
 impl State {
-    /// Why the order waits; empty if nothing holds it, or if there is no such order.
+    /// Returns why the order waits; empty if nothing holds it, or if there is no such order.
     pub fn obstacles(&self, id: &OrderId, now: Timestamp) -> Vec<Obstacle> {
         let Some(order) = self.engine.order(id) else {
             return Vec::new();
@@ -39,7 +39,7 @@ impl State {
         let is_here = matches!(attached, AttachedState::Attached { .. });
         for obstacle in of_order {
             if obstacle.depends_on_agent() && is_here {
-                // The Agent knows better, or nobody does.
+                // Only a connected Agent knows the reason.
                 if !is_away && matches!(obstacle, Obstacle::WaitingForProcess { .. }) {
                     obstacles.extend(self.waiting_for_process(order, agent_path, obstacle, now));
                 } else if !is_away {
@@ -55,12 +55,12 @@ impl State {
         obstacles
     }
 
-    /// An item that the order needs at the Agent that is to take it, and that the Agent refuses.
+    /// Returns an obstacle if the Agent that is to take the order refuses an item that the order needs there.
     fn refused_item(&self, order: &Order) -> Option<Obstacle> {
         let Some(AttachedState::Attaching { agent_path }) = &order.attached_state else {
             return None;
         };
-        // An Agent rarely refuses anything, so lists rarely look for items.
+        // An Agent rarely refuses anything, so this usually saves the lookup of items when orders are listed.
         if self.refusals.is_empty() {
             return None;
         }
@@ -76,7 +76,7 @@ impl State {
         })
     }
 
-    /// The Agent, if the Controller is not connected to it.
+    /// Returns an obstacle if the Controller is not connected to the Agent.
     fn away(&self, agent_path: &AgentPath) -> Option<Obstacle> {
         let Some(agent) = self.agents.get(agent_path) else {
             return Some(Obstacle::AgentNotConnected {
@@ -95,7 +95,7 @@ impl State {
         })
     }
 
-    /// The order's mark, if its Agent has not confirmed it.
+    /// Returns an obstacle if the Agent has not confirmed the order's mark.
     fn unconfirmed_mark(&self, order: &Order, agent_path: &AgentPath) -> Option<Obstacle> {
         let mark = order.mark.as_deref()?;
         let thing = Thing::MarkOrder(order.id.clone());
@@ -113,7 +113,8 @@ impl State {
         })
     }
 
-    /// Why the job of an order at a connected Agent does not start: all limits that are reached, or else missing Subagents.
+    /// Returns why the job of an order at a connected Agent does not start: all limits that are reached, or else
+    /// missing Subagents.
     fn waiting_for_process(
         &self,
         order: &Order,
@@ -176,7 +177,7 @@ impl State {
         })
     }
 
-    /// The Subagent of a job that runs, if its Agent is not connected to it.
+    /// Returns an obstacle if the job runs at a Subagent to which its Agent is not connected.
     fn subagent_away(&self, order: &Order) -> Option<Obstacle> {
         let OrderState::Processing { subagent_id, .. } = &order.state else {
             return None;

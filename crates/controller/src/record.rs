@@ -30,7 +30,7 @@ pub trait Recorder {
     fn now(&self) -> Timestamp;
     /// The newest event.
     fn last_event_id(&self) -> EventId;
-    /// Whether the batch is so large that everything that can wait goes into the next one.
+    /// Returns whether the batch is so large that everything that can wait goes into the next one.
     fn is_full(&self) -> bool;
     /// Takes `event`; `at` is when it happened if that was elsewhere.
     fn record(

@@ -14,7 +14,8 @@ use model::{
 type Candidates<'a> = (Option<&'a SubagentBundle>, Vec<(SubagentId, bool)>);
 
 impl State {
-    /// Why no Subagent takes the job at which the order has waited at its Agent since `since`; nothing if one could.
+    /// Returns why no Subagent takes the job for which the order has waited at its Agent since `since`; nothing if a
+    /// Subagent could take it.
     pub(crate) fn shortage(
         &self,
         id: &OrderId,

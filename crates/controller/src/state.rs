@@ -63,7 +63,7 @@ pub struct State {
     pub(crate) unsettled: OrdSet<Unsettled>,
     /// The orders that have output, by the first event that has it.
     pub(crate) outputs: OrdMap<EventId, OrderId>,
-    /// The Agent's event that is being taken over.
+    /// The Agent's event that is being imported.
     pub(crate) importing: Option<(AgentPath, EventId)>,
 }
 
@@ -168,8 +168,8 @@ impl State {
         self.subagents.iter()
     }
 
-    /// How a Subagent is connected now, and since when. What its Agent has reported counts only while the Agent is
-    /// connected.
+    /// Returns how a Subagent is connected now, and since when. What its Agent has reported counts only while the Agent
+    /// is connected.
     pub fn subagent_connection(&self, id: &SubagentId) -> (Connection, Option<Timestamp>) {
         let Some(subagent) = self.subagents.get(id) else {
             return (Connection::Connecting, None);
@@ -217,7 +217,7 @@ impl State {
             .unwrap_or(EventId(u64::MAX))
     }
 
-    /// What was worked on last: the step of an order, or an event of an Agent.
+    /// Returns what was processed last: the step of an order, or an event of an Agent.
     pub fn working_on(&self) -> Option<String> {
         if let Some((agent, event_id)) = &self.importing {
             return Some(format!("AgentEvent:{agent}/{event_id}"));
@@ -225,23 +225,24 @@ impl State {
         self.engine.stepping().map(|id| format!("Order:{id}"))
     }
 
-    /// Forgets what was worked on.
+    /// Clears the record of what was processed last.
     pub fn set_idle(&mut self) {
         self.importing = None;
         self.engine.set_stepping(None);
     }
 
-    /// The events that set aside an order whose step has ended the node several times; see [`engine::State::set_aside`].
+    /// Returns the events that set aside an order whose step has ended the node several times; see
+    /// [`engine::State::set_aside`].
     pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<Event>> {
         self.engine.set_aside(id, problem)
     }
 
-    /// Whether the order is set aside.
+    /// Returns whether the order is set aside.
     pub fn is_set_aside(&self, id: &OrderId) -> bool {
         self.engine.is_set_aside(id)
     }
 
-    /// The oldest event with output of an order that still exists. The log keeps it even if all receivers have
+    /// Returns the oldest event with output of an order that still exists. The log keeps it even if all receivers have
     /// confirmed it.
     pub fn output_since(&self) -> Option<EventId> {
         self.outputs.get_min().map(|(since, _)| *since)

@@ -66,7 +66,7 @@ fn an_agent_that_was_shut_down_in_order_is_no_trouble() {
     let mut world = one_agent();
     world.at_agent("ALFA", vec![Event::AgentOwn(AgentOwnEvent::ShutDown)]);
     world.run();
-    // Its stream of events ends, and then nobody answers; of two Directors none is active.
+    // The Agent's event stream ends, and then no process answers. With two Directors, none is active.
     for code in [
         "AgentConnectionLost",
         "Unreachable",
@@ -94,7 +94,7 @@ fn connection(world: &World) -> Connection {
     world.state.agent(&"ALFA".into()).unwrap().connection()
 }
 
-/// The connection of the Agent's own Subagent, which its Agent has reported as connected.
+/// Returns the connection of the Agent's own Subagent, which the Agent has reported as connected.
 fn subagents_connection(world: &World) -> Connection {
     world.state.subagent_connection(&"ALFA-0".into()).0
 }
@@ -388,7 +388,7 @@ fn a_witness_of_directors_takes_back_no_promise() {
         .filter(|kind| **kind == "AgentWitnessUpdated");
     assert_eq!(updates.count(), 2);
     world.replay();
-    // Every member that becomes active has it.
+    // Every member that becomes active has the witness.
     world.restart();
     let known = &world.state.agent(&"ALFA".into()).unwrap().witness;
     assert_eq!(known.as_ref(), Some(&voted));

@@ -379,7 +379,7 @@ fn a_changed_item_goes_to_whoever_has_it() {
     );
 }
 
-/// An Agent with an order at a job that uses the job resource R in revision 0, `a` = 1.
+/// Creates a world with an order at the Agent, whose job uses the job resource R in revision 0, `a` = 1.
 fn with_resource() -> World {
     let mut world = World::new();
     world.agent("ALFA");
@@ -409,7 +409,7 @@ fn an_agent_that_confirms_an_older_revision_still_has_to_get_the_newer_one() {
     let agent = model::AgentPath::from("ALFA");
     world.at("ALFA").is_reachable = false;
     world.deploy(&[&resource(2)]);
-    // It arrives there, and the answer is still under way when the item changes once more.
+    // The item arrives at the Agent, and the answer is still on its way when the item changes again.
     world.send(&agent);
     world.deploy(&[&resource(3)]);
     world.hear(&agent);

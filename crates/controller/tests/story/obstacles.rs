@@ -1,10 +1,10 @@
-//! Why an order waits: each way has its reason, as an object with its times, limits and holders.
+//! Why an order waits: each cause is shown as an obstacle with its times, limits and holders.
 
 use crate::world::{World, cancel, jobs, succeeded};
 use controller::Connection;
 use model::{Event, JobHold, Obstacle, OrderEvent, Problem, SubagentStateEvent, Timestamp};
 
-/// ALFA with a connected Subagent, and the workflow `w` with a job whose parallelism is this.
+/// Creates a world with ALFA, a connected Subagent, and the workflow `w`, whose job has this parallelism.
 fn world(parallelism: u32) -> World {
     let mut world = World::new();
     world.agent("ALFA");
@@ -31,11 +31,11 @@ fn obstacles(world: &World, id: &str) -> Vec<Obstacle> {
     world.state.obstacles(&id.into(), world.now)
 }
 
-/// The names of the reasons. They are the same after a restart from a snapshot.
+/// Returns the names of the reasons. They are the same after a restart from a snapshot.
 fn reasons(world: &mut World, id: &str) -> Vec<&'static str> {
     let now = obstacles(world, id);
     world.restart_in_the_middle();
-    // A Controller that has been started anew waits for its Agents; its own order must not have changed.
+    // A restarted Controller waits for its Agents. Its own orders must not have changed.
     let names = now.iter().map(Obstacle::type_name);
     names.collect()
 }
@@ -46,7 +46,7 @@ fn lose_agent(world: &mut World) {
     world.act(|state, out| state.agent_coupling_failed(&"ALFA".into(), problem.clone(), out));
 }
 
-/// An order that runs, and one behind it that no process is started for.
+/// Adds an order that runs, and a second one for which no process is started.
 fn one_runs_and_one_waits(world: &mut World) {
     world.add("RUNS", "w");
     world.run();
@@ -301,7 +301,7 @@ fn what_holds_up_a_running_job_is_told_until_it_ends() {
     world.replay();
 }
 
-/// After the restart of the story's Controller its Agent is there again.
+/// Couples the Agent again after a restart of the Controller.
 fn coupled_again(world: &mut World) {
     world.act(|state, out| state.agent_coupled(&"ALFA".into(), out));
 }

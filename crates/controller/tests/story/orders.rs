@@ -286,7 +286,7 @@ fn a_command_for_an_order_that_is_being_attached_reaches_its_agent() {
     }
 }
 
-/// Adds an order whose job runs at the Agent before the Controller has got any event of it.
+/// Adds an order whose job runs at the Agent before the Controller has received any event of the order.
 fn running_unheard(world: &mut World, id: &str) {
     world.add(id, "hop");
     while !world.at("ALFA").has_job(id) {

@@ -149,7 +149,7 @@ fn an_order_that_may_have_come_to_the_agent_fails_at_a_reset_and_is_not_handed_o
     world.at("ALFA").is_reachable = false;
     world.add("SENT", "w");
     world.run();
-    // It arrives there and may have begun; nobody hears of it.
+    // The order arrives at the Agent and may have begun, but the Controller receives no event of it.
     world.send(&AgentPath::from("ALFA"));
     is_lost(&mut world, "ConnectionLost");
     world.tell(reset(true));

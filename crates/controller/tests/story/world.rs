@@ -241,7 +241,7 @@ impl World {
         has_sent || has_news
     }
 
-    /// Delivers what is in the outbox to the Agent; the Agent's new events are not delivered back.
+    /// Delivers what is in the outbox to the Agent. The Agent's new events are not delivered back.
     pub(crate) fn send(&mut self, path: &AgentPath) -> bool {
         let now = self.now;
         let mut has_sent = false;
@@ -343,13 +343,13 @@ impl World {
 }
 
 impl Agent {
-    /// Whether the order's job runs at the Agent.
+    /// Returns whether the order's job runs at the Agent.
     pub(crate) fn has_job(&self, id: &str) -> bool {
         let order = self.engine.order(&OrderId::from(id));
         order.is_some_and(|order| matches!(order.state, model::OrderState::Processing { .. }))
     }
 
-    /// The order's mark, as the Agent knows it.
+    /// Returns the order's mark, as the Agent knows it.
     pub(crate) fn mark_of(&self, id: &str) -> Option<model::Mark> {
         let order = self.engine.order(&OrderId::from(id))?;
         order.mark.as_deref().cloned()
