@@ -57,11 +57,11 @@ pub(crate) struct Quotas {
     searches: Quota,
     /// Batches of commands.
     batches: Quota,
-    /// Large bodies that are parsed, or whose requests are carried out.
+    /// Large bodies that are being parsed, or whose requests are being executed.
     large_bodies: Quota,
 }
 
-/// How long a request waits while others of its kind are answered.
+/// How long a request waits while other requests of its kind are answered.
 const TURN: Duration = Duration::from_secs(10);
 
 impl Quotas {

@@ -1,8 +1,8 @@
 //! The Directors of an Agent: which of them is active, and the Controller's vote in their pair.
 //!
-//! Always: the Controller talks only to the Director that reports that it is active and that a majority confirms. The vote belongs to the
-//! Controller, not to one member: its promises are in the Controller's log before a Director learns of them. Never here: which Director
-//! becomes active. The Directors' consensus decides, and this Controller has the third vote in it.
+//! Always: the Controller communicates only with the Director that reports that it is active and that a majority confirms. The vote belongs
+//! to the Controller, not to one member. The promises of the vote are in the Controller's log before a Director learns of them. Never here:
+//! which Director becomes active. The Directors' consensus decides that, and this Controller has the third vote in it.
 
 use crate::drivers::{Dialling, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
@@ -113,7 +113,7 @@ impl AgentVote {
         let stopped = stop.clone();
         let task = tasks::spawn("agent-vote", async move {
             if let Some(before) = before {
-                // Whatever its end was, it no longer speaks for the vote.
+                // However the earlier vote has ended, no task of it speaks for the vote any longer.
                 let _ended = before.await;
             }
             giving.run(stopped).await;
@@ -165,7 +165,7 @@ impl Giving {
                     tracing::info!(%agent, "this Controller has the third vote of the Agent's Directors");
                     self.give(&witness, &stop).await;
                 }
-                // Each retry would log the same.
+                // The problem is logged once, because each retry would log the same.
                 Err(problem) if told.as_ref() == Some(&problem) => {}
                 Err(problem) => {
                     tracing::warn!(%agent, %problem, "the third vote of the Agent's Directors cannot be given");
@@ -283,7 +283,7 @@ impl Giving {
         }
         for dialling in dialled {
             dialling.abort();
-            // Whatever its end was, it no longer speaks for the vote.
+            // However the task has ended, it no longer speaks for the vote.
             let _aborted = dialling.await;
         }
     }

@@ -33,7 +33,7 @@ const LINES_MAX: usize = 1000;
 const BYTES_MAX: usize = 1 << 20;
 /// Bytes of one request.
 const REQUEST_BYTES: usize = 8 << 20;
-/// Upper bound of the bytes around the only command of a batch.
+/// The maximum number of bytes around the only command of a batch.
 const ENVELOPE_BYTES: usize = 1 << 10;
 /// How often an Agent is told that its events may go.
 const RELEASE_PERIOD: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub(crate) struct Driver {
     pub(crate) dialling: Dialling,
     /// Which of two Directors leads, as far as we know.
     pub(crate) leader: watch::Receiver<Option<u64>>,
-    /// The refused Controller of the same identity that the log has named already.
+    /// The address of the refused Controller of the same identity that has already been logged.
     pub(crate) told_of: Mutex<Option<Arc<str>>>,
 }
 
@@ -202,7 +202,7 @@ impl ConnectionNews {
         is_shut_down: bool,
     ) {
         let code = problem.code.clone();
-        // After a loss, different problems mean the same: nobody answers.
+        // After a loss, different problems mean the same: the Agent does not answer.
         let is_news = was_connected
             || self
                 .lost
@@ -225,7 +225,7 @@ impl ConnectionNews {
     }
 }
 
-/// Whether the problem only means that nobody answers.
+/// Returns whether the problem only means that the Agent does not answer.
 fn is_unreachable(problem: &Problem) -> bool {
     [
         "Unreachable",
@@ -304,7 +304,7 @@ async fn connect(driver: &Driver, target: &Target, connected: impl FnOnce()) -> 
 }
 
 impl Driver {
-    /// Whether it is news that this Controller, or no other one, was refused.
+    /// Records `other`, the Controller that was refused if any. Returns whether `other` differs from the previous one.
     fn tells_of(&self, other: Option<&Arc<str>>) -> bool {
         let mut told = self.told_of.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = told.as_ref() != other;
@@ -587,7 +587,7 @@ async fn follow(
 fn tell_other_controller(driver: &Driver, agent: &AgentPath, stamped: &Stamped) {
     if let Event::AgentOwn(AgentOwnEvent::OtherControllerRefused { other, coupled }) =
         &stamped.event
-        // What this one was refused for while the other one was there is over.
+        // A refusal of this process itself is not logged: this process is connected now, so the refusal is over.
         && !other.address.starts_with(&*driver.dialling.address)
         && driver.tells_of(Some(&other.address))
     {
@@ -727,7 +727,7 @@ impl Sender {
                 responses.extend(self.post(coupling, part).await?);
             }
             if is_too_large {
-                // An earlier version accepted it without this bound. The other commands are still sent.
+                // An earlier version accepted the command without this bound. The other commands are still sent.
                 let what = "what is to be handed over to the Agent";
                 let problem = too_large(what, json.len(), COMMAND_BYTES_MAX - ENVELOPE_BYTES);
                 responses.push(AgentAnswer::from(problem));

@@ -33,12 +33,12 @@ pub(crate) struct Dialling {
     pub(crate) tokens: BTreeMap<String, Secret>,
     /// Drawn when this process started.
     pub(crate) run_id: RunId,
-    /// Where this Controller is reached, for people.
+    /// The address of this Controller, for people.
     pub(crate) address: Arc<str>,
 }
 
 impl Dialling {
-    /// Who asks, as the Agents are told.
+    /// Returns the identity that this Controller sends to the Agents.
     pub(crate) fn myself(&self, log: &Log) -> MemberRun {
         MemberRun {
             member: log.me().member,
@@ -120,7 +120,7 @@ impl Link {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The Agent has been coupled. Returns the outputs to execute from now on.
+    /// Records that the Agent has been coupled. Returns the outputs to execute from now on.
     pub(crate) fn couple(
         &self,
         coupling: u64,
@@ -137,7 +137,7 @@ impl Link {
         receiver
     }
 
-    /// The connection has ended.
+    /// Records that the connection has ended.
     pub(crate) fn uncouple(&self) {
         self.handle(DeliveryInput::Uncoupled);
         self.lock().outputs = None;
@@ -154,7 +154,7 @@ impl Link {
         }
     }
 
-    /// When [`DeliveryInput::Wake`] is due, if at all.
+    /// Returns when [`DeliveryInput::Wake`] is due, if at all.
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
         let link = self.lock();
         Some(link.begin + link.delivery.next_wakeup()?)
@@ -179,7 +179,7 @@ pub(crate) struct Drivers {
     voting: Voting,
     slots: BTreeMap<AgentPath, Slot>,
     front: Front,
-    /// What the operator is advised to do.
+    /// The action that is recommended to the operator.
     advice: Option<String>,
 }
 
@@ -301,7 +301,7 @@ impl Outside<ControllerMachine> for Drivers {
     }
 }
 
-/// What the operator should do when an Agent reports that two processes claim to be this Controller.
+/// Returns what the operator should do when an Agent reports that two processes claim to be this Controller.
 fn advice_of(state: &controller::State) -> Option<String> {
     state.agents().find_map(|(path, agent)| {
         let problem = agent

@@ -19,9 +19,9 @@ pub struct ControllerMachine {
     /// The newest event in it.
     pub last_event_id: EventId,
     timezone: Arc<str>,
-    /// The request that is being carried out, or was last.
+    /// The request that is being executed, or was executed last.
     request: Option<String>,
-    /// Requests and events of Agents that have ended the node several times: they are refused.
+    /// Requests and events of Agents that have ended the node several times. They are refused.
     refused: BTreeMap<String, Problem>,
 }
 
@@ -107,7 +107,7 @@ pub enum Reply {
     Items(Result<(), Problem>),
     /// To what an Agent reports: its newest event that is taken over.
     Observed(EventId),
-    /// To [`Input::AgentWitness`]: whether the state is recorded.
+    /// The answer to [`Input::AgentWitness`]: whether the state is recorded.
     Remembered(bool),
     /// To a reset: there is more to give up. Tell it again.
     More,
@@ -199,7 +199,8 @@ impl ControllerMachine {
     }
 }
 
-/// The event, or what is put down in its place if taking it over has ended the node several times.
+/// Returns the event. If importing the event has ended the node several times, returns its id and the problem that is recorded in its
+/// place.
 fn refuse_event(
     refused: &BTreeMap<String, Problem>,
     agent: &AgentPath,
@@ -215,7 +216,7 @@ fn refuse_event(
     }
 }
 
-/// What a request is called if it ends the node: two equal requests have the same name.
+/// Returns the name under which a request is recorded if it ends the node. Two equal requests have the same name.
 fn name_of(input: &Input) -> Option<String> {
     match input {
         Input::Command { command, .. } => {

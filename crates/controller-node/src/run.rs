@@ -73,7 +73,7 @@ impl RunError {
         matches!(self, RunError::Fault(_))
     }
 
-    /// Whether the settings are wrong (exit code 2). A restart does not help then.
+    /// Returns whether the settings are wrong (exit code 2). A restart does not help in this case.
     pub fn is_misuse(&self) -> bool {
         match self {
             RunError::Id(_) | RunError::Users(_) | RunError::Member(_) | RunError::NoMembers => {
@@ -138,7 +138,7 @@ pub async fn run(
             token,
             tokens,
             run_id: RunId::from(net::new_token().reveal()[..22].to_owned()),
-            // Known when it is listened on.
+            // The address is known once the listener is bound.
             address: "".into(),
         },
         id,
@@ -173,7 +173,7 @@ pub async fn run(
 enum Life {
     Ended(Exit),
     Deposed,
-    /// Its log was damaged and has been moved away.
+    /// The log of this member was damaged and has been moved away.
     Damaged,
 }
 
@@ -308,7 +308,7 @@ impl Member {
         lived
     }
 
-    /// Whether other members can show that they are members. A single Controller usually has no settings for that.
+    /// Returns whether other members can prove that they are members. A single Controller usually has no settings for that.
     fn may_be_dialled(&self) -> bool {
         self.cluster_token.is_some() || self.settings.tls.is_some()
     }

@@ -85,7 +85,7 @@ impl Default for ControllerSettings {
     }
 }
 
-/// Checked while parsing, so that the error names the place in the file.
+/// Checked while parsing, so that the error contains the place in the file.
 fn password_hash<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let hash = Option::<String>::deserialize(from)?;
     if hash

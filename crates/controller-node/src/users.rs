@@ -173,7 +173,7 @@ fn entry(user: &UserSettings) -> Result<Entry, String> {
 }
 
 impl User {
-    /// The caller that this user's shares are counted for.
+    /// Returns the caller for which this user's shares are counted.
     pub(crate) fn caller(&self) -> Caller {
         Caller::User(self.id.as_str().into())
     }

@@ -1,7 +1,7 @@
-//! Reads request bodies. What a body is going to take when it is parsed is known before that, from one pass over its bytes.
+//! Reads request bodies. One pass over the bytes determines, before a body is parsed, what parsing it takes.
 //!
-//! Always: a large body is measured and parsed on a thread for blocking work, few of them at once. A body with too many values, lines or
-//! elements is refused before anything of it is parsed.
+//! Always: a large body is measured and parsed on a thread for blocking work, and only few are parsed at once. A body with too many values,
+//! lines or elements is refused before any part of it is parsed.
 //! Never here: the size of a body in bytes; see `net::BodyLimit`.
 
 use super::{Api, TURN};
@@ -15,28 +15,28 @@ use std::collections::BTreeMap;
 
 /// Size in bytes from which a body is parsed on a thread of its own, because parsing it would delay other requests.
 const LARGE: usize = 256 << 10;
-/// JSON values in one body. A value takes up to some hundred bytes of memory, however short its text is.
+/// The maximum number of JSON values in one body. A value takes up to some hundred bytes of memory, however short its text is.
 const VALUES_MAX: usize = 4_000_000;
-/// Lines of one change of items.
+/// The maximum number of lines in one change of items.
 pub(super) const OPERATIONS_MAX: usize = 100_000;
-/// Lines that cannot be read and are named in the answer.
+/// The maximum number of unreadable lines that the answer names.
 const FAULTS_MAX: usize = 100;
 
 /// What a body consists of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Extent {
-    /// JSON values, about.
+    /// The approximate number of JSON values.
     values: usize,
-    /// Lines that are not empty.
+    /// The number of lines that are not empty.
     lines: usize,
-    /// Elements of the outermost array; 0 if the body is something else.
+    /// The number of elements of the outermost array; 0 if the body is something else.
     elements: usize,
 }
 
-/// What the body is a list of, and how many there may be.
+/// What a body is a list of, which determines how many elements it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// One thing.
+    /// A single thing.
     One,
     /// Orders or their ids, one per line or as elements of an array.
     Orders,
@@ -44,7 +44,7 @@ pub(super) enum Expected {
     Operations,
 }
 
-/// Parses a body. The share of a large one is to be held until its request has been answered.
+/// Parses a body. The caller must hold the share of a large body until the request has been answered.
 pub(super) async fn read<T: Send + 'static>(
     api: &Api,
     caller: &Caller,
@@ -104,8 +104,8 @@ fn check(body: &[u8], expected: Expected) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The message about orders that the lines of the body name several times; only if there are not too many different ones. Keeps at most
-/// the ids.
+/// Returns the message about orders that the lines of the body name several times. Returns `None` if there are too many different orders.
+/// Keeps only the ids, up to that number.
 fn repeated(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -135,7 +135,7 @@ fn refused(code: &'static str, message: String, limit: usize) -> Refusal {
         .status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
-/// Measures a body without parsing it. For a text that is not JSON, the numbers mean nothing.
+/// Measures a body without parsing it. The numbers mean nothing for a text that is not JSON.
 fn extent(body: &[u8]) -> Extent {
     let mut extent = Extent::default();
     let (mut depth, mut is_in_string, mut is_escaped) = (0_usize, false, false);
@@ -146,7 +146,7 @@ fn extent(body: &[u8]) -> Extent {
             match byte {
                 _ if is_escaped => is_escaped = false,
                 b'\\' => is_escaped = true,
-                // A line break ends a string that was not closed: the next line is read on its own.
+                // A line break ends a string that was not closed, because each line is read on its own.
                 b'"' | b'\n' => is_in_string = false,
                 _ => {}
             }
@@ -179,7 +179,7 @@ fn extent(body: &[u8]) -> Extent {
     extent.lines += usize::from(is_line);
     extent.elements += usize::from(is_array);
     if is_array {
-        // The lines of an array mean nothing.
+        // The number of lines of an array means nothing.
         extent.lines = 0;
     }
     extent
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(of("[\n 1,\n 2,\n 3\n]\n"), (3, 0));
         assert_eq!(of("{\"id\":\"a\"}\n\n{\"id\":\"b,c\"}"), (0, 2));
         assert_eq!(of(""), (0, 0));
-        // A string that is not closed ends with its line.
+        // A string that is not closed ends at the end of its line.
         assert_eq!(of("{\"id\":\"a\n{\"id\":\"b\"}\n"), (0, 2));
         assert_eq!(extent(br#"{"a":[0,0,0,0]}"#).values, 5);
     }

@@ -65,7 +65,7 @@ pub(super) async fn command(
     Ok(Json(granted(answer)?).into_response())
 }
 
-/// The number of commands in a batch, including those in nested batches.
+/// Returns the number of commands in a batch, including those in nested batches.
 fn count(commands: &[ControllerCommand]) -> usize {
     let nested = |command: &ControllerCommand| {
         if let ControllerCommand::Batch { commands } = command {
@@ -77,7 +77,7 @@ fn count(commands: &[ControllerCommand]) -> usize {
     commands.len() + commands.iter().map(nested).sum::<usize>()
 }
 
-/// Whether the state machine alone decides this command.
+/// Returns whether the state machine alone decides this command.
 fn is_for_machine(command: &ControllerCommand) -> bool {
     match command {
         ControllerCommand::AddOrder { .. }
@@ -101,7 +101,7 @@ fn is_for_machine(command: &ControllerCommand) -> bool {
     }
 }
 
-/// Executes the commands in order. Each sees the effects of those before it.
+/// Executes the commands in order. Each command sees the effects of those before it.
 async fn run_batch(
     api: &Api,
     by: &Arc<Cause>,
@@ -230,7 +230,7 @@ pub(super) async fn ask(
     Ok(answer(api.0.handle.ask(input).await.map_err(stopped)?))
 }
 
-/// Has several commands decided in order, in one commit.
+/// Submits several commands, which are decided in order and in one commit.
 async fn ask_all(
     api: &Api,
     by: &Arc<Cause>,

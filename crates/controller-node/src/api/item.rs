@@ -38,12 +38,12 @@ pub(super) async fn change(
     Ok(Json(json!({})))
 }
 
-/// One operation per line.
+/// Parses one operation per line.
 fn operations(body: &[u8]) -> Result<Vec<ItemOperation>, Refusal> {
     std::str::from_utf8(body)
         .map_err(|error| Problem::new("InvalidJson", format!("the items are no text: {error}")))?;
     body::lines(body, |line| {
-        // Each line of a text is a text.
+        // A line of valid UTF-8 text is valid UTF-8, too.
         let line = std::str::from_utf8(line).unwrap_or_default();
         ItemOperation::from_json(line)
     })

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 100_000;
-/// A page ends after the order with which it exceeds this size in bytes.
+/// The size in bytes after which a page ends. The order that exceeds it is the last one of the page.
 const LIST_BYTES: usize = 4 << 20;
 /// Maximum length of a message in a list, in characters.
 const MESSAGE_MAX: usize = 300;
@@ -140,25 +140,25 @@ pub(super) struct ListQuery {
     /// Their ids begin so.
     #[serde(default)]
     prefix: String,
-    /// Their ids match this pattern: `*` stands for any text, `?` for any character.
+    /// Only orders whose ids match this pattern: `*` stands for any text, `?` for any character.
     pattern: Option<String>,
-    /// They are in one of these states, separated by commas. `Suspended` counts as a state.
+    /// Only orders in one of these states, separated by commas. `Suspended` counts as a state.
     state: Option<String>,
     /// They run this workflow.
     workflow_path: Option<String>,
     /// They are scheduled for this time or later, in milliseconds since 1970.
     scheduled_from: Option<i64>,
-    /// They are scheduled for a time before this one, in milliseconds since 1970.
+    /// Only orders that are scheduled for a time before this one, in milliseconds since 1970.
     scheduled_before: Option<i64>,
-    /// List only orders after this id: `next` of the page before.
+    /// Only orders after this id: `next` of the previous page.
     after: Option<String>,
     /// So many.
     limit: Option<usize>,
     /// Fields to include, separated by commas: `arguments`, `historicOutcomes`.
     fields: Option<String>,
-    /// Their state has changed at this time or later, in milliseconds since 1970.
+    /// Only orders whose state has changed at this time or later, in milliseconds since 1970.
     since: Option<Timestamp>,
-    /// Their state has not changed after this time, in milliseconds since 1970.
+    /// Only orders whose state has not changed after this time, in milliseconds since 1970.
     until: Option<Timestamp>,
 }
 
@@ -273,7 +273,7 @@ pub(super) async fn list(
         )))
     })?;
     let json = [(header::CONTENT_TYPE, "application/json")];
-    // The share is returned when the client has received the answer.
+    // The share is released when the client has received the answer.
     Ok((json, Body::from(share.hold(list))).into_response())
 }
 
@@ -306,7 +306,7 @@ fn listed(machine: &ControllerMachine, listing: &Listing) -> Vec<u8> {
     page.end(has_more, engine.order_count())
 }
 
-/// A page while it is written. It is written as text, because numbers have more digits than a JSON tree keeps.
+/// A page that is being written. It is written as text, because numbers can have more digits than a JSON tree keeps.
 struct Page {
     json: Vec<u8>,
     last: Option<OrderId>,
@@ -375,7 +375,7 @@ impl Pattern {
     }
 }
 
-/// Why an order waits, for programs and in words.
+/// Why an order waits: as objects for programs, and in words.
 #[derive(Serialize)]
 struct DescribedObstacle {
     #[serde(flatten)]
@@ -431,17 +431,17 @@ impl RunningJob {
 pub(super) struct Described {
     #[serde(flatten)]
     order: Order,
-    /// How its last step ended. Only if the history is left out.
+    /// How the last step of the order ended. Only if the history is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_outcome: Option<Outcome>,
     /// Why it waits.
     obstacles: Vec<DescribedObstacle>,
-    /// Its job, while it runs.
+    /// The order's job, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<RunningJob>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_problem: Option<model::Problem>,
-    /// The output of its jobs up to this event is no longer kept. Only for a single order.
+    /// The output of the order's jobs up to this event is no longer kept. Only for a single order.
     #[serde(skip_serializing_if = "Option::is_none")]
     output_lost_until: Option<EventId>,
 }
@@ -472,7 +472,7 @@ fn described(machine: &ControllerMachine, order: &Order, fields: Fields) -> Desc
     }
 }
 
-/// An outcome without the parts that jobs can make long.
+/// Returns the outcome without the parts that jobs can make long.
 fn short(outcome: &Outcome) -> Outcome {
     let boxed = |outcome: &Outcome| Box::new(short(outcome));
     match outcome {

@@ -49,7 +49,7 @@ pub(super) async fn log(
         is_done: begin >= end,
         key: id,
     };
-    // Only before the first byte can an error still become a status.
+    // An error can become an HTTP status only before the first byte is sent.
     let first = search.next().await;
     if let (None, Some(error)) = (&first, search.reader.ended()) {
         return Err(node::unreadable(EventId(begin), error));
@@ -64,7 +64,7 @@ pub(super) async fn log(
         if let Some(chunk) = chunk {
             return Some((Ok(chunk), (None, Some((search, share)))));
         }
-        // The connection breaks off, so that the client does not take a part for the whole.
+        // The connection is broken off, so that the client does not mistake a part for the whole.
         let error = search.reader.ended()?.to_string();
         Some((Err(std::io::Error::other(error)), (None, None)))
     });

@@ -63,7 +63,7 @@ pub(super) async fn snapshot(
         if chunk.is_none()
             && let Err(error) = ready!(writing.poll_unpin(context))
         {
-            // A truncated snapshot must not look complete, so the connection breaks off.
+            // A truncated snapshot must not look complete, so the connection is broken off.
             std::panic::resume_unwind(Box::new(error));
         }
         Poll::Ready(chunk)

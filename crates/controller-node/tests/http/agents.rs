@@ -397,7 +397,7 @@ async fn a_running_job_is_cancelled_with_a_kill() {
     let expected = [
         "OrderCancellationMarked",
         "OrderCancellationMarkedOnAgent",
-        // The shell has ended, and what it has started ends after the grace time only.
+        // The shell has ended. The process that it has started ends only after the grace time.
         "OrderProcessingHeld",
         "OrderProcessed",
         "OrderProcessingKilled",

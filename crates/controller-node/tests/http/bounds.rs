@@ -1,5 +1,4 @@
-//! Values that make no sense, and more than the allowed number of valid requests, are refused with a reason. The Controller keeps
-//! working.
+//! Values that make no sense are refused with a reason, and so are valid requests beyond the allowed number. The Controller keeps working.
 
 use crate::world::{Controller, empty, settings};
 use controller_node::{Permission, UserSettings};
@@ -211,7 +210,7 @@ async fn the_streams_of_one_user_are_bounded_and_others_still_get_theirs() {
     let data = tempfile::tempdir().unwrap();
     let (controller, viewer) = with_viewer(data.path()).await;
     controller.deploy(&[empty("w")]).await;
-    // More than the buffers of a connection take that nobody reads.
+    // More than the buffers of a connection can hold when its client does not read.
     let long = "x".repeat(100_000);
     for n in 0..60 {
         let order = json!({ "id": format!("O{n}"), "workflowPath": "w", "scheduledFor": 4_000_000_000_000_i64, "arguments": { "long": long } });

@@ -1,4 +1,4 @@
-//! Each route and each command with each permission missing. A route or a command that is added without an entry here fails the test.
+//! Tests each route and each command with each permission missing. A route or a command that is added without an entry here fails the test.
 
 use crate::world::{Answer, Controller, settings};
 use controller_node::{Permission, UserSettings};
@@ -21,9 +21,9 @@ const SOURCES: [&str; 3] = [
 /// The callers that may use a route.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Access {
-    /// All.
+    /// All callers.
     All,
-    /// All users that are logged in.
+    /// All authenticated users.
     Users,
     /// The users with this permission.
     Permitted(Permission),
@@ -31,13 +31,13 @@ enum Access {
     Members,
 }
 
-/// A route, and who may use it.
+/// A route, and the callers that may use it.
 #[derive(Clone, Copy)]
 struct Route {
     method: &'static str,
-    /// As the source names it.
+    /// The path, as it is in the source.
     path: &'static str,
-    /// What a request for it has: a query, a body.
+    /// The query of a request for the route.
     query: &'static str,
     body: &'static str,
     who: Access,
@@ -187,7 +187,7 @@ fn commands() -> Vec<(Value, Vec<Permission>)> {
     ]
 }
 
-/// The routes in the source: `.route(PATH, get(…).post(…))`.
+/// Returns the routes in the source: `.route(PATH, get(…).post(…))`.
 fn routes_of(source: &str) -> Vec<(String, String)> {
     let mut routes = Vec::new();
     for rest in source.split(".route(").skip(1) {
@@ -227,7 +227,7 @@ fn every_route_of_the_source_is_in_the_table() {
         .map(|route| (route.method.to_owned(), route.path.to_owned()))
         .collect();
     found.sort();
-    // Each member answers `/metrics`, also while it is not active, so the path is there twice.
+    // Each member answers `/metrics`, even while it is not active, so the path is listed twice.
     found.dedup();
     listed.sort();
     assert_eq!(found, listed, "each route says here who may use it");
@@ -303,7 +303,7 @@ fn is_denied(answer: &Answer) -> bool {
     matches!(answer.status, 401 | 403)
 }
 
-/// Returns where a route differs from the table; empty if it does not.
+/// Returns the differences between a route and the table; empty if there are none.
 async fn faults_of_route(world: &World, route: Route) -> Vec<String> {
     let Route {
         method, body, who, ..
