@@ -9,7 +9,7 @@ use model::{
 };
 use std::sync::Arc;
 
-/// The most stop positions of one order.
+/// The maximum number of stop positions of one order.
 const STOP_POSITIONS_MAX: usize = 1000;
 
 impl State {

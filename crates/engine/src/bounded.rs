@@ -1,6 +1,6 @@
-//! Fails an order whose next step is too large to be recorded or handed over. No other order is affected.
+//! Fails an order if its next step is too large to be recorded or handed over. No other order is affected.
 //!
-//! Always: a step is judged before its first event, and the failure names the bound.
+//! Always: a step is checked before its first event, and the failure names the bound.
 
 use crate::instructions::Here;
 use model::bounds::{

@@ -143,8 +143,8 @@ impl State {
         }
     }
 
-    /// Whether the job that was killed last runs again. By default it does, unless it must not be repeated or the
-    /// resumption changes the order's position or history.
+    /// Returns whether the job that was killed last runs again. By default the job runs again, unless it must not be
+    /// repeated or the resumption changes the order's position or history.
     fn restarts_killed_job(&self, order: &Order, resumption: &Resumption) -> bool {
         let is_killed = matches!(order.last_outcome(), Outcome::Killed { .. });
         if let Some(asked) = resumption.restart_killed_job {
@@ -266,8 +266,8 @@ impl State {
     }
 }
 
-/// Whether the known cancellation does all that the requested one does. Then the order keeps it: a weaker one would
-/// undo what has been accepted.
+/// Returns whether the known cancellation does everything that the requested one does. If so, the order keeps the known
+/// one, because a weaker one would undo what has been accepted.
 fn includes_cancellation(known: &CancellationMode, asked: &CancellationMode) -> bool {
     match (known, asked) {
         (_, CancellationMode::FreshOnly) => true,
@@ -279,7 +279,7 @@ fn includes_cancellation(known: &CancellationMode, asked: &CancellationMode) -> 
     }
 }
 
-/// Whether the known suspension does all that the requested one does.
+/// Returns whether the known suspension does everything that the requested one does.
 fn includes_suspension(known: &SuspensionMode, asked: &SuspensionMode) -> bool {
     (known.reset_state || !asked.reset_state)
         && includes_kill(known.kill.as_ref(), asked.kill.as_ref())

@@ -1,10 +1,10 @@
-//! What becomes of an order that has failed. It stops where `stopOnFailure` is set. Else the nearest try around
-//! catches it, or it fails in its fork, or it fails.
+//! Handles an order that has failed. The order stops where `stopOnFailure` is set. Otherwise the nearest try around the
+//! order catches the failure, or the order fails in its fork, or it fails.
 //!
 //! Always: `stopOnFailure` takes precedence over every try and over the join of a fork, as in JS7: the order stops at
 //! the instruction that failed. No other failure leaves a fork's branch or the order's inner block. An Agent only
-//! catches; the rest is the Controller's. The events of leaving blocks come first, innermost block first. A failed
-//! order stands before the outermost block that it has left.
+//! catches failures; the Controller does everything else. The events of leaving blocks come first, innermost block
+//! first. A failed order stands before the outermost block that it has left.
 
 use crate::instructions::{self, Here, OnFailure, finish, sticky_subagent};
 use model::{Branch, Instruction, OrderEvent, Position};
@@ -59,7 +59,7 @@ pub(crate) fn caught_at(here: &Here<'_>) -> Option<Position> {
     None
 }
 
-/// Whether the innermost fork around joins children that have failed.
+/// Returns whether the innermost fork around the order joins children that have failed.
 pub(crate) fn joins_if_failed(here: &Here<'_>) -> bool {
     let parents = &here.position.parents;
     let Some(depth) = parents

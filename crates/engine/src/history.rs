@@ -1,8 +1,9 @@
-//! The history of an order: how its steps ended, how an operator may change that, and what is kept of repeated tries.
+//! The history of an order: how its steps ended, how an operator may change the outcomes, and which outcomes of
+//! repeated tries are kept.
 //!
-//! Always: a place in a history is found by its exact position, else without the counters of try and catch. Of a Try
-//! block the first and the last tries are kept. Those between are only counted, so that an order that retries endlessly
-//! stays small.
+//! Always: a place in a history is found by its exact position, otherwise by the position without the counters of try
+//! and catch. The first and the last tries of a Try block are kept. The tries between are only counted, so that an
+//! order that retries endlessly stays small.
 
 use model::{
     Branch, HistoricOutcome, HistoryOperation, OmittedOutcomes, Order, Outcome, Position, Problem,
@@ -15,8 +16,9 @@ const FIRST_TRIES: u32 = 3;
 /// How many of the last tries of a Try block are kept.
 const LAST_TRIES: u32 = 5;
 
-/// Removes and counts the outcomes of the tries that are neither among the first nor among the last. An outcome stays
-/// if it has a value that no later one at its place has. The order is about to leave its catch block for the next try.
+/// Removes and counts the outcomes of the tries that are neither among the first nor among the last. An outcome is kept
+/// if it has a value that no later outcome at its place has. Must be called when the order is about to leave its catch
+/// block for the next try.
 pub(crate) fn omit_middle_tries(order: &mut Order) {
     let parents = &order.position.parents;
     let Some(depth) = parents
@@ -28,7 +30,7 @@ pub(crate) fn omit_middle_tries(order: &mut Order) {
     let Some(last) = number_of_try(&parents[depth].branch) else {
         return;
     };
-    // The next try counts as one of the last, too.
+    // The next try counts as one of the last tries.
     let end = last.saturating_add(2).saturating_sub(LAST_TRIES);
     if end <= FIRST_TRIES {
         return;
@@ -41,7 +43,8 @@ pub(crate) fn omit_middle_tries(order: &mut Order) {
             && number_of_try(&place[depth].branch).is_some_and(|n| (FIRST_TRIES..end).contains(&n))
             && place[..depth] == *around
     };
-    // From the newest to the oldest, with the names of the values that newer outcomes have at each place.
+    // Iterates from the newest to the oldest outcome, with the names of the values that newer outcomes have at each
+    // place.
     let mut seen: BTreeMap<Position, BTreeSet<Arc<str>>> = BTreeMap::new();
     let mut kept = Vec::with_capacity(order.historic_outcomes.len());
     let mut omitted: BTreeMap<Position, u64> = BTreeMap::new();
@@ -83,7 +86,7 @@ pub(crate) fn omit_middle_tries(order: &mut Order) {
     }
 }
 
-/// Removes the counts of places that are no longer in the history: it has been cut before them.
+/// Removes the counts of places that are no longer in the history, because the history was cut before them.
 pub(crate) fn drop_counts_without_place(order: &mut Order) {
     if order.omitted_outcomes.is_empty() {
         return;

@@ -64,7 +64,7 @@ pub(crate) fn may_leave(order: &Order, mark: &Mark) -> bool {
         }
 }
 
-/// Whether the order can never follow its mark, so that the mark is to be removed.
+/// Returns whether the order can never execute its mark, so that the mark is to be removed.
 pub(crate) fn is_void(order: &Order) -> bool {
     let Some(mark) = order.mark.as_deref() else {
         return false;

@@ -27,8 +27,8 @@ pub enum Next {
 }
 
 impl State {
-    /// What happens to this order now. All expressions of the step share one budget, so that a path through many predicates does not hold up
-    /// all other orders.
+    /// Returns what happens to this order now. All expressions of the step share one budget, so that a path through
+    /// many predicates does not delay all other orders.
     pub fn next(&self, id: &OrderId, now: Timestamp) -> Next {
         expr::in_one_budget(STEP_BUDGETS, || self.next_step(id, now))
     }
@@ -204,7 +204,7 @@ fn fresh(here: &Here<'_>) -> Decision {
             Decision::Events(goes.into_iter().chain([event.clone()]).collect())
         }
         _ if !is_due => Decision::Rest,
-        // It stays fresh while it waits for a process.
+        // The order stays fresh while it waits for a process.
         (Doing::Job(_), Site::Agent(_)) if goes.is_none() => Decision::Job,
         (Doing::Faulty(problem), Site::Controller)
             if failure::caught_at(&here.at(&position)).is_none() =>

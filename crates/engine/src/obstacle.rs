@@ -1,5 +1,5 @@
-//! Why an order waits, as far as the order and its workflow show; computed for each question, nothing is stored. The Controller
-//! adds what it knows of connections, limits and Subagents.
+//! Why an order waits, as far as the order and its workflow show. The reasons are computed on each request and not
+//! stored. The Controller adds what it knows about connections, limits and Subagents.
 
 use crate::instructions::{self, Here, fork};
 use crate::{State, next};
@@ -47,7 +47,7 @@ impl State {
     }
 }
 
-/// When the order began to wait where it is: it got its state then, or its time came later.
+/// Returns when the order began to wait where it is: when it got its state, or when its time came, if that was later.
 pub(crate) fn since(order: &Order, now: Timestamp) -> Option<Timestamp> {
     let due = order
         .scheduled_for
@@ -96,7 +96,7 @@ fn waiting(here: &Here<'_>) -> Option<Obstacle> {
         subagent_id, hold, ..
     } = &order.state
     {
-        // A job that runs is no obstacle.
+        // A running job is not an obstacle.
         let subagent_id = subagent_id.clone();
         return Some(match hold.as_deref()?.clone() {
             JobHold::MachineIsShort { since, message } => Obstacle::MachineIsShort {

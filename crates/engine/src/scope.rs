@@ -1,9 +1,9 @@
 //! What an expression of an order sees (`engine.md` 3.5): its arguments with the workflow's defaults, the values of its
 //! outcomes from the newest to the oldest, results by label or job, and the predefined words.
 //!
-//! Always: a predefined word wins over everything of the same name, and an argument over a result. A job resource's own
-//! expressions see no variable of the order. Defaults of jobs are evaluated only when they are used. Never here: files
-//! and the process environment of a Subagent; it puts its own scope in front.
+//! Always: a predefined word takes precedence over everything of the same name, and an argument over a result. A job
+//! resource's own expressions see no variable of the order. Defaults of jobs are evaluated only when they are used.
+//! Never here: files and the process environment of a Subagent, which adds its own scope in front of this one.
 
 use expr::{Answer, At, EvalError, Expr, NamedValues, Scope, Symbol, Value};
 use model::{
@@ -210,7 +210,7 @@ impl<'a> OrderScope<'a> {
         Value::from(self.tries().map_or(0, |(_, count)| i64::from(count)))
     }
 
-    /// The value is missing if the number of tries is not limited. `None` outside of a Try.
+    /// Returns a missing value if the number of tries is not limited, and `None` outside of a Try.
     fn max_tries(&self) -> Option<Value> {
         let (instruction, _) = self.tries()?;
         Some(Value::from(instruction.max_tries.map(i64::from)))
@@ -257,7 +257,8 @@ impl<'a> OrderScope<'a> {
         Value::from(i64::try_from(self.job_execution_count()).unwrap_or(i64::MAX))
     }
 
-    /// The value of a predefined word. `None` if `name` is no such word, or if it has no value where the order stands.
+    /// Returns the value of a predefined word. Returns `None` if `name` is not such a word, or if it has no value where
+    /// the order stands.
     pub fn predefined(&self, name: &str) -> Option<Value> {
         let word = name.strip_prefix("js7").unwrap_or_default();
         Some(match word {

@@ -33,7 +33,7 @@ pub struct State {
     pub(crate) woken_at: Timestamp,
     /// The order whose step was decided last.
     stepping: Option<OrderId>,
-    /// Orders that make no step, because their step has ended the node several times and no event can say so.
+    /// Orders that make no step. Their step has ended the node several times, and no event can record this.
     held: BTreeSet<OrderId>,
 }
 
@@ -256,7 +256,7 @@ impl State {
         }
     }
 
-    /// Notes the event with the first output of an order, in the log of its owner, unless one is noted.
+    /// Records the event with the first output of an order, in the log of its owner, unless one is recorded.
     pub fn note_output(&mut self, id: &OrderId, since: EventId) {
         if let Some(order) = self.orders.get_mut(id)
             && order.output_since.is_none()
@@ -505,19 +505,19 @@ impl State {
         }
     }
 
-    /// Remembers the order whose step is decided from now on, so that it is known if the decision ends the node.
+    /// Records the order whose step is decided from now on, so that the order is known if the decision ends the node.
     pub fn set_stepping(&mut self, id: Option<&OrderId>) {
         self.stepping = id.cloned();
     }
 
-    /// The order whose step was decided last.
+    /// Returns the order whose step was decided last.
     pub fn stepping(&self) -> Option<&OrderId> {
         self.stepping.as_ref()
     }
 
-    /// The events that set aside an order whose step has ended the node several times: it is broken until an operator resumes or cancels
-    /// it. If no event fits the order's state, it makes no step in this run, until [`State::release`]. `None` if the order is not this
-    /// site's.
+    /// Returns the events that set aside an order whose step has ended the node several times. The order is broken
+    /// until an operator resumes or cancels it. If no event fits the order's state, the order makes no step in this run
+    /// until [`State::release`]. Returns `None` if the order does not belong to this site.
     pub fn set_aside(&mut self, id: &OrderId, problem: &Problem) -> Option<Vec<Event>> {
         let events = self.set_order_aside(id, problem)?.into_iter();
         Some(
@@ -548,7 +548,7 @@ impl State {
         Some(Vec::new())
     }
 
-    /// Whether the order is set aside.
+    /// Returns whether the order is set aside.
     pub fn is_set_aside(&self, id: &OrderId) -> bool {
         let order = self.orders.get(id);
         order.is_some_and(|order| {
@@ -556,7 +556,7 @@ impl State {
         })
     }
 
-    /// Lets an order that was set aside without an event make its step again.
+    /// Allows an order that was set aside without an event to make its step again.
     pub fn release(&mut self, id: &OrderId) {
         if self.held.remove(id) {
             self.touch(id);
@@ -568,8 +568,8 @@ impl State {
         !self.restless.is_empty()
     }
 
-    /// Lets [`State::next`] be asked again for an order although nothing happened to it. If the order has a timer in
-    /// the future because the clock has been set back, the timer fires again.
+    /// Allows [`State::next`] to be called again for an order although nothing happened to the order. If the order has
+    /// a timer in the future because the clock has been set back, the timer fires again.
     pub fn make_restless(&mut self, id: &OrderId) {
         if let Some(timer) = self
             .orders
@@ -609,12 +609,12 @@ impl State {
         &self.index.counts
     }
 
-    /// At a Controller: the orders whose jobs run at this Agent.
+    /// Returns the orders whose jobs run at this Agent. Only for a Controller.
     pub fn running_at(&self, agent: &AgentPath) -> SlotHolders {
         holders(self.index.running_at.get(agent))
     }
 
-    /// At a Controller: the orders that this job runs for.
+    /// Returns the orders for which this job runs. Only for a Controller.
     pub fn running_in(&self, job: &JobKey) -> SlotHolders {
         holders(self.index.running_in.get(job))
     }
@@ -753,7 +753,7 @@ fn holders(orders: Option<&OrdSet<OrderId>>) -> SlotHolders {
     }
 }
 
-/// Takes the order out of its set, and an empty set out of the map.
+/// Removes the order from its set, and removes an empty set from the map.
 fn drop_from<K: Ord + Clone>(map: &mut OrdMap<K, OrdSet<OrderId>>, key: &K, id: &OrderId) {
     if let Some(set) = map.get_mut(key) {
         set.remove(id);

@@ -1,8 +1,8 @@
 //! Finish: ends the order; in a fork, its branch. A stop position acts alike.
 //!
-//! Always at the Controller. A failed outcome of a Finish is noted and is no failure. Only in a branch of a fork that
-//! does not join failed orders does the child fail there. A message becomes the message of a failed outcome, and the
-//! value `returnMessage` of a successful one.
+//! Always: executed at the Controller. A failed outcome of a Finish is recorded and is not a failure. The child fails
+//! only in a branch of a fork that does not join failed orders. A message becomes the message of a failed outcome, or
+//! the value `returnMessage` of a successful one.
 
 use super::{Doing, Here, sticky_subagent};
 use crate::failure;

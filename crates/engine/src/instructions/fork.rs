@@ -17,7 +17,8 @@ use std::sync::Arc;
 const CHILDREN_WORTH_A_HAND_OVER: usize = 3;
 /// So many children are named when a join fails.
 const CHILDREN_NAMED: usize = 3;
-/// To name a missing child, so many children are looked at: a list of orders must not cost more for large forks.
+/// The maximum number of children that are examined to name a missing one. A list of orders must not cost more for
+/// large forks.
 const CHILDREN_LOOKED_AT: usize = 100;
 
 pub(crate) fn next(fork: &Fork, here: &Here<'_>) -> Doing {
@@ -62,7 +63,7 @@ pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
     })
 }
 
-/// Why an order waits that has come to the join before its siblings.
+/// Returns why an order waits that has reached the join before its siblings.
 pub(crate) fn waiting_at_join(here: &Here<'_>) -> Obstacle {
     let parent = here.order.parent.as_ref();
     let missing = parent.and_then(|parent| {
@@ -77,7 +78,7 @@ pub(crate) fn waiting_at_join(here: &Here<'_>) -> Obstacle {
     }
 }
 
-/// How many children of the order have come to its join.
+/// Returns how many children of the order have reached its join.
 fn joined(here: &Here<'_>, parent: &OrderId) -> usize {
     here.state.index.joined.get(parent).copied().unwrap_or(0)
 }

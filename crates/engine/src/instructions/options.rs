@@ -1,5 +1,5 @@
-//! Options: settings for a block. The innermost value of `stopOnFailure` wins. It also takes precedence over every Try
-//! and Fork inside and around, see [`crate::failure`].
+//! Options: settings for a block. The innermost value of `stopOnFailure` applies. It also takes precedence over every
+//! Try and Fork inside and around the block, see [`crate::failure`].
 
 use super::{Doing, Here, OnFailure, OnReturn};
 use model::Branch;

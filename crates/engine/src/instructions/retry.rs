@@ -15,7 +15,7 @@ use std::time::Duration;
 const ROUNDED: Duration = Duration::from_secs(10);
 /// A shorter delay counts as none.
 const NO_DELAY: Duration = Duration::from_millis(50);
-/// The least pause before the next try of a block without a delay, by the number of its tries.
+/// The minimum pause before the next try of a block without a delay, by the number of its tries.
 const PAUSES: [(u64, Duration); 3] = [
     (1000, Duration::from_secs(10)),
     (100, Duration::from_secs(1)),
@@ -93,8 +93,8 @@ fn surrounding<'a>(here: &Here<'a>) -> Option<(&'a Try, Position, u32)> {
     Some((instruction, position, try_::tried(&parents[depth].branch)))
 }
 
-/// The greatest number of tries that may have led here, those of the blocks around included. An inner block may have
-/// been tried as often as it is allowed in each try of the outer one.
+/// Returns the maximum number of tries that may have led here, including those of the enclosing blocks. An inner block
+/// may have been tried as often as allowed in each try of the outer block.
 fn tries_in_all(here: &Here<'_>) -> u64 {
     let parents = &here.position.parents;
     let mut all = 0_u64;

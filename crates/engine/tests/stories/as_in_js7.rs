@@ -116,7 +116,7 @@ fn a_predicate_that_fails_after_a_job_fails_the_order_at_the_job() {
         DETACH
         OrderFailed 0",
     );
-    // The step to the If fails, and the order takes it inside of the try block.
+    // The step to the If fails, which the order handles inside of the try block.
     world.add(r#"{"id":"C","workflowPath":"caught"}"#);
     assert!(
         world.story("C").contains("OrderCaught 0/catch+0:0"),
@@ -161,7 +161,7 @@ fn a_killed_job_runs_again_unless_it_must_not_or_is_not_wanted() {
     assert_eq!(resumed("once", false, None), (1, "Failed"));
     assert_eq!(resumed("once", true, None), (1, "Finished"));
 
-    // If the resumption changes the history, the new history says how the job ended.
+    // If the resumption changes the history, the new history determines how the job ended.
     let mut world = killed("twice");
     let position = world.order("K").position.clone();
     let outcome = Outcome::SUCCEEDED;

@@ -1,4 +1,4 @@
-//! What must not happen to an order: each story fails if one condition of a decision is left out.
+//! What must not happen to an order. Each story fails if one condition of a decision is left out.
 
 use crate::world::{START, World, job, workflow};
 use engine::{Next, Site, State};
@@ -23,7 +23,7 @@ fn suspending() -> Mark {
     }
 }
 
-/// A Controller or Agent with the order and its workflow, whose job is in a try block.
+/// Creates the state of a Controller or Agent with the order and its workflow, whose job is in a try block.
 fn state_with(site: &Site, order: Order) -> State {
     let caught = format!(
         "- {{TYPE: Try, try: {{instructions: [{}]}}, catch: {{instructions: []}}}}\n",
@@ -38,7 +38,7 @@ fn state_with(site: &Site, order: Order) -> State {
     state
 }
 
-/// What the events of an operator's mark make of the order's next step.
+/// Applies the events of an operator's suspension mark and returns the order's next step.
 fn next_when_marked(state: &mut State, marked: &[(OrderId, OrderEvent)]) -> Vec<&'static str> {
     assert_eq!(names(marked), ["OrderSuspensionMarked"]);
     for (id, event) in marked {
@@ -147,7 +147,7 @@ fn a_child_that_is_to_be_suspended_at_its_end_is_not_joined() {
     assert!(world.order("F|a").is_suspended);
     assert_eq!(world.state("F"), "Forked");
 
-    // The same between the mark and the suspension.
+    // The same holds between the mark and the suspension.
     let text = r#"{"id":"F|a","workflowId":{"path":"w","versionId":"1"},"position":[0,"fork+a",1],"state":{"TYPE":"Ready"},"parent":"F"}"#;
     let mut child: Order = serde_json::from_str(text).expect("an order");
     child.mark = Some(Box::new(suspending()));

@@ -180,7 +180,7 @@ impl World {
         self.held.insert(id.into());
     }
 
-    /// The jobs of this order never start, as if no process slot was free.
+    /// Keeps the jobs of this order from starting, as if no process slot was free.
     pub(crate) fn keep_waiting(&mut self, id: &str) {
         self.waiting.insert(id.into());
     }
