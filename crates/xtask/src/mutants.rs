@@ -1,7 +1,7 @@
-//! `cargo xtask mutants`: small faults are planted in the code that decides, one at a time, and the tests of its crate must notice.
+//! `cargo xtask mutants`: plants small faults in the code that decides, one at a time. The tests of its crate must detect them.
 //!
-//! Always: `.cargo/mutants.toml` says which code that is; what makes no difference is listed there, with the reason; the program that
-//! plants them is pinned, and installed beside the build results when it is missing. Results are in `target/mutants`.
+//! Always: `.cargo/mutants.toml` defines which code that is. Mutations that make no difference are listed there, with the reason. The
+//! program that plants the faults is pinned, and is installed beside the build results if it is missing. Results are in `target/mutants`.
 //! Never here: changes of the sources. The faults are planted in a copy.
 
 use std::collections::BTreeSet;
@@ -18,11 +18,11 @@ use crate::metadata::Metadata;
 pub(crate) const SUMMARY: &str =
     "plant faults that the tests must notice: [--shard K/N] [--only GLOB…]";
 
-/// The program, and its version: another one knows other faults.
+/// The program and its version, which is pinned because another version plants other faults.
 const PROGRAM: &str = "cargo-mutants";
 const VERSION: &str = "27.1.0";
 
-/// So many of a hundred faults must be noticed. A shard is a sample, so that some more may stay unnoticed by chance.
+/// The percentage of faults that must be detected. A shard is a sample, so by chance some more of its faults may stay undetected.
 const WHOLE: f64 = 92.0;
 const SAMPLE: f64 = 80.0;
 
@@ -44,7 +44,7 @@ impl Outcomes {
             .with_context(|| format!("cannot understand {}", path.display()))
     }
 
-    /// A test that hangs has noticed, too.
+    /// Returns the number of detected faults. A fault that makes a test hang counts as detected.
     fn noticed(&self) -> usize {
         self.caught + self.timeout
     }
@@ -101,14 +101,14 @@ fn plant(shard: Option<&str>, only: &[String], least: f64) -> Result<()> {
         .args(["mutants", "--in-place", "--colors", "never", "--no-times"])
         .arg("--output")
         .arg(&results)
-        // The tests of one crate are built with the features that the workspace asks for: else the dependencies would be built anew for
-        // each crate. Stable cargo cannot do that yet, and what it builds so is of no use to anybody else.
+        // Builds the tests of one crate with the features that the workspace requests. Otherwise the dependencies would be rebuilt for each
+        // crate. Stable cargo does not support this yet, and the results of this build are used for nothing else.
         .env("CARGO_TARGET_DIR", results.join("build"))
         .env("CARGO_RESOLVER_FEATURE_UNIFICATION", "workspace")
         .env("CARGO_UNSTABLE_FEATURE_UNIFICATION", "true")
         .env("RUSTC_BOOTSTRAP", "1");
     if let Some(shard) = shard {
-        // Round robin, so that a shard has some of each crate.
+        // Faults are distributed round-robin, so that a shard has some of each crate.
         command.args(["--shard", shard, "--sharding", "round-robin"]);
     }
     for glob in only {
@@ -118,7 +118,7 @@ fn plant(shard: Option<&str>, only: &[String], least: f64) -> Result<()> {
         command.args(["--exclude", "crates/process/**"]);
     }
     let status = command.status().context("cannot start cargo mutants")?;
-    // 2: some were missed; 3: some tests took too long. Whether that is too many is judged here.
+    // Exit code 2: some faults were missed; 3: some tests took too long. The check below decides whether that is too many.
     ensure!(
         matches!(status.code(), Some(0 | 2 | 3)),
         "cargo mutants ended with {status}: do the tests pass without a planted fault?"
@@ -140,7 +140,7 @@ fn plant(shard: Option<&str>, only: &[String], least: f64) -> Result<()> {
     Ok(())
 }
 
-/// Makes `tree` a copy of the sources, at the same place each time, so that builds are used again.
+/// Makes `tree` a copy of the sources. It is at the same place each time, so that builds are reused.
 fn copy_sources(tree: &Path) -> Result<()> {
     let root = crate::cargo::root();
     let mut list = Command::new("git");
@@ -165,11 +165,11 @@ fn copy_sources(tree: &Path) -> Result<()> {
     }
     for name in names.split('\0').filter(|name| !name.is_empty()) {
         let (from, to) = (root.join(name), tree.join(name));
-        // A file that is deleted and not committed yet is still listed.
+        // A file that was deleted without a commit is still listed.
         let Ok(content) = std::fs::read(&from) else {
             continue;
         };
-        // What has not changed keeps its time of change: cargo builds by it.
+        // An unchanged file keeps its modification time, because cargo rebuilds by it.
         if std::fs::read(&to).is_ok_and(|known| known == content) {
             continue;
         }
@@ -181,7 +181,7 @@ fn copy_sources(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the files of an earlier copy that are no sources any more.
+/// Removes the files of an earlier copy that are no longer sources.
 fn remove_unlisted(tree: &Path, folder: &Path, names: &BTreeSet<&str>) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -196,7 +196,7 @@ fn remove_unlisted(tree: &Path, folder: &Path, names: &BTreeSet<&str>) -> Result
     Ok(())
 }
 
-/// The command in a namespace of its own: a fault may kill any process that it sees.
+/// Returns the command in a PID namespace of its own, because a fault may kill any process that it sees.
 fn in_own_namespace(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("unshare");
     command
@@ -206,7 +206,7 @@ fn in_own_namespace(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The program, where the system or an earlier run has it, or newly built.
+/// Returns the path of the program, installed by the system or by an earlier run. Otherwise builds the program.
 fn installed(target: &Path) -> Result<PathBuf> {
     let root = target.join("tools");
     let program = root.join("bin").join(PROGRAM);

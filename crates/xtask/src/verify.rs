@@ -181,7 +181,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let start = Instant::now();
         let passed = run_step(step, &metadata, &mut tally);
         let took = in_words(start.elapsed());
-        // The step of the tests counts each test.
+        // The test step counts each test by itself.
         if !matches!(step.run, Kind::Tests) {
             tally.add_step(passed);
         }

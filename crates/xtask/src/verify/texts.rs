@@ -18,7 +18,7 @@ const NAMELESS: &[&str] = &[
     "mod", "utils", "util", "helpers", "helper", "common", "misc", "types", "manager", "imp",
 ];
 
-/// Calls that start a task or thread whose failure nobody notices.
+/// Calls that start a task or thread whose failure remains unnoticed.
 const UNSUPERVISED: &[&str] = &[
     "tokio::spawn(",
     "task::spawn(",
@@ -29,7 +29,7 @@ const UNSUPERVISED: &[&str] = &[
     "JoinSet",
 ];
 
-/// Crates that may start tasks and threads by themselves: `tasks`, and `telemetry`, because the log must outlive the tasks.
+/// Crates that may start tasks and threads themselves: `tasks`, and `telemetry`, because the log must outlive the tasks.
 const MAY_START_TASKS: &[&str] = &["tasks", "telemetry"];
 
 pub(super) fn check(metadata: &Metadata) -> Result<Faults> {
@@ -96,7 +96,7 @@ fn is_product(path: &Path, folder: &Path) -> bool {
         && path.file_stem().is_none_or(|stem| !is_for_tests(stem))
 }
 
-/// The first such call in a source, if there is one. Its unit tests, which are at its end, may have them.
+/// Returns the first such call in a source, if there is one. Unit tests, which are at the end of the source, may contain such calls.
 fn unsupervised(text: &str) -> Option<&'static str> {
     let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
     let is_used = |call: &&&'static str| {
