@@ -231,7 +231,7 @@ impl Stack {
             .collect()
     }
 
-    /// The processes that keep the Controller's log: the members and the watch.
+    /// Returns the processes that keep the Controller's log: the members and the watch.
     pub(crate) fn members(&self) -> Vec<&Part> {
         let others = self.others.iter();
         let others = others.flat_map(|others| [&others.standby, &others.watch]);

@@ -1,6 +1,6 @@
-//! P13: what a pair of Controllers with its watch costs while nothing happens.
+//! P13: the cost of a pair of Controllers with its watch while nothing happens.
 //!
-//! Always: the three processes that keep the log count, and nothing else. The Agent that the stack has besides is idle, too.
+//! Always: only the three processes that keep the log are measured. The stack also has an Agent, which is idle.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::stack::{Keeping, Placement, Stack};
 
 pub(crate) fn run(extent: &Extent) -> Result<Vec<Figure>> {
     let stack = Stack::start_kept(Placement::Local, Keeping::Pair(Duration::ZERO), &[])?;
-    // The members are coupled, and what belongs to the first order is over.
+    // The members are coupled, and all work for the first order is done.
     std::thread::sleep(Duration::from_secs(extent.of(10, 5)));
     let window = Duration::from_secs(extent.of(60, 10));
     let seconds = window.as_secs_f64();
