@@ -1,9 +1,9 @@
 //! What one evaluation may cost: levels of nested evaluation (the stack), steps (time), and length of text (memory).
 //! A step is worth about 0.1 µs. Slower operations cost more steps: texts by their length, long numbers by their digits,
 //! regular expressions by their size and by the text that they may read.
-//! Always: an expression that needs more fails with a message; it never takes the process down. An evaluation that a
-//! scope starts for another one (a default that mentions variables) counts as part of it. The counters are kept per
-//! thread, because a scope lies between the two, and start anew with each outermost evaluation.
+//! Always: an expression that needs more fails with a message and never ends the process. An evaluation that a scope
+//! starts for another one (a default that mentions variables) counts as part of the other one. The counters are kept
+//! per thread, because a scope lies between the two evaluations. They restart with each outermost evaluation.
 
 use std::cell::Cell;
 
@@ -27,8 +27,8 @@ struct Spent {
     steps_max: u64,
 }
 
-/// Runs `work` with one budget for all its evaluations: `times` the steps of a single one. Without this, each
-/// evaluation of a predicate over many orders has a budget of its own.
+/// Runs `work` with one budget for all its evaluations, which is `times` the budget of a single evaluation. Without
+/// this function, each evaluation of a predicate over many orders has a budget of its own.
 pub fn shared<T>(times: u32, work: impl FnOnce() -> T) -> T {
     let before = SPENT.get();
     if before.levels > 0 {
@@ -105,7 +105,7 @@ pub(crate) fn charge_text(length: usize) -> Result<(), EvalError> {
     charge(length / 64)
 }
 
-/// Pays for an operation on two numbers of this many machine words each.
+/// Charges for an operation on two numbers of this many machine words each.
 pub(crate) fn charge_numbers(left: usize, right: usize) -> Result<(), EvalError> {
     charge(left.saturating_mul(right) / 16)
 }

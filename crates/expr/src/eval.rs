@@ -89,7 +89,7 @@ pub(crate) fn number_of(value: &Value) -> Result<&Number, EvalError> {
         .ok_or_else(|| EvalError::mismatch("number", value))
 }
 
-/// The text of a value. Pays for printing a long number.
+/// Returns the text of a value. Charges for printing a long number.
 pub(crate) fn paid_text(value: &Value) -> Result<Arc<str>, EvalError> {
     if let Value::Number(number) = value {
         budget::charge_numbers(number.words(), number.words())?;
@@ -425,7 +425,7 @@ fn is_in(element: &Value, list: &Value) -> Evaluated {
     Ok(Value::Boolean(false))
 }
 
-/// A number is matched by its text.
+/// Returns whether the text matches the pattern. A number is matched by its text.
 fn matches(text: &Value, pattern: &Value) -> Evaluated {
     if pattern.is_missing() {
         return Ok(Value::Missing);

@@ -1,8 +1,8 @@
 //! Regular expressions and replacements as Java understands them, on an engine whose running time is linear.
 //! Always: `\d \w \s` mean ASCII, `\Q…\E` quotes, `$1` and `${name}` refer to groups.
 //! Never: look-around, backreferences, possessive quantifiers and atomic groups. They are refused by name, because the
-//! engine cannot do them, or would silently understand something else. Each use is paid for before it begins, as if the
-//! engine read the whole rest of the text.
+//! engine does not support them, or would silently give them another meaning. Each use is charged before it begins, as
+//! if the engine read the whole rest of the text.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ use crate::error::EvalError;
 #[derive(Clone)]
 pub(crate) struct JavaRegex {
     regex: Regex,
-    /// How many times longer a byte of text takes than with a small expression.
+    /// The factor by which a byte of text takes longer than with a small expression.
     weight: usize,
     /// Whether a match may be as long as the text.
     is_unbounded: bool,
@@ -24,9 +24,9 @@ pub(crate) struct JavaRegex {
 /// Compiled expressions kept per thread: a predicate over many orders compiles its pattern once.
 const KEPT_MAX: usize = 16;
 const PATTERN_LENGTH_MAX: usize = 10_000;
-/// The greatest compiled sizes in bytes, each with the weight of an expression that needs it.
+/// The maximum compiled sizes in bytes, each with the weight of an expression that requires it.
 const SIZES: [(usize, usize); 3] = [(32 << 10, 1), (256 << 10, 8), (2 << 20, 64)];
-/// Steps for compiling an expression, times the weight of each size that is tried.
+/// The number of steps for compiling an expression, multiplied by the weight of each size that is tried.
 const COMPILING_STEPS: usize = 1000;
 /// Steps for finding one match.
 const MATCH_STEPS: usize = 4;
@@ -91,7 +91,7 @@ impl JavaRegex {
         Err(invalid(pattern, &last_line(&problem)))
     }
 
-    /// Whether the expression is found in the text.
+    /// Returns whether the text contains a match.
     pub(crate) fn is_match(&self, text: &str) -> Result<bool, EvalError> {
         budget::charge(text.len() / 64 * self.weight)?;
         Ok(self.regex.is_match(text))
@@ -112,7 +112,8 @@ impl JavaRegex {
         let mut from = Some(0);
         std::iter::from_fn(move || {
             let begin = from?;
-            // How far the engine reads beyond a match is unknown: at worst to the end of the text, for each match.
+            // It is unknown how far the engine reads beyond a match. At worst, it reads to the end of the text for each
+            // match.
             let rest = if self.is_unbounded {
                 (text.len() - begin) / 1024 * self.weight
             } else {

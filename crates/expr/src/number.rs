@@ -1,7 +1,8 @@
 //! A decimal number of any precision.
-//! Always: a number keeps the digits it was written or computed with, as `java.math.BigDecimal` does: 1.50 + 1.50 is
-//! "3.00". Sums, differences and products are exact; a quotient has at most 34 significant digits. Whole numbers that
-//! fit are held as `i64`. No number is longer than [`Number::DIGITS_MAX`] digits, so printing one stays cheap.
+//! Always: a number keeps the digits with which it was written or computed, as `java.math.BigDecimal` does: 1.50 + 1.50
+//! is "3.00". Sums, differences and products are exact; a quotient has at most 34 significant digits. Whole numbers
+//! that fit are stored as `i64`. No number has more than [`Number::DIGITS_MAX`] digits, so printing a number stays
+//! cheap.
 //! Never here: JSON (see `json`), and what an operator does with a value that is no number (see `eval`).
 
 use std::cmp::Ordering;
@@ -66,7 +67,7 @@ impl Number {
         }
     }
 
-    /// How many machine words the number takes: 1 for most numbers.
+    /// Returns how many machine words the number takes: 1 for most numbers.
     pub(crate) fn words(&self) -> usize {
         match &self.0 {
             Form::Integer(_) => 1,
@@ -123,8 +124,8 @@ impl Number {
         Number::bounded(-self.to_decimal())
     }
 
-    /// The quotient, exact or with 34 significant digits, rounded half to even. An exact one has the
-    /// decimal places of the dividend minus those of the divisor, or more if it needs them.
+    /// Returns the quotient, exact or rounded half to even to 34 significant digits. The number of decimal places of an
+    /// exact quotient is that of the dividend minus that of the divisor, or more if required.
     pub fn divided_by(&self, divisor: &Number) -> Result<Number, NumberError> {
         match (*self == Number::from(0), *divisor == Number::from(0)) {
             (true, true) => return Err(NumberError::DivisionUndefined),
@@ -200,8 +201,8 @@ impl Number {
         Ok(Number(Form::Decimal(Box::new(decimal))))
     }
 
-    /// The number as text, as JS7 prints it. It has an exponent if it has more places before the point than digits
-    /// ("1E+3"), or if its first digit is more than six places after the point ("1E-10").
+    /// Returns the number as text, as JS7 prints it. The text has an exponent if there are more places before the point
+    /// than digits ("1E+3"), or if the first digit is more than six places after the point ("1E-10").
     pub fn to_text(&self) -> String {
         let Form::Decimal(decimal) = &self.0 else {
             return self.to_string();
@@ -223,7 +224,7 @@ impl Number {
         format!("{sign}{first}{point}{rest}E{exponent:+}")
     }
 
-    /// The number as JSON. Reading it again yields the same number with the same digits.
+    /// Returns the number as JSON. Parsing the JSON yields the same number with the same digits.
     pub(crate) fn to_json_text(&self) -> String {
         match &self.0 {
             Form::Decimal(decimal) if decimal.as_bigint_and_scale().1 < 0 => self.to_text(),
@@ -239,7 +240,7 @@ impl Number {
     }
 }
 
-/// Digits without a point, and how many of them are decimal places.
+/// The digits without a point, and the number of decimal places.
 type Scaled = (BigInt, i64);
 
 fn sum((a, a_scale): Scaled, (b, b_scale): Scaled) -> Scaled {

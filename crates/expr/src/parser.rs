@@ -55,7 +55,7 @@ pub(crate) fn parse(source: &str) -> Parsed<(Node, u32)> {
             0..0,
         ));
     }
-    // Two quotes open a text that ends with two quotes, if the source can be parsed so. Only otherwise they are the
+    // Two quotes open a text that ends with two quotes, if the source can be parsed this way. Otherwise they are the
     // empty text.
     parse_with(TwoQuotes::Open).or_else(|error| {
         if !source.contains("''") {
@@ -219,7 +219,7 @@ impl Parser<'_> {
             .find(|operator| operator.sign() == written))
     }
 
-    /// `!` or `-`, once. A minus must touch the digits of a number; a blank may separate it from anything else.
+    /// Parses `!` or `-`, once. A minus must touch the digits of a number. A blank may separate it from anything else.
     fn prefix(&mut self) -> Parsed<Tree> {
         if self.take_sign("!")? {
             let operand = self.fallback()?;
@@ -242,7 +242,7 @@ impl Parser<'_> {
         self.fallback()
     }
 
-    /// `a?`, `a ? b`, `a? ? b`. Two adjacent question marks, as in `a ??`, are an error.
+    /// Parses `a?`, `a ? b` and `a? ? b`. Two adjacent question marks, as in `a ??`, are an error.
     fn fallback(&mut self) -> Parsed<Tree> {
         let mut left = self.suffixed()?;
         let mut is_complete = false;
@@ -297,7 +297,7 @@ impl Parser<'_> {
 
     // ---- Tokens
 
-    /// The name of an object's field after a dot; keywords are names here.
+    /// Parses the name of an object's field after a dot. Keywords are valid names here.
     fn field_name(&self, token: Token) -> Parsed<Arc<str>> {
         match token.kind {
             TokenKind::QuotedName(name) => Ok(name),

@@ -12,7 +12,7 @@ pub(super) fn to_number(value: &Value) -> Result<Value, EvalError> {
     match value {
         Value::Missing | Value::Number(_) => Ok(value.clone()),
         Value::String(text) => {
-            // A longer text is refused before it is read.
+            // A text that is too long is refused before it is parsed.
             budget::charge(text.len().min(100_000) / 4)?;
             Ok(Value::Number(text.parse::<Number>()?))
         }
@@ -41,8 +41,8 @@ pub(super) fn to_boolean(value: &Value) -> Result<Value, EvalError> {
     }
 }
 
-/// The texts of the list's elements, joined. Any other value counts as a list of itself; the text of a missing one is
-/// empty.
+/// Joins the texts of the list's elements. Any other value is treated as a list with this value only. The text of a
+/// missing value is empty.
 pub(super) fn mk_string(value: &Value) -> Result<Value, EvalError> {
     let Value::List(elements) = value else {
         return paid_text(value).map(Value::String);

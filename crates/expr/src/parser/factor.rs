@@ -160,7 +160,7 @@ impl Parser<'_> {
         self.tree(Node::Object(fields), depth)
     }
 
-    /// The name of a field in an object literal: a name or a constant text, as values are printed.
+    /// Parses the name of a field in an object literal: a name or a constant text, as values are printed.
     fn key(&mut self, token: Token) -> Parsed<Arc<str>> {
         if let TokenKind::RawString(text) = token.kind {
             return Ok(text);

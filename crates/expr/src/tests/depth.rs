@@ -131,7 +131,7 @@ fn growth_is_bounded() {
     assert!(failure(&compose("s => mkString([$s, $s, $s])", "'0123'", 40)).contains("longer than"));
 }
 
-/// Each of these would take minutes to days if every step cost the same.
+/// Each of these expressions would take minutes to days if every step had the same cost.
 #[test]
 fn slow_operations_cost_many_steps() {
     let million = "a".repeat(1_000_000);
