@@ -51,10 +51,10 @@ tagged! {
         },
         /// The Agent has nothing any more; it can be dedicated anew.
         AgentReset,
-        /// Another process that claims to be this Controller has tried to couple with the Agent, which has refused it: one of the two
-        /// data directories is a copy, or two Controllers have the same id.
+        /// Another process that claims to be this Controller has tried to couple with the Agent, and the Agent has
+        /// refused it. One of the two data directories is a copy, or two Controllers have the same id.
         AgentOtherControllerRefused { other: MemberRun, coupled: MemberRun },
-        /// The other process has not tried it again for a while, or it is the one that is coupled now.
+        /// The other process has not tried to couple for a while, or is the coupled one now.
         AgentOtherControllerGone,
         /// An event of the Agent did not fit and was left out; the others were taken over.
         AgentEventRejected {
@@ -91,10 +91,11 @@ tagged! {
         /// Controllers of an older epoch are not obeyed from now on.
         #[tag("AgentControllerEpochRaised")]
         ControllerEpochRaised { epoch: u64 },
-        /// While `coupled` was connected, `other`, which claims to be the same Controller, was refused. Written once for each address.
+        /// While `coupled` was connected, `other`, which claims to be the same Controller, was refused. Recorded once
+        /// for each address.
         #[tag("AgentOtherControllerRefused")]
         OtherControllerRefused { other: MemberRun, coupled: MemberRun },
-        /// The other one has not tried it again for a while, or it is the one that is coupled now.
+        /// The other process has not tried to couple for a while, or is the coupled one now.
         #[tag("AgentOtherControllerGone")]
         OtherControllerGone,
         /// Is shutting down in order.

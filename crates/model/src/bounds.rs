@@ -1,8 +1,8 @@
 //! How large accepted input may be, in one place. `docs/operating.md` has the table for users.
 //!
-//! Always: what keeps these bounds can be recorded, replicated, streamed and handed over. The largest event that
-//! follows from it is far below what a batch of the log may hold. Never here: the bounds of a computation; those are in
-//! `expr`.
+//! Always: what is within these bounds can be recorded, replicated, streamed and handed over. The largest event that
+//! results is far smaller than the maximum size of a batch of the log. Never here: the bounds of a computation; those
+//! are in `expr`.
 
 use crate::{
     Block, Instruction, Item, ItemBody, NameError, Order, Outcome, Problem, Workflow, check_length,
@@ -11,36 +11,38 @@ use serde::Serialize;
 use std::io;
 use std::sync::Arc;
 
-/// Bytes of a name that a user gives: the id of an order, the path of an item, a job, a label, a branch of a fork.
+/// The maximum number of bytes of a name that a user gives: the id of an order, the path of an item, a job, a label, a
+/// branch of a fork.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of an order's arguments, as JSON.
 pub const ARGUMENTS_BYTES_MAX: usize = 12 << 20;
-/// Orders that one request adds or names.
+/// The maximum number of orders that one request adds or names.
 pub const ORDERS_PER_REQUEST_MAX: usize = 100_000;
-/// Bytes of the events that one request may cause.
+/// The maximum number of bytes of the events that one request may cause.
 pub const REQUEST_EVENTS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of the text of one item.
 pub const ITEM_BYTES_MAX: usize = 8 << 20;
-/// Bytes of the texts of all items in one change. A change is one event batch.
+/// The maximum number of bytes of the texts of all items in one change. A change is one event batch.
 pub const ITEM_CHANGE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a message in an outcome or a problem. A longer one is cut.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// Bytes of the values that one step returns, as JSON.
+/// The maximum number of bytes of the values that one step returns, as JSON.
 pub const RESULT_BYTES_MAX: usize = 12 << 20;
-/// Bytes of a whole order as it is handed over: its arguments and the results of all its steps.
+/// The maximum number of bytes of a whole order as it is handed over: its arguments and the results of all its steps.
 pub const ORDER_BYTES_MAX: usize = 40 << 20;
 /// Branches of one fork, and so its children.
 pub const CHILDREN_MAX: usize = 10_000;
-/// Bytes of all children of one fork. Each child begins with the arguments and results of its parent.
+/// The maximum number of bytes of all children of one fork. Each child begins with the arguments and results of its
+/// parent.
 pub const FORK_BYTES_MAX: usize = 256 << 20;
 
-/// Bytes of a request to an Agent or a Subagent. What keeps the other bounds fits into it.
+/// The maximum number of bytes of a request to an Agent or a Subagent. Everything within the other bounds fits into it.
 pub const COMMAND_BYTES_MAX: usize = 64 << 20;
 
 /// The code of the problem of a value, an order or a step that exceeds a bound.
 pub const TOO_LARGE: &str = "ValueIsTooLarge";
 
-/// The number of bytes of `value` as JSON; `usize::MAX` if it has no JSON form.
+/// Returns the number of bytes of `value` as JSON; `usize::MAX` if it has no JSON form.
 pub fn json_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
     let mut counter = Counter(0);
     match serde_json::to_writer(&mut counter, value) {
@@ -49,7 +51,7 @@ pub fn json_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
     }
 }
 
-/// The size in bytes of the parts of an order that have no bound of their own, as JSON.
+/// Returns the size in bytes of the parts of an order that have no bound of their own, as JSON.
 pub fn order_bytes(order: &Order) -> usize {
     json_bytes(&order.arguments).saturating_add(json_bytes(&order.historic_outcomes))
 }
@@ -67,7 +69,7 @@ impl io::Write for Counter {
     }
 }
 
-/// The problem that `what` has `bytes` bytes, more than `max`. `usize::MAX` stands for an unknown number.
+/// Returns the problem that `what` has `bytes` bytes, more than `max`. `usize::MAX` stands for an unknown number.
 pub fn too_large(what: &str, bytes: usize, max: usize) -> Problem {
     let message = if bytes == usize::MAX {
         format!("{what} is larger than the {max} bytes allowed")
@@ -79,8 +81,8 @@ pub fn too_large(what: &str, bytes: usize, max: usize) -> Problem {
         .with("bytesMax", max)
 }
 
-/// The beginning of a text that is longer than [`MESSAGE_BYTES_MAX`], with the number of its bytes. `None` if it is
-/// not.
+/// Returns the beginning of a text that is longer than [`MESSAGE_BYTES_MAX`], with the number of its bytes. Returns
+/// `None` if the text is not longer.
 pub fn cut_message(text: &str) -> Option<String> {
     (text.len() > MESSAGE_BYTES_MAX).then(|| {
         let end = text.floor_char_boundary(MESSAGE_BYTES_MAX);
@@ -88,8 +90,8 @@ pub fn cut_message(text: &str) -> Option<String> {
     })
 }
 
-/// Checks the names and counts in an item that is to be deployed. Its text is known to be within [`ITEM_BYTES_MAX`]. Items
-/// that are in a log already are read without this check.
+/// Checks the names and counts in an item that is to be deployed. Its text is known to be within [`ITEM_BYTES_MAX`].
+/// Items that are already in a log are read without this check.
 pub fn check_item(item: &Item) -> Result<(), Problem> {
     let named = |error: NameError| {
         let message = format!("{}: {error}", shortened(item.key.as_str()));
@@ -146,7 +148,7 @@ fn check_workflow(workflow: &Workflow) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The name, or its beginning if it is too long to be shown.
+/// Returns the name, or its beginning if it is too long to be shown.
 fn shortened(name: &str) -> String {
     if name.len() <= NAME_BYTES_MAX {
         return name.to_owned();
@@ -155,7 +157,7 @@ fn shortened(name: &str) -> String {
 }
 
 impl Problem {
-    /// The same problem with long texts cut to [`MESSAGE_BYTES_MAX`].
+    /// Returns the same problem with long texts cut to [`MESSAGE_BYTES_MAX`].
     #[must_use]
     pub fn bounded(mut self) -> Problem {
         if let Some(message) = cut_message(&self.message) {
@@ -171,8 +173,8 @@ impl Problem {
 }
 
 impl Outcome {
-    /// The same outcome with long messages cut to [`MESSAGE_BYTES_MAX`]. If its values are larger than
-    /// [`RESULT_BYTES_MAX`], it becomes a failure.
+    /// Returns the same outcome with long messages cut to [`MESSAGE_BYTES_MAX`]. If the values are larger than
+    /// [`RESULT_BYTES_MAX`], the outcome becomes a failure.
     #[must_use]
     pub fn bounded(self) -> Outcome {
         if !self.named_values().is_empty() {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Makes a refusal an answer, and back.
+/// Implements the conversions between a refusal and an answer.
 macro_rules! refusable {
     ($answer:ident) => {
         impl From<Problem> for $answer {
@@ -28,11 +28,11 @@ macro_rules! refusable {
         }
 
         impl $answer {
-            /// The answer, unless it is a refusal.
+            /// Returns the answer, unless it is a refusal.
             ///
             /// # Errors
             ///
-            /// The problem of a refusal.
+            /// Returns the problem if the answer is a refusal.
             pub fn into_result(self) -> Result<Self, Problem> {
                 if let $answer::Problem {
                     code,
@@ -220,7 +220,7 @@ tagged! {
             directors: Vec<SubagentId>,
             controller_id: ControllerId,
             controller_run_id: RunId,
-            /// Who asks. Earlier versions do not say it.
+            /// The process that sends the request. Earlier versions do not send this field.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             from: Option<MemberRun>,
         },
@@ -232,7 +232,7 @@ tagged! {
             /// The epoch of the Controller's active member: one of an older epoch is not obeyed any more.
             #[serde(default, skip_serializing_if = "is_zero")]
             epoch: u64,
-            /// Who asks. Earlier versions do not say it.
+            /// The process that sends the request. Earlier versions do not send this field.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             from: Option<MemberRun>,
         },
@@ -289,8 +289,8 @@ tagged! {
         Coupled {
             order_ids: Vec<OrderId>,
             coupling: u64,
-            /// Whether the stream of this coupling has a path of its own, by which the Agent knows that the Controller is connected.
-            /// Earlier versions do not have it.
+            /// Whether the stream of this coupling has a path of its own, by which the Agent knows that the Controller
+            /// is connected. Earlier versions do not send this field.
             #[serde(default, skip_serializing_if = "is_false")]
             has_stream: bool,
         },
@@ -317,7 +317,7 @@ tagged! {
             agent_path: AgentPath,
             agent_run_id: RunId,
             controller_id: ControllerId,
-            /// Who asks. Earlier versions do not say it.
+            /// The process that sends the request. Earlier versions do not send this field.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             from: Option<MemberRun>,
         },

@@ -56,7 +56,7 @@ tagged! {
     }
 }
 
-/// The user who caused an event by a command or a deployment, and why.
+/// The user that caused an event by a command or a deployment, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The user.
@@ -73,7 +73,7 @@ pub struct Stamped {
     pub event_id: EventId,
     /// When it happened, if the number does not say so (events taken over from elsewhere).
     pub timestamp: Option<Timestamp>,
-    /// The user who caused it, if one did.
+    /// The user that caused the event, if a user did.
     pub by: Option<Arc<Cause>>,
     /// What happened.
     pub event: Event,
@@ -117,7 +117,7 @@ impl Event {
         ("ClusterEvent", ClusterEvent::TYPES),
     ];
 
-    /// Whether `name` is the name of an event or a group, or `Event`, which means all of them.
+    /// Returns whether `name` is the name of an event or a group, or `Event`, which means all of them.
     pub fn is_known_name(name: &str) -> bool {
         name == "Event"
             || Event::GROUPS

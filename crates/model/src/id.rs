@@ -101,7 +101,7 @@ names! {
     RunId,
 }
 
-/// Checks that a name that a user gives is not longer than [`NAME_BYTES_MAX`].
+/// Checks that a name given by a user is not longer than [`NAME_BYTES_MAX`].
 pub fn check_length(kind: &'static str, name: &str) -> Result<(), NameError> {
     if name.len() <= NAME_BYTES_MAX {
         return Ok(());

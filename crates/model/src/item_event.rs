@@ -89,14 +89,14 @@ tagged! {
     }
 }
 
-/// Reads an Agent as a key with its type, `Agent:ALFA`, too. JS7 writes it so.
+/// Reads the path of an Agent. Also accepts a key with the type, such as `Agent:ALFA`, as JS7 writes it.
 fn agent_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AgentPath, D::Error> {
     let text = Cow::<str>::deserialize(deserializer)?;
     let name = text.strip_prefix("Agent:").unwrap_or(&text);
     AgentPath::deserialize(name.into_deserializer())
 }
 
-/// The same for `Workflow:w`.
+/// Reads the path of a workflow. Also accepts a key with the type, such as `Workflow:w`.
 fn workflow_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WorkflowPath, D::Error> {
     let text = Cow::<str>::deserialize(deserializer)?;
     let name = text.strip_prefix("Workflow:").unwrap_or(&text);

@@ -107,7 +107,7 @@ pub struct Resumption {
     pub history_operations: Vec<HistoryOperation>,
     /// As if the failed instruction had succeeded.
     pub as_succeeded: bool,
-    /// Whether the killed job runs again. If it is not given, the job runs again unless it must not be repeated.
+    /// Whether the killed job runs again. By default the job runs again, unless it must not be repeated.
     pub restart_killed_job: Option<bool>,
 }
 

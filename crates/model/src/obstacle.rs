@@ -1,6 +1,7 @@
 //! Why an order waits, as objects for programs and in words for operators.
 //!
-//! Always: computed from the state for each question; nothing here is stored. Lists inside are bounded, with a count of all.
+//! Always: computed from the state on each request and never stored. Lists inside are bounded and have a count of all
+//! elements.
 
 use crate::{
     AgentPath, BundleId, ItemKey, JobName, OrderId, Position, Problem, SubagentId, Timestamp,
@@ -10,32 +11,32 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-/// So many orders, Subagents or processes are named; the others are counted.
+/// The maximum number of orders, Subagents or processes that are named. The others are counted.
 pub const NAMED_MAX: usize = 3;
 
 /// How an Agent or a Subagent is connected now, as status, API, metrics and obstacles show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Connection {
-    /// It answers.
+    /// The Agent or Subagent answers.
     Connected,
-    /// Not yet connected since it was added, or since it or this Controller was started.
+    /// Not yet connected since the Agent or Subagent was added, or since it or this Controller was started.
     Connecting,
     /// The last attempt to connect failed, or the connection was lost.
     Unreachable,
-    /// It has been shut down in order and has not been started again.
+    /// Shut down in an orderly way, and not started again.
     ShutDown,
-    /// It is being reset.
+    /// Being reset.
     Resetting,
     /// Unknown, because its Agent is not connected to the Controller.
     Unknown,
 }
 
-/// Which time an order waits for.
+/// The kind of time that an order waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeCause {
-    /// The time it is scheduled for.
+    /// The time for which the order is scheduled.
     Schedule,
-    /// The end of the delay before its next try.
+    /// The end of the delay before the next try.
     RetryDelay,
     /// The end of a `Sleep`.
     Sleep,
@@ -44,28 +45,28 @@ pub enum TimeCause {
 /// Why a Subagent that could be chosen does not take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hindrance {
-    /// Its Agent has no connection to it.
+    /// The Agent has no connection to the Subagent.
     NotConnected,
-    /// It is being reset or shut down.
+    /// The Subagent is being reset or shut down.
     Going,
-    /// It is not to be chosen.
+    /// The Subagent is disabled and must not be chosen.
     Disabled,
-    /// Its Agent computes its priority, and may have none for it now.
+    /// The Agent computes the priority of the Subagent, which may have none now.
     PriorityIsComputed,
 }
 
-/// A Subagent that could have a job and does not take it.
+/// A Subagent that could take a job and does not take it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HinderedSubagent {
     /// The Subagent.
     pub subagent_id: SubagentId,
-    /// Why it does not take the job.
+    /// Why the Subagent does not take the job.
     pub reason: Hindrance,
-    /// When its connection got its current state.
+    /// When the connection to the Subagent got its current state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Why it is not connected.
+    /// Why the Subagent is not connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
 }
@@ -74,7 +75,7 @@ pub struct HinderedSubagent {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlotHolders {
-    /// How many processes run.
+    /// The number of running processes.
     pub process_count: usize,
     /// The first orders by id, at most [`NAMED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -84,7 +85,7 @@ pub struct SlotHolders {
 tagged! {
     /// What holds up the job of an order that is `Processing`, as the job's Subagent has reported.
     pub enum JobHold {
-        /// The process cannot be started, because the machine is short of something. The start is retried.
+        /// The process cannot be started, because the machine lacks a resource. The start is retried.
         MachineIsShort {
             since: Timestamp,
             message: Arc<str>,
@@ -94,7 +95,7 @@ tagged! {
             since: Timestamp,
             /// The main process, which has ended.
             pid: u32,
-            /// Processes of the job that are still there, the first ones.
+            /// The first of the job's processes that are still running.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             processes: Vec<u32>,
         },
@@ -110,7 +111,7 @@ tagged! {
             state: Arc<str>,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             since: Option<Timestamp>,
-            /// The commands of `mainspring order` that let it go on.
+            /// The `mainspring order` commands that let the order continue.
             commands: Vec<Arc<str>>,
         },
         /// The order waits for a time.
@@ -118,11 +119,11 @@ tagged! {
             until: Timestamp,
             cause: TimeCause,
         },
-        /// The order is being handed over to an Agent, which has not taken it yet.
+        /// The order is being handed over to an Agent, and the Agent has not taken it yet.
         WaitingForAgentToTake { agent_path: AgentPath },
-        /// The order has done at an Agent what could be done there. The Agent has not given it back yet.
+        /// The order has finished its work at an Agent, and the Agent has not returned the order yet.
         WaitingForAgentToReturn { agent_path: AgentPath },
-        /// The Agent refuses what the Controller sends for this order. It is sent again.
+        /// The Agent refuses what the Controller sends for this order. The Controller sends it again.
         AgentRefusesOrder {
             agent_path: AgentPath,
             problem: Problem,
@@ -133,7 +134,7 @@ tagged! {
             key: ItemKey,
             problem: Problem,
         },
-        /// The order is at an Agent, or on its way, and the Controller is not connected to the Agent.
+        /// The order is at an Agent, or on its way there, and the Controller is not connected to the Agent.
         AgentNotConnected {
             agent_path: AgentPath,
             connection: Connection,
@@ -148,7 +149,7 @@ tagged! {
             /// `Cancelling`, `Suspending`, `Resuming` or `Go`.
             mark: Arc<str>,
         },
-        /// As many processes of this job run as its `parallelism` allows.
+        /// The job has as many running processes as its `parallelism` allows.
         JobProcessLimitReached {
             agent_path: AgentPath,
             workflow_path: WorkflowPath,
@@ -160,7 +161,7 @@ tagged! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             since: Option<Timestamp>,
         },
-        /// As many processes run at this Agent as its `processLimit` allows.
+        /// The Agent has as many running processes as its `processLimit` allows.
         AgentProcessLimitReached {
             agent_path: AgentPath,
             limit: u32,
@@ -168,26 +169,26 @@ tagged! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             since: Option<Timestamp>,
         },
-        /// None of the Subagents that could have the job takes it.
+        /// None of the Subagents that could take the job takes it.
         WaitingForSubagent {
             agent_path: AgentPath,
-            /// The Subagent Cluster that the job is for, if it is for one.
+            /// The Subagent Cluster for the job, if the job names one.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             subagent_bundle_id: Option<BundleId>,
-            /// How many Subagents could have it.
+            /// How many Subagents could take the job.
             subagent_count: usize,
-            /// The first of them.
+            /// The first of these Subagents.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             subagents: Vec<HinderedSubagent>,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             since: Option<Timestamp>,
         },
-        /// The order's job is to run, and nothing is known that holds it up.
+        /// The order's job is about to run, and no obstacle is known.
         WaitingForProcess {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             since: Option<Timestamp>,
         },
-        /// The job has been started at a Subagent that its Agent is not connected to. The job may still run.
+        /// The job was started at a Subagent to which its Agent is not connected. The job may still run.
         SubagentNotConnected {
             subagent_id: SubagentId,
             connection: Connection,
@@ -196,12 +197,12 @@ tagged! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             problem: Option<Problem>,
         },
-        /// The job's process cannot be started, because its machine is short of something.
+        /// The job's process cannot be started, because its machine lacks a resource.
         MachineIsShort {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             subagent_id: Option<SubagentId>,
             since: Timestamp,
-            /// What the machine is short of.
+            /// The resource that the machine lacks.
             shortage: Arc<str>,
         },
         /// The job's main process has ended, but other processes of the job hold its output open.
@@ -211,19 +212,19 @@ tagged! {
             since: Timestamp,
             /// The main process, which has ended.
             pid: u32,
-            /// Processes of the job that are still there, the first ones.
+            /// The first of the job's processes that are still running.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             processes: Vec<u32>,
         },
-        /// The order has forked, and not all of its children have come to the join.
+        /// The order has forked, and not all of its children have reached the join.
         WaitingForChildren {
             missing: usize,
             child_count: usize,
-            /// The first of the missing ones.
+            /// The first of the missing children.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
             children: Vec<OrderId>,
         },
-        /// The order has come to the join before its siblings.
+        /// The order has reached the join before its siblings.
         WaitingForSiblings {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             parent: Option<OrderId>,
@@ -258,7 +259,7 @@ impl fmt::Display for Hindrance {
     }
 }
 
-/// Words that are left out if there is nothing to say.
+/// Displays the time since when something is so. Displays nothing if the time is unknown.
 struct Since(Option<Timestamp>);
 
 impl fmt::Display for Since {
@@ -270,7 +271,7 @@ impl fmt::Display for Since {
     }
 }
 
-/// How long the order has waited, at the end of a sentence.
+/// Displays since when the order has waited, at the end of a sentence.
 struct Waits(Option<Timestamp>);
 
 impl fmt::Display for Waits {
@@ -293,7 +294,7 @@ impl fmt::Display for Because<'_> {
     }
 }
 
-/// Some names, and how many more there are.
+/// Displays some names, and how many more there are.
 struct Named<'a, T>(&'a [T], usize);
 
 impl<T: fmt::Display> fmt::Display for Named<'_, T> {
@@ -474,8 +475,8 @@ impl fmt::Display for Obstacle {
 }
 
 impl Obstacle {
-    /// Whether the order's Agent decides how long this lasts. Without a connection to the Agent nobody else knows whether
-    /// it still holds.
+    /// Returns whether the order's Agent decides how long this lasts. Without a connection to the Agent it is unknown
+    /// whether the obstacle still exists.
     pub fn depends_on_agent(&self) -> bool {
         match self {
             Obstacle::JobProcessLimitReached { .. }

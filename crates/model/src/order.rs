@@ -176,20 +176,20 @@ pub struct Order {
     /// The number of outcomes of repeated tries that are no longer in `historic_outcomes`, by place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted_outcomes: Vec<OmittedOutcomes>,
-    /// The first event in the Controller's log with output of its jobs or of its children's. Only the Controller sets
-    /// it.
+    /// The first event in the Controller's log with output of the jobs of the order or of its children. Only the
+    /// Controller sets this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_since: Option<EventId>,
     /// How many processes were started for it: the number of the latest attempt.
     #[serde(default, skip_serializing_if = "is_zero_count")]
     pub attempts: u32,
-    /// When it was added or forked. This and the other times are unknown for orders of earlier versions.
+    /// When the order was added or forked. This and the other times are unknown for orders of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_at: Option<Timestamp>,
     /// When it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it got its state; for an order that has ended, when it ended.
+    /// When the order got its state. For an order that has ended, when it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_since: Option<Timestamp>,
 }
@@ -323,7 +323,7 @@ pub struct HistoricOutcome {
     pub outcome: Outcome,
 }
 
-/// Outcomes at one place of a Try block that was repeated often. They are counted and no longer kept.
+/// Outcomes at one place of a Try block that was repeated often. They are only counted and no longer kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OmittedOutcomes {
     /// The place, without the counters of the tries.

@@ -92,7 +92,7 @@ tagged! {
         OrderStderrWritten {
             chunk: Arc<str>,
         },
-        /// The job is held up, or no longer if there is no `hold`.
+        /// The job is held up. Without `hold`, the job is no longer held up.
         OrderProcessingHeld {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             hold: Option<Box<JobHold>>,
@@ -186,7 +186,7 @@ pub enum SleepCause {
     Throttle,
 }
 
-/// How a cause may be written: as a word, or as JS7 writes it.
+/// The accepted notations of a cause: a word, or the notation of JS7.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum CauseForm {

@@ -36,7 +36,8 @@ impl Problem {
         }
     }
 
-    /// Something that a caller named does not exist. `kind` is the type of its name, such as `OrderId`.
+    /// Returns the problem that something named by a caller does not exist. `kind` is the type of the name, such as
+    /// `OrderId`.
     pub fn unknown_key(kind: &str, key: impl fmt::Display, message: impl Into<String>) -> Problem {
         Problem::new("UnknownKey", message)
             .with("type", kind)
@@ -50,7 +51,7 @@ impl Problem {
         Problem::unknown_key("OrderId", key, message)
     }
 
-    /// Whether this says that an order does not exist. Older members use the code `UnknownOrder`.
+    /// Returns whether the problem means that an order does not exist. Older members use the code `UnknownOrder`.
     pub fn is_unknown_order(&self) -> bool {
         let is_order = self
             .arguments
@@ -59,7 +60,7 @@ impl Problem {
         self.is("UnknownOrder") || (self.is("UnknownKey") && is_order)
     }
 
-    /// There is no such item. `key` is its type and path.
+    /// Returns the problem that there is no such item. `key` consists of the type and path of the item.
     pub fn unknown_item(key: impl fmt::Display) -> Problem {
         let message = format!("There is no {key}");
         Problem::new("UnknownItemPath", message).with("path", key)

@@ -46,7 +46,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format by the extension of a file's name, in any case: `.json`, `.yaml` or `.yml`.
+    /// Returns the format for the extension of a file's name, in any case: `.json`, `.yaml` or `.yml`.
     pub fn of_path(path: &Path) -> Option<Format> {
         match &*path.extension()?.to_str()?.to_ascii_lowercase() {
             "json" => Some(Format::Json),

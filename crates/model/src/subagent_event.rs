@@ -28,7 +28,8 @@ tagged! {
         OrderStdoutWritten { attempt: Attempt, chunk: Arc<str> },
         /// The job wrote to its error output.
         OrderStderrWritten { attempt: Attempt, chunk: Arc<str> },
-        /// The job is held up, or no longer if there is no `hold`. Only for a Director that has asked for it.
+        /// The job is held up. Without `hold`, the job is no longer held up. Only sent to a Director that has requested
+        /// this event.
         OrderProcessingHeld {
             attempt: Attempt,
             #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -129,7 +129,7 @@ impl Serialize for Seconds {
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        // Clocks cannot add longer spans. They are shortened and not refused, since logs may hold them.
+        // Clocks cannot add longer spans. Longer spans are shortened and not refused, since logs may contain them.
         let bounded = if seconds > SECONDS_MAX {
             SECONDS_MAX
         } else {

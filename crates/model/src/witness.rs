@@ -1,6 +1,6 @@
-//! What the witness of an Agent's Directors must never forget, as the Controller's log keeps it.
+//! The state that the witness of an Agent's Directors must never lose, as the Controller's log keeps it.
 //!
-//! Always: numbers and nothing else. Never here: their meaning in an election; see the crate `cluster`.
+//! Always: numbers and nothing else. Never here: the meaning of the numbers in an election; see the crate `cluster`.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 pub struct AgentWitness {
     /// Its number among the members of the pair.
     pub member: u64,
-    /// The newest term that it has seen.
+    /// The newest term that the witness has seen.
     #[serde(default)]
     pub term: u64,
-    /// The member that has its vote in that term, or that has been elected in it.
+    /// The member for which the witness has voted in that term, or that has been elected in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voted_for: Option<u64>,
     /// Whether that member has been elected.
     #[serde(default)]
     pub is_elected: bool,
-    /// The newest entry of the pair's log that it has confirmed, by term and index.
+    /// The newest entry of the pair's log that the witness has confirmed, by term and index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<(u64, u64)>,
-    /// The numbers of all members that it has last received.
+    /// The numbers of all members that the witness has last received.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<u64>,
     /// The entry that made them the members, by term and index.
@@ -32,7 +32,8 @@ pub struct AgentWitness {
 }
 
 impl AgentWitness {
-    /// Whether `later` may follow this one: it is the same witness, and it takes back no promise.
+    /// Returns whether `later` may follow this state: both belong to the same witness, and `later` takes back no
+    /// promise.
     pub fn may_become(&self, later: &AgentWitness) -> bool {
         let keeps_its_vote = self.voted_for.is_none()
             || self.voted_for == later.voted_for

@@ -203,8 +203,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// The outcome of the job when its process is lost, or ended from outside, because of `problem`. The job is repeated,
-    /// unless it must not be.
+    /// Returns the outcome of the job when its process is lost, or ended from outside, because of `problem`. The job is
+    /// repeated, unless it must not be repeated.
     pub fn lost(&self, problem: Problem) -> Outcome {
         if self.is_not_restartable {
             Outcome::disrupted(problem)

@@ -181,7 +181,7 @@ impl<'n, 't> Fields<'n, 't> {
     }
 }
 
-/// Names that other notations use, each with the name of the same field here.
+/// Field names of other notations, each with the name of the same field here.
 const MEANT: &[(&str, &str)] = &[
     ("when", "predicate"),
     ("condition", "predicate"),

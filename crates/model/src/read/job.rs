@@ -240,9 +240,9 @@ fn executable<'t>(reading: &mut Reading<'t>, node: &Node<'t>) -> Option<Executab
     })
 }
 
-/// The script as its interpreter must get it, whichever editor has written it. A byte order mark is removed, since it
-/// would hide the first line. Carriage returns are removed if every line ends with one. A first line that begins
-/// with `#!` always loses its carriage return, which would become part of the interpreter's name.
+/// Returns the script in the form that its interpreter requires, whichever editor has written it. A byte order mark is
+/// removed, since it would hide the first line. Carriage returns are removed if every line ends with one. A first line
+/// that begins with `#!` always loses its carriage return, which would become part of the interpreter's name.
 fn runnable(script: &str) -> Arc<str> {
     let script = script.strip_prefix('\u{FEFF}').unwrap_or(script);
     let Some((first, rest)) = script.split_once('\n') else {
@@ -338,7 +338,7 @@ mod tests {
             ("\u{FEFF}echo a\r\necho b\r\n", "echo a\necho b\n"),
             ("echo a\r\necho b", "echo a\necho b"),
             ("echo a\r", "echo a"),
-            // The carriage return is only removed from the first line, where it would hinder the start.
+            // The carriage return is removed only from the first line, where it would prevent the start.
             ("#!/bin/sh\r\necho a\n", "#!/bin/sh\necho a\n"),
         ] {
             assert_eq!(&*runnable(written), run, "{written:?}");

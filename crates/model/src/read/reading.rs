@@ -111,7 +111,7 @@ impl<'t> Reading<'t> {
         self.fault_inside_with_hint(node, value, inner, message, None);
     }
 
-    /// A fault inside of the text that `node` holds, with an optional hint.
+    /// Records a fault inside of the text that `node` holds, with an optional hint.
     pub(super) fn fault_inside_with_hint(
         &mut self,
         node: &Node<'_>,

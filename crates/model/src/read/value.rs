@@ -132,7 +132,7 @@ pub(super) fn seconds(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<Seco
     duration.map(Seconds)
 }
 
-/// The seconds of a time span such as `10m`, as settings are written.
+/// Returns the seconds of a time span such as `10m`, the notation of settings.
 fn seconds_of_span(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -200,7 +200,7 @@ pub(super) fn expression(reading: &mut Reading<'_>, node: &Node<'_>) -> Option<E
         .ok()
 }
 
-/// Shows how to quote the text, unless something in it shows that an expression was meant.
+/// Returns a hint how to quote the text, unless something in the text shows that an expression was meant.
 fn quoting_hint(text: &str) -> Option<String> {
     const LENGTH_MAX: usize = 60;
     let is_plain = !text.contains(['$', '\'', '"', '(', '[', '{', '`', '\n']);
