@@ -70,7 +70,7 @@ pub(crate) struct Misuse(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct Drawn(pub(crate) String);
 
-/// The faults of files: drawn for people, listed for programs.
+/// The faults of files: with the faulty lines for people, as a list for programs.
 #[derive(Debug, Default, thiserror::Error)]
 #[error("{}", .drawn.join("\n\n"))]
 pub(crate) struct Faulty {
@@ -101,7 +101,7 @@ impl Faulty {
         self.drawn.push(message);
     }
 
-    /// The problem for programs, with all faults.
+    /// Returns the problem for programs, with all faults.
     pub(crate) fn as_json(&self) -> serde_json::Value {
         let (count, first) = (self.faults.len(), self.faults.first());
         let first = first.and_then(|fault| fault["message"].as_str());
@@ -163,7 +163,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
-/// Whether the command line or the settings are wrong, so that starting again does not help.
+/// Returns whether the command line or the settings are wrong, so that a restart does not help.
 fn is_misuse(cause: &(dyn std::error::Error + 'static)) -> bool {
     let controller = cause.downcast_ref::<controller_node::RunError>();
     let agent = cause.downcast_ref::<agent_node::RunError>();

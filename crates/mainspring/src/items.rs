@@ -61,7 +61,7 @@ fn list(items: &[ItemSeen], kind: Option<&str>, screen: &Screen) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-/// Refuses an unknown type: it is a typing error, not an empty list.
+/// Refuses an unknown type, because it is a typing error and not an empty list.
 fn check_kind(kind: &str) -> Result<(), Misuse> {
     let is_it = |known: &ItemType| {
         [known.type_name(), known.key_name()]
@@ -79,7 +79,7 @@ fn check_kind(kind: &str) -> Result<(), Misuse> {
 
 fn is_of_kind(item: &ItemSeen, kind: &str) -> bool {
     let key = item.key.split().0;
-    // A type may be given by either of its names.
+    // A type has two names, and either is accepted.
     let named = ItemType::ALL
         .iter()
         .filter(|known| known.key_name().eq_ignore_ascii_case(key));

@@ -49,7 +49,7 @@ pub(crate) fn in_table(at: Timestamp) -> String {
     shown(at, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The name of the zone in which times are shown: `Europe/Berlin`, or `+01:00` if it has no name.
+/// Returns the name of the zone in which times are shown: `Europe/Berlin`, or `+01:00` if the zone has no name.
 pub(crate) fn zone() -> String {
     let zone = TimeZone::system();
     match zone.iana_name() {
@@ -69,7 +69,7 @@ pub(crate) fn with_local_times(text: &str) -> String {
     while let Some(begin) = rest.find(is_of_instant) {
         let (before, from) = rest.split_at(begin);
         let length = from.find(|c| !is_of_instant(c)).unwrap_or(from.len());
-        // A colon or full stop behind an instant is punctuation.
+        // A colon or full stop after an instant is punctuation.
         let length = from[..length].trim_end_matches([':', '.']).len().max(1);
         let (word, behind) = from.split_at(length);
         told += before;
@@ -98,7 +98,7 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         return Ok(Timestamp::from_millis(now.millis().saturating_sub(ago)));
     }
     let (local, zone) = zone_of(text).map_err(|why| wrong(&format!(": {why}")))?;
-    // Only a local date and time may be left. The parser would skip some other characters.
+    // Only a local date and time may remain, because the parser would skip some other characters.
     let is_plain = |c: char| c.is_ascii_digit() || matches!(c, '-' | ':' | '.' | 'T' | 't' | ' ');
     if !local.chars().all(is_plain) {
         return Err(wrong(""));
@@ -120,7 +120,7 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     at(tomorrow.to_datetime(time))
 }
 
-/// Like [`parse`], but for a time in the past: `18:00` is the last one.
+/// Like [`parse`], but for a time in the past: `18:00` is the most recent one.
 pub(crate) fn parse_past(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let read = parse(text, now)?;
     let is_of_day = !text.starts_with(['+', '-']) && text.find(':').is_some_and(|colon| colon <= 2);
@@ -131,7 +131,7 @@ pub(crate) fn parse_past(text: &str, now: Timestamp) -> Result<Timestamp, String
     parse(text, Timestamp::from_millis(now.millis() - day))
 }
 
-/// Splits a text into the local time and its zone; the system's zone if it has none.
+/// Splits a text into the local time and its zone. Without a zone in the text, the zone is that of the system.
 fn zone_of(text: &str) -> Result<(&str, TimeZone), String> {
     let (text, named) = match text
         .strip_suffix(']')
@@ -188,8 +188,8 @@ fn offset_of(written: &str) -> Result<Offset, String> {
     Offset::from_seconds(seconds).map_err(|_range| wrong())
 }
 
-/// The instant of a local time. Fails for a time that is skipped when clocks are set forward. When clocks are set back, it is the first of the
-/// two instants.
+/// Returns the instant of a local time. Fails for a time that is skipped when clocks are set forward. For a time that occurs twice because
+/// clocks are set back, returns the first instant.
 fn instant(local: civil::DateTime, zone: &TimeZone) -> Result<Timestamp, String> {
     let ambiguous = zone.to_ambiguous_zoned(local);
     if matches!(ambiguous.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) {

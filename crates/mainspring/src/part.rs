@@ -1,7 +1,7 @@
 //! Running a part: settings, log, signals, and how it ended.
 //!
-//! Always: the first SIGTERM or SIGINT ends in order, the second one at once; a task that fails ends the part at once; errors are reported
-//! with what to do about them, and a stalled reader delays nothing.
+//! Always: the first SIGTERM or SIGINT ends the part in an orderly way, the second one at once. A task that fails ends the part at once.
+//! Errors are reported with the action to take, and a stalled reader delays nothing.
 //! Never here: what the parts do; each has a crate.
 
 mod agent;
@@ -107,7 +107,7 @@ where
             "the state that this process was started with may stop or hold up its work"
         );
     }
-    // No thread handles SIGCHLD, so none needs to be woken by it.
+    // No thread handles SIGCHLD, so no thread needs to be woken by it.
     subagent_node::spare_from_child_signals();
     tasks::install_panic_hook();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -126,7 +126,7 @@ where
     // Threads that wait for a disk or a process must not hold up an end that has been told.
     runtime.shutdown_background();
     if let (Err(error), LogTarget::File(_)) = (&exit, &logging.target) {
-        // The error itself goes to standard error only.
+        // The error itself is written only to standard error.
         tracing::error!(error = format!("{error:#}"), "the part has ended");
     }
     telemetry::flush_log(LAST_WORDS);
@@ -143,7 +143,7 @@ async fn to_the_end(
     loop {
         tokio::select! {
             biased;
-            // Before anything else: without this task the part does not do what it promises.
+            // Checked first, because without this task the part does not do its work.
             reason = &mut failed => return Err(Emergency(anyhow::anyhow!(reason)).into()),
             exit = &mut body => {
                 return exit.unwrap_or_else(|panic| Err(Emergency(panic.into()).into()));
@@ -185,7 +185,7 @@ fn log_filter(wanted: Option<&str>) -> String {
     format!("{wanted},openraft=error,openraft::raft::raft_inner=off")
 }
 
-/// Creates the data directory of a part. If it exists, the permissions of other users are removed.
+/// Creates the data directory of a part. If the directory exists, removes the permissions of other users.
 fn take_data(data: &Path) -> anyhow::Result<()> {
     let changed = settings::take_private_dir(data)
         .with_context(|| format!("cannot use the data directory {}", data.display()))?;

@@ -1,7 +1,7 @@
 //! Where answers go: standard output for what was asked, standard error for everything about it.
 //!
 //! Always: colours only on a terminal and never against `NO_COLOR`; with `--json` standard output carries JSON and nothing else.
-//! Text from outside cannot control the terminal: all control characters but those of our own colours are replaced.
+//! Text from outside cannot control the terminal: all control characters except those of our own colours are replaced.
 //! Never here: what is shown.
 
 use std::borrow::Cow;
@@ -59,7 +59,7 @@ impl Paint {
         }
     }
 
-    /// The length of the escape sequence of one of our own colours at the beginning of the text, if there is one.
+    /// Returns the length of the escape sequence of one of our own colours at the beginning of the text, if there is one.
     fn colour_at(self, text: &str) -> Option<usize> {
         let code = text.strip_prefix("\u{1b}[").filter(|_| self.is_on)?;
         let codes = Tone::ALL.iter().map(|tone| tone.code()).chain(["0"]);
@@ -70,7 +70,7 @@ impl Paint {
         ours.map(|ours| ours.len() + 3).next()
     }
 
-    /// Replaces all control characters but those of our own colours, line ends and tabs.
+    /// Replaces all control characters except line ends, tabs and those of our own colours.
     pub(crate) fn harmless(self, text: &str) -> Cow<'_, str> {
         if !text.contains(is_control) {
             return Cow::Borrowed(text);
@@ -81,7 +81,7 @@ impl Paint {
             let length = self.colour_at(rest).unwrap_or(c.len_utf8());
             let (taken, left) = rest.split_at(length);
             match c {
-                // The end of a line as Windows writes it.
+                // A carriage return before a line feed ends a line in texts from Windows.
                 '\r' if left.starts_with('\n') => {}
                 c if is_control(c) && length == c.len_utf8() => safe.push('\u{fffd}'),
                 _ => safe.push_str(taken),
@@ -124,12 +124,12 @@ pub(crate) struct Screen {
     is_terminal: bool,
 }
 
-/// Standard output cannot be written.
+/// The error that standard output cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the output cannot be written: {0}")]
 pub(crate) struct Unwritten(io::Error);
 
-/// Marks an error as one of standard output, to distinguish it from errors of other files.
+/// Marks an error as one of standard output, to distinguish it from errors of files.
 pub(crate) fn unwritten(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Unwritten(error))
 }
@@ -171,7 +171,7 @@ impl Screen {
         write_out(&[text.as_bytes(), end]).map_err(unwritten)
     }
 
-    /// Writes lines to standard output, unless there are none.
+    /// Writes lines to standard output. Writes nothing if the text is empty.
     pub(crate) fn say_some(&self, text: &str) -> io::Result<()> {
         if text.is_empty() {
             Ok(())
@@ -180,7 +180,7 @@ impl Screen {
         }
     }
 
-    /// Writes the output of a job. On a terminal control characters are replaced, unless `is_raw`.
+    /// Writes the output of a job. On a terminal, control characters are replaced, unless `is_raw` is set.
     pub(crate) fn pass(&self, bytes: &[u8], tone: Option<Tone>, is_raw: bool) -> io::Result<()> {
         if is_raw || !self.is_terminal {
             return write_out(&[bytes]).map_err(unwritten);
@@ -228,7 +228,7 @@ impl Screen {
         self.to_stderr(&self.error_text(message, hint, problem));
     }
 
-    /// The text of an error, with the end of its line.
+    /// Returns the text of an error, including the line end.
     pub(crate) fn error_text(
         &self,
         message: &str,

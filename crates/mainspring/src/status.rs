@@ -157,7 +157,7 @@ fn directors(agent: &AgentSeen) -> Cell {
     Cell::toned(tone, format!("{} active, {stands}", setting.active_id))
 }
 
-/// How an Agent or a Subagent is connected. If it is not connected, also for how long.
+/// Returns how an Agent or a Subagent is connected, and for how long it has been disconnected.
 pub(crate) fn state_cell(
     connection: &ConnectionSeen,
     coupling_state: &str,

@@ -367,7 +367,7 @@ fn in_words(outcome: &Outcome) -> String {
     }
 }
 
-/// What holds up a job, or that nothing does any longer.
+/// Returns what holds up a job, or that the job is no longer held up.
 fn held(hold: Option<&JobHold>) -> String {
     match hold {
         Some(JobHold::MachineIsShort { message, .. }) => {

@@ -105,7 +105,7 @@ impl Part {
     }
 }
 
-/// A standalone with a new data directory in a temporary one.
+/// Creates a standalone with a new data directory in a temporary one.
 fn standalone() -> (TempDir, PathBuf, Part) {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
@@ -417,7 +417,7 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
     );
     add(4, "failed", &["--wait"]);
 
-    // Adding the same order again is no error. A different order with its id is one.
+    // Adding the same order again succeeds. Adding a different order with the same id fails.
     add(0, "later-1", &["--at", "2099-01-01T00:00:00Z"]);
     assert!(add(1, "later-1", &["--at", "2098-01-01T00:00:00Z"]).contains("another order later-1"));
     assert!(add(1, "failed", &["--arg", "more=1"]).contains("no argument more"));
@@ -455,7 +455,7 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
             .contains("\"good\":false")
     );
 
-    // Selected orders are shown, and changed only after a confirmation.
+    // Selected orders are shown. They are changed only after a confirmation.
     let cancel = |code, args: &[&str]| {
         let mut all = vec!["order", "cancel"];
         all.extend_from_slice(args);

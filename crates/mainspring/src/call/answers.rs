@@ -24,7 +24,7 @@ pub(crate) struct OrderSeen {
     pub(crate) waiting: Waiting,
 }
 
-/// A reason why an order waits, in words. A Controller of an earlier version sends nothing but the words.
+/// A reason why an order waits. A Controller of an earlier version sends only its text.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum ObstacleSeen {
@@ -58,13 +58,13 @@ pub(crate) struct ProcessSeen {
 pub(crate) struct Waiting {
     #[serde(default)]
     pub(crate) obstacles: Vec<ObstacleSeen>,
-    /// Its job, while it runs.
+    /// The job of the order, while it runs.
     #[serde(default)]
     pub(crate) process: Option<ProcessSeen>,
     /// Why its Agent does not take it.
     #[serde(default)]
     pub(crate) agent_problem: Option<model::Problem>,
-    /// The output of its jobs up to this event is no longer kept.
+    /// The output of the order's jobs up to this event is no longer kept.
     #[serde(default)]
     pub(crate) output_lost_until: Option<EventId>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct OrderRow {
     pub(crate) order: Order,
     /// How its last step ended.
     pub(crate) last_outcome: Option<Outcome>,
-    /// Why it waits.
+    /// Why the order waits.
     pub(crate) obstacles: Vec<ObstacleSeen>,
     /// The JSON that the Controller sent.
     pub(crate) json: Box<RawValue>,
@@ -97,7 +97,7 @@ pub(crate) struct OrderPage {
 }
 
 impl OrderRow {
-    /// The order's own fields and those that a list adds are in the same JSON object.
+    /// Parses an order of a list. Its own fields and those that a list adds are in the same JSON object.
     fn read(json: Box<RawValue>) -> Result<OrderRow, serde_json::Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -156,13 +156,13 @@ struct WithText {
     signed: SignedText,
 }
 
-/// How an Agent or a Subagent is connected now. Empty if the Controller is of an earlier version.
+/// How an Agent or a Subagent is connected now. Empty if the Controller has an earlier version.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ConnectionSeen {
     #[serde(default)]
     pub(crate) connection: String,
-    /// How long it is connected so, by the clock of the Controller.
+    /// How long the connection has had this state, by the clock of the Controller.
     #[serde(default)]
     pub(crate) seconds_since_connection_change: Option<u64>,
 }
@@ -277,7 +277,7 @@ pub(crate) struct OrderQuery {
     pub(crate) scheduled_before: Option<Timestamp>,
     /// Fields that are left out by default because they can be long.
     pub(crate) fields: Option<String>,
-    /// The greatest number of orders; all orders if `None`.
+    /// The maximum number of orders; all orders if `None`.
     pub(crate) limit: Option<usize>,
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
@@ -345,7 +345,7 @@ impl Controller {
             let left = query.limit.unwrap_or(usize::MAX) - all.orders.len();
             let after = all.orders.last().map(|row| row.order.id.to_string());
             let path = query.path(after.as_deref(), left.min(ORDERS_PER_PAGE));
-            // Read from bytes: a tree of JSON values would round numbers with many digits.
+            // Parsed from bytes, because a tree of JSON values would round numbers with many digits.
             let page: Orders = serde_json::from_slice(&self.get_bytes(&path).await?)?;
             let count = page.orders.len();
             for json in page.orders {
@@ -365,7 +365,7 @@ impl Controller {
         OrderSeen::read(&bytes)
     }
 
-    /// An order with the fields that a list shows.
+    /// Requests an order with the fields that a list shows.
     pub(crate) async fn order_row(&self, id: &str) -> anyhow::Result<OrderRow> {
         let path = format!("/controller/api/order/{}", segment(id));
         let json = serde_json::from_slice(&self.get_bytes(&path).await?)?;

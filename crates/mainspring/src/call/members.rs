@@ -18,7 +18,7 @@ use crate::screen::Screen;
 pub(crate) const CLUSTER: &str = "/controller/api/cluster";
 /// A member that is not active says so with this code, and has done nothing.
 pub(super) const NOT_ACTIVE: &str = "ClusterNodeIsNotActive";
-/// How long to wait for the status of a member. A member answers a wrong token after a second.
+/// How long to wait for the status of a member. A member answers a wrong token only after a second.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1700);
 /// When one has answered, the others are waited for no longer than this.
 const GRACE: Duration = Duration::from_millis(150);
@@ -137,7 +137,7 @@ impl Members {
                 Look::Silent(error) => return Err(error),
             };
             let left = bound.saturating_sub(begun.elapsed());
-            // The last look takes place when the time is up.
+            // The last attempt takes place when the time is up.
             let pause = pauses.next().copied().unwrap_or_default().min(left);
             if !error.is_transient() || left.is_zero() {
                 return Err(error);

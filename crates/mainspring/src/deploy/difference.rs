@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::json::Json;
 use crate::screen::{Paint, Tone};
 
-/// The number of equal lines that are shown around a change.
+/// The number of equal lines that are shown before and after a change.
 const CONTEXT: usize = 2;
-/// The greatest number of lines that are compared, because the cost is the product of both numbers. Longer items are shown as removed and
+/// The maximum number of lines that are compared, because the cost is the product of both numbers. Longer items are shown as removed and
 /// added as a whole.
 const LINES_MAX: usize = 3_000;
 
@@ -58,7 +58,7 @@ fn lines_of(item: &Json) -> Vec<String> {
     lines
 }
 
-/// Writes pretty JSON, but each line of a string, such as a script, on a line of its own.
+/// Writes indented JSON, with each line of a string, such as a script, on a line of its own.
 fn write(value: &Json, depth: usize, before: &str, behind: &str, lines: &mut Vec<String>) {
     let indent = "  ".repeat(depth);
     match value {
@@ -96,7 +96,7 @@ fn write(value: &Json, depth: usize, before: &str, behind: &str, lines: &mut Vec
     }
 }
 
-/// A shortest edit script from the old lines to the new ones.
+/// Returns a shortest edit script from the old lines to the new ones.
 fn compared(old: &[String], new: &[String]) -> Vec<(char, String)> {
     let same = |(a, b): &(&String, &String)| a == b;
     let head = old.iter().zip(new).take_while(same).count();
@@ -132,7 +132,7 @@ fn middle(old: &[String], new: &[String]) -> Vec<(char, String)> {
             .chain(new.iter().map(added))
             .collect();
     }
-    // For each pair of positions, the length of the longest common subsequence of the lines from there on.
+    // For each pair of positions, the length of the longest common subsequence of the lines after them.
     let width = new.len() + 1;
     let mut common = vec![0_u32; (old.len() + 1) * width];
     for i in (0..old.len()).rev() {

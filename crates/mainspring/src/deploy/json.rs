@@ -17,7 +17,7 @@ pub(super) enum Json {
 }
 
 impl Json {
-    /// The content of the text of an item. A version that the Controller has given is no part of it.
+    /// Parses the content of an item from its text. A version that the Controller has assigned is not part of the content.
     pub(super) fn of_item(text: &str) -> serde_json::Result<Json> {
         let mut json = Json::read(text)?;
         if let Json::Object(fields) = &mut json {

@@ -40,7 +40,7 @@ impl Source {
     }
 }
 
-/// The items that were read, and the files that were not.
+/// The items that were read, and the files that were left out.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) sources: Vec<Source>,
@@ -99,7 +99,7 @@ impl Files {
     }
 }
 
-/// Adds all item files below a folder, in the order of their names. Hidden folders are skipped.
+/// Adds all item files below a folder, sorted by their names. Hidden folders are skipped.
 fn search(dir: &Path, depth: usize, files: &mut Files) -> anyhow::Result<()> {
     let list = || format!("cannot list the folder {}", dir.display());
     let mut entries = fs::read_dir(dir)
@@ -159,13 +159,13 @@ fn read(path: &Path, sources: &mut Vec<Source>, faulty: &mut Faulty) -> anyhow::
         return Ok(());
     };
     let documents = documents(&text, format);
-    // The name of a file with several items is the name of none of them.
+    // The name of a file is the name of its item only if the file has a single item.
     let name = name_of_file(path).filter(|_| documents.len() == 1 && !is_stdin);
     let kind = item_type_of_file(path).filter(|_| documents.len() == 1);
     let read = |document: &str| source(document, format, name.as_deref(), kind);
     for document in documents {
         let found = read(&text[document.clone()]).or_else(|_faults| {
-            // Once more, so that the faults have the line and column of the file.
+            // Parsed again in its place, so that the faults have the line and column of the file.
             let placed = in_its_place(&text, document);
             read(&placed).map_err(|faults| (faults, placed))
         });
@@ -182,7 +182,7 @@ fn read(path: &Path, sources: &mut Vec<Source>, faulty: &mut Faulty) -> anyhow::
     Ok(())
 }
 
-/// The ranges of the items in a text: YAML documents between lines of `---`, or JSON values one after another.
+/// Returns the ranges of the items in a text: YAML documents between lines of `---`, or JSON values one after another.
 fn documents(text: &str, format: Format) -> Vec<Range<usize>> {
     let parts = match format {
         Format::Json => json_values(text),
@@ -195,14 +195,14 @@ fn documents(text: &str, format: Format) -> Vec<Range<usize>> {
     }
 }
 
-/// A part of a text, with blanks instead of what is before it.
+/// Returns a part of a text, with blanks instead of what is before it.
 fn in_its_place(text: &str, part: Range<usize>) -> String {
     let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
     let before: String = text[..part.start].chars().map(blank).collect();
     before + &text[part]
 }
 
-/// The range of each value; empty if one of them cannot be read.
+/// Returns the range of each value; empty if one of them cannot be read.
 fn json_values(text: &str) -> Vec<Range<usize>> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     let mut parts = Vec::new();
@@ -219,7 +219,7 @@ fn json_values(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
-/// The range of each document that is not empty. A marker counts at the beginning of every line, also inside a string.
+/// Returns the range of each document that is not empty. A marker counts at the beginning of every line, even inside a string.
 fn yaml_documents(text: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut begin = 0;
@@ -246,7 +246,7 @@ fn yaml_documents(text: &str) -> Vec<Range<usize>> {
     parts
 }
 
-/// Reads the item of a text. Returns it with the JSON to send.
+/// Reads the item of a text. Returns the item with the JSON to send.
 fn source(
     text: &str,
     format: Format,

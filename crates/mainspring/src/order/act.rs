@@ -12,7 +12,7 @@ use crate::call::Controller;
 use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
 
-/// Whether an order has not ended and is not a child of a fork. A child changes with its parent.
+/// Returns whether an order has not ended and is not a child of a fork. A child changes with its parent.
 fn is_open(order: &Order) -> bool {
     !order.is_terminated() && order.parent.is_none()
 }
@@ -113,7 +113,7 @@ pub(crate) async fn resume(
     for id in chosen.ids {
         let mut history_operations = Vec::new();
         if !values.is_empty() {
-            // The values become results of the current step: the newest value of a name counts.
+            // The values become results of the current step. Of several values with the same name, the newest one counts.
             let seen = controller.order(id.as_str()).await?;
             let brought = |name: &&_| seen.order.arguments.contains_key(*name);
             if let Some(name) = values.keys().find(brought) {

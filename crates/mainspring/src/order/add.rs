@@ -127,7 +127,7 @@ fn as_json(ids: &[OrderId], duplicates: Option<&BTreeSet<OrderId>>) -> serde_jso
     told
 }
 
-/// The types of arguments that the workflow declares. `None` if it cannot be read or declares nothing.
+/// Requests the types of arguments that the workflow declares. Returns `None` if the workflow cannot be read or declares nothing.
 async fn parameters(workflow: &WorkflowPath, controller: &Controller) -> Option<Parameters> {
     let workflow = controller.current_workflow(workflow).await.ok()?;
     let preparation = workflow.order_preparation.as_ref()?;
@@ -230,7 +230,7 @@ pub(super) fn arguments(
     Ok(arguments)
 }
 
-/// Reads a value of the declared type. The error describes what is expected.
+/// Parses a value of the declared type. The error describes what is expected.
 fn typed(text: &str, declared: &ValueType) -> Result<Value, &'static str> {
     let json = |expected| serde_json::from_str::<Value>(text).map_err(|_no_json| expected);
     match declared {
@@ -255,8 +255,8 @@ fn typed(text: &str, declared: &ValueType) -> Result<Value, &'static str> {
     }
 }
 
-/// Reads a JSON value; anything else is a text. A number that would be shown differently from how it is written, such as `7e3` or `-0`, is a
-/// text, too: it is usually a name or the hash of a commit.
+/// Parses a JSON value; anything else is a text. A number that would be shown in another form than it is written, such as `7e3` or `-0`, is
+/// a text, too: it is usually a name or the hash of a commit.
 fn untyped(text: &str) -> Value {
     let value = match serde_json::from_str::<Value>(text) {
         Ok(Value::Number(number)) if number.to_text() != text => None,
@@ -315,7 +315,7 @@ async fn send(
         if !is_duplicate {
             return Ok(Some(BTreeSet::new()));
         }
-        // An order that is gone by now existed a moment ago.
+        // The order existed when the Controller answered. If it has been deleted since then, there is nothing to compare.
         let difference = match controller.order(order.id.as_str()).await {
             Ok(seen) => difference(order, &seen.order, controller).await,
             Err(_gone) => None,
@@ -343,8 +343,8 @@ async fn send(
     Ok(duplicates)
 }
 
-/// Finds which of several orders exist, by one request for the common beginning of their ids. `None` if that cannot be known. Fails if one
-/// of them is a different order with the same id.
+/// Finds which of several orders exist, by one request for the common beginning of their ids. Returns `None` if this cannot be determined.
+/// Fails if one of them is a different order with the same id.
 async fn already_there(
     orders: &[FreshOrder],
     controller: &Controller,
@@ -390,7 +390,7 @@ fn taken(id: &OrderId, difference: &str) -> anyhow::Error {
     )
 }
 
-/// How an existing order differs from the one to be added. `None` if it is the same order, added twice.
+/// Returns how an existing order differs from the one to be added. Returns `None` if it is the same order, added twice.
 async fn difference(meant: &FreshOrder, order: &Order, controller: &Controller) -> Option<String> {
     let path = &order.workflow_id.path;
     if *path != meant.workflow_path {

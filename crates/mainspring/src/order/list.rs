@@ -15,7 +15,7 @@ use crate::stage;
 use crate::table::{Cell, Table};
 use crate::telling::harmless;
 
-/// So many characters of the reason why an order waits are in the table; `order show` has the whole.
+/// The maximum number of characters in the table of the reason why an order waits. `order show` has the whole text.
 const WAITS_MAX: usize = 70;
 
 const FINISHED_WITH_A_FAILURE: &str = "Finished with a failure";
@@ -41,7 +41,7 @@ const STATES: [&str; 17] = [
     "Suspended",
 ];
 
-/// The states that the operator's word stands for, as the parameter `state` of the Controller. `None` means all states.
+/// Returns the states that the operator's word stands for, as the parameter `state` of the Controller. `None` means all states.
 pub(super) fn states(wanted: Option<&str>) -> Result<Option<&'static str>, Misuse> {
     let Some(wanted) = wanted else {
         return Ok(None);
@@ -74,7 +74,7 @@ pub(crate) async fn run(
     let is_sorted = args.sort != SortKey::Id || args.reverse;
     let asked = OrderQuery {
         fields: args.fields,
-        // Sorting needs all of them.
+        // Sorting needs all orders.
         limit: if args.all || is_sorted {
             None
         } else {
@@ -127,7 +127,7 @@ pub(crate) async fn run(
 struct Listed<'a> {
     orders: Vec<&'a RawValue>,
     has_more: bool,
-    /// The last order, if more follow: `after` of the next page.
+    /// The last order of this page, if more follow: `after` of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'a str>,
 }
@@ -145,7 +145,7 @@ pub(super) fn table(orders: &[OrderRow]) -> Table {
 }
 
 impl OrderFilter {
-    /// Whether the filter has no condition.
+    /// Returns whether the filter has no condition.
     pub(super) fn is_empty(&self) -> bool {
         let OrderFilter {
             state,
@@ -230,7 +230,7 @@ fn row(row: &OrderRow, now: Timestamp) -> [Cell; 10] {
     ]
 }
 
-/// The first reason why the order waits, shortened to fit a table, and how many others there are.
+/// Returns the first reason why the order waits, shortened to fit a table, and how many other reasons there are.
 fn waits(row: &OrderRow) -> String {
     let Some(first) = row.obstacles.first() else {
         return String::new();
@@ -246,7 +246,7 @@ fn waits(row: &OrderRow) -> String {
     }
 }
 
-/// The obstacle as it is shown at a terminal, with times in the local zone.
+/// Returns the obstacle as it is shown at a terminal, with times in the local zone.
 pub(super) fn in_words(obstacle: &ObstacleSeen) -> String {
     harmless(&moment::with_local_times(obstacle.message()))
 }
@@ -261,7 +261,7 @@ fn sort_key(sort: SortKey, order: &Order) -> Option<Timestamp> {
     }
 }
 
-/// How long the order has run so far, or until its end.
+/// Returns how long the order has run so far, or until its end.
 pub(crate) fn took(order: &Order, now: Timestamp) -> Option<Duration> {
     let end = if order.is_terminated() {
         order.state_since?

@@ -1,7 +1,7 @@
 //! The orders that a command changes: named by their ids, or selected by a filter and shown before anything is changed.
 //!
-//! Always: selected orders are changed only after a confirmation or with `--yes`; a refusal of one of them is reported and does not stop the
-//! others. Never here: the commands.
+//! Always: selected orders are changed only after a confirmation or with `--yes`. If one order is refused, the refusal is reported and the
+//! others are still changed. Never here: the commands.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -23,22 +23,22 @@ const BATCH: usize = 500;
 /// What a command does to orders.
 #[derive(Clone, Copy)]
 pub(super) struct Action {
-    /// The verb: `cancel`.
+    /// The verb of the command, such as `cancel`.
     pub(super) verb: &'static str,
     /// What is printed after the id of an order: `to be cancelled`.
     pub(super) told: &'static str,
-    /// Whether an order that a filter has found is to be changed.
+    /// Returns whether an order that a filter has found is to be changed.
     pub(super) concerns: fn(&Order) -> bool,
 }
 
 /// The orders to change.
 pub(super) struct Chosen {
     pub(super) ids: Vec<OrderId>,
-    /// Whether a filter has found them. Their states may have changed since then.
+    /// Whether the orders were found by a filter. Their states may have changed since then.
     is_filtered: bool,
 }
 
-/// Finds the orders, shows them for `--dry-run`, and asks for confirmation. `None` if there is nothing to do.
+/// Finds the orders, shows them for `--dry-run`, and asks for confirmation. Returns `None` if there is nothing to do.
 pub(super) async fn choose(
     action: Action,
     selection: &Selection,
@@ -114,7 +114,7 @@ fn preview(orders: &[OrderRow], most: usize, screen: &Screen) -> anyhow::Result<
     Ok(())
 }
 
-/// Asks for confirmation at the terminal. Without a terminal it fails.
+/// Asks for confirmation at the terminal. Fails without a terminal.
 fn is_agreed(action: Action, orders: &[OrderRow], screen: &Screen) -> anyhow::Result<bool> {
     let count = told_count(orders.len());
     if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
@@ -174,7 +174,7 @@ pub(super) async fn give(
     })
 }
 
-/// Sends one command for all orders: it is carried out for all of them or for none.
+/// Sends one command for all orders, which is executed for all of them or for none.
 pub(super) async fn give_as_one(
     action: Action,
     ids: &[OrderId],
@@ -222,8 +222,8 @@ fn tell(
 }
 
 impl Chosen {
-    /// Sends one command for all orders that were named: all or nothing. Sends one command for each order that a filter has found, because some
-    /// may have changed meanwhile.
+    /// Sends one command for all orders that were named, which is executed for all or none. Sends one command for each order that a filter
+    /// has found, because some may have changed meanwhile.
     pub(super) async fn give(
         self,
         action: Action,

@@ -105,7 +105,7 @@ fn head(seen: &OrderSeen, now: Timestamp, paint: Paint) -> String {
     {
         field("broken", problem.to_string());
     }
-    // A job that something holds up does not run as it should; the obstacle tells more.
+    // If something holds up the job, the obstacle is shown instead.
     let is_free = seen.waiting.obstacles.is_empty();
     if let Some(process) = seen.waiting.process.as_ref().filter(|_| is_free) {
         let job = process.job_name.as_ref();

@@ -7,7 +7,7 @@ use super::{Flags, announce_at, run};
 use crate::arguments::{Access, AgentArgs};
 use crate::exit::{Emergency, Exit};
 
-/// The settings from file, environment and flags.
+/// Returns the settings from file, environment and flags.
 pub(super) fn settings(args: &AgentArgs, access: &Access) -> anyhow::Result<AgentSettings> {
     let mut flags = Flags::of(&args.part, access);
     flags.put("name", args.name.as_ref());

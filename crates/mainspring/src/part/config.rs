@@ -1,6 +1,6 @@
 //! Checks or prints the effective settings of a part without starting it.
 //!
-//! Always: the same settings and the same checks as at the start. Never here: what a setting means; each part has its own.
+//! Always: the same settings and the same checks as at the start. Never here: the meaning of a setting; each part has its own.
 
 use serde::Serialize;
 

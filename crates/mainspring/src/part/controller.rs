@@ -8,7 +8,7 @@ use crate::arguments::{Access, ControllerArgs};
 use crate::call::ADMIN_TOKEN_FILE;
 use crate::exit::{Emergency, Exit};
 
-/// The settings from file, environment and flags.
+/// Returns the settings from file, environment and flags.
 pub(super) fn settings(
     args: &ControllerArgs,
     access: &Access,

@@ -1,6 +1,6 @@
-//! Notifications to the service manager that has started this process, if there is one: the protocol of `sd_notify`.
+//! Notifications to the service manager that has started this process, if there is one, by the protocol of `sd_notify`.
 //!
-//! Always: a message that cannot be sent stops nothing. Never here: when a part is ready.
+//! Always: a message that cannot be sent does not stop the part. Never here: when a part is ready.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,13 +1,13 @@
 //! How a part handles signals.
 //!
-//! Always: SIGTERM and SIGINT end the part; SIGHUP reopens the log file and reads certificates again; a signal that is sent by mistake or by a
-//! timer does not end a part and its jobs. Children start with the default actions, because handlers are not inherited. Never here: how a part
-//! ends.
+//! Always: SIGTERM and SIGINT end the part. SIGHUP reopens the log file and reloads certificates. A signal that is sent by mistake or by a
+//! timer does not end a part and its jobs. Children start with the default actions, because handlers are not inherited. Never here: how a
+//! part ends.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that mean nothing to a part and end a process by default. SIGQUIT is not among them: it makes a core dump.
+/// Signals that have no meaning for a part and end a process by default. SIGQUIT is not among them, because it creates a core dump.
 const WITHOUT_MEANING: [(&str, i32); 10] = [
     ("SIGUSR1", 10),
     ("SIGUSR2", 12),
@@ -28,7 +28,7 @@ const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 pub(super) enum Wish {
     /// End the part. The name is that of the signal.
     End(&'static str),
-    /// Reopen the log file and read certificates again.
+    /// Reopen the log file and reload certificates.
     Reopen,
 }
 
@@ -37,12 +37,12 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// With a listener, these signals do not end the process. Nothing reads them.
+    /// With a listener, these signals do not end the process. The listeners are never read.
     _without_meaning: Vec<Signal>,
 }
 
 impl Signals {
-    /// Installs the listeners. Must be called within the runtime.
+    /// Installs the listeners. Must be called within the tokio runtime.
     pub(super) fn listen() -> anyhow::Result<Signals> {
         let listen = |kind, name| signal(kind).with_context(|| format!("cannot listen to {name}"));
         let signals = Signals {

@@ -40,7 +40,7 @@ fn data_of(access: &Access) -> std::path::PathBuf {
     access.data.clone().unwrap_or_else(default_data)
 }
 
-/// The settings from file, environment and flags.
+/// Returns the settings from file, environment and flags.
 pub(super) fn settings_of(
     args: &StandaloneArgs,
     access: &Access,

@@ -7,7 +7,7 @@ use super::{Flags, announce_at, run};
 use crate::arguments::{Access, SubagentArgs};
 use crate::exit::Exit;
 
-/// The settings from file, environment and flags.
+/// Returns the settings from file, environment and flags.
 pub(super) fn settings(args: &SubagentArgs, access: &Access) -> anyhow::Result<SubagentSettings> {
     let mut flags = Flags::of(&args.part, access);
     flags.put_path("token-file", access.token_file.as_deref());

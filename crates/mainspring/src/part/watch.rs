@@ -7,7 +7,7 @@ use super::{Flags, announce, run};
 use crate::arguments::{Access, WatchPartArgs};
 use crate::exit::{Emergency, Exit};
 
-/// The settings from file, environment and flags.
+/// Returns the settings from file, environment and flags.
 pub(super) fn settings(args: &WatchPartArgs, access: &Access) -> anyhow::Result<WatchSettings> {
     let mut flags = Flags::of(&args.part, access);
     flags.put_path("token-file", access.token_file.as_deref());
