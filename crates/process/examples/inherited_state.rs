@@ -1,5 +1,5 @@
-//! A small Subagent for the tests of what jobs inherit. Runs the script in the second argument in the work directory named by the first
-//! one, and prints its output and its exit code.
+//! A small Subagent for the tests of what jobs inherit. Runs the script given as the second argument in the work directory given as the
+//! first one. Prints the script's output and exit code.
 #![expect(clippy::print_stdout, reason = "the test reads it")]
 
 use process::{Environment, Event, Launch, OutputSettings, Settings, Ward, settle_inherited};

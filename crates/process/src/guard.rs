@@ -17,7 +17,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-/// Minimum time between the starts of two guards.
+/// The minimum time between the starts of two guards.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -47,15 +47,15 @@ pub struct Guard {
 /// The connection between this process and its guard.
 #[derive(Debug, Default)]
 struct GuardInput {
-    /// The guard's standard input. `None` while no guard runs, and after the end.
+    /// The guard's standard input. `None` while no guard runs, and after this process has stopped guarding.
     stdin: Option<ChildStdin>,
-    /// The last message, which is repeated to a guard that replaces another.
+    /// The last message, which is sent again to a guard that replaces another one.
     last: Option<GuardMessage>,
     is_closed: bool,
 }
 
 impl Guard {
-    /// Starts the guard of `work_dir`, which must be absolute. A guard that ends is logged and replaced at once.
+    /// Starts the guard of `work_dir`, which must be absolute. If a guard ends, this is logged, and another guard replaces it at once.
     pub fn start(program: GuardProgram, work_dir: &Path) -> io::Result<Guard> {
         let work_dir = work_dir.to_owned();
         let input = Arc::new(Mutex::new(GuardInput::default()));
@@ -112,7 +112,7 @@ impl GuardInput {
             GuardMessage::Until(at) => format!("until {}\n", at.as_millis()),
             GuardMessage::Free => "free\n".to_owned(),
         };
-        // An error means that the guard does not read, or has ended. Its successor gets the message.
+        // An error means that the guard does not read, or has ended. Its successor receives the message.
         if let Err(error) = stdin.write_all(text.as_bytes()) {
             tracing::debug!(%error, "the guard of the jobs does not hear");
         }
@@ -130,7 +130,7 @@ fn spawn(program: &GuardProgram, work_dir: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// Waits for the end of the guard and starts another one, until there is nothing to guard any longer.
+/// Waits for the end of the guard and starts another one, until there is nothing to guard.
 fn replace_forever(
     program: &GuardProgram,
     work_dir: &Path,
@@ -154,7 +154,7 @@ fn replace_forever(
                 tracing::error!(%error, "the guard of the jobs cannot be waited for; another one is started");
             }
         }
-        // At once, except for guards that end right after their start.
+        // The next guard starts at once, except after a guard that has ended right after its start.
         std::thread::sleep(PAUSE.saturating_sub(started.elapsed()));
         guard = loop {
             let next = spawn(program, work_dir).and_then(|next| lock(input).connect(next));

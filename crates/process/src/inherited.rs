@@ -1,6 +1,6 @@
-//! State that a process inherits from its parent without intention: ignored and blocked signals, open descriptors, limits, a umask.
-//! Always: this process has what a service needs, whichever process has started it. Its jobs get the limits that it was given. They get
-//! signals, descriptors and terminal like those of a freshly started service (see `spawn`).
+//! State that a process inherits from its parent unintentionally: ignored and blocked signals, open descriptors, limits, a umask.
+//! Always: this process has the state that a service requires, whichever process has started it. Its jobs get the limits that this process
+//! was given. Their signals, descriptors and terminal are like those of a freshly started service (see `spawn`).
 //! Never here: handlers for signals that are sent to this process; the program has them.
 #![expect(
     unsafe_code,
@@ -24,32 +24,32 @@ const LIMITS: [(Resource, &str, &str); 6] = [
     (Resource::Data, "data memory", "-d"),
 ];
 
-/// With fewer descriptors than this, some hundred jobs at a time are not possible: each needs two, besides those of connections and
-/// files.
+/// With fewer descriptors than this, some hundred jobs at a time are not possible. Each job needs two, in addition to those of connections
+/// and files.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-/// What each job gets after its start.
+/// The state that each job gets after its start.
 static OF_JOBS: OnceLock<OfJobs> = OnceLock::new();
 
 #[derive(Debug, Default)]
 struct OfJobs {
-    /// The former limits of this process, as far as it has raised them for itself.
+    /// The former limits of this process, for those limits that the process has raised for itself.
     limits: Vec<(Resource, Rlimit)>,
-    /// The kernel prefers to spare this process when memory is short. Its jobs must not be spared.
+    /// Whether the kernel prefers to spare this process when memory is short. Its jobs must not be spared.
     loses_protection: bool,
 }
 
 /// What was found and changed, as sentences for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inherited {
-    /// What has been changed to what a service needs.
+    /// What has been changed to meet the needs of a service.
     pub changed: Vec<String>,
     /// What may still stop or delay the service, with the action that it requires.
     pub doubtful: Vec<String>,
 }
 
-/// Prepares this process for running a service, and records what its jobs are to get. Must be called once, at the start, while there is
-/// only one thread.
+/// Prepares this process for running a service, and records the state that its jobs are to get. Must be called once, at the start, while
+/// there is only one thread.
 pub fn settle_inherited() -> Inherited {
     let mut found = Inherited::default();
     settle_signals(&mut found);
@@ -60,7 +60,7 @@ pub fn settle_inherited() -> Inherited {
         limits,
         loses_protection: is_protected(),
     };
-    // A second call changes nothing: only the first one sees the limits that were given.
+    // A second call changes nothing, because only the first one sees the limits that this process was given.
     OF_JOBS.get_or_init(|| of_jobs);
     found
 }
@@ -77,7 +77,7 @@ pub(crate) fn give(pid: u32) {
         }
     }
     if of_jobs.loses_protection {
-        // The same holds here.
+        // An error has the same causes here.
         if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), "0") {
             tracing::debug!(%error, "a job keeps the protection of its Subagent from the lack of memory");
         }
@@ -85,11 +85,11 @@ pub(crate) fn give(pid: u32) {
 }
 
 fn settle_signals(found: &mut Inherited) {
-    // While it is ignored, the kernel drops the exit status of every job.
+    // While SIGCHLD is ignored, the kernel drops the exit status of every job.
     if let Ok(SigHandler::SigIgn) = treat(Signal::SIGCHLD, SigHandler::SigDfl) {
         found.changed.push("SIGCHLD was ignored".to_owned());
     }
-    // A write beyond the limit of a file's size must fail. It must not end the process without a message.
+    // A write beyond the file size limit must fail and must not end the process without a message.
     if let Err(error) = treat(Signal::SIGXFSZ, SigHandler::SigIgn) {
         found
             .doubtful
@@ -115,7 +115,7 @@ fn settle_signals(found: &mut Inherited) {
     }
 }
 
-/// Returns the former disposition of the signal.
+/// Sets the disposition of the signal and returns the former one.
 fn treat(signal: Signal, handler: SigHandler) -> nix::Result<SigHandler> {
     debug_assert!(!matches!(
         handler,
@@ -125,7 +125,8 @@ fn treat(signal: Signal, handler: SigHandler) -> nix::Result<SigHandler> {
     unsafe { nix::sys::signal::signal(signal, handler) }
 }
 
-/// Descriptors beyond the standard streams stay open, because an argument may name one (`/dev/fd/5`), but no job gets them.
+/// Keeps descriptors from being inherited by jobs, except the standard streams. They stay open, because an argument may name one
+/// (`/dev/fd/5`).
 fn settle_descriptors(found: &mut Inherited) {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else {
         return;
@@ -153,7 +154,7 @@ fn settle_descriptors(found: &mut Inherited) {
     }
 }
 
-/// Without its owner's permissions this process could not open its own files again. The permissions of others are set for each file.
+/// Grants all permissions to the owner, so that this process can open its own files again. The permissions of others are set for each file.
 fn settle_umask(found: &mut Inherited) {
     let inherited = rustix::process::umask(Mode::from_raw_mode(0o077));
     let own = Mode::RWXU;

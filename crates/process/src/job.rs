@@ -115,7 +115,7 @@ impl Job {
         self.changed.notify_one();
     }
 
-    /// At most `count` of its processes that are alive besides the main one.
+    /// Returns at most `count` of the job's living processes, without the main one.
     pub(crate) fn others(&self, count: usize) -> Vec<u32> {
         let state = self.state();
         if state.is_reaped {

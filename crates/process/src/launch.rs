@@ -1,5 +1,5 @@
 //! What is to be started, and why it could not be.
-//! Always: the program is absolute and not searched in PATH. Each cause of a failure shows whether a later attempt may succeed.
+//! Always: the program is an absolute path and not searched in PATH. Each cause of a failure shows whether a later attempt may succeed.
 //! Never here: the start itself; see `spawn`.
 
 use crate::spawn;
@@ -74,12 +74,12 @@ pub enum StartError {
         /// The interpreter, as the script's first line names it.
         interpreter: String,
     },
-    /// The script's first line ends with a carriage return, which the kernel takes as a part of the interpreter's name.
+    /// The script's first line ends with a carriage return, which the kernel treats as part of the interpreter's name.
     #[error("{} cannot be started: its first line ends with a carriage return, which becomes part of the interpreter's name {interpreter}; save it with line feeds only", program.display())]
     CarriageReturn {
         /// The program of the launch.
         program: PathBuf,
-        /// The interpreter without the carriage return.
+        /// The interpreter's name without the carriage return.
         interpreter: String,
     },
     /// The script begins with a byte order mark, which hides its first line from the kernel.
@@ -107,7 +107,7 @@ pub enum StartError {
     TooLong {
         /// The program of the launch.
         program: PathBuf,
-        /// What is too long, and the limit.
+        /// What is too long, with its limit.
         excess: Excess,
     },
     /// A text for the kernel contains the character that ends such texts.
@@ -198,7 +198,7 @@ pub enum Excess {
         "its arguments and environment have {bytes} bytes together, and the system allows about {limit}; the longest is {longest}"
     )]
     Sum {
-        /// Their length, including the pointers to them.
+        /// The length of all, including the pointers to them.
         bytes: usize,
         /// The maximum length.
         limit: usize,
@@ -249,7 +249,7 @@ impl Excess {
     }
 }
 
-/// A quarter of the stack limit, at most 6 MiB.
+/// Returns a quarter of the stack limit, at most 6 MiB.
 fn longest_sum() -> usize {
     const MOST: u64 = 6 * 1024 * 1024;
     let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
@@ -258,7 +258,8 @@ fn longest_sum() -> usize {
 }
 
 impl StartError {
-    /// Whether the cause is a temporary shortage of the machine. Nothing is wrong with the job then, and a later start may succeed.
+    /// Returns whether the cause is a temporary shortage of the machine. In that case the job is not at fault, and a later start may
+    /// succeed.
     pub fn is_shortage(&self) -> bool {
         match self {
             Self::LimitReached { .. }
@@ -338,7 +339,7 @@ impl StartError {
     }
 }
 
-/// Whether the error is a shortage that may be temporary: of descriptors, processes, memory, space or inodes.
+/// Returns whether the error is a shortage that may be temporary: of descriptors, processes, memory, space or inodes.
 pub fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -368,7 +369,7 @@ fn is_executable(program: &Path) -> bool {
 /// The program that the first line of a script names.
 struct Interpreter {
     name: String,
-    /// The name ends with a carriage return in the file, which the kernel takes as a part of it.
+    /// Whether the name ends with a carriage return in the file, which the kernel treats as part of the name.
     is_cut: bool,
 }
 
@@ -387,11 +388,11 @@ fn interpreter(program: &Path) -> Option<Interpreter> {
     })
 }
 
-/// The beginning of the file, as far as the kernel reads it.
+/// Returns the beginning of the file, as far as the kernel reads it.
 fn head(program: &Path) -> Vec<u8> {
     use std::io::Read as _;
     let mut head = vec![];
-    // A file that cannot be read has no beginning.
+    // A file that cannot be read counts as empty.
     let _read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut head));
     head
 }

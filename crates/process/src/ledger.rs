@@ -68,14 +68,14 @@ pub(crate) struct Entry {
     pub(crate) number: u64,
 }
 
-/// How long to wait for a lock whose owner is ending: its guard, or a process that it was starting, may still hold it. The kernel takes a
-/// while to end a large process, and the guard to end its jobs.
+/// How long to wait for a lock whose owner is ending. The owner's guard, or a process that the owner was starting, may still hold the lock.
+/// The kernel takes a while to end a large process, and the guard to end the jobs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait for an owner that is alive. Not zero, because a process that has just been killed still looks alive for an instant.
+/// How long to wait for an owner that is alive. Not zero, because a process that has just been killed still appears alive for an instant.
 const PATIENCE_WITH_THE_LIVING: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Opens and locks the file, and reads the records of its predecessor. Waits for an owner that is ending.
+/// Opens and locks the file, and reads the records of the previous owner. Waits for an owner that is ending.
 pub(crate) fn open(dir: &Path) -> Result<(File, Vec<Record>), LedgerError> {
     open_within(dir, PATIENCE)
 }
@@ -143,7 +143,7 @@ fn lock(file: &File, dir: &Path, patience: Duration) -> Result<(), TryLockError>
     }
 }
 
-/// The process that has written the header of the file.
+/// Returns the process that has written the header of the file.
 fn holder(file: &File) -> Option<Identity> {
     let mut header = [0; WIDTH];
     file.read_exact_at(&mut header, 0).ok()?;
@@ -441,7 +441,8 @@ mod tests {
         assert_eq!(length(), 128);
     }
 
-    /// The lock of a process that has ended, held by another one, such as its guard or a process that it was starting.
+    /// Returns the file whose lock is held by a process other than its owner, which has ended: by the owner's guard or a process that the
+    /// owner was starting.
     fn held_for_a_dead_owner(dir: &Path) -> File {
         let (file, _) = open(dir).expect("the directory is ours");
         let mut header = [0; WIDTH];

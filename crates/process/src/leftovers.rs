@@ -221,8 +221,8 @@ impl Table {
         }
     }
 
-    /// Whether the process belongs to the job, regardless of its parents. Session and group count only while the main process exists,
-    /// because otherwise the number may belong to other processes.
+    /// Returns whether the process belongs to the job, regardless of its parents. Session and group count only while the main process
+    /// exists. After that, the number may belong to other processes.
     fn is_root(&self, record: &Record, process: &Stat) -> bool {
         let is_marked = self.marks.get(&process.id.pid) == Some(&record.mark);
         let is_by_pid = record.process.is_some_and(|main| {

@@ -57,7 +57,7 @@ impl Stat {
     }
 }
 
-/// Whether the process exists and is not about to end. A killed process exists until the kernel has released its resources.
+/// Returns whether the process exists and is not about to end. A killed process exists until the kernel has released its resources.
 pub(crate) fn is_well(id: Identity) -> bool {
     let Some(line) = fs::read(format!("/proc/{}/stat", id.pid)).ok() else {
         return false;
@@ -66,7 +66,7 @@ pub(crate) fn is_well(id: Identity) -> bool {
     is_here && !is_exiting(&line) && !is_being_killed(id.pid)
 }
 
-/// Whether the kernel's flag `PF_EXITING` is set, in field 9.
+/// Returns whether the kernel's flag `PF_EXITING` is set, in field 9.
 fn is_exiting(line: &[u8]) -> bool {
     const PF_EXITING: u64 = 0x4;
     let line = String::from_utf8_lossy(line);
@@ -75,7 +75,7 @@ fn is_exiting(line: &[u8]) -> bool {
     flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
-/// Whether SIGKILL is pending.
+/// Returns whether SIGKILL is pending.
 fn is_being_killed(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let pending = status.lines().filter_map(|line| {

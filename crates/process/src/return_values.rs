@@ -1,7 +1,7 @@
-//! What a job writes into the file that its return-values variable names: lines `NAME=VALUE`, both trimmed. A line without a name
-//! continues the value before it, so a value can have several lines, as the output of a program has.
+//! The values that a job writes into the file that its return-values variable names: lines `NAME=VALUE`, both trimmed. A line without a
+//! name continues the value before it, so a value can have several lines, such as the output of a program.
 //! Always: at most `MAX_RETURN_VALUES_BYTES` are read; a later value replaces an earlier one of the same name.
-//! Never: a bad line is not skipped; the job's author hears of it.
+//! Never: a bad line is not skipped but reported to the job's author.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ const SHOWN_CHARACTERS: usize = 80;
 /// Why a job's return values cannot be taken. Its text names the line for the job's author.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReturnValues {
-    /// The line is not an assignment, and no value before it can be continued.
+    /// The line is not an assignment, and there is no value before it to continue.
     #[error(
         "return values, line {number}: there is no = in {line:?}; each line must be NAME=VALUE"
     )]
@@ -25,7 +25,7 @@ pub enum BadReturnValues {
         /// The beginning of the line, at most 80 characters.
         line: String,
     },
-    /// There is no name before the equal sign, and no value before it can be continued.
+    /// There is no name before the equal sign, and there is no value before it to continue.
     #[error(
         "return values, line {number}: there is no name before the = in {line:?}; each line must be NAME=VALUE"
     )]
@@ -61,13 +61,13 @@ pub enum BadReturnValues {
 }
 
 impl BadReturnValues {
-    /// Whether the cause is a temporary shortage of the machine, and not the job.
+    /// Returns whether the cause is a temporary shortage of the machine, and not the job.
     pub fn is_shortage(&self) -> bool {
         matches!(self, Self::Unreadable { source, .. } if crate::is_shortage(source))
     }
 }
 
-/// Parses the content of the file. A bad line refuses all of it.
+/// Parses the content of the file. A bad line makes all values invalid.
 pub fn parse_return_values(bytes: &[u8]) -> Result<BTreeMap<String, String>, BadReturnValues> {
     if bytes.len() as u64 > MAX_RETURN_VALUES_BYTES {
         return Err(BadReturnValues::TooLong);

@@ -28,7 +28,7 @@ const POLL_EXIT: Duration = Duration::from_millis(20);
 /// Processes that got SIGKILL are waited for so long before the job is reported as ended without them.
 const MAX_DYING: Duration = Duration::from_secs(2);
 const READ_SIZE: usize = 64 * 1024;
-/// So many of the processes that hold an output open are named.
+/// The maximum number of processes that are named of those that hold an output open.
 const PROCESSES_NAMED: usize = 3;
 
 thread_local! {
@@ -45,11 +45,11 @@ pub enum Event {
         /// The piece; it ends wherever it was cut, not only at line ends.
         text: String,
     },
-    /// The main process has ended, but others have held an output open for [`worry_after_exit`] since.
+    /// The main process has ended, but other processes have held an output open for [`worry_after_exit`] since then.
     ///
     /// [`worry_after_exit`]: crate::Settings::worry_after_exit
     OutputHeld {
-        /// The first of the job's processes that are still there.
+        /// The first of the job's processes that are still running.
         processes: Vec<u32>,
     },
     /// The job is over; nothing comes after this.
@@ -179,9 +179,10 @@ impl Running {
         self.job.kill();
     }
 
-    /// Whether the main process has ended. Then no process is left that could react to SIGTERM; others only hold the outputs open.
+    /// Returns whether the main process has ended. After that, no process is left that could react to SIGTERM; others only hold the outputs
+    /// open.
     pub fn has_main_ended(&self) -> bool {
-        // An error means that its exit status is lost, and so that it has ended.
+        // An error means that the exit status of the main process is lost, which implies that the process has ended.
         self.exited_at.is_some() || adoption::has_ended(self.job.main).unwrap_or(true)
     }
 

@@ -5,7 +5,7 @@
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// Blocks SIGCHLD in this thread and those that it starts. Jobs do not inherit the block (see `spawn`).
+/// Blocks SIGCHLD in this thread and the threads that it starts. Jobs do not inherit the block (see `spawn`).
 pub fn spare_from_child_signals() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);

@@ -1,7 +1,7 @@
-//! Starts processes by `posix_spawn`, called directly because the standard library cannot set all that a job needs.
-//! Always: the job is the leader of its own session, so it has no controlling terminal; every signal has its default and none is blocked;
-//! it has no descriptor of ours except its three standard streams.
-//! Never: code between fork and exec; that would cost the kernel's fast path (decision 5).
+//! Starts processes by `posix_spawn`, called directly because the standard library cannot set everything that a job requires.
+//! Always: the job is the leader of its own session, so it has no controlling terminal. Every signal has its default action and none is
+//! blocked. The job has no descriptor of this process except its three standard streams.
+//! Never: code between fork and exec, which would prevent the kernel's fast path (decision 5).
 #![expect(
     unsafe_code,
     reason = "the interface of the C library; each block says why it holds"
@@ -35,7 +35,8 @@ pub(crate) struct Pipe {
     pub(crate) write: OwnedFd,
 }
 
-/// Descriptors that jobs must leave free for ending them, searching for their processes and reading their return values.
+/// The number of descriptors that jobs must leave free. They are needed to end jobs, to search for their processes and to read their return
+/// values.
 const RESERVE: u64 = 32;
 
 /// Creates a pipe with a nonblocking reading end. Fails with `EMFILE` if only the reserve is left.
@@ -71,7 +72,7 @@ pub(crate) fn spawn(launch: &Launch, mark: &str, streams: [BorrowedFd<'_>; 3]) -
     let attributes = Attributes::new()?;
     let mut pid = 0;
     // SAFETY: all pointers point to values that live until the call returns; both lists end with a null pointer. Before its exec, the new
-    // process runs nothing of this one except the actions and attributes.
+    // process executes no code of this one except the actions and attributes.
     let error = unsafe {
         libc::posix_spawn(
             &raw mut pid,
@@ -144,7 +145,7 @@ fn pointers(texts: &[CString]) -> Vec<*mut libc::c_char> {
     pointers
 }
 
-/// These calls return an error number and do not set `errno`.
+/// Converts the result of a call that returns an error number and does not set `errno`.
 fn check(error: libc::c_int) -> io::Result<()> {
     match error {
         0 => Ok(()),

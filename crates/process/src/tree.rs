@@ -1,7 +1,7 @@
 //! All processes of one job, and their end.
-//! Always: found in every possible way (children of children, orphans of the session that were handed to us, the mark in the environment,
-//! the control group, what was remembered earlier). All are stopped before they are killed, so that none forks away during the search. A
-//! pid that was reused is never signalled.
+//! Always: processes are found in every possible way (children of children, orphans of the session that were handed to this process, the
+//! mark in the environment, the control group, what was remembered earlier). All processes are stopped before they are killed, so that none
+//! forks during the search. A pid that was reused is never signalled.
 //! Never here: when.
 
 use crate::adoption;

@@ -67,8 +67,8 @@ impl ValuesFile {
         &self.path
     }
 
-    /// Reads the values that the job has written. A job that has written nothing has no return values. May be called again after a
-    /// shortage.
+    /// Reads the values that the job has written. A job that has written nothing has no return values. This method may be called again
+    /// after a shortage.
     pub fn read_values(&mut self) -> Result<BTreeMap<String, String>, BadReturnValues> {
         let Some(bytes) = self.read()? else {
             self.is_absent = true;

@@ -56,7 +56,7 @@ pub struct Settings {
     pub after_end: AfterEnd,
     /// After SIGKILL the outputs are read no longer than this, even if somebody still holds them.
     pub drain_after_kill: Duration,
-    /// After this time it is logged and reported that others hold the outputs of a job whose main process has ended.
+    /// How long after the end of a job's main process it is logged and reported that other processes hold the outputs of the job.
     pub worry_after_exit: Duration,
 }
 
@@ -176,7 +176,7 @@ impl Ward {
         }
         let mut slot = self.take_slot(&launch)?;
         let mark = self.core.ledger.mark(slot.entry);
-        // All that may fail is done before the process exists, so that none is started only to be ended.
+        // Everything that may fail is done before the process exists, so that no process is started only to be ended.
         let failed = |source| StartError::explain(&launch, source);
         let (out, err) = spawn::pipe()
             .and_then(|out| Ok((out, spawn::pipe()?)))

@@ -90,7 +90,7 @@ async fn a_guard_lets_alone_what_a_successor_runs() {
     drop(running);
 }
 
-/// Waits until the file has this many lines, and returns them.
+/// Waits until the file has this many lines, and returns the lines.
 async fn lines(file: &Path, count: usize) -> Vec<String> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -126,7 +126,7 @@ async fn a_guard_that_is_killed_is_replaced_and_its_successor_gets_the_last_mess
         assert!(killed.unwrap().success());
     };
     kill(&first[0]);
-    // No message is sent meanwhile: a Subagent in its Director's process may have none for days.
+    // No message is sent meanwhile. A Subagent in its Director's process may have no message for days.
     let second = lines(&heard, 4).await;
     assert_ne!(second[2], second[0], "another process");
     assert_eq!(second[3], "until 1234000");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Starts a small Subagent with one job.
+/// The shell command that starts a small Subagent with one job.
 const RUN: &str = r#""$SUBAGENT" "$WORK" "$SCRIPT""#;
 
 /// Runs a job with `script` in a Subagent that this shell command starts, in which `$RUN` stands for the Subagent.
@@ -50,7 +50,7 @@ fn a_job_has_no_signal_blocked_or_ignored() {
         // The C library reserves 32 and 33 for its threads.
         assert_eq!(signals & !(0b11 << 31), 0, "{mask} {text}");
     }
-    // A job that gets SIGTERM ends.
+    // A job that receives SIGTERM ends.
     let text = run(state, "kill -TERM $$; sleep 1000");
     assert_eq!(line(&text, "code:"), "None");
 }
@@ -63,12 +63,12 @@ fn a_job_has_only_its_standard_streams() {
         .lines()
         .filter_map(|line| line.strip_prefix("fd ")?.rsplit('/').next())
         .collect();
-    // Bash's own descriptors.
+    // These are Bash's own descriptors.
     numbers.retain(|number| !matches!(*number, "255" | "3" | "10"));
     assert_eq!(numbers, ["0", "1", "2"], "{text}");
     assert!(text.contains("/dev/null"), "{text}");
     let open = line(&text, "changed: descriptors were open:");
-    // The caller of the tests may have left more of them open.
+    // The process that runs the tests may have left more descriptors open.
     let open: Vec<_> = open.split(", ").collect();
     assert!(open.contains(&"7") && open.contains(&"9"), "{open:?}");
 }

@@ -254,7 +254,7 @@ fn kill(pid: u32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is ours");
 }
 
-/// Without control groups, only the search of the tree finds the processes.
+/// Creates a yard without control groups, in which only the search of the process tree finds the processes.
 fn without_cgroups() -> Yard {
     Yard::open(Settings {
         cgroups: CgroupUse::Off,
@@ -268,7 +268,7 @@ fn pid_in(output: &str) -> u32 {
     pid.expect("the script says a pid")
 }
 
-/// Whether the process is our child, because its parent has ended.
+/// Returns whether the process is our child, because its parent has ended.
 fn is_orphan(pid: u32) -> bool {
     yard::children()
         .iter()

@@ -112,7 +112,7 @@ async fn rc_05_the_processes_of_a_killed_ward_are_ended_by_its_successor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s140_the_guard_ends_the_jobs_of_a_ward_that_is_gone() {
     let crash = crash().await;
-    // Its input has ended, as after the end of the guarded process.
+    // The guard's input has ended, as after the end of the guarded process.
     let ended = guard(&crash.work, std::io::empty()).expect("nobody uses it");
     check(&ended, &crash);
     assert!(!crash.pids.iter().any(|pid| is_alive(*pid)));
@@ -123,7 +123,7 @@ async fn s142_a_successor_that_comes_while_the_guard_ends_the_jobs_waits_for_it(
     let crash = crash().await;
     let work = crash.work.clone();
     let guarding = std::thread::spawn(move || guard(&work, std::io::empty()));
-    // Repeated, as by a service manager. Each start finds the directory free in the end.
+    // Repeated starts, as by a service manager. Each start finally finds the directory free.
     for _ in 0..20 {
         let (_ward, _leftovers) =
             Ward::open(&crash.work, Settings::default()).expect("free within a moment");
