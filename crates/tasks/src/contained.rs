@@ -31,25 +31,25 @@ pub(crate) fn count(name: &str) {
     }
 }
 
-/// The number of panics of contained work in this process, by name.
+/// Returns the number of panics of contained work in this process, by name.
 pub fn panics() -> BTreeMap<String, u64> {
     panics_by_name().clone()
 }
 
-/// Runs `work`. If it panics, only this work fails. The caller must report the failure to those that wait for the result.
+/// Runs `work`. If it panics, only this work fails. The caller must report the failure to all that wait for the result.
 pub async fn contain<F: Future>(name: &'static str, work: F) -> Result<F::Output, Panicked> {
     let scope = Scope {
         name,
         on_panic: OnPanic::Contain,
     };
     let work = Scoped::new(scope, faults::may_strike(name, work));
-    // Everything that the work shares with others is behind locks that stay usable after a panic.
+    // Everything that the work shares with other tasks is behind locks that stay usable after a panic.
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|_logged_by_the_hook| Panicked)
 }
 
-/// Runs `work`, which does not wait. If it panics, the error says where and why. The caller must not use what the work may have left half
-/// changed.
+/// Runs `work`, which does not wait. If `work` panics, the error contains the place and the reason. The caller must not use anything that
+/// `work` may have changed only in part.
 pub fn catch<T>(name: &'static str, work: impl FnOnce() -> T) -> Result<T, String> {
     let scope = Scope {
         name,
@@ -57,7 +57,7 @@ pub fn catch<T>(name: &'static str, work: impl FnOnce() -> T) -> Result<T, Strin
     };
     std::panic::catch_unwind(AssertUnwindSafe(|| scope::within(scope, work))).map_err(|panic| {
         failure::take_last_panic().unwrap_or_else(|| {
-            // Without the hook, the place is not known.
+            // Without the panic hook, the place is unknown.
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             text.unwrap_or("a panic without a message").to_owned()

@@ -16,7 +16,7 @@ static FAILURE: LazyLock<watch::Sender<Option<String>>> =
     LazyLock::new(|| watch::Sender::new(None));
 
 thread_local! {
-    /// The reason of the newest panic of this thread whose caller decides what follows.
+    /// The reason of the newest panic of this thread that is returned to the caller of the work.
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -34,7 +34,7 @@ pub async fn failed() -> String {
     }
 }
 
-/// Records a failure. Only the first one is kept.
+/// Records a failure. Only the first failure is kept.
 pub(crate) fn fail(reason: String) {
     FAILURE.send_if_modified(|known| {
         let is_first = known.is_none();
@@ -43,8 +43,8 @@ pub(crate) fn fail(reason: String) {
     });
 }
 
-/// Makes panics be logged, instead of written to standard error, where the write could block. A panic of work that is not contained becomes a
-/// failure of the process. For processes that run a part.
+/// Installs a hook that logs panics instead of writing them to standard error, where the write could block. A panic of work that is not
+/// contained becomes a failure of the process. For processes that run a part.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(on_panic));
 }
@@ -55,7 +55,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     let scope = scope::current();
     let thread = thread::current();
     let task = scope.map_or_else(|| thread.name().unwrap_or("unnamed"), |scope| scope.name);
-    // Captured only if RUST_BACKTRACE asks for it.
+    // The backtrace is captured only if RUST_BACKTRACE requests it.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     let backtrace = backtrace.as_ref().map(tracing::field::display);

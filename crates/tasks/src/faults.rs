@@ -1,13 +1,13 @@
-//! Faults that a test injects into a running part: it makes a task panic or end.
+//! Faults that a test injects into a running part: a task panics or ends.
 //!
-//! Always: only in builds with debug assertions, and only if the variable below names a directory. The part records there which tasks it
+//! Always: only in builds with debug assertions, and only if the variable below names a directory. There the part records which tasks it
 //! has started (`started/NAME`). A file `panic/NAME` makes one task of that name panic, and `end/NAME` makes it end. The task removes the
-//! file. A file `panic-at/ID` makes all work on the thing with this id panic, for as long as the file is there. Other builds do nothing.
+//! file. A file `panic-at/ID` makes all work on the thing with this id panic, as long as the file exists. Other builds do nothing.
 
 #[cfg(debug_assertions)]
 pub(crate) use on::{may_end, may_strike, note, strike_here};
 
-/// A place at which a test can make a thread panic. Does nothing in a release build.
+/// Marks a place at which a test can make a thread panic. Does nothing in a release build.
 #[inline]
 pub fn fault_point(name: &'static str) {
     #[cfg(debug_assertions)]
@@ -16,7 +16,7 @@ pub fn fault_point(name: &'static str) {
     let _nothing = name;
 }
 
-/// A place at which a test can make the work on one thing panic, again and again. Does nothing in a release build.
+/// Marks a place at which a test can make the work on one thing panic, again and again. Does nothing in a release build.
 #[inline]
 pub fn fault_at(id: &str) {
     #[cfg(debug_assertions)]
@@ -43,12 +43,12 @@ mod on {
 
     pub(crate) fn note(name: &str) {
         if let Some(directory) = DIRECTORY.as_deref() {
-            // The test owns the directory and notices when the file is missing.
+            // The test owns the directory and notices if the file is missing.
             let _unseen = fs::write(directory.join("started").join(name), "");
         }
     }
 
-    /// Whether the fault happens here: only in the task that removes the file.
+    /// Returns whether the fault happens here. It happens only in the task that removes the file.
     fn is_struck(directory: &Path, fault: &str, name: &str) -> bool {
         fs::remove_file(directory.join(fault).join(name)).is_ok()
     }

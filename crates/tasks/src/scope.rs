@@ -11,12 +11,12 @@ pub(crate) struct Scope {
     pub(crate) on_panic: OnPanic,
 }
 
-/// What a panic of the current work does.
+/// The effect of a panic of the current work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnPanic {
-    /// It ends the process.
+    /// The panic ends the process.
     End,
-    /// It fails only this work.
+    /// The panic fails only this work.
     Contain,
     /// The caller of the work gets the reason and decides.
     Return,
@@ -26,7 +26,7 @@ thread_local! {
     static CURRENT: Cell<Option<Scope>> = const { Cell::new(None) };
 }
 
-/// The scope of this thread, if there is one.
+/// Returns the scope of this thread, if there is one.
 pub(crate) fn current() -> Option<Scope> {
     CURRENT.get()
 }

@@ -36,7 +36,7 @@ where
     spawn(name, work)
 }
 
-/// Starts a task that must not end before `stop` is cancelled. If it does, the process fails.
+/// Starts a task that must not end before `stop` is cancelled. If the task ends earlier, the process fails.
 pub fn spawn_until<F>(
     name: &'static str,
     stop: CancellationToken,
@@ -59,7 +59,7 @@ where
     })
 }
 
-/// Runs work that blocks on a thread for such work. A panic counts as one of the calling task. The caller must handle the error of the
+/// Runs blocking work on a thread for such work. A panic counts as a panic of the calling task. The caller must handle the error of the
 /// handle.
 pub fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! A task that ends although it must not.
+//! A task that ends although it must not end.
 
 use std::time::Duration;
 
