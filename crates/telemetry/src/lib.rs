@@ -1,6 +1,6 @@
 //! What a node tells about itself: log lines for the operator, metrics for the graphs.
 //!
-//! Always: the log tells how the node fares, never what happened to orders, which is the journal's business; every metric's name is in
+//! Always: the log describes the health of the node, never what happened to orders, which is in the journal; every metric's name is in
 //! `names`; logging and counting never fail and never block the caller. Never here: who writes or reads which of them.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

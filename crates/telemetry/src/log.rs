@@ -91,7 +91,7 @@ pub enum TelemetryError {
         /// What the system said.
         source: io::Error,
     },
-    /// The thread that writes the log cannot be started.
+    /// The thread that writes the log could not be started.
     #[error("cannot start the thread that writes the log")]
     NoThread(#[source] io::Error),
     /// There is a log already.
@@ -122,21 +122,21 @@ pub fn init(logging: &Logging) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Opens the log file again under its name, for rotation. Lines that were logged before this call still go to the old file.
+/// Reopens the log file under its name, for rotation. Lines that were logged before this call are still written to the old file.
 pub fn reopen_log() {
     if let Some(outlet) = OUTLET.get() {
         outlet.reopen();
     }
 }
 
-/// Waits until everything that was logged is written, but no longer than `patience`. For the end of a process.
+/// Waits until everything that was logged is written, but no longer than `patience`. Used at the end of a process.
 pub fn flush_log(patience: Duration) {
     if let Some(outlet) = OUTLET.get() {
         outlet.flush(patience);
     }
 }
 
-/// The reason why log lines are currently dropped, if they are.
+/// Returns the reason why log lines are currently dropped, if they are.
 pub fn log_trouble() -> Option<String> {
     OUTLET.get()?.trouble()
 }
@@ -165,7 +165,7 @@ fn subscriber(
         .with_env_filter(filter)
         .with_writer(outlet)
         .with_ansi(colours)
-        // They would be written to standard error, with a panic if that fails.
+        // Internal errors would be written to standard error, with a panic if that fails.
         .log_internal_errors(false);
     match format {
         LogFormat::Text => Box::new(builder.event_format(Line).finish()),

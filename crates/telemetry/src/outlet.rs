@@ -1,8 +1,8 @@
 //! The queue of formatted log lines, and the thread that writes them.
 //!
-//! Always: queueing a line never fails and never waits for the reader of the log. The queue has a bound, and a line that does not fit is
-//! dropped and counted. Lines are written whole and in order. The number of dropped lines is logged as soon as a line can be written
-//! again. Never here: the format of a line.
+//! Always: queueing a line never fails and never waits for the reader of the log. The queue is bounded, and a line that does not fit is
+//! dropped and counted. Lines are written whole and in order. The number of dropped lines is logged as soon as a line can be written again.
+//! Never here: the format of a line.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,11 +19,11 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The most bytes of lines in the queue.
+/// The maximum number of bytes of lines in the queue.
 const QUEUE_BYTES: usize = 4 << 20;
-/// Bytes after which a write takes no further line.
+/// The number of bytes from which a write takes no further line.
 const PIECE_BYTES: usize = 64 << 10;
-/// After this time a write is tried again on a descriptor that was not ready.
+/// How long to wait before a write is retried on a descriptor that was not ready.
 const LOOK: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
@@ -32,7 +32,7 @@ const LOOK: Timespec = Timespec {
 /// The number of log lines that this process has dropped.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// The number of log lines that this process has dropped because the queue was full or they could not be written.
+/// Returns the number of log lines that this process has dropped because the queue was full or they could not be written.
 pub fn dropped_log_lines() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -57,7 +57,7 @@ struct Queue {
     bytes: usize,
     is_writing: bool,
     wants_reopening: bool,
-    /// The number of dropped lines that is not logged yet.
+    /// The number of dropped lines that has not been logged yet.
     untold: u64,
     /// Why the last lines could not be written. Cleared when a line is written.
     trouble: Option<String>,
@@ -73,7 +73,7 @@ pub(crate) enum Destination {
 
 /// A descriptor that can be written to.
 pub(crate) trait Stream: Write + Send {
-    /// The descriptor to poll when a write would block.
+    /// Returns the descriptor to poll when a write would block.
     fn descriptor(&self) -> BorrowedFd<'_>;
 }
 
@@ -159,7 +159,7 @@ impl Outlet {
         self.0.filled.notify_one();
     }
 
-    /// The reason why lines are currently dropped, if they are.
+    /// Returns the reason why lines are currently dropped, if they are.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.0.queue().trouble.clone()
     }
@@ -171,8 +171,9 @@ impl Shared {
     }
 }
 
-/// Blocks two signals in this thread that a write may cause. A terminal of another job sends SIGTTOU, which would stop the process; with the
-/// signal blocked, the write succeeds. A file at its size limit sends SIGXFSZ, which would end it; with the signal blocked, the write fails.
+/// Blocks two signals in this thread that a write may cause. If the process is in the background of a terminal, a write causes SIGTTOU,
+/// which would stop the process. With the signal blocked, the write succeeds. If the file is at its size limit, a write causes SIGXFSZ,
+/// which would end the process. With the signal blocked, the write fails.
 pub(crate) fn stay_alive() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTTOU);
@@ -184,7 +185,7 @@ pub(crate) fn stay_alive() {
 struct Writer {
     shared: Arc<Shared>,
     destination: Destination,
-    /// The last line was written only in part, so the next one begins with a line end.
+    /// Whether the last line was written only in part. If so, the next one begins with a line end.
     is_torn: bool,
 }
 
@@ -247,7 +248,7 @@ impl Writer {
         (lines, wants_reopening)
     }
 
-    /// Writes these lines. The error has the number of lines that were lost.
+    /// Writes these lines. The error contains the number of lines that were lost.
     fn write_all(&mut self, lines: &[Box<[u8]>]) -> Result<(), (u64, io::Error)> {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         if self.is_torn {
@@ -315,12 +316,13 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::options()
         .append(true)
         .create(true)
-        // Lines name orders and users. So only the owner may read them, whatever the umask is, unless the operator changes the permissions.
+        // Only the owner may read the file, whatever the umask is, because lines name orders and users. The operator may change the
+        // permissions later.
         .mode(0o600)
         .open(path)
 }
 
-/// Queues one line. The subscriber formats a line as a whole and writes it at once.
+/// Queues one line. The subscriber formats a whole line and writes it in one call.
 pub(crate) struct Line<'a>(&'a Outlet);
 
 impl Write for Line<'_> {
@@ -384,7 +386,7 @@ mod tests {
             .copied()
             .collect::<Vec<_>>();
         let dropped_before = dropped_log_lines();
-        // More than the pipe and the queue hold. If `push` waited for the reader, this would never end.
+        // More than the pipe and the queue can hold. If `push` waited for the reader, this loop would never end.
         for _ in 0..2 * QUEUE_BYTES / line.len() {
             outlet.push(&line);
         }

@@ -54,7 +54,7 @@ impl Page {
         let _infallible = writeln!(text, "{name}_count{{{own}}} {count}");
     }
 
-    /// The label `node` and these.
+    /// Returns the label `node` and these labels.
     fn own_labels(&self, labels: &[(&str, &str)]) -> String {
         let mut own = format!("node=\"{}\"", self.node);
         for (label, word) in labels {

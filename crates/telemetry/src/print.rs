@@ -1,4 +1,4 @@
-//! Output of a part on its standard output and error besides the log: the address on which it listens, and why it has ended.
+//! Output of a part on its standard output and standard error besides the log: the address on which the part listens, and why it has ended.
 //!
 //! Always: a reader that stalls or is gone does not block the part.
 
@@ -18,7 +18,7 @@ pub enum Standard {
     Error,
 }
 
-/// Writes `text`. Returns after `patience` at the latest. Text that cannot be written is given up.
+/// Writes `text`. Returns after `patience` at the latest. Text that cannot be written by then is dropped.
 pub fn print(to: Standard, text: &str, patience: Duration) {
     let text = text.to_owned();
     let (done, is_done) = sync_channel(1);
@@ -31,7 +31,7 @@ pub fn print(to: Standard, text: &str, patience: Duration) {
             }
             Standard::Error => io::stderr().lock().write_all(text.as_bytes()),
         };
-        // The receiver is gone if the write took too long.
+        // The receiver no longer exists if the write took too long.
         let _late = done.send(written.is_ok());
     };
     let thread = thread::Builder::new().name("print".to_owned()).spawn(write);

@@ -1,6 +1,6 @@
-//! The figures of this process, whatever part it runs: version, memory, processor, descriptors, dropped log lines and panics of tasks.
+//! The metrics of this process, whatever part it runs: version, memory, processor, descriptors, dropped log lines and panics of tasks.
 //!
-//! Always: those of the process have the names that Prometheus' own libraries use (`process_…`), so that existing dashboards show them.
+//! Always: metrics of the process have the names that Prometheus' own libraries use (`process_…`), so that existing dashboards show them.
 
 use std::fs;
 
@@ -11,12 +11,12 @@ use crate::outlet::dropped_log_lines;
 use crate::page::Page;
 
 impl Page {
-    /// Adds the figures of this process to the page. A figure that the system does not provide is left out.
+    /// Adds the metrics of this process to the page. A metric that the system does not provide is left out.
     pub fn put_process(&mut self) {
         let version = env!("CARGO_PKG_VERSION");
         self.put(names::BUILD_INFO, &[("version", version)], 1);
         self.put(names::LOG_LINES_DROPPED, &[], dropped_log_lines());
-        // This counter is there from the start with 0, so that the first panic shows as an increase.
+        // This counter exists from the start with the value 0, so that the first panic shows as an increase.
         let mut panics = tasks::panics();
         panics.entry("request".to_owned()).or_insert(0);
         for (task, count) in panics {
@@ -35,7 +35,7 @@ impl Page {
             }
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
-            // One descriptor is that of the directory itself.
+            // One of the descriptors is that of the directory itself.
             let open = open.count().saturating_sub(1);
             self.put(names::PROCESS_OPEN_DESCRIPTORS, &[], open);
         }
@@ -50,7 +50,7 @@ fn resident_pages() -> Option<u64> {
     text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The time at which the system was booted, in seconds since 1970.
+/// Returns the time at which the system was booted, in seconds since 1970.
 fn boot_time() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
