@@ -103,7 +103,7 @@ pub struct AgentHost {
     lease: Duration,
     /// Whether there is another Director, so that its own Subagent has a lease too.
     is_pair: bool,
-    /// Whether it accepts marks and ignores them: a planted fault.
+    /// Whether the Agent accepts marks and ignores them: a planted fault.
     pub forgets_marks: bool,
     /// What was committed is being passed on: what is asked meanwhile is judged after that.
     is_releasing: bool,
@@ -184,7 +184,7 @@ impl AgentHost {
         self.is_releasing = true;
         for (asker, replies) in committed.replies {
             match asker {
-                // Witnesses are at Controllers.
+                // Only Controllers have witnesses.
                 Asker::Nobody | Asker::Witness { .. } => {}
                 Asker::Request { conn, number } => {
                     if let Some(Reply::Answer(answer)) = replies.into_iter().next() {

@@ -696,7 +696,7 @@ impl ControllerHost {
 
     /// Passes the committed state to the delivery.
     fn show(&mut self, k: &mut Kernel, index: usize) {
-        // A batch in flight is not committed yet. Its commit comes here again.
+        // A batch in flight is not committed yet. Its commit calls this function again.
         if !self.node.is_settled() {
             return;
         }
@@ -726,7 +726,7 @@ impl ControllerHost {
         self.act(k, index, out);
     }
 
-    /// Carries out the outputs of the delivery.
+    /// Executes the outputs of the delivery.
     fn act(&mut self, k: &mut Kernel, index: usize, outputs: Vec<DeliveryOutput>) {
         for output in outputs {
             match output {

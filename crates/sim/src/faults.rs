@@ -308,8 +308,8 @@ impl World {
         }
     }
 
-    /// The places on one of three hosts: a Controller and a Director of each Agent, or the watch, and Subagents. The seed decides which
-    /// Controller shares a host with which Directors.
+    /// Returns the places on one of three hosts: a Controller and a Director of each Agent, or the watch, and Subagents. The seed
+    /// determines which Controller shares a host with which Directors.
     fn host(&self, host: usize) -> Vec<Place> {
         let layout = self.setting.layout;
         let mut places = Vec::new();

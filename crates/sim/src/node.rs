@@ -48,7 +48,7 @@ pub enum Asker {
     Witness {
         /// The log of the pair.
         cluster: Cluster,
-        /// In which activation of this node.
+        /// The activation of this node to which the witness belongs.
         generation: u64,
     },
 }

@@ -665,7 +665,7 @@ impl Member {
         let mut leading = leading.clone();
         let allowed = self.allowed(&leading);
         let has_watch = leading.peers.values().any(|peer| peer.part.is_third_vote());
-        // As in the product, a witness gets entries only now and then while every data member keeps up.
+        // As in the product, a witness gets entries only occasionally while every data member keeps up.
         let is_at_rest = rules::may_leave_watch_alone(
             leading
                 .peers
@@ -673,7 +673,7 @@ impl Member {
                 .filter(|peer| peer.part == Part::Data)
                 .map(Peer::seen),
         );
-        // As in the product, the third vote gets a heartbeat only now and then while every data member answers.
+        // As in the product, the third vote gets a heartbeat only occasionally while every data member answers.
         let data = leading
             .peers
             .values()

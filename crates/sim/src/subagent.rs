@@ -324,7 +324,7 @@ impl SubagentHost {
                 text,
             } => {
                 let Some(state) = &mut self.state else { return };
-                // Some jobs are held up for a while; chance is not asked, so that the other choices stay as they are.
+                // Some jobs are held up for a while. The choice does not use the random generator, so that the other choices stay the same.
                 let number = attempt
                     .order_id
                     .as_str()

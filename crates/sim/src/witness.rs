@@ -1,7 +1,7 @@
 //! The witnesses of pairs of Directors at a Controller: the real [`WitnessState`], recorded in the Controller's log.
 //!
 //! Always: as in the product, a state is committed before a Director gets the answer, and only a Controller that may act answers. A message
-//! that cannot be recorded at once is not answered; it is sent again. Never here: the rules; they are those of `cluster`.
+//! that cannot be recorded at once is not answered, and the Director sends it again. Never here: the rules; those are in `cluster`.
 
 use crate::kernel::Kernel;
 use crate::node::Asker;
@@ -51,7 +51,7 @@ pub struct Known {
 }
 
 impl Witnesses {
-    /// The witnesses of the Controller at `place`; none is open.
+    /// Creates the witnesses of the Controller at `place`. No witness is open.
     pub fn new(place: Place, timing: Timing, are_here: bool) -> Witnesses {
         Witnesses {
             place,
@@ -63,14 +63,14 @@ impl Witnesses {
         }
     }
 
-    /// Closes all witnesses, because the Controller is no longer active.
+    /// Closes all witnesses. Must be called when the Controller is no longer active.
     pub fn clear(&mut self) {
         self.open.clear();
         self.beginning.clear();
         self.generation += 1;
     }
 
-    /// Opens the witnesses that are not open. Returns what must be recorded first.
+    /// Opens the witnesses that are closed. Returns what must be recorded first.
     pub fn keep(&mut self, k: &mut Kernel, known: Vec<Known>) -> Vec<(Asker, Input)> {
         let mut inputs = Vec::new();
         if !self.are_here {
@@ -120,7 +120,7 @@ impl Witnesses {
         }
     }
 
-    /// Takes the result of recording a state. If it is recorded, the answer that waits for it is sent.
+    /// Handles the result of recording a state. If the state is recorded, the answer that waits for it is sent.
     pub fn told(&mut self, k: &mut Kernel, cluster: Cluster, generation: u64, replies: &[Reply]) {
         if generation != self.generation {
             return;
@@ -135,12 +135,12 @@ impl Witnesses {
                 witness.state = state;
                 say(k, cluster, (self.place, WATCH), to, message);
             }
-            // It is opened again with the state in the log.
+            // The witness is opened again with the state in the log.
             Some(_) | None => drop(self.open.remove(&cluster)),
         }
     }
 
-    /// Takes a message of a Director, at a Controller that may act. Returns what must be recorded before the answer.
+    /// Handles a message of a Director, at a Controller that may act. Returns what must be recorded before the answer.
     pub fn hear(
         &mut self,
         k: &mut Kernel,
@@ -227,7 +227,7 @@ impl Witnesses {
 }
 
 impl Witness {
-    /// The next state and the answer to a message of a leader. `None` while something else is being recorded.
+    /// Returns the next state and the answer to a message of a leader. Returns `None` while another state is being recorded.
     fn obey(
         &mut self,
         leader: Candidate,

@@ -18,7 +18,7 @@ pub struct Layout {
     pub controllers: usize,
     /// Directors of each Agent: one, or two with a watch.
     pub directors: usize,
-    /// The third vote of a pair of Directors is a watch; else it is a witness at the Controller.
+    /// Whether the third vote of a pair of Directors is a watch. Otherwise it is a witness at the Controller.
     pub is_watch_apart: bool,
 }
 
@@ -30,12 +30,12 @@ impl Layout {
         own.chain(remote).collect()
     }
 
-    /// Whether the third votes of pairs of Directors are witnesses.
+    /// Returns whether the third votes of pairs of Directors are witnesses.
     pub fn has_witnesses(self) -> bool {
         self.directors > 1 && !self.is_watch_apart
     }
 
-    /// What the third vote of a pair of Directors is.
+    /// Returns the kind of the third vote of a pair of Directors.
     pub fn third_of_directors(self) -> Part {
         if self.has_witnesses() {
             Part::Witness
@@ -44,7 +44,7 @@ impl Layout {
         }
     }
 
-    /// The logs that are kept by two data members.
+    /// Returns the logs that are kept by two data members.
     pub fn pairs(self) -> Vec<usize> {
         let controller = (self.controllers > 1).then_some(0);
         let agents = (self.directors > 1).then_some(1..=self.agents);

@@ -57,7 +57,7 @@ pub struct Setting {
     pub rules: Rules,
     /// The times of pairs.
     pub timing: Timing,
-    /// Whether the Agents ignore marks, to check that an invariant finds it.
+    /// Whether the Agents ignore marks, to check that an invariant detects it.
     pub forgets_marks: bool,
     /// Whether the trace is printed.
     pub print: bool,

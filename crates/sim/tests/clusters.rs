@@ -294,7 +294,7 @@ fn s109_directors_change_while_no_controller_can_be_reached() {
 fn after_a_jump_of_a_controllers_clock_the_next_active_one_continues_the_vote_for_directors() {
     const DAY: i64 = 24 * 3_600_000;
     let mut setting = PAIRS;
-    // The third vote of the Directors is the Controller's.
+    // The Controller has the third vote of the Directors.
     setting.layout.is_watch_apart = false;
     for by in [-DAY, 365 * DAY] {
         for is_active_off in [true, false] {
@@ -307,7 +307,7 @@ fn after_a_jump_of_a_controllers_clock_the_next_active_one_continues_the_vote_fo
             story.add("before", "w");
             story.passes(MINUTE);
             assert_eq!(story.ended("before"), Some("Finished"), "{case}");
-            // One host with both.
+            // Crashes both, as if they were on one host.
             story.0.crash_uncounted(first, true);
             story.0.crash_uncounted(director, true);
             story.passes(30 * SECOND);

@@ -1,5 +1,5 @@
-//! An exhaustive search of the delivery from a Controller to its Agent: one order, up to three commands, and every interleaving of the messages
-//! between the real machines, with lost connections, restarts and refusals.
+//! An exhaustive search of the delivery from a Controller to its Agent: one order, up to three commands, and every interleaving of the
+//! messages between the real state machines, with lost connections, restarts and refusals.
 //!
 //! Always: messages in flight arrive in the order of their channel, or are lost with their connection. When nothing more can happen, each
 //! accepted command has taken effect, has reached the Agent, or is void.
@@ -24,9 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-/// The first value of the steady clock, and its step, which is longer than any pause.
+/// The first value of the monotonic clock, and its step, which is longer than any pause.
 const TICK: Duration = Duration::from_secs(15);
-/// More states than any of these searches visits.
+/// The maximum number of states of a search, more than any of these searches visits.
 const STATES_MAX: usize = 400_000;
 
 /// What may happen besides the messages.
@@ -76,7 +76,7 @@ const ONE: [&[&str]; 8] = [
     &[RESUME],
     &[DELETE],
 ];
-/// The commands of an operator who changes his mind.
+/// Several commands that an operator gives for the same order, one after another.
 const SEVERAL: [&[&str]; 10] = [
     &[SUSPEND, CANCEL],
     &[SUSPEND, SUSPEND_KILL],
@@ -105,7 +105,7 @@ enum Step {
     Loss,
     /// The Controller is restarted.
     Restart,
-    /// The Controller begins to couple: it notes its newest event.
+    /// The Controller begins to couple and records its newest event.
     Couple,
     /// The Agent gets the request to couple.
     CoupleRequest,
@@ -121,10 +121,10 @@ enum Step {
 #[derive(Clone, Debug)]
 enum Link {
     Down,
-    /// The newest event of the Controller, and the newest one of the Agent that it has.
+    /// The newest event of the Controller, and the newest event of the Agent that the Controller has.
     Asking(EventId, EventId),
     Answering(EventId, u64, Vec<OrderId>),
-    /// How many of the Agent's events have been read.
+    /// The number of the Agent's events that have been read.
     Up(usize),
 }
 
@@ -173,7 +173,7 @@ fn empty_controller() -> ControllerMachine {
 }
 
 impl World {
-    /// A world in which everything is deployed and coupled, and the order has just been added.
+    /// Creates a world in which everything is deployed and coupled, and the order has just been added.
     fn new(case: Case) -> World {
         let agent = AgentMachine::in_surroundings(
             RunId::from("agent-log"),
@@ -388,7 +388,7 @@ impl World {
         self.link = Link::Up(position);
     }
 
-    /// The attempt that runs at the Agent, and whether it is being killed.
+    /// Returns the attempt that runs at the Agent, and whether it is being killed.
     fn job(&self) -> Option<(model::Attempt, bool)> {
         let mut attempt = None;
         let mut is_killed = false;
@@ -574,7 +574,7 @@ impl World {
         });
     }
 
-    /// The Agent handles a request, which it may refuse in part.
+    /// Lets the Agent handle a request, which it may refuse in part.
     fn request_arrives(&mut self, coupling: u64, commands: Vec<AgentCommand>) -> AgentAnswer {
         let mut responses = Vec::new();
         for command in commands {
@@ -592,8 +592,8 @@ impl World {
         AgentAnswer::Batch { responses }
     }
 
-    /// A hash of all that distinguishes this world from another one. The clocks stand still, so equal numbers of events give equal event ids. The
-    /// outbox and the Agent's log stand for the items.
+    /// Returns a hash of everything that distinguishes this world from another one. The clocks stand still, so equal numbers of events give
+    /// equal event ids. The outbox and the Agent's log represent the items.
     fn hash(&self) -> u64 {
         let agent = agent_path();
         let state = &self.controller.state;
@@ -656,7 +656,7 @@ impl World {
     }
 }
 
-/// Visits all states. Returns their number, or why the first bad one is wrong.
+/// Visits all states. Returns their number, or what is wrong with the first bad state.
 fn search(case: Case) -> Result<usize, String> {
     let begin = World::new(case);
     let mut seen = BTreeSet::from([begin.hash()]);

@@ -1,5 +1,5 @@
-//! A mark of an order takes effect, or becomes void, in bounded time while Controller and Agent are connected: the Agent knows the mark, and
-//! it is carried out as soon as the order allows it.
+//! A mark of an order takes effect, or becomes void, in bounded time while Controller and Agent are connected. The Agent knows the mark,
+//! and the mark is executed as soon as the order allows it.
 
 use super::{Checked, Violation};
 use crate::history::index_of;
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const NAME: &str = "marks_take_effect";
-/// How long a mark may be pending. A broken connection returns after some ten seconds, and what is refused is sent again after ten; both may
-/// happen several times.
+/// How long a mark may be pending. A broken connection returns after some ten seconds, and a refused thing is sent again after ten seconds.
+/// Both may happen several times.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// A pending mark, where its order is, and since when both are so.
+/// A pending mark, the place of its order, and the time since which both are unchanged.
 #[derive(Clone, Debug)]
 pub struct PendingMark {
     mark: Mark,
@@ -81,7 +81,8 @@ pub fn check(world: &World) -> Checked {
     Ok(())
 }
 
-/// Why the mark of an order at an Agent has no effect, although nothing prevents it. `None` if something does, or if it has reached the Agent.
+/// Returns why the mark of an order at an Agent has no effect, although nothing prevents it. Returns `None` if something prevents it, or if
+/// the mark has reached the Agent.
 fn missed_at_agent(
     world: &World,
     controller: crate::place::Place,

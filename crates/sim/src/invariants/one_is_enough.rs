@@ -23,7 +23,8 @@ pub fn check(world: &World) -> Checked {
     Ok(())
 }
 
-/// The place of the witness of a pair of Directors, if it has one and a Controller that `data` reaches has been active for long enough.
+/// Returns the place of the witness of a pair of Directors. Returns `None` if there is no witness, or if no Controller that `data` reaches
+/// has been active for long enough.
 fn witness(world: &World, cluster: usize, data: Place, patience: Duration) -> Option<Place> {
     if cluster == 0 || !world.setting.layout.has_witnesses() {
         return None;
