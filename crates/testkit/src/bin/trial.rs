@@ -1,7 +1,7 @@
 //! `trial`: a Controller pair with its Agents on hosts of its own, disturbed in every way under load. `cargo xtask trial`.
 //!
-//! Always: exit code 1 if anything was lost, started twice or would have needed somebody; or a fail-over took longer than promised. A missed
-//! goal is only reported.
+//! Always: exit code 1 if anything was lost, started twice or would have required human action, or if a fail-over took longer than
+//! promised. A missed goal is only reported.
 //! Never here: the trial itself.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program for people")]

@@ -85,7 +85,7 @@ async fn run_in(world: &mut World, settings: Settings) -> Result<Chaos> {
 
     world.catch_up().await?;
     let pieces = world.history().all();
-    // The parts still run and log events, so the second reading is cut where the first one has ended.
+    // The parts still run and log events, so the second reading ends at the last event of the first one.
     let last = pieces.last().map_or(0, |seen| seen.event_id);
     let mut whole: Vec<Seen> = world
         .api()

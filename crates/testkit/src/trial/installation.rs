@@ -51,7 +51,7 @@ pub enum Directing {
     Pair,
 }
 
-/// Which part is on which host. The name of a part is that of its host when each part has a host of its own.
+/// The host of each part. If each part has a host of its own, the name of the part is that of its host.
 #[derive(Clone, Debug, Default)]
 pub struct Placement(BTreeMap<&'static str, &'static str>);
 
@@ -114,7 +114,7 @@ impl Installation {
         Installation::start_at(network, directing, Placement::default()).await
     }
 
-    /// Like [`Installation::start`], but with the parts on these hosts.
+    /// Like [`Installation::start`], but with the parts on the hosts of this placement.
     pub async fn start_at(
         network: &Arc<Network>,
         directing: Directing,
@@ -267,7 +267,7 @@ impl Installation {
             .chain([watch])
     }
 
-    /// All processes on a host.
+    /// Returns all processes on a host.
     pub fn all_on(&mut self, host: &str) -> Vec<&mut Node> {
         let placement = self.placement.clone();
         self.all()

@@ -1,7 +1,7 @@
-//! The matrix of hosts: a whole installation on three hosts, in every placement that keeps the votes apart, and each host lost in each way.
+//! The matrix of hosts: a whole installation on three hosts, in every placement that separates the votes. Each host is lost in each way.
 //!
-//! Always: no two of the Controller's three votes and not both Directors are on one host. Nobody intervenes, whichever members were active
-//! before the loss; a host that comes back is started as by a supervisor. Never here: how a loss is judged; see `judge`.
+//! Always: no two of the Controller's three votes and not both Directors are on one host. There is no human action, whichever members were
+//! active before the loss. A host that returns is started as by a supervisor. Never here: how a loss is judged; see `judge`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ use crate::world::Network;
 /// The hosts.
 pub const HOSTS: [&str; 3] = ["host-1", "host-2", "host-3"];
 const HEADING: &str = "## A host is lost: how long no job starts";
-/// How long a host is lost: longer than the goal, so that its return shortens no gap that misses the goal.
+/// How long a host is lost. This is longer than the goal, so that the host's return shortens no gap that misses the goal.
 const AWAY: Duration = Duration::from_secs(4);
 const WARM_UP: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(300);
@@ -82,11 +82,11 @@ pub struct Matrix {
     pub placements: usize,
     /// Orders that were acknowledged.
     pub orders: usize,
-    /// Orders that were acknowledged or seen and are missing in the end.
+    /// The number of orders that were acknowledged or seen and are missing in the end.
     pub lost: usize,
-    /// Jobs that were started twice.
+    /// The number of jobs that were started twice.
     pub doubled: usize,
-    /// Jobs that were lost with their process, as their events report, and repeated.
+    /// The number of jobs that were lost with their process, as their events report, and repeated.
     pub repeated: usize,
     /// The machine and the time of the run.
     pub place: String,
@@ -103,7 +103,7 @@ pub enum Extent {
     Sample(usize),
 }
 
-/// All placements. The hosts of the Controller's votes are fixed, because hosts differ only by what is on them.
+/// Returns all placements. The hosts of the Controller's votes are fixed, because hosts differ only by their parts.
 pub fn placements() -> Vec<Placement> {
     let mut placements = Vec::new();
     for first in HOSTS {
@@ -138,7 +138,7 @@ impl Extent {
         all.into_iter().enumerate().step_by(every).collect()
     }
 
-    /// The losses of a host in the placement of this number.
+    /// Returns the losses of a host in the placement of this number.
     fn losses(self, placement: usize, host: usize) -> Vec<Loss> {
         match self {
             Extent::Whole => Loss::ALL.into(),
@@ -149,7 +149,7 @@ impl Extent {
         }
     }
 
-    /// Roughly how long it takes.
+    /// Returns roughly how long the matrix takes.
     pub fn lasts(self) -> Duration {
         let around = Duration::from_secs(6);
         let cell = AWAY + Duration::from_millis(2200);
@@ -168,7 +168,7 @@ impl Extent {
     }
 }
 
-/// The hosts of the network that it needs.
+/// Returns the hosts of the network that the matrix requires.
 pub fn hosts() -> Vec<&'static str> {
     HOSTS.into_iter().chain([CLIENT]).collect()
 }
@@ -305,7 +305,7 @@ async fn one_placement(
     })
 }
 
-/// Which of the active members are on a host now, in words.
+/// Returns which of the active members are on a host now, in words.
 async fn carried(installation: &Installation, host: &str) -> Result<String> {
     let placement = &installation.placement;
     let controller = placement.host(MEMBERS[installation.active().await?]) == host;
@@ -319,7 +319,7 @@ async fn carried(installation: &Installation, host: &str) -> Result<String> {
     Ok(carried.to_owned())
 }
 
-/// Takes a host away for [`AWAY`], then brings it back.
+/// Takes a host away for [`AWAY`], then restores it.
 async fn lose(
     installation: &mut Installation,
     network: &Network,
@@ -368,12 +368,12 @@ async fn lose(
 }
 
 impl Matrix {
-    /// Whether nothing was lost or started twice. That nobody had to intervene is shown by the end of the run.
+    /// Returns whether nothing was lost or started twice. The end of the run shows that no human action was required.
     pub fn is_in_order(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && !self.cells.is_empty()
     }
 
-    /// Whether the 99th percentile reaches its goal.
+    /// Returns whether the 99th percentile reaches the goal.
     pub fn is_at_its_goal(&self) -> bool {
         self.gaps(|_| true).percentile(99) <= GOAL
     }
@@ -407,7 +407,7 @@ impl Matrix {
         write_section(HEADING, &self.section())
     }
 
-    /// The section of the page.
+    /// Returns the section of the page.
     pub fn section(&self) -> String {
         let mut text = format!("{HEADING}\n\n{}\n", include_str!("matrix/introduction.md"));
         text.push_str("| the host carried | lost how | times | median | p99 | greatest |\n|---|---|---|---|---|---|\n");

@@ -93,11 +93,11 @@ pub struct Told {
     pub place: String,
 }
 
-/// S30: the median of a fail-over, in milliseconds.
+/// The promised median of a fail-over in milliseconds (S30).
 const PROMISED_MEDIAN: u64 = 3000;
 
 impl Told {
-    /// Whether nothing was lost, doubled or needed somebody, the disturbances were some, and jobs went on in time.
+    /// Returns whether nothing was lost or doubled, no human action was required, there were disturbances, and jobs continued in time.
     pub fn is_in_order(&self) -> bool {
         let has_changed =
             !self.kind.changes_the_active_member() || self.changes >= self.gaps.count();
@@ -108,7 +108,8 @@ impl Told {
             && !self.breaks_the_promise()
     }
 
-    /// Whether jobs stood still for longer than a fail-over may take (S30). The goals are stricter, and a missed one fails nothing.
+    /// Returns whether jobs stood still for longer than a fail-over may take (S30). The goals are stricter, and a missed goal is no
+    /// failure.
     pub fn breaks_the_promise(&self) -> bool {
         self.kind.goal().is_some() && self.gaps.percentile(50) > PROMISED_MEDIAN
     }

@@ -63,7 +63,7 @@ pub struct Node {
     pub environment: Vec<(String, String)>,
     /// No file of it may become larger: a disk without room, for whoever writes.
     pub file_bytes_max: Option<u64>,
-    /// Shell commands that set what the program inherits. The program and its arguments are appended to the last one.
+    /// Shell commands that set the state that the program inherits. The program and its arguments are appended to the last command.
     pub started_after: Option<String>,
     /// The network namespace in which it is started, if not in that of the test.
     pub namespace: Option<PathBuf>,

@@ -61,12 +61,12 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The directory that has the directories of all parts.
+    /// Returns the directory that contains the directories of all parts.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The mark of its processes.
+    /// Returns the mark of the processes of this pair.
     pub fn mark(&self) -> &str {
         &self.mark
     }
@@ -269,7 +269,7 @@ impl Pair {
         Ok(())
     }
 
-    /// The directory of the watch.
+    /// Returns the directory of the watch.
     pub fn watch_data(&self) -> PathBuf {
         self.dir.path().join(WATCH)
     }

@@ -1,8 +1,8 @@
 //! A TCP proxy on the loopback whose connections can be cut, frozen or made one-way, and healed.
 //!
-//! Always: what was taken from one side is delivered to the other in order or the connection is broken; nothing is dropped in the
-//! middle of a living connection, as TCP promises; HTTP requests without TLS are counted by their paths. Never here: what else flows
-//! through it.
+//! Always: what was taken from one side is delivered to the other in order, or the connection is broken. Nothing is dropped in the middle
+//! of a living connection, as TCP guarantees. HTTP requests without TLS are counted by their paths. Never here: the meaning of other data
+//! that is forwarded.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -59,12 +59,12 @@ pub struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// How often each path was asked for, such as `GET /agent/api/event`, without its query.
+/// How often each path was requested, such as `GET /agent/api/event`, without its query.
 #[derive(Clone, Debug, Default)]
 struct Requests(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Requests {
-    /// Counts the requests that begin in these bytes. One whose first line is in two pieces is missed.
+    /// Counts the requests that begin in these bytes. A request whose first line is in two pieces is missed.
     fn count(&self, bytes: &[u8]) {
         for line in bytes.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b" HTTP/1.1\r").map(std::str::from_utf8);
@@ -100,7 +100,7 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// How often each path was asked for since the start, such as `GET /agent/api/event`.
+    /// Returns how often each path was requested since the start, such as `GET /agent/api/event`.
     pub fn requests(&self) -> BTreeMap<String, usize> {
         let counts = self.requests.0.lock();
         counts.unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,7 +1,7 @@
 //! Tests that cannot run on this machine.
 //!
-//! Always: a skipped test is counted apart from those that have passed, and fails in continuous integration (`CI=true`), where
-//! everything that tests need is set up.
+//! Always: a skipped test is counted separately from the tests that have passed. In continuous integration (`CI=true`), where everything
+//! that tests need is set up, it fails.
 
 use std::io::Write as _;
 

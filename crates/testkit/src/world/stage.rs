@@ -449,7 +449,7 @@ pub fn make_private(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a directory with everything in it. What is at the target already stays, or is overwritten.
+/// Copies a directory with everything in it. Existing files at the target are kept or overwritten.
 pub fn copy_dir(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {

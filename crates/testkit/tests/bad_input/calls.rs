@@ -154,7 +154,7 @@ async fn what_stands_behind_the_question_mark_is_refused_as_a_problem_that_names
     }
 }
 
-/// The most memory that the Controller has had, in MiB.
+/// Returns the maximum memory that the Controller has used, in MiB.
 fn most_memory(world: &mut World) -> u64 {
     let pid = world.controller().pid().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -165,7 +165,8 @@ fn most_memory(world: &mut World) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_with_too_much_in_it_is_refused_before_it_is_parsed_and_others_go_on() {
-    /// The bodies themselves, twice for their way through the connection, and what a server needs anyway. Parsed, they would take gigabytes.
+    /// The memory for the bodies, twice because of their way through the connection, and for the server itself. Parsed bodies would take
+    /// gigabytes.
     const MEMORY_MAX: u64 = 600;
     let mut world = world(&[]).await;
     deploy(&world, "w", json!([])).await;
@@ -202,7 +203,7 @@ async fn a_body_with_too_much_in_it_is_refused_before_it_is_parsed_and_others_go
     for (path, kind, body, words) in posts {
         let api = world.api().clone();
         let posting = tokio::spawn(async move { api.post(path, kind, body).await });
-        // Others are answered meanwhile.
+        // Other requests are answered meanwhile.
         let mut answered = 0;
         while !posting.is_finished() {
             let order = json!({"id": format!("{}-{answered}", words[0]), "workflowPath": "w"});

@@ -1,5 +1,5 @@
-//! What ends a node again and again is set aside at the second start, named, and kept until an operator resumes or cancels it. Everything else
-//! continues.
+//! Work that ends a node again and again is set aside at the second start, named, and kept until an operator resumes or cancels it. All
+//! other work continues.
 //!
 //! Always: the fault is injected from outside into the real program (`tasks::faults`): all work on one order panics.
 
@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use testkit::world::{Api, Node, Pair, World};
 
-/// Ends over the same thing before it is set aside.
+/// How often the same work ends a node before the work is set aside.
 const ENDS: u32 = 2;
-/// When an order of a test is due, in milliseconds: later than the fault is injected.
+/// How much later an order of a test is due, in milliseconds. The fault is injected before that time.
 const DUE_IN: i64 = 2000;
 
 fn say() -> [Value; 1] {
     [json!({"TYPE": "Say", "what": "'hello'"})]
 }
 
-/// Lets the node end as often as it may, and starts it again each time. In the end it runs.
+/// Lets the node end as often as it may, and starts it again each time. Finally, waits until the node is ready.
 async fn ends_and_starts_again(node: &mut Node) -> Result<()> {
     for _ in 0..ENDS {
         let status = node.wait_end(PATIENCE).await?;
@@ -44,7 +44,7 @@ async fn await_state(world: &World, id: &str, state: &str) -> Result<Value> {
     world.api().order(id).await?.context("it is there")
 }
 
-/// Adds an order whose step panics when it is due, and waits until it is set aside. Returns it.
+/// Adds an order whose step panics when the order is due, and waits until the order is set aside. Returns the order.
 async fn poisoned(world: &mut World, faults: &Faults, victim: &str, path: &str) -> Result<Value> {
     add_for(world, "poison", path, now() + DUE_IN).await?;
     if victim != "controller" {
@@ -61,7 +61,7 @@ async fn poisoned(world: &mut World, faults: &Faults, victim: &str, path: &str) 
     Ok(order)
 }
 
-/// What was set aside is named everywhere, the other orders go on, and an operator resumes it.
+/// Checks that the order that was set aside is named everywhere, that the other orders continue, and that an operator can resume the order.
 async fn named_and_resumed(
     world: &mut World,
     faults: &Faults,
@@ -86,7 +86,7 @@ async fn named_and_resumed(
         shown.contains("Broken") && shown.contains("was set aside"),
         "{shown}"
     );
-    // It is still so after a restart.
+    // The order is still set aside after a restart.
     world.node(victim).terminate().await?;
     world.node(victim).start_ready().await?;
     await_state(world, "poison", "Broken").await?;
@@ -133,7 +133,7 @@ async fn a_request_that_ends_the_controller_each_time_it_is_repeated_is_refused(
     ensure!(told.contains("AddOrder:poison was set aside"), "{told}");
     add(&world, "other", "w").await?;
     world.await_event("other", "OrderFinished").await?;
-    // An orderly restart gives it another chance.
+    // After an orderly restart, the request is tried again.
     faults.mend("poison")?;
     world.controller().terminate().await?;
     world.controller().start_ready().await?;
@@ -217,7 +217,7 @@ async fn in_a_pair_each_member_ends_at_most_twice_over_the_same_order() -> Resul
     pair.await_coupled().await?;
     pair.add_order("after", "marking").await?;
     pair.await_finished(&["after".to_owned()]).await?;
-    // It is so for the other member, too, without another end.
+    // The order is set aside for the other member, too, which has not ended for it.
     let active = pair.active().await?;
     pair.members[active].kill()?;
     ensure!(pair.active().await? != active);

@@ -14,7 +14,7 @@ use testkit::world::{Network, skip};
 /// Nothing is heard for so long while somebody who would dial upwards has reason to.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Hosts with a bridge between them. If they cannot be made, the test is skipped.
+/// Creates hosts with a bridge between them. If this is not possible, the test is skipped.
 fn network() -> Result<Option<Arc<Network>>> {
     let network = Arc::new(Network::build(&Installation::hosts()));
     let Some(why) = network.why_loopback() else {

@@ -273,7 +273,7 @@ async fn a_director_that_dials_nobody_repairs_its_damaged_log_from_the_one_that_
     let log = world.node_ref(&dialled)?.log();
     ensure!(log.contains("is set aside for inspection"), "{log}");
     s132_both_logs_are_the_same(&world, &dialled, &dials).await?;
-    // It can take over.
+    // The Director can take over.
     world.node(&dials).kill()?;
     add(&world, "afterwards", "w").await?;
     world.await_event("afterwards", "OrderFinished").await?;
@@ -298,7 +298,7 @@ async fn s138_a_director_that_is_shut_down_hands_over_first() -> Result<()> {
     world.await_stdout("OWN", "BEGUN", 1).await?;
     let status = world.node(&first).terminate().await?;
     ensure!(status.success(), "it ends in order: {status}");
-    // The Director that has become active records it.
+    // The Director that has become active records the switch-over.
     await_told(&world, "ClusterSwitchedOver", 1).await?;
     let (now_active, _) = active(&world).await?;
     assert_eq!(now_active, second);

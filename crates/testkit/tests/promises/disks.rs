@@ -1,6 +1,7 @@
 //! Real disks of a pair's members and of its watch that fail, are full, slow, or never return.
 //!
-//! Where no file system can be mounted, each story is skipped and reports why. Faults of the log's own writes are tested by the journal in any case.
+//! Where no file system can be mounted, each story is skipped and reports the reason. The journal's own tests cover faults of its writes in
+//! any case.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -296,8 +297,9 @@ async fn a_slow_disk_of_either_member_or_of_the_watch_slows_nobody_down_for_long
     Ok(())
 }
 
-/// Answers who is active then, if there can be such a disk. It is the Backup only where the Primary has got no processor time for as long
-/// as a hanging member is waited for: it is not the disk that makes it hang.
+/// Returns the member that is active with the slow disk, or `None` if this machine cannot provide such a disk. The active member is the
+/// Backup only if the Primary has got no processor time for as long as a hanging member is waited for. In that case, the disk is not the
+/// cause.
 async fn work_with_a_slow_disk(whose: &str) -> Result<Option<usize>> {
     let Some(mut stage) = stage(whose).await? else {
         return Ok(None);

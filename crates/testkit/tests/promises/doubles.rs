@@ -1,4 +1,4 @@
-//! Two living processes with one identity: a copied or restored data directory beside the original.
+//! Two living processes with one identity: one of them runs in a copied or restored data directory.
 
 use crate::{PATIENCE, add, deploy, job};
 use anyhow::{Context as _, Result, ensure};
@@ -6,7 +6,7 @@ use net::{Client, ClientSettings};
 use serde_json::{Value, json};
 use testkit::world::{Api, Node, Pair, Part, Plan, World, copy_dir, is_coupled};
 
-/// A Controller at another address, in a copy of the directory of the running one.
+/// Creates a Controller at another address, in a copy of the directory of the running one.
 fn copy_of_controller(world: &World, name: &str) -> Result<Node> {
     let original = world.node_ref("controller")?;
     let mut copy = Node::new(Part::Controller, name, world.dir(), world.mark())?;
@@ -15,7 +15,7 @@ fn copy_of_controller(world: &World, name: &str) -> Result<Node> {
     Ok(copy)
 }
 
-/// The problem of an Agent, as a Controller shows it.
+/// Returns the problem of an Agent, as a Controller shows it.
 async fn problem_of(api: &Api, agent: &str) -> Result<Value> {
     let told: Value = api.client().get_json("/controller/api/agent").await?;
     let agents = told["agents"].as_array().context("agents")?;
@@ -88,13 +88,13 @@ async fn a_copied_controller_beside_the_original_is_refused_and_both_say_so() ->
     let shown = String::from_utf8_lossy(&status.stdout);
     ensure!(shown.contains("two Controllers"), "{shown}");
 
-    // A successor of the original is let in at once, though the copy tries all the time.
+    // A successor of the original is accepted at once, although the copy tries to couple all the time.
     world.controller().kill()?;
     world.controller().start_ready().await?;
     add(&world, "AFTER", "w").await?;
     world.await_event("AFTER", "OrderFinished").await?;
 
-    // Without the original the copy is not let in, either: it lacks what the original has confirmed.
+    // Without the original the copy is not accepted either, because it lacks what the original has confirmed.
     world.controller().kill()?;
     let told = await_problem(&world, &at_copy, "UnknownEventId").await?;
     ensure!(

@@ -1,7 +1,7 @@
-//! A task of a part that panics or ends ends the part, which is started again; a request or job that panics fails alone.
+//! A task of a part that panics or ends also ends the part, which is then restarted. A request or job that panics fails alone.
 //!
-//! Always: the faults are injected from outside into the real program, which has the switch for it in builds with debug assertions
-//! only (`tasks::faults`). Each task that a part has started gets a fault in turn, so that a new task is tested, too.
+//! Always: the faults are injected from outside into the real program, which supports this only in builds with debug assertions
+//! (`tasks::faults`). Each task that a part has started gets a fault in turn, so that a new task is tested, too.
 
 use crate::{PATIENCE, add, agent_api, deploy, job, job_at, metrics};
 use anyhow::{Context as _, Result, ensure};
@@ -12,7 +12,7 @@ use testkit::world::{AgentPlan, Node, Pair, Plan, World};
 
 /// The exit code that requests a restart after a failure.
 pub(crate) const EMERGENCY: i32 = 98;
-/// The tasks of one request, connection, job or snapshot, which fail alone.
+/// The tasks of a single request, connection, job or snapshot, which fail alone.
 const CONTAINED: [&str; 7] = [
     "client-connection",
     "connection",
@@ -22,10 +22,10 @@ const CONTAINED: [&str; 7] = [
     "snapshot-file",
     "guard-input",
 ];
-/// How long to wait for a fault to take effect. Then the node is restarted, because some tasks work at the start only.
+/// How long to wait for a fault to take effect. After that the node is restarted, because some tasks work only at the start.
 const STRUCK_WITHIN: Duration = Duration::from_secs(3);
 
-/// The directory that names the tasks of a node that are to fail.
+/// The directory that contains the names of the tasks of a node that are to fail.
 pub(crate) struct Faults(PathBuf);
 
 impl Faults {
@@ -47,12 +47,12 @@ impl Faults {
             .collect()
     }
 
-    /// All work on this order or other thing panics from now on, until [`Faults::mend`].
+    /// Makes all work on this order or other thing panic, until [`Faults::mend`] is called.
     pub(crate) fn poison(&self, id: &str) -> Result<()> {
         self.inject("panic-at", id)
     }
 
-    /// No work on it panics any more.
+    /// Ends the panics of all work on this thing.
     pub(crate) fn mend(&self, id: &str) -> Result<()> {
         Ok(std::fs::remove_file(self.0.join("panic-at").join(id))?)
     }
@@ -86,7 +86,7 @@ pub(crate) async fn started_world(victim: &str) -> Result<(World, Faults)> {
     Ok((world, faults))
 }
 
-/// Makes each task of this node panic in turn, but for the contained ones. The tasks in `known` must be among them.
+/// Makes each task of this node panic in turn, except the contained ones. The tasks in `known` must be among them.
 async fn every_task_ends_its_node(victim: &str, known: &[&str]) -> Result<()> {
     let (mut world, faults) = started_world(victim).await?;
     let mut struck = BTreeSet::new();
@@ -109,7 +109,7 @@ async fn every_task_ends_its_node(victim: &str, known: &[&str]) -> Result<()> {
                 let ended = world.node(victim).wait_end(PATIENCE).await;
                 break ended.with_context(|| format!("{task} is not struck"))?;
             }
-            // Gives all tasks something to do. The node that has just ended may be the Controller itself.
+            // The order gives all tasks something to do. The node that has just ended may be the Controller itself.
             number += 1;
             let _answer = add(&world, &format!("{task}-{number}"), "w").await;
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -247,7 +247,7 @@ async fn in_a_pair_the_other_member_takes_over_from_one_whose_task_has_failed() 
         pair.deploy_marking("marking", 0.1).await?;
         let dir = pair.marks().parent().context("it has one")?.to_owned();
         let faults = Faults::of(&mut pair.members[0], &dir)?;
-        // Restarted with the switch, it becomes the standby, and then active again.
+        // Restarted with the switch, the member becomes the standby, and then active again.
         pair.members[0].kill()?;
         pair.members[0].start_ready().await?;
         pair.await_coupled().await?;
@@ -266,7 +266,7 @@ async fn in_a_pair_the_other_member_takes_over_from_one_whose_task_has_failed() 
                 break status;
             }
             ensure!(begun.elapsed() < PATIENCE, "{task} is not struck");
-            // Either member may accept it. The task of the journal fails when it writes.
+            // Either member may accept the order. The task of the journal fails when it writes.
             number += 1;
             let id = format!("poke-{number}");
             let _answer = pair

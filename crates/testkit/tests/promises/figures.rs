@@ -1,4 +1,4 @@
-//! The metrics for monitoring, at every part and in every role.
+//! The metrics for monitoring, of every part and in every role.
 
 use crate::{PATIENCE, add, deploy, job, metrics};
 use anyhow::{Context as _, Result, ensure};

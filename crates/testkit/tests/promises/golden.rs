@@ -1,6 +1,6 @@
 //! The data directories of earlier builds are opened, and all orders in them continue.
 //!
-//! Always: each directory in `golden/` of this crate, as `golden/make` has made it with the program of its time.
+//! Always: each directory in `golden/` of this crate, as `golden/make` has created it with the program of that time.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ struct Standalone {
 
 impl Drop for Standalone {
     fn drop(&mut self) {
-        // Its guard ends the jobs that still run.
+        // The guard of the process ends the jobs that still run.
         drop(self.process.kill());
         drop(self.process.wait());
     }

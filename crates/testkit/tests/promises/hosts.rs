@@ -9,7 +9,7 @@ use testkit::trial::{
 };
 use testkit::world::Network;
 
-/// Far longer than it takes on a quiet machine.
+/// How long to wait, far longer than on a quiet machine.
 const WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
@@ -61,7 +61,7 @@ async fn story(network: &Arc<Network>) -> Result<()> {
         let survivor = installation.active_director().await?;
         ensure!(survivor != active, "the other Director is active now");
 
-        // Its return changes nothing. After that the other host may die in the same way.
+        // The return of the host changes nothing. After that the other host may die in the same way.
         for node in installation.all_on(host) {
             node.start()?;
         }

@@ -67,7 +67,7 @@ pub(crate) async fn deploy(world: &World, path: &str, instructions: &[Value]) ->
     world.api().change_items(&[operation]).await
 }
 
-/// The page of metrics.
+/// Requests the page of metrics.
 pub(crate) async fn metrics(api: &Api) -> Result<String> {
     let page = api.client().get_bytes("/metrics").await?;
     Ok(String::from_utf8(page.to_vec())?)

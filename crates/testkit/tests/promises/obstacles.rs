@@ -1,18 +1,18 @@
-//! Each order names what it waits for: in the answer for one order, in the list, and after a restart of the Controller.
+//! Each order shows what it waits for: in the answer for a single order, in the list, and after a restart of the Controller.
 
 use crate::{add, deploy, job};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use testkit::world::{Plan, World};
 
-/// The order's obstacles, as the answer for one order has them.
+/// Requests the order's obstacles, as they are in the answer for a single order.
 async fn obstacles(world: &World, id: &str) -> Result<Vec<Value>> {
     let order = world.api().order(id).await?.context("the order is known")?;
     let obstacles = order["obstacles"].as_array();
     Ok(obstacles.context("a list")?.clone())
 }
 
-/// Waits until the first obstacle of the order has this `TYPE`; returns it.
+/// Waits until the first obstacle of the order has this `TYPE`, and returns the obstacle.
 async fn await_obstacle(world: &World, id: &str, kind: &str) -> Result<Value> {
     let has_it = || async {
         let obstacles = obstacles(world, id).await?;
@@ -36,7 +36,7 @@ async fn await_obstacle(world: &World, id: &str, kind: &str) -> Result<Value> {
     Ok(obstacle)
 }
 
-/// A job with this `parallelism`.
+/// Returns a job with this `parallelism`.
 fn limited(script: &str, parallelism: u32) -> Value {
     let mut job = job("ALFA", script);
     job["job"]["processLimit"] = json!(parallelism);
@@ -69,7 +69,7 @@ async fn an_order_without_a_slot_tells_whose_limit_it_is_and_who_holds_it() -> R
     ensure!(waits["since"].is_i64(), "{waits}");
     let never = await_obstacle(&world, "NEVER", "JobProcessLimitReached").await?;
     ensure!(never["limit"] == 0, "{never}");
-    // It is known after a restart of the Controller, too.
+    // The obstacle is known after a restart of the Controller, too.
     world.controller().kill()?;
     world.controller().start_ready().await?;
     let again = await_obstacle(&world, "WAITS", "JobProcessLimitReached").await?;
@@ -94,7 +94,7 @@ async fn an_order_at_an_agent_that_is_away_says_so_since_when_and_until_it_is_ba
     world.await_stdout("RUNS", "READY", 1).await?;
     add(&world, "WAITS", "slot").await?;
     await_obstacle(&world, "WAITS", "JobProcessLimitReached").await?;
-    // One that stands still.
+    // The Agent is stopped.
     world.node("ALFA").stop()?;
     for id in ["RUNS", "WAITS"] {
         let away = await_obstacle(&world, id, "AgentNotConnected").await?;
@@ -117,7 +117,7 @@ async fn an_order_at_an_agent_that_is_away_says_so_since_when_and_until_it_is_ba
     world.await_event("WAITS", "OrderCancelled").await?;
     let is_free = || async { Ok(obstacles(&world, "RUNS").await?.is_empty()) };
     world.await_that("RUNS runs again", is_free).await?;
-    // One that is dead, and one order that is only now to go there.
+    // The Agent is dead, and another order is still to go there.
     world.node("ALFA").kill()?;
     await_obstacle(&world, "RUNS", "AgentNotConnected").await?;
     add(&world, "COMES", "slot").await?;
@@ -129,7 +129,7 @@ async fn an_order_at_an_agent_that_is_away_says_so_since_when_and_until_it_is_ba
 async fn a_background_process_that_holds_the_output_is_told_and_a_kill_does_not_wait_for_it()
 -> Result<()> {
     let world = World::start(Plan::of(&["ALFA"])).await?;
-    // Nobody would wait for the end of this grace time.
+    // The grace time is so long that the test cannot wait for its end.
     let held = |script: &str| {
         let mut job = job("ALFA", script);
         job["job"]["sigkillDelay"] = json!(3600);

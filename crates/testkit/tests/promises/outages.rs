@@ -152,7 +152,7 @@ async fn s36_s37_s87_a_cancel_outlives_the_controller_and_arrives_once_while_a_q
     Ok(())
 }
 
-/// The number of the newest event of ALFA that nobody needs any more.
+/// Returns the number of the newest event of ALFA that has been released.
 async fn released(world: &World) -> Result<u64> {
     let page = metrics(&agent_api(world, "ALFA")?).await?;
     let line = page
@@ -228,7 +228,7 @@ async fn s4_what_happens_is_told_by_events_and_nobody_asks_for_the_whole_state()
     }
     for (node, api) in [("ALFA", "/agent/api"), ("SUB-1", "/subagent/api")] {
         let mut requests = world.proxies()[node].requests();
-        // An Agent's stream has the number of the coupling at its end.
+        // The path of an Agent's stream ends with the number of the coupling.
         let events = format!("GET {api}/event");
         let streams: usize = requests
             .extract_if(.., |request, _| request.starts_with(&events))

@@ -1,4 +1,4 @@
-//! A member that learns the log, or whose log is damaged: it recovers by itself, and damage is reported and never served.
+//! A member that learns the log, or whose log is damaged. The member recovers by itself, and damage is reported and never served.
 
 use crate::PATIENCE;
 use anyhow::{Result, ensure};
@@ -26,7 +26,7 @@ async fn s29_a_member_killed_while_it_learns_the_log_for_the_first_time_joins_in
     let state = pair.members[1].data.join("state");
     for kill in 0..KILLS {
         pair.members[1].start()?;
-        // As soon as it has recorded its leader, it is connected to the active member.
+        // As soon as the member has recorded its leader, it is connected to the active member.
         let until = Instant::now() + PATIENCE;
         while !std::fs::read_to_string(state.join("state")).is_ok_and(|text| text.contains("node"))
         {
@@ -41,7 +41,7 @@ async fn s29_a_member_killed_while_it_learns_the_log_for_the_first_time_joins_in
         pair.members[1].kill()?;
         std::fs::remove_dir_all(&state)?;
     }
-    // The same in one directory, killed again and again.
+    // The same test in one directory, with a member that is killed again and again.
     for kill in 0..KILLS {
         pair.members[1].start()?;
         tokio::time::sleep(Duration::from_millis(50 + kill * 20)).await;
@@ -78,7 +78,7 @@ fn damage_log(state: &Path, order: &str) -> Result<()> {
     anyhow::bail!("{order} is not in this log")
 }
 
-/// The damaged logs that were set aside in the directory of a part.
+/// Returns the damaged logs that were set aside in the directory of a part.
 fn set_aside_in(data: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(data)? {
@@ -91,7 +91,7 @@ fn set_aside_in(data: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A pair whose log has twenty finished orders.
+/// Starts a pair whose log has twenty finished orders.
 async fn pair_with_orders() -> Result<Pair> {
     let pair = Pair::start(&[]).await?;
     pair.deploy_marking("marking", 0.0).await?;
@@ -106,7 +106,7 @@ async fn pair_with_orders() -> Result<Pair> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_a_pair_with_a_damaged_log_repairs_itself_from_the_other_one() -> Result<()> {
     let mut pair = pair_with_orders().await?;
-    // The member that joined dials the other one and can ask it whether it has the log.
+    // The member that joined dials the other one and can ask whether the other one has the log.
     let standby = 1;
     if pair.active().await? == standby {
         let command = serde_json::json!({"TYPE": "ClusterSwitchOver"});
@@ -179,7 +179,7 @@ async fn a_member_that_dials_nobody_repairs_its_damaged_log_from_the_one_that_di
             std::fs::remove_dir_all(aside)?;
         }
     }
-    // It can take over, and nothing is missing.
+    // The member can take over, and nothing is missing.
     pair.members[1 - dialled].kill()?;
     ensure!(pair.active().await? == dialled, "S30: it has taken over");
     pair.add_order("afterwards", "marking").await?;
@@ -242,7 +242,7 @@ async fn a_watch_with_a_damaged_directory_is_taken_in_again() -> Result<()> {
             !set_aside_in(&data)?.is_empty(),
             "the damaged directory is kept"
         );
-        // Its vote counts: with the standby lost, it is the majority together with the active member.
+        // The watch's vote counts: while the standby is lost, the watch and the active member are the majority.
         let active = pair.active().await?;
         pair.members[1 - active].kill()?;
         let order = format!("without-the-standby-{damaged}");

@@ -24,7 +24,7 @@ async fn lateness(world: &World, prefix: &str, due: impl Fn(i64) -> i64) -> Resu
     Ok(late)
 }
 
-/// How late an order may start. The measured figures are far below it; on a busy machine they say more about the machine.
+/// How late an order may start. Measured values are far below this limit; on a busy machine they depend more on the machine.
 const PROMISED_MS: i64 = 5000;
 
 #[tokio::test(flavor = "multi_thread")]

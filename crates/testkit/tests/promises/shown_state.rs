@@ -1,5 +1,5 @@
-//! What is shown of Agents and Subagents is so: lost ones are shown as lost, with the time since then, and logged once; those that are back
-//! are shown as connected.
+//! What is shown of Agents and Subagents is true. Lost ones are shown as lost, with the time since then, and logged once. Those that have
+//! returned are shown as connected.
 
 use crate::{PATIENCE, add, deploy, job, metrics};
 use anyhow::{Context as _, Result, ensure};
@@ -9,11 +9,11 @@ use testkit::world::{AgentPlan, Plan, World, second_director};
 
 const AGENT: &str = "ALFA";
 const SUBAGENT: &str = "SUB";
-/// The Controller's log line about an Agent that is lost, and about its return.
+/// The Controller's log line about a lost Agent, and the one about its return.
 const LOST: &str = "the connection to the Agent is lost";
 const BACK: &str = "the Agent is connected again";
 
-/// An Agent as the API lists it.
+/// Returns an Agent as the API lists it.
 async fn shown(world: &World) -> Result<Value> {
     let list = world.api().get("/controller/api/agent").await?;
     let list = list.map_err(|refused| anyhow::anyhow!("{refused}"))?;
@@ -44,7 +44,7 @@ fn status(world: &World) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// How often the Controller has logged a line with this text on this level.
+/// Returns how often the Controller has logged a line with this text on this level.
 fn logged(world: &World, level: &str, text: &str) -> Result<usize> {
     let log = world.node_ref("controller")?.log();
     let lines = log.lines().filter(|line| line.contains(text));
@@ -140,7 +140,7 @@ async fn whole_agent_is_lost(loss: Loss) -> Result<()> {
             told.contains("unreachable") && !told.contains("connected since"),
             "{told}"
         );
-        // The time since then grows, and nothing is logged again meanwhile.
+        // The time since the loss grows, and nothing is logged again meanwhile.
         let begun = Instant::now();
         let age = |agent: &Value| agent["secondsSinceConnectionChange"].as_u64();
         let first = age(&agent).context("an age")?;

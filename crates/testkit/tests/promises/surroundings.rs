@@ -1,4 +1,5 @@
-//! A node does not depend on what it inherits (signals, descriptors, limits, umask, environment), and it survives the end of its guard.
+//! A node does not depend on the state that it inherits (signals, descriptors, limits, umask, environment), and it survives the end of its
+//! guard.
 
 use crate::{add, await_file, count, deploy, job, pid};
 use anyhow::{Context as _, Result, ensure};
@@ -7,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use testkit::world::{AgentPlan, Plan, World};
 
-/// A world in which a shell has started each node after these commands.
+/// Starts a world in which a shell starts each node after these commands.
 async fn started_after(shell: &str, environment: &[(&str, &str)]) -> Result<World> {
     let mut world = World::prepare(Plan::of(&["ALFA"])).await?;
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -68,7 +69,7 @@ async fn jobs_run_as_ever_under_ignored_and_blocked_signals_with_few_descriptors
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_for_which_there_are_not_enough_descriptors_wait_and_fail_not() -> Result<()> {
-    // The hard limit, too: only some tens of jobs fit at a time.
+    // This sets the hard limit, too, so that only some tens of jobs fit at a time.
     let world = started_after("ulimit -n 120; exec env", &[]).await?;
     let script = format!(
         "until [ -e {}/go ]; do sleep 0.1; done",
@@ -108,7 +109,7 @@ fn is_open(meta: &std::fs::Metadata) -> bool {
     mode != mode & 0o700
 }
 
-/// Collects what other users may read, write or enter below the directory.
+/// Collects the paths below the directory that other users may read, write or enter.
 fn open_to_others(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -158,7 +159,7 @@ async fn nobody_else_reads_what_orders_carry_and_jobs_write_whatever_the_umask_i
             ensure!(!is_open(&meta), "{name}: {meta:?}");
             open_to_others(&node.data, &mut found)?;
         }
-        // A job makes files with a umask of its own.
+        // A job creates files with a umask of its own.
         found.retain(|path| !path.to_string_lossy().contains("work/values/"));
         Ok(found)
     };
@@ -223,7 +224,7 @@ async fn s140_a_guard_that_was_killed_is_replaced_and_the_new_one_ends_the_jobs_
         )
         .is_ok()
     );
-    // Nothing else happens at the Agent that would make it look.
+    // Nothing else happens at the Agent that could cause it to check its guard.
     world
         .await_that("another guard", || async {
             Ok(guards_of(agent).iter().any(|pid| *pid != first))

@@ -192,7 +192,7 @@ async fn registered(pair: &Pair) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The state that is shown may be some milliseconds older than the events.
+/// Waits, because the displayed state may be some milliseconds older than the events.
 async fn the_backup_has_failed_over(pair: &Pair) -> Result<()> {
     until(pair, "the state shows it", || async {
         let state = pair.state(1).await?;
