@@ -1,4 +1,4 @@
-//! What a node tells about itself: log lines for the operator, metrics for the graphs.
+//! What a node reports about itself: log lines for the operator, metrics for the graphs.
 //!
 //! Always: the log describes the health of the node, never what happened to orders, which is in the journal; every metric's name is in
 //! `names`; logging and counting never fail and never block the caller. Never here: who writes or reads which of them.
