@@ -499,6 +499,17 @@ fn a_text_that_nests_without_end_is_refused() {
             error.starts_with("nested deeper than 200 levels"),
             "{error}"
         );
+        for closed in [
+            serde_json::from_str::<AgentCommand>(&closed).map(drop),
+            serde_json::from_str::<SubagentCommand>(&closed).map(drop),
+            serde_json::from_slice::<AgentCommand>(closed.as_bytes()).map(drop),
+        ] {
+            closed.expect_err("nested too deeply");
+        }
+        let deep = "[".repeat(depth) + &"]".repeat(depth);
+        let order =
+            format!(r#"{{"TYPE":"AttachOrder","order":{{"id":"A","arguments":{{"a":{deep}}}}}}}"#);
+        serde_json::from_str::<AgentCommand>(&order).expect_err("nested too deeply");
         let outcome = r#"{"TYPE":"Killed","outcome":"#.repeat(depth)
             + r#"{"TYPE":"Caught"}"#
             + &"}".repeat(depth);

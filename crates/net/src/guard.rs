@@ -137,21 +137,29 @@ impl<S: Sync> FromRequest<S> for RawBody {
     }
 }
 
-/// A JSON body within the limit.
+/// Size in bytes from which a body is parsed on a thread for blocking work, because parsing it would delay other requests.
+pub const LARGE_BODY: usize = 256 << 10;
+
+/// A JSON body within the limit. A large one is parsed on a thread for blocking work.
 #[derive(Clone, Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<S: Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for JsonBody<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<JsonBody<T>, Refusal> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
-        match serde_json::from_slice(&bytes) {
-            Ok(value) => Ok(JsonBody(value)),
-            Err(error) => {
-                Err(Problem::new("InvalidJson", format!("cannot read the body: {error}")).into())
-            }
+        let unreadable = |error: String| {
+            let problem = Problem::new("InvalidJson", format!("cannot read the body: {error}"));
+            Refusal::from(problem)
+        };
+        if bytes.len() < LARGE_BODY {
+            let parsed = serde_json::from_slice(&bytes);
+            return parsed.map(JsonBody).map_err(|e| unreadable(e.to_string()));
         }
+        let parsed = tasks::spawn_blocking(move || serde_json::from_slice(&bytes)).await;
+        let parsed = parsed.map_err(|panic| unreadable(panic.to_string()))?;
+        parsed.map(JsonBody).map_err(|e| unreadable(e.to_string()))
     }
 }
 
@@ -289,6 +297,37 @@ async fn drain(mut body: Body) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread::{self, ThreadId};
+
+    /// The thread that has parsed a text.
+    struct ParsedBy(ThreadId);
+
+    impl<'de> serde::Deserialize<'de> for ParsedBy {
+        fn deserialize<D: serde::Deserializer<'de>>(text: D) -> Result<ParsedBy, D::Error> {
+            String::deserialize(text)?;
+            Ok(ParsedBy(thread::current().id()))
+        }
+    }
+
+    async fn parsed_by(bytes: usize) -> ThreadId {
+        let body = format!("\"{}\"", "x".repeat(bytes));
+        let mut request = Request::new(Body::from(body));
+        request.extensions_mut().insert(BodyLimit(2 * LARGE_BODY));
+        let JsonBody(ParsedBy(thread)) = JsonBody::from_request(request, &()).await.unwrap();
+        thread
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_parsed_where_it_delays_no_other_request() {
+        let here = thread::current().id();
+        assert_eq!(parsed_by(10).await, here);
+        assert_ne!(parsed_by(LARGE_BODY).await, here);
+        let mut request = Request::new(Body::from("[".repeat(LARGE_BODY)));
+        request.extensions_mut().insert(BodyLimit(2 * LARGE_BODY));
+        let refused = JsonBody::<ParsedBy>::from_request(request, &()).await;
+        let refused = refused.map(drop).unwrap_err();
+        assert!(refused.problem.is("InvalidJson"), "{refused:?}");
+    }
 
     #[test]
     fn senseless_durations_are_refused_and_named() {

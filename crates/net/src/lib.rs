@@ -32,7 +32,7 @@ pub use backoff::Backoff;
 pub use certs::{CertsError, Issued, create_ca, issue};
 pub use client::{Client, ClientSettings, Credentials};
 pub use connections::Caller;
-pub use guard::{BodyLimit, JsonBody, Query, RawBody, guard, heartbeat, seconds};
+pub use guard::{BodyLimit, JsonBody, LARGE_BODY, Query, RawBody, guard, heartbeat, seconds};
 pub use listen::{BindError, Closing, Limits, Server, check_listen};
 pub use ndjson::{
     LineDecoder, LineIsTooLong, NDJSON, NdjsonStream, stream_response, stream_response_saying,

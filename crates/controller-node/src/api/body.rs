@@ -8,13 +8,11 @@ use super::{Api, TURN};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use model::bounds::ORDERS_PER_REQUEST_MAX;
-use net::{Caller, Problem, Refusal, Share};
+use net::{Caller, LARGE_BODY, Problem, Refusal, Share};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Size in bytes from which a body is parsed on a thread of its own, because parsing it would delay other requests.
-const LARGE: usize = 256 << 10;
 /// The maximum number of JSON values in one body. A value takes up to some hundred bytes of memory, however short its text is.
 const VALUES_MAX: usize = 4_000_000;
 /// The maximum number of lines in one change of items.
@@ -52,7 +50,7 @@ pub(super) async fn read<T: Send + 'static>(
     expected: Expected,
     parse: impl FnOnce(&[u8]) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<(T, Option<Share>), Refusal> {
-    if body.len() < LARGE {
+    if body.len() < LARGE_BODY {
         return Ok((parse(&body)?, None));
     }
     let share = api.0.quotas.large_bodies.wait(caller, 1, TURN).await?;
