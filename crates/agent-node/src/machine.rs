@@ -1,11 +1,13 @@
 //! The Agent's machine as the commit loop sees it.
 
 use agent::{Standing, State};
+use engine::Observer;
 use model::{
     AgentAnswer, AgentCommand, AgentOwnEvent, ClusterEvent, ClusterState, Event, EventId, Metering,
     OrderId, PlatformInfo, Problem, RunId, Stamped, SubagentId, SubagentStamped, Timestamp, UserId,
+    WorkflowId,
 };
-use node::{Aside, Facts, Machine, NotApplicable};
+use node::{Aside, Facts, Machine, NotApplicable, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub struct AgentMachine {
     coupling: u64,
     /// The request that is being executed, or was executed last.
     request: Option<String>,
+    /// Names the work in progress, if it must be named.
+    work: Work,
     /// Requests that have ended the node several times: they are refused.
     refused: BTreeMap<String, Problem>,
 }
@@ -144,6 +148,7 @@ impl AgentMachine {
             timezone,
             coupling: 0,
             request: None,
+            work: Work::default(),
             refused: BTreeMap::new(),
         }
     }
@@ -190,6 +195,7 @@ impl AgentMachine {
         }
         let request = name_of(&command);
         let problem = self.refused.get(&request).cloned();
+        self.work.on(&request);
         self.request = Some(request);
         if let Some(problem) = problem {
             return Ok(AgentAnswer::from(problem));
@@ -444,12 +450,33 @@ impl Machine for AgentMachine {
         order.or_else(|| self.request.clone())
     }
 
+    fn name_work(&mut self, work: &Work) {
+        let named = work.clone();
+        let observer = Observer::new(move |subject| named.on(subject));
+        self.state.set_observer(observer);
+        self.work = work.clone();
+    }
+
+    fn origin_of(&self, subject: &str) -> Option<String> {
+        let id = OrderId::from(subject.strip_prefix("Order:")?);
+        let workflow = self.state.workflow_of(&id)?;
+        Some(format!("Workflow:{workflow}"))
+    }
+
     fn set_aside(
         &mut self,
         subject: &str,
         why: &Problem,
         facts: &mut Facts,
     ) -> Result<Aside, NotApplicable> {
+        if let Some(workflow) = WorkflowId::of_key(subject) {
+            let is_known = self.state.set_workflow_aside(&workflow, why);
+            return Ok(if is_known {
+                Aside::Held
+            } else {
+                Aside::Impossible
+            });
+        }
         if let Some(id) = subject.strip_prefix("Order:") {
             let events = self.state.set_aside(&OrderId::from(id), why);
             return Aside::by_events(self, events, facts);
@@ -459,6 +486,9 @@ impl Machine for AgentMachine {
     }
 
     fn is_set_aside(&self, subject: &str) -> bool {
+        if let Some(workflow) = WorkflowId::of_key(subject) {
+            return self.state.is_workflow_set_aside(&workflow);
+        }
         match subject.strip_prefix("Order:") {
             Some(id) => self.state.is_set_aside(&OrderId::from(id)),
             None => self.refused.contains_key(subject),

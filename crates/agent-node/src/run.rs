@@ -421,6 +421,8 @@ impl Director<'_> {
     async fn follow_and_lead(&self, log: &Log, ready: impl FnOnce()) -> Result<Life, RunError> {
         let name = self.settings.name.as_str();
         let front = Front::new(log.clone(), Kept::Agent, self.trusted.clone());
+        // It ends with this life, whatever the reason.
+        let running = front.run().await;
         self.current.set(api::front(&front, &self.gate));
         let _dialled = Dialled::begin(log, &self.others, AGENT_MEMBERS_PATH);
         let mut ready = Some(ready);
@@ -440,6 +442,7 @@ impl Director<'_> {
             || AgentMachine::new(random_id()).at(self.position),
             log,
             Limits::default(),
+            &running,
             |machine: &AgentMachine| {
                 front.tell(machine.state.cluster());
                 let known = machine.state.meta().map(|meta| meta.agent_run_id.clone());

@@ -11,7 +11,7 @@ use crate::reset::Reset;
 use crate::subagents::{Loss, WorkList};
 use model::{
     AgentPath, AgentRef, BundleId, ClusterState, ControllerId, Event, EventId, Metering, OrderId,
-    PlatformInfo, Problem, RunId, SubagentBundle, SubagentId, SubagentItem, UserId,
+    PlatformInfo, Problem, RunId, SubagentBundle, SubagentId, SubagentItem, UserId, WorkflowId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -232,6 +232,26 @@ impl State {
     /// Forgets the order whose step was decided last.
     pub fn set_idle(&mut self) {
         self.engine.set_stepping(None);
+    }
+
+    /// Sets who is told of each order before its step is decided.
+    pub fn set_observer(&mut self, observer: engine::Observer) {
+        self.engine.set_observer(observer);
+    }
+
+    /// Returns the version of the workflow of this order.
+    pub fn workflow_of(&self, id: &OrderId) -> Option<&WorkflowId> {
+        self.engine.order(id).map(|order| &*order.workflow_id)
+    }
+
+    /// Sets aside a workflow whose orders have ended the node several times. See [`engine::State::set_workflow_aside`].
+    pub fn set_workflow_aside(&mut self, workflow: &WorkflowId, problem: &Problem) -> bool {
+        self.engine.set_workflow_aside(workflow, problem)
+    }
+
+    /// Returns whether the workflow is set aside.
+    pub fn is_workflow_set_aside(&self, workflow: &WorkflowId) -> bool {
+        self.engine.is_workflow_set_aside(workflow)
     }
 
     /// Returns the events that set aside an order whose step has ended the node several times. See [`engine::State::set_aside`].

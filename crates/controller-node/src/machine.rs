@@ -1,12 +1,14 @@
 //! The Controller's machine as the commit loop sees it.
 
 use controller::{NotApplicable as Misfit, Recorder, State, Thing};
+use engine::Observer;
 use model::{
     AgentPath, AgentWitness, Cause, ClusterEvent, ClusterState, ControllerAnswer,
     ControllerCommand, ControllerEvent, Event, EventId, ItemOperation, OrderId, OrderSelection,
-    Problem, RunId, Stamped, Timestamp, UserId,
+    Problem, RunId, Stamped, Timestamp, UserId, WorkflowId,
 };
-use node::{Aside, Facts, Machine, NotApplicable};
+
+use node::{Aside, Facts, Machine, NotApplicable, Work};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -21,6 +23,8 @@ pub struct ControllerMachine {
     timezone: Arc<str>,
     /// The request that is being executed, or was executed last.
     request: Option<String>,
+    /// Names the work in progress, if it must be named.
+    work: Work,
     /// Requests and events of Agents that have ended the node several times. They are refused.
     refused: BTreeMap<String, Problem>,
 }
@@ -127,6 +131,7 @@ impl ControllerMachine {
             last_event_id: EventId::BEFORE_FIRST,
             timezone,
             request: None,
+            work: Work::default(),
             refused: BTreeMap::new(),
         }
     }
@@ -327,6 +332,9 @@ impl Machine for ControllerMachine {
         }
         self.set_idle();
         self.request = name_of(&input);
+        if let Some(request) = &self.request {
+            self.work.on(request);
+        }
         if let Some(problem) = self
             .request
             .as_ref()
@@ -441,12 +449,33 @@ impl Machine for ControllerMachine {
         self.state.working_on().or_else(|| self.request.clone())
     }
 
+    fn name_work(&mut self, work: &Work) {
+        let named = work.clone();
+        let observer = Observer::new(move |subject| named.on(subject));
+        self.state.set_observer(observer);
+        self.work = work.clone();
+    }
+
+    fn origin_of(&self, subject: &str) -> Option<String> {
+        let id = OrderId::from(subject.strip_prefix("Order:")?);
+        let workflow = self.state.workflow_of(&id)?;
+        Some(format!("Workflow:{workflow}"))
+    }
+
     fn set_aside(
         &mut self,
         subject: &str,
         why: &Problem,
         facts: &mut Facts,
     ) -> Result<Aside, NotApplicable> {
+        if let Some(workflow) = WorkflowId::of_key(subject) {
+            let is_known = self.state.set_workflow_aside(&workflow, why);
+            return Ok(if is_known {
+                Aside::Held
+            } else {
+                Aside::Impossible
+            });
+        }
         if let Some(id) = subject.strip_prefix("Order:") {
             let events = self.state.set_aside(&OrderId::from(id), why);
             return Aside::by_events(self, events, facts);
@@ -456,6 +485,9 @@ impl Machine for ControllerMachine {
     }
 
     fn is_set_aside(&self, subject: &str) -> bool {
+        if let Some(workflow) = WorkflowId::of_key(subject) {
+            return self.state.is_workflow_set_aside(&workflow);
+        }
         match subject.strip_prefix("Order:") {
             Some(id) => self.state.is_set_aside(&OrderId::from(id)),
             None => self.refused.contains_key(subject),

@@ -256,6 +256,7 @@ impl Member {
             Err(error) => return Err(error.into()),
         };
         let front = Front::new(log.clone(), Kept::Controller, trusted);
+        let running = front.run().await;
         let dialled = Dialled::begin(&log, &self.others, CONTROLLER_MEMBERS_PATH);
         let close = CancellationToken::new();
         let routes = front::router(&front, Arc::clone(&self.users));
@@ -275,6 +276,7 @@ impl Member {
             || self.empty_machine(),
             &log,
             self.limits(),
+            &running,
             |machine: &ControllerMachine| front.tell(machine.state.cluster()),
         );
         let followed = tokio::select! {
@@ -294,6 +296,7 @@ impl Member {
             Some(Err(fault)) => Err(fault.into()),
             None => Ok(Life::Ended(Exit::default())),
         };
+        drop(running);
         front.close();
         close.cancel();
         drop(dialled);

@@ -39,6 +39,8 @@ impl State {
                 continue;
             };
             last = Some(event_id);
+            self.observer
+                .begins(|| format!("AgentEvent:{path}/{event_id}"));
             self.importing = Some((path.clone(), event_id));
             let too_late = self.cancelled_too_late(&event);
             let recorded = out.record(self, Some(at), event);

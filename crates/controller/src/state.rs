@@ -65,6 +65,7 @@ pub struct State {
     pub(crate) outputs: OrdMap<EventId, OrderId>,
     /// The Agent's event that is being imported.
     pub(crate) importing: Option<(AgentPath, EventId)>,
+    pub(crate) observer: engine::Observer,
 }
 
 /// A reason to look whether something follows for items.
@@ -103,6 +104,7 @@ impl State {
             unsettled: OrdSet::new(),
             outputs: OrdMap::new(),
             importing: None,
+            observer: engine::Observer::default(),
         }
     }
 
@@ -223,6 +225,27 @@ impl State {
             return Some(format!("AgentEvent:{agent}/{event_id}"));
         }
         self.engine.stepping().map(|id| format!("Order:{id}"))
+    }
+
+    /// Sets who is told of each piece of work before it begins.
+    pub fn set_observer(&mut self, observer: engine::Observer) {
+        self.engine.set_observer(observer.clone());
+        self.observer = observer;
+    }
+
+    /// Returns the version of the workflow of this order.
+    pub fn workflow_of(&self, id: &OrderId) -> Option<&WorkflowId> {
+        self.engine.order(id).map(|order| &*order.workflow_id)
+    }
+
+    /// Sets aside a workflow whose orders have ended the node several times; see [`engine::State::set_workflow_aside`].
+    pub fn set_workflow_aside(&mut self, workflow: &WorkflowId, problem: &Problem) -> bool {
+        self.engine.set_workflow_aside(workflow, problem)
+    }
+
+    /// Returns whether the workflow is set aside.
+    pub fn is_workflow_set_aside(&self, workflow: &WorkflowId) -> bool {
+        self.engine.is_workflow_set_aside(workflow)
     }
 
     /// Clears the record of what was processed last.

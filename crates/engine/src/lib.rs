@@ -35,4 +35,4 @@ pub use job::{JobCall, JobKey};
 pub use model::Obstacle;
 pub use next::Next;
 pub use site::Site;
-pub use state::State;
+pub use state::{Observer, State};

@@ -43,6 +43,10 @@ impl State {
         let Some(workflow) = self.workflows.get(&order.workflow_id) else {
             return Next::Rest;
         };
+        if let Some(events) = self.set_aside_by_workflow(order, now) {
+            let events = events.into_iter().map(|event| (id.clone(), event));
+            return Next::Events(events.collect());
+        }
         let here = here(self, workflow, order, now);
         let decided = match decide(&here) {
             Decision::Rest => return Next::Rest,

@@ -35,6 +35,42 @@ pub struct State {
     stepping: Option<OrderId>,
     /// Orders that make no step. Their step has ended the node several times, and no event can record this.
     held: BTreeSet<OrderId>,
+    /// Workflows whose orders have ended the node several times: each further order is set aside before its next step.
+    set_aside: BTreeMap<Arc<WorkflowId>, Problem>,
+    observer: Observer,
+}
+
+/// Is told what is decided next. A clone tells the same one.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<Observe>>);
+
+type Observe = dyn Fn(&str) + Send + Sync;
+
+impl Observer {
+    /// Tells `observe` each subject, as a type and a name: `Order:ID`.
+    pub fn new(observe: impl Fn(&str) + Send + Sync + 'static) -> Observer {
+        Observer(Some(Arc::new(observe)))
+    }
+
+    /// Tells that work on this subject begins.
+    pub fn begins(&self, subject: impl FnOnce() -> String) {
+        if let Some(observe) = &self.0 {
+            observe(&subject());
+        }
+    }
+}
+
+/// Returns the events that break an order in this state, if there are any.
+fn broken_by(state: &OrderState, problem: &Problem) -> Option<Vec<OrderEvent>> {
+    let broken = OrderEvent::OrderBroken {
+        problem: Some(problem.clone()),
+    };
+    if crate::life::after(state, &broken).is_some() {
+        return Some(vec![broken]);
+    }
+    crate::life::after(state, &OrderEvent::OrderStateReset)
+        .is_some()
+        .then(|| vec![OrderEvent::OrderStateReset, broken])
 }
 
 /// What follows from the orders alone.
@@ -80,6 +116,8 @@ impl State {
             woken_at: Timestamp::default(),
             stepping: None,
             held: BTreeSet::new(),
+            set_aside: BTreeMap::new(),
+            observer: Observer::default(),
         }
     }
 
@@ -508,6 +546,44 @@ impl State {
     /// Records the order whose step is decided from now on, so that the order is known if the decision ends the node.
     pub fn set_stepping(&mut self, id: Option<&OrderId>) {
         self.stepping = id.cloned();
+        if let Some(id) = id {
+            self.observer.begins(|| format!("Order:{id}"));
+        }
+    }
+
+    /// Sets who is told of each order before its step is decided.
+    pub fn set_observer(&mut self, observer: Observer) {
+        self.observer = observer;
+    }
+
+    /// Sets aside a workflow whose orders have ended the node several times. From then on, each order that acts here is broken instead of
+    /// its next step. Returns `false` if the workflow is unknown.
+    pub fn set_workflow_aside(&mut self, workflow: &WorkflowId, problem: &Problem) -> bool {
+        let Some((id, _)) = self.workflows.get_key_value(workflow) else {
+            return false;
+        };
+        self.set_aside.insert(id.clone(), problem.clone());
+        true
+    }
+
+    /// Returns whether the workflow is set aside and still exists.
+    pub fn is_workflow_set_aside(&self, workflow: &WorkflowId) -> bool {
+        self.set_aside.contains_key(workflow) && self.workflows.contains_key(workflow)
+    }
+
+    /// Returns the events that set the order aside because its workflow is. `None` if the workflow is not set aside, the order waits for a
+    /// time, or no event fits.
+    pub(crate) fn set_aside_by_workflow(
+        &self,
+        order: &Order,
+        now: Timestamp,
+    ) -> Option<Vec<OrderEvent>> {
+        let problem = self.set_aside.get(&order.workflow_id)?;
+        let waits = self.traits_of(order).timer.is_some_and(|at| at > now);
+        if waits || order.is_terminated() || matches!(order.state, OrderState::Broken { .. }) {
+            return None;
+        }
+        broken_by(&order.state, problem)
     }
 
     /// Returns the order whose step was decided last.
@@ -532,17 +608,11 @@ impl State {
         if !acts(&self.site, order) {
             return None;
         }
-        let broken = OrderEvent::OrderBroken {
-            problem: Some(problem.clone()),
-        };
         if matches!(order.state, OrderState::Broken { .. }) {
             return Some(Vec::new());
         }
-        if crate::life::after(&order.state, &broken).is_some() {
-            return Some(vec![broken]);
-        }
-        if crate::life::after(&order.state, &OrderEvent::OrderStateReset).is_some() {
-            return Some(vec![OrderEvent::OrderStateReset, broken]);
+        if let Some(events) = broken_by(&order.state, problem) {
+            return Some(events);
         }
         self.held.insert(id.clone());
         Some(Vec::new())

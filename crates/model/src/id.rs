@@ -196,6 +196,17 @@ pub struct WorkflowId {
     pub version_id: VersionId,
 }
 
+impl WorkflowId {
+    /// Returns the version that the text of an [`ItemKey`] names, if it names one.
+    pub fn of_key(key: &str) -> Option<WorkflowId> {
+        let (path, version) = key.strip_prefix("Workflow:")?.split_once('~')?;
+        Some(WorkflowId {
+            path: WorkflowPath::new(path),
+            version_id: VersionId::new(version),
+        })
+    }
+}
+
 impl fmt::Display for WorkflowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}~{}", self.path, self.version_id)
@@ -230,11 +241,7 @@ impl ItemKey {
 
     /// The workflow version this key names, if it names one.
     pub fn as_workflow(&self) -> Option<WorkflowId> {
-        let (path, version) = self.0.strip_prefix("Workflow:")?.split_once('~')?;
-        Some(WorkflowId {
-            path: WorkflowPath::new(path),
-            version_id: VersionId::new(version),
-        })
+        WorkflowId::of_key(&self.0)
     }
 }
 

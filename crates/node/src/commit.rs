@@ -4,13 +4,13 @@
 //! in the inbox and becomes the next batch (group commit). Never here: branches on what an input means.
 
 use crate::alarm::Alarm;
-use crate::crashes::Crashes;
+use crate::crashes::{Crash, Crashes};
 use crate::facts::FULL_BYTES;
 use crate::handle::{Entry, Question};
 use crate::machine::{Aside, may_go};
 use crate::progress::Progress;
 use crate::snapshots::{Snapshots, Taken};
-use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready};
+use crate::{Clock, End, Facts, Fault, Handle, Machine, Outside, Ready, Work};
 use cluster::{AppendError, Batch, Log, Opened};
 use futures::future::{BoxFuture, FutureExt as _};
 use model::{Event, EventId, JournalEvent};
@@ -74,7 +74,8 @@ impl Node {
             snapshot,
             replay,
         } = opened;
-        let recovered = crate::recovery::recover(machine, snapshot, replay).await?;
+        let recovered =
+            crate::recovery::recover(machine, snapshot, replay, &Work::default()).await?;
         let crashes = Crashes::of(&log);
         Node::lead(Ready { recovered }, log, clock, limits, outside, crashes).await
     }
@@ -126,6 +127,7 @@ impl Node {
             released: EventId::BEFORE_FIRST,
             end: None,
             has_set_aside: !crashes.subjects().is_empty(),
+            work: crashes.work(),
             crashes,
         };
         let begun = commit_loop.begin().await;
@@ -175,6 +177,8 @@ struct CommitLoop<M: Machine, O> {
     /// Changes when damage is found in the log.
     damage: watch::Receiver<u64>,
     crashes: Crashes,
+    /// Names the work in progress if an earlier run has ended without a record of it.
+    work: Work,
     /// Whether something is set aside. If so, each batch is followed by a check whether it still is.
     has_set_aside: bool,
 }
@@ -202,6 +206,9 @@ struct Round<M: Machine> {
 
 impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
     async fn begin(&mut self) -> Result<(), Fault> {
+        if self.work.is_named() {
+            self.machine.name_work(&self.work);
+        }
         let mut round = self.round();
         let facts = &mut round.facts;
         facts
@@ -217,37 +224,54 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             machine.started(facts).map_err(Fault::Misfit)?;
             machine.advance(facts).map_err(Fault::Misfit)
         })?;
+        self.work.idle();
         self.commit(round).await
     }
 
     /// Sets aside what has ended this node several times, and, once more, what an earlier start has set aside without an event.
     async fn set_aside(&mut self, facts: &mut Facts) -> Result<(), Fault> {
-        let known = self.crashes.held().into_iter().map(|crash| (crash, true));
-        let new = self.crashes.to_set_aside();
-        for (crash, is_known) in known.chain(new.into_iter().map(|crash| (crash, false))) {
-            let machine = &mut self.machine;
-            let aside = caught(|| {
-                machine
-                    .set_aside(&crash.subject, &crash.problem(), facts)
-                    .map_err(Fault::Misfit)
-            })?;
-            let subject = crash.subject.as_str();
-            match aside {
-                _ if is_known => {}
-                Aside::Impossible => tracing::error!(
+        for crash in self.crashes.held() {
+            self.set_one_aside(&crash, facts)?;
+        }
+        for mut crash in self.crashes.to_set_aside() {
+            crash.origin = self.machine.origin_of(&crash.subject);
+            self.set_new_aside(&crash, facts).await?;
+            if let Some(origin) = crash.origin.take()
+                && self.crashes.is_origin_to_set_aside(&origin)
+            {
+                crash.subject = origin;
+                self.set_new_aside(&crash, facts).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_one_aside(&mut self, crash: &Crash, facts: &mut Facts) -> Result<Aside, Fault> {
+        let machine = &mut self.machine;
+        caught(|| {
+            machine
+                .set_aside(&crash.subject, &crash.problem(), facts)
+                .map_err(Fault::Misfit)
+        })
+    }
+
+    async fn set_new_aside(&mut self, crash: &Crash, facts: &mut Facts) -> Result<(), Fault> {
+        let aside = self.set_one_aside(crash, facts)?;
+        let (subject, reason) = (crash.subject.as_str(), crash.reason.as_str());
+        match aside {
+            Aside::Impossible => tracing::error!(
+                subject,
+                reason,
+                "this has ended the node several times, and it cannot be set aside"
+            ),
+            Aside::Recorded | Aside::Held => {
+                tracing::error!(
                     subject,
-                    reason = crash.reason,
-                    "this has ended the node several times, and it cannot be set aside"
-                ),
-                Aside::Recorded | Aside::Held => {
-                    tracing::error!(
-                        subject,
-                        reason = crash.reason,
-                        "this has ended the node several times, and is set aside: resume or cancel it when the reason is gone"
-                    );
-                    self.crashes.set_aside(&crash, aside == Aside::Held).await;
-                    self.has_set_aside = true;
-                }
+                    reason,
+                    "this has ended the node several times, and is set aside: resume or cancel it when the reason is gone"
+                );
+                self.crashes.set_aside(crash, aside == Aside::Held).await;
+                self.has_set_aside = true;
             }
         }
         Ok(())
@@ -284,6 +308,7 @@ impl<M: Machine, O: Outside<M>> CommitLoop<M, O> {
             let mut round = self.round();
             self.machine.set_idle();
             caught(|| self.decide(wake, &mut round))?;
+            self.work.idle();
             idle_timer = is_timer && round.facts.is_empty();
             self.commit(round).await?;
             if let Some(end) = self.end {

@@ -1,16 +1,18 @@
 //! Recognises what has ended this node several times, so that the next start sets it aside instead of ending again.
 //!
-//! Always: the record is a file beside the log. It is written only when a decision has ended the node, and when what was set aside changes.
+//! Always: the record is a file beside the log. It is written only when a decision has ended the node, when a start finds that the node was
+//! ended from outside in the middle of its work, and when what was set aside changes.
 //! Without the file, or if it cannot be read, a start is as usual. What was set aside stays in the file for inspection. Each member of a
 //! cluster has its own file. What is set aside by an event is set aside on all members.
 //! Never here: what setting aside means for an order or a request; see [`crate::Machine::set_aside`].
 
+use crate::in_progress::{REPLAY, Running, Work};
 use cluster::Log;
 use model::{Problem, Timestamp, bounds};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// The name of the file, in the directory of the log.
@@ -30,6 +32,8 @@ pub(crate) struct Crashes(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     record: Mutex<Record>,
+    /// Names the work of this run.
+    work: OnceLock<Work>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -40,7 +44,10 @@ struct Record {
     set_aside: Vec<SetAside>,
 }
 
-/// An end of the node that a decision has caused.
+/// The reason of an end that the node could not record itself.
+const FROM_OUTSIDE: &str = "the process was killed or crashed in the middle of this work, for example because memory or the stack ran out";
+
+/// An end of the node over a piece of work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Crash {
@@ -50,6 +57,9 @@ pub(crate) struct Crash {
     pub(crate) subject: String,
     /// What happened.
     pub(crate) reason: String,
+    /// What the subject is an instance of; see [`crate::Machine::origin_of`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) origin: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,6 +88,7 @@ impl Crashes {
         Crashes(Arc::new(Inner {
             path,
             record: Mutex::new(record),
+            work: OnceLock::new(),
         }))
     }
 
@@ -97,7 +108,14 @@ impl Crashes {
         let mut found: Vec<Crash> = Vec::new();
         for crash in &record.ends {
             let same = |other: &&Crash| other.subject == crash.subject;
-            let is_known_reason = |aside: &SetAside| aside.crash.reason == crash.reason;
+            // Nothing of the log can be left out: the state would no longer be what the log says.
+            if crash.subject.starts_with(REPLAY) {
+                continue;
+            }
+            // Ends from outside have no reason of their own by which they could be told apart.
+            let is_known_reason = |aside: &SetAside| {
+                aside.crash.reason == crash.reason && crash.reason != FROM_OUTSIDE
+            };
             let is_enough = record.ends.iter().filter(same).count() >= ENDS
                 || record.set_aside.iter().any(is_known_reason);
             if is_enough {
@@ -106,6 +124,15 @@ impl Crashes {
             }
         }
         found
+    }
+
+    /// Returns whether the origin must be set aside: at least two of its instances are, and the origin itself is not yet.
+    pub(crate) fn is_origin_to_set_aside(&self, origin: &str) -> bool {
+        let record = self.record();
+        let open = || record.set_aside.iter().filter(|aside| !aside.is_over);
+        let is_instance = |aside: &&SetAside| aside.crash.origin.as_deref() == Some(origin);
+        open().filter(is_instance).count() >= ENDS
+            && !open().any(|aside| aside.crash.subject == origin)
     }
 
     /// Returns what no event sets aside, so that each start must set it aside again.
@@ -124,12 +151,44 @@ impl Crashes {
         open.map(|aside| aside.crash.subject.clone()).collect()
     }
 
+    /// Records how the earlier run has ended, if it could not record that itself, and keeps where this run names its work.
+    pub(crate) async fn begin(&self, running: &Running, now: Timestamp) {
+        // A member that begins again in the same process has a record of its own.
+        let _first = self.0.work.set(running.work().clone());
+        let Some(left) = running.left() else { return };
+        let Some(subject) = left.subject.clone() else {
+            tracing::info!(
+                "the earlier run was ended from outside: this run names what it works on"
+            );
+            return;
+        };
+        if left.is_of_replay() {
+            let what = subject.trim_start_matches(REPLAY);
+            tracing::error!(
+                what,
+                "the earlier run was killed or crashed while it read the log: memory may not suffice, or this version cannot read it"
+            );
+        } else {
+            tracing::error!(
+                subject,
+                "the earlier run was killed or crashed in the middle of this work"
+            );
+        }
+        self.add(now, subject, FROM_OUTSIDE).await;
+    }
+
+    /// Returns where this run names its work.
+    pub(crate) fn work(&self) -> Work {
+        self.0.work.get().cloned().unwrap_or_default()
+    }
+
     /// Records an end of the node over `subject`.
     pub(crate) async fn add(&self, at: Timestamp, subject: String, reason: &str) {
         let crash = Crash {
             at,
             subject,
             reason: bounds::cut_message(reason).unwrap_or_else(|| reason.to_owned()),
+            origin: None,
         };
         self.change(|record| {
             if record.ends.len() >= KEPT_MAX {
@@ -188,6 +247,9 @@ impl Crashes {
         let subject = &crash.subject;
         let what_to_do = match (subject.starts_with(ORDER), is_held) {
             (true, _) => "look at it with 'order show', then resume or cancel it",
+            _ if subject.starts_with(WORKFLOW) => {
+                "its orders become Broken until a new version is deployed or this node has been restarted in order"
+            }
             (false, _) => "it is refused or skipped until this node has been restarted in order",
         };
         Some(format!(
@@ -238,6 +300,8 @@ fn end_those(record: &mut Record, is_over: impl Fn(&SetAside) -> bool) -> bool {
 
 /// The prefix of the subject that names an order.
 const ORDER: &str = "Order:";
+/// The prefix of the subject that names a version of a workflow.
+const WORKFLOW: &str = "Workflow:";
 
 impl Crash {
     /// Returns the problem that is shown for what is set aside.

@@ -6,6 +6,7 @@
 use crate::Kept;
 use crate::clock::{Clock as _, SystemClock};
 use crate::crashes::Crashes;
+use crate::in_progress::Running;
 use crate::members::{MEMBERS, Trusted};
 use crate::standing::{Known, Removal, Standing, names};
 use axum::extract::{Request, State};
@@ -53,6 +54,13 @@ impl Front {
             active_since: RwLock::default(),
             advice: RwLock::default(),
         }))
+    }
+
+    /// Begins a run of this member. The caller drops the result when the run ends by itself, whatever the reason.
+    pub async fn run(&self) -> Running {
+        let running = Running::begin(self.0.log.dir());
+        self.0.crashes.begin(&running, SystemClock.now()).await;
+        running
     }
 
     /// Returns the record of what has ended this member before.

@@ -3,7 +3,7 @@
 //! Always: synchronous, without clock, chance or I/O; the same inputs at the same times give the same events.
 //! Never here: when something is asked. See `commit`.
 
-use crate::Facts;
+use crate::{Facts, Work};
 use model::{Event, EventId, Problem, Stamped, Timestamp};
 use std::fmt;
 
@@ -97,6 +97,16 @@ pub trait Machine: Clone + Send + Sync + 'static {
     /// Returns the subject of the work in progress, or of the last work, as a type and a name: `Order:ID`. Called when a decision has ended
     /// the node, even by a panic.
     fn working_on(&self) -> Option<String> {
+        None
+    }
+
+    /// Hands over where the machine must name each piece of work before it begins, as [`Machine::working_on`] does. Called only if an earlier
+    /// run has ended without a record of its work.
+    fn name_work(&mut self, _work: &Work) {}
+
+    /// Returns what this subject is an instance of, as a type and a name: the workflow of an order. When two instances are set aside, the
+    /// origin is set aside, too.
+    fn origin_of(&self, _subject: &str) -> Option<String> {
         None
     }
 

@@ -3,9 +3,10 @@
 //! Always: what cannot be read or does not fit ends the start with its place in the log; nothing is skipped. Events are read by
 //! one thread and made true by another, since reading takes about as long.
 
-use crate::{Fault, Machine, NotApplicable};
+use crate::in_progress::REPLAY;
+use crate::{Fault, Machine, NotApplicable, Work};
 use cluster::{Batch, ReadError, Replay, SnapshotFile};
-use model::{EventId, Stamped};
+use model::{Event, EventId, Stamped};
 use std::sync::mpsc::sync_channel;
 
 /// Batches that may be read ahead.
@@ -28,8 +29,10 @@ pub(crate) async fn recover<M: Machine>(
     machine: M,
     snapshot: Option<SnapshotFile>,
     replay: Replay,
+    work: &Work,
 ) -> Result<Recovered<M>, Fault> {
-    let reading = tasks::spawn_blocking(move || read(machine, snapshot, replay));
+    let work = work.clone();
+    let reading = tasks::spawn_blocking(move || read(machine, snapshot, replay, &work));
     reading
         .await
         .unwrap_or_else(|panic| Err(Fault::Misfit(NotApplicable::new(panic))))
@@ -39,6 +42,7 @@ fn read<M: Machine>(
     machine: M,
     snapshot: Option<SnapshotFile>,
     replay: Replay,
+    work: &Work,
 ) -> Result<Recovered<M>, Fault> {
     let mut recovered = Recovered {
         machine,
@@ -50,17 +54,21 @@ fn read<M: Machine>(
     };
     if let Some(file) = snapshot {
         for (number, line) in file.lines()?.enumerate() {
-            let why = |why: NotApplicable| Fault::Restore {
+            let why = |why: String| Fault::Restore {
                 line: number + 1,
-                why: why.0,
+                why,
             };
-            recovered.machine.restore(&line?).map_err(why)?;
+            if work.is_named() {
+                work.on(&format!("{REPLAY}line {} of the snapshot", number + 1));
+            }
+            let (line, machine) = (line?, &mut recovered.machine);
+            caught(|| machine.restore(&line).map_err(|why| why.0)).map_err(why)?;
         }
         recovered.last = EventId(file.event_id());
         recovered.snapshot = Some(recovered.last);
         recovered.snapshot_bytes = file.bytes;
     }
-    replay_all(&mut recovered, replay)?;
+    replay_all(&mut recovered, replay, work)?;
     tracing::info!(event_id = %recovered.last, events = recovered.tail_events, "recovered");
     Ok(recovered)
 }
@@ -71,7 +79,11 @@ struct Reading {
     events: Vec<Result<Stamped, String>>,
 }
 
-fn replay_all<M: Machine>(recovered: &mut Recovered<M>, replay: Replay) -> Result<(), Fault> {
+fn replay_all<M: Machine>(
+    recovered: &mut Recovered<M>,
+    replay: Replay,
+    work: &Work,
+) -> Result<(), Fault> {
     let (sender, readings) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -83,7 +95,7 @@ fn replay_all<M: Machine>(recovered: &mut Recovered<M>, replay: Replay) -> Resul
             }
         });
         for reading in readings {
-            take_reading(recovered, reading?)?;
+            take_reading(recovered, reading?, work)?;
         }
         Ok(())
     })
@@ -93,14 +105,19 @@ fn replay_all<M: Machine>(recovered: &mut Recovered<M>, replay: Replay) -> Resul
 pub(crate) fn take_batch<M: Machine>(
     recovered: &mut Recovered<M>,
     batch: Result<Batch, ReadError>,
+    work: &Work,
 ) -> Result<(), Fault> {
-    take_reading(recovered, read_batch(batch)?)
+    take_reading(recovered, read_batch(batch)?, work)
 }
 
-fn take_reading<M: Machine>(recovered: &mut Recovered<M>, reading: Reading) -> Result<(), Fault> {
+fn take_reading<M: Machine>(
+    recovered: &mut Recovered<M>,
+    reading: Reading,
+    work: &Work,
+) -> Result<(), Fault> {
     recovered.tail_bytes += reading.bytes;
     for event in reading.events {
-        replay_event(recovered, event)?;
+        replay_event(recovered, event, work)?;
     }
     Ok(())
 }
@@ -114,7 +131,7 @@ fn read_batch(batch: Result<Batch, ReadError>) -> Result<Reading, ReadError> {
     for line in lines {
         let event = std::str::from_utf8(line)
             .map_err(|error| error.to_string())
-            .and_then(|line| Stamped::from_json(line).map_err(|error| error.to_string()));
+            .and_then(|line| caught(|| Stamped::from_json(line).map_err(|e| e.to_string())));
         let is_unreadable = event.is_err();
         events.push(event);
         if is_unreadable {
@@ -130,17 +147,48 @@ fn read_batch(batch: Result<Batch, ReadError>) -> Result<Reading, ReadError> {
 fn replay_event<M: Machine>(
     recovered: &mut Recovered<M>,
     event: Result<Stamped, String>,
+    work: &Work,
 ) -> Result<(), Fault> {
     let fault = |event_id, why: String| Fault::Replay { event_id, why };
     let stamped = event.map_err(|why| fault(recovered.last, why))?;
     if stamped.event_id <= recovered.last {
         return Ok(());
     }
-    recovered
-        .machine
-        .evolve(&stamped)
-        .map_err(|why| fault(stamped.event_id, why.0))?;
+    if work.is_named() {
+        work.on(&format!("{REPLAY}{}", named(&stamped)));
+    }
+    let machine = &mut recovered.machine;
+    let evolved = caught(|| {
+        if let Event::Order(id, _) = &stamped.event {
+            tasks::fault_in_replay(id.as_str());
+        }
+        machine.evolve(&stamped).map_err(|why| why.0)
+    });
+    evolved.map_err(|why| {
+        let why = format!("{}: {why}", named(&stamped));
+        fault(stamped.event_id, why)
+    })?;
     recovered.last = stamped.event_id;
     recovered.tail_events += 1;
     Ok(())
+}
+
+/// Turns a panic into a reason, so that the start can name the event.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    tasks::catch("recovery", work).unwrap_or_else(Err)
+}
+
+/// Names an event for an operator.
+fn named(stamped: &Stamped) -> String {
+    let what = stamped.event.type_name();
+    match &stamped.event {
+        Event::Order(id, _) => format!("event {}, {what} of Order:{id}", stamped.event_id),
+        Event::Item(_)
+        | Event::Controller(_)
+        | Event::Agent(..)
+        | Event::AgentOwn(_)
+        | Event::Subagent(..)
+        | Event::Cluster(_)
+        | Event::Journal(_) => format!("event {}, {what}", stamped.event_id),
+    }
 }

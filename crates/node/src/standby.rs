@@ -5,7 +5,7 @@
 use crate::machine::may_go;
 use crate::recovery::{Recovered, recover, take_batch};
 use crate::snapshots::Snapshots;
-use crate::{Fault, Limits, Machine};
+use crate::{Fault, Limits, Machine, Running};
 use cluster::{Log, Role};
 use futures::FutureExt as _;
 use model::EventId;
@@ -28,11 +28,13 @@ impl<M> Ready<M> {
     }
 }
 
-/// Follows the log until this member is active. Alone it is at once. `seen` looks at each new state. May be dropped.
+/// Follows the log until this member is active. Alone it is at once. `seen` looks at each new state. `running` is told how far
+/// the log has been read. May be dropped.
 pub async fn follow<M: Machine>(
     empty: impl Fn() -> M,
     log: &Log,
     limits: Limits,
+    running: &Running,
     seen: impl Fn(&M),
 ) -> Result<Ready<M>, Fault> {
     let mut leadership = log.leadership();
@@ -40,10 +42,12 @@ pub async fn follow<M: Machine>(
     let mut damage = log.damage_found();
     loop {
         let opened = log.opened();
-        let mut recovered = match recover(empty(), opened.snapshot, opened.replay).await {
+        let recovering = recover(empty(), opened.snapshot, opened.replay, running.replay());
+        let mut recovered = match recovering.await {
             Ok(recovered) => recovered,
             Err(fault) => return Err(or_damaged(fault, log).await),
         };
+        running.has_read();
         let mut snapshots = Snapshots::new(log.clone(), limits, &recovered);
         // Torn: the log began anew behind a snapshot in between. Then that is read.
         let Ok(mut reader) = log.read_after(recovered.last.0) else {
@@ -64,7 +68,8 @@ pub async fn follow<M: Machine>(
                     let Some(batch) = batch else { break };
                     let bytes = batch.body.len();
                     let before = recovered.tail_events;
-                    take_batch(&mut recovered, Ok(batch))?;
+                    take_batch(&mut recovered, Ok(batch), running.replay())?;
+                    running.replay().idle();
                     let events = usize::try_from(recovered.tail_events - before).unwrap_or(usize::MAX);
                     snapshots.grown(bytes, events);
                     snapshots.begin_if_due(&recovered.machine, recovered.last);

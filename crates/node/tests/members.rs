@@ -15,8 +15,8 @@ use model::{
     OrderId, Stamped, Timestamp,
 };
 use node::{
-    Active, Clustered, End, Facts, Front, Kept, Limits, Machine, NotApplicable, Over, Standing,
-    Stopped, Trusted, pair,
+    Active, Clustered, End, Facts, Front, Kept, Limits, Machine, NotApplicable, Over, Running,
+    Standing, Stopped, Trusted, pair,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -152,7 +152,14 @@ fn follow(log: &Log) -> (Front, JoinHandle<()>) {
     let told = front.clone();
     let following = tokio::spawn(async move {
         let tell = |machine: &Ledger| told.tell(machine.cluster());
-        let followed = node::follow(Ledger::default, &log, Limits::default(), tell).await;
+        let followed = node::follow(
+            Ledger::default,
+            &log,
+            Limits::default(),
+            &Running::unnamed(),
+            tell,
+        )
+        .await;
         drop(followed);
     });
     (front, following)
@@ -179,7 +186,14 @@ async fn coupled_after(pause: Duration) -> Pair {
     let one = open(dirs[0].path(), "Primary", Part::Data).await;
     let front = front(&one);
     let tell = |machine: &Ledger| front.tell(machine.cluster());
-    let followed = node::follow(Ledger::default, &one, Limits::default(), tell).await;
+    let followed = node::follow(
+        Ledger::default,
+        &one,
+        Limits::default(),
+        &Running::unnamed(),
+        tell,
+    )
+    .await;
     let outside = |_| ();
     let limits = Limits::default();
     let began = Active::begin(followed.unwrap(), &one, &front, limits, outside).await;
@@ -290,7 +304,14 @@ fn count_of(log: &Log, event: &str) -> usize {
 /// Becomes active with the replicated state, as the node of another member does.
 async fn lead(log: &Log) -> Active<Ledger> {
     let front = front(log);
-    let followed = node::follow(Ledger::default, log, Limits::default(), |_: &Ledger| ()).await;
+    let followed = node::follow(
+        Ledger::default,
+        log,
+        Limits::default(),
+        &Running::unnamed(),
+        |_: &Ledger| (),
+    )
+    .await;
     let began = Active::begin(followed.unwrap(), log, &front, Limits::default(), |_| ()).await;
     let mut active = began.unwrap().unwrap();
     active.open(Router::new());
@@ -411,7 +432,14 @@ async fn a_standby_with_a_damaged_log_is_to_learn_it_anew_from_the_active_member
     let following = {
         let log = pair.two.clone();
         tokio::spawn(async move {
-            node::follow(Ledger::default, &log, Limits::default(), |_: &Ledger| ()).await
+            node::follow(
+                Ledger::default,
+                &log,
+                Limits::default(),
+                &Running::unnamed(),
+                |_: &Ledger| (),
+            )
+            .await
         })
     };
     damage(pair.dirs[1].path());
@@ -459,7 +487,14 @@ async fn an_active_member_with_a_damaged_log_hands_over_to_the_one_that_has_ever
         count_of(&two, "ClusterSwitchedOver") == 1
     })
     .await;
-    let follows = node::follow(Ledger::default, &one, Limits::default(), |_: &Ledger| ());
+    let running = Running::unnamed();
+    let follows = node::follow(
+        Ledger::default,
+        &one,
+        Limits::default(),
+        &running,
+        |_: &Ledger| (),
+    );
     let ended = tokio::time::timeout(Duration::from_secs(10), follows).await;
     let Err(fault) = ended.unwrap().map(drop) else {
         panic!("it follows with a damaged log");

@@ -2,7 +2,9 @@
 //!
 //! Always: only in builds with debug assertions, and only if the variable below names a directory. There the part records which tasks it
 //! has started (`started/NAME`). A file `panic/NAME` makes one task of that name panic, and `end/NAME` makes it end. The task removes the
-//! file. A file `panic-at/ID` makes all work on the thing with this id panic, as long as the file exists. Other builds do nothing.
+//! file. A file `panic-at/ID` makes all work on the thing with this id panic, as long as the file exists; `abort-at/ID` ends the whole
+//! process there, as a signal does. `panic-in-replay/ID` and `abort-in-replay/ID` do so when an event of this thing is read from the log. Other
+//! builds do nothing.
 
 #[cfg(debug_assertions)]
 pub(crate) use on::{may_end, may_strike, note, strike_here};
@@ -21,6 +23,15 @@ pub fn fault_point(name: &'static str) {
 pub fn fault_at(id: &str) {
     #[cfg(debug_assertions)]
     on::strike_at(id);
+    #[cfg(not(debug_assertions))]
+    let _nothing = id;
+}
+
+/// Marks the place at which an event of one thing is read from the log, with the same faults. Does nothing in a release build.
+#[inline]
+pub fn fault_in_replay(id: &str) {
+    #[cfg(debug_assertions)]
+    on::strike_in_replay(id);
     #[cfg(not(debug_assertions))]
     let _nothing = id;
 }
@@ -71,12 +82,25 @@ mod on {
     }
 
     pub(crate) fn strike_at(id: &str) {
-        if let Some(directory) = DIRECTORY.as_deref()
-            && !id.contains('/')
-            && directory.join("panic-at").join(id).exists()
-        {
-            panic!("this panic was injected by a test");
+        strike(id, "panic-at", "abort-at");
+    }
+
+    pub(crate) fn strike_in_replay(id: &str) {
+        strike(id, "panic-in-replay", "abort-in-replay");
+    }
+
+    fn strike(id: &str, panics: &str, aborts: &str) {
+        let Some(directory) = DIRECTORY.as_deref() else {
+            return;
+        };
+        if id.contains('/') {
+            return;
         }
+        if directory.join(aborts).join(id).exists() {
+            std::process::abort();
+        }
+        let panics = directory.join(panics).join(id).exists();
+        assert!(!panics, "this panic was injected by a test");
     }
 
     /// Runs the work, and panics when a test requests it.

@@ -26,5 +26,5 @@ mod spawn;
 
 pub use contained::{Panicked, catch, contain, panics, spawn_contained};
 pub use failure::{failed, install_panic_hook};
-pub use faults::{fault_at, fault_point};
+pub use faults::{fault_at, fault_in_replay, fault_point};
 pub use spawn::{spawn, spawn_blocking, spawn_endless, spawn_thread, spawn_until};

@@ -1,17 +1,22 @@
 //! Work that ends a node again and again is set aside at the second start, named, and kept until an operator resumes or cancels it. All
 //! other work continues.
 //!
-//! Always: the fault is injected from outside into the real program (`tasks::faults`): all work on one order panics.
+//! Always: the fault is injected from outside into the real program (`tasks::faults`): all work on one order panics, or ends the process as a
+//! signal does.
 
 use crate::failing_tasks::{EMERGENCY, Faults, started_world};
 use crate::{PATIENCE, add, add_for, deploy, now};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 use testkit::world::{Api, Node, Pair, World};
 
 /// How often the same work ends a node before the work is set aside.
 const ENDS: u32 = 2;
+/// How often work that ends the whole process does so before it is set aside. The first time, the process does not yet name its work.
+const ABORTS: u32 = 1 + ENDS;
+const SIGABRT: i32 = 6;
 /// How much later an order of a test is due, in milliseconds. The fault is injected before that time.
 const DUE_IN: i64 = 2000;
 
@@ -27,6 +32,16 @@ async fn ends_and_starts_again(node: &mut Node) -> Result<()> {
         node.start()?;
     }
     node.wait_ready().await
+}
+
+/// The same with a process that is ended by a signal.
+async fn aborts_and_starts_again(node: &mut Node, times: u32) -> Result<()> {
+    for _ in 0..times {
+        let status = node.wait_end(PATIENCE).await?;
+        ensure!(status.signal() == Some(SIGABRT), "{status}");
+        node.start()?;
+    }
+    Ok(())
 }
 
 async fn advice(node: &Node) -> Result<String> {
@@ -111,6 +126,161 @@ async fn an_order_whose_step_ends_its_agent_again_and_again_is_set_aside() -> Re
     let (mut world, faults) = started_world("A").await?;
     poisoned(&mut world, &faults, "A", "w").await?;
     named_and_resumed(&mut world, &faults, "A", "w").await
+}
+
+/// Adds an order whose step ends the whole process, without a panic that it could record, and waits until the order is set aside.
+async fn aborted_order_is_set_aside(victim: &str) -> Result<()> {
+    let (mut world, faults) = started_world(victim).await?;
+    deploy(&world, "say", &say()).await?;
+    let path = if victim == "controller" { "say" } else { "w" };
+    add_for(&world, "poison", path, now() + DUE_IN).await?;
+    if victim != "controller" {
+        world.await_event("poison", "OrderAttached").await?;
+    }
+    faults.inject("abort-at", "poison")?;
+    aborts_and_starts_again(world.node(victim), ABORTS).await?;
+    world.node(victim).wait_ready().await?;
+    let order = await_state(&world, "poison", "Broken").await?;
+    let text = order.to_string();
+    ensure!(
+        text.contains("SetAside") && text.contains("killed or crashed"),
+        "{text}"
+    );
+    faults.withdraw("abort-at", "poison")?;
+    continues_and_is_resumed(&mut world, victim, path).await
+}
+
+async fn continues_and_is_resumed(world: &mut World, victim: &str, path: &str) -> Result<()> {
+    add(world, "other", path).await?;
+    world.await_event("other", "OrderFinished").await?;
+    let told = advice(world.node_ref(victim)?).await?;
+    ensure!(told.contains("Order:poison was set aside"), "{told}");
+    let resumed = world.command_line(&["order", "resume", "poison"])?;
+    ensure!(resumed.status.success(), "{resumed:?}");
+    world.await_event("poison", "OrderFinished").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_step_kills_the_controller_again_and_again_is_set_aside() -> Result<()> {
+    aborted_order_is_set_aside("controller").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_step_kills_its_agent_again_and_again_is_set_aside() -> Result<()> {
+    aborted_order_is_set_aside("A").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_kills_the_controller_each_time_it_is_repeated_is_refused() -> Result<()> {
+    let (mut world, faults) = started_world("controller").await?;
+    faults.inject("abort-at", "poison")?;
+    let order = json!({"id": "poison", "workflowPath": "w"});
+    let command = json!({"TYPE": "AddOrder", "order": order});
+    for _ in 0..ABORTS {
+        let answered = world.api().command(&command).await;
+        ensure!(!matches!(answered, Ok(Ok(_))), "{answered:?}");
+        aborts_and_starts_again(world.controller(), 1).await?;
+        world.controller().wait_ready().await?;
+    }
+    let refused = world.api().command(&command).await?;
+    let refused = refused.err().context("it is refused")?;
+    ensure!(refused.code.as_deref() == Some("SetAside"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_from_outside_at_any_time_set_nothing_aside() -> Result<()> {
+    let (mut world, _faults) = started_world("controller").await?;
+    deploy(&world, "say", &say()).await?;
+    for number in 0..6 {
+        for order in 0..20 {
+            add(&world, &format!("{number}-{order}"), "say").await?;
+        }
+        world.controller().kill()?;
+        world.controller().start_ready().await?;
+    }
+    for number in 0..6 {
+        let last = format!("{number}-19");
+        world.await_event(&last, "OrderFinished").await?;
+    }
+    let told = advice(world.node_ref("controller")?).await?;
+    ensure!(told.is_empty(), "{told}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_two_of_whose_orders_are_set_aside_is_set_aside_with_all_its_orders()
+-> Result<()> {
+    let (mut world, faults) = started_world("controller").await?;
+    deploy(&world, "say", &say()).await?;
+    poisoned(&mut world, &faults, "controller", "say").await?;
+    add_for(&world, "second", "say", now() + DUE_IN).await?;
+    faults.poison("second")?;
+    let status = world.controller().wait_end(PATIENCE).await?;
+    ensure!(status.code() == Some(EMERGENCY), "{status}");
+    world.controller().start_ready().await?;
+    await_state(&world, "second", "Broken").await?;
+    // Two of its orders were set aside: no other order of this version is tried.
+    add(&world, "third", "say").await?;
+    let third = await_state(&world, "third", "Broken").await?;
+    ensure!(
+        third.to_string().contains("Workflow:say~"),
+        "the workflow is named: {third}"
+    );
+    let told = advice(world.node_ref("controller")?).await?;
+    ensure!(told.contains("Workflow:say~"), "{told}");
+    // Other workflows continue, and so does a new version.
+    add(&world, "other", "w").await?;
+    world.await_event("other", "OrderFinished").await?;
+    let mended = [json!({"TYPE": "Say", "what": "'mended'"})];
+    deploy(&world, "say", &mended).await?;
+    add(&world, "fourth", "say").await?;
+    world.await_event("fourth", "OrderFinished").await?;
+    // After an orderly restart, the workflow is tried again.
+    world.controller().terminate().await?;
+    world.controller().start_ready().await?;
+    let resumed = world.command_line(&["order", "resume", "third"])?;
+    ensure!(resumed.status.success(), "{resumed:?}");
+    world.await_event("third", "OrderFinished").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_over_which_the_start_ends_is_named_and_never_left_out() -> Result<()> {
+    let (mut world, faults) = started_world("controller").await?;
+    world.controller().kill()?;
+    faults.inject("panic-in-replay", "first")?;
+    world.controller().start()?;
+    let status = world.controller().wait_end(PATIENCE).await?;
+    ensure!(status.code() == Some(EMERGENCY), "{status}");
+    let log = world.node_ref("controller")?.log();
+    let named = "OrderAdded of Order:first";
+    ensure!(
+        log.contains("the log cannot be replayed at event") && log.contains(named),
+        "{log}"
+    );
+    faults.withdraw("panic-in-replay", "first")?;
+
+    faults.inject("abort-in-replay", "first")?;
+    world.controller().start()?;
+    aborts_and_starts_again(world.controller(), ENDS).await?;
+    let status = world.controller().wait_end(PATIENCE).await?;
+    ensure!(status.signal() == Some(SIGABRT), "{status}");
+    let log = world.node_ref("controller")?.log();
+    let told = log
+        .lines()
+        .rev()
+        .find(|line| line.contains("while it read the log"));
+    let told = told.context("the next start says so")?;
+    ensure!(told.contains(named), "{told}");
+    faults.withdraw("abort-in-replay", "first")?;
+
+    world.controller().start_ready().await?;
+    await_state(&world, "first", "Finished").await?;
+    let told = advice(world.node_ref("controller")?).await?;
+    ensure!(told.is_empty(), "{told}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,15 @@ pub(crate) struct Faults(PathBuf);
 impl Faults {
     pub(crate) fn of(node: &mut Node, world: &Path) -> Result<Faults> {
         let dir = world.join(format!("faults-{}", node.name));
-        for part in ["started", "panic", "panic-at", "end"] {
+        for part in [
+            "started",
+            "panic",
+            "panic-at",
+            "abort-at",
+            "panic-in-replay",
+            "abort-in-replay",
+            "end",
+        ] {
             std::fs::create_dir_all(dir.join(part))?;
         }
         let variable = "MAINSPRING_INJECT_FAULTS".to_owned();
@@ -54,10 +62,15 @@ impl Faults {
 
     /// Ends the panics of all work on this thing.
     pub(crate) fn mend(&self, id: &str) -> Result<()> {
-        Ok(std::fs::remove_file(self.0.join("panic-at").join(id))?)
+        self.withdraw("panic-at", id)
     }
 
-    fn inject(&self, fault: &str, task: &str) -> Result<()> {
+    /// Takes back a fault that strikes again and again.
+    pub(crate) fn withdraw(&self, fault: &str, id: &str) -> Result<()> {
+        Ok(std::fs::remove_file(self.0.join(fault).join(id))?)
+    }
+
+    pub(crate) fn inject(&self, fault: &str, task: &str) -> Result<()> {
         Ok(std::fs::write(self.0.join(fault).join(task), "")?)
     }
 }
