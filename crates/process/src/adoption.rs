@@ -85,10 +85,8 @@ pub(crate) fn abandon(pid: u32) {
 
 /// Our adopted children that are not jobs.
 pub(crate) fn strangers() -> Vec<procfs::Stat> {
-    let own_group = rustix::process::getpgrp()
-        .as_raw_nonzero()
-        .get()
-        .cast_unsigned();
+    // Zero where the leader of our group is outside our PID namespace, which getpgrp cannot express.
+    let own_group = procfs::stat(std::process::id()).map_or(0, |own| own.group);
     let adopted = procfs::adopted();
     let known: Vec<u32> = {
         let registry = registry();
