@@ -1,6 +1,5 @@
 //! What a job inherits does not depend on the process that started its Subagent, except for the limits, which are passed on unchanged.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -40,28 +39,6 @@ fn the_exit_code_of_a_job_is_known_although_sigchld_was_ignored() {
     let text = run("exec env --ignore-signal=CHLD $RUN", "exit 3");
     assert_eq!(line(&text, "code:"), "Some(3)");
     assert_eq!(line(&text, "changed: SIGCHLD"), "was ignored");
-}
-
-#[test]
-fn a_subagent_works_in_a_pid_namespace_whose_process_group_it_did_not_start() {
-    let apart = "unshare --pid --fork --mount-proc --";
-    let can = Command::new("/bin/sh")
-        .args(["-c", &format!("{apart} true")])
-        .status();
-    if !can.is_ok_and(|status| status.success()) {
-        writeln!(
-            std::io::stdout().lock(),
-            "\nSKIPPED: no right to make a PID namespace"
-        )
-        .expect("a line on stdout");
-        return;
-    }
-    // A process that a job leaves behind is adopted.
-    let text = run(
-        &format!("{apart} $RUN"),
-        "sleep 1000 >/dev/null 2>&1 & exit 3",
-    );
-    assert_eq!(line(&text, "code:"), "Some(3)");
 }
 
 #[test]

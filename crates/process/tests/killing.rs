@@ -5,6 +5,7 @@
 mod yard;
 
 use process::{AfterEnd, CgroupUse, Settings};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 use yard::{Yard, await_output, eventually, finish, is_alive, zombies};
 
@@ -143,6 +144,30 @@ async fn oc_06_a_trap_may_write_and_exit_with_zero() {
     running.terminate();
     let run = finish(running).await;
     assert_eq!((run.stdout.as_str(), run.code()), ("bye\n", Some(0)));
+}
+
+/// Runs another story of this file in a PID namespace. The leader of the process group is outside of it, as after `docker exec`.
+#[test]
+fn a_job_is_killed_also_where_the_process_group_has_no_number() {
+    let apart = |program: &std::path::Path, args: &[&str]| {
+        std::process::Command::new("unshare")
+            .args(["--pid", "--fork", "--mount-proc", "--", "/bin/sh", "-c"])
+            .args([r#""$@"; exit $?"#, "sh"])
+            .arg(program)
+            .args(args)
+            .output()
+    };
+    if !apart("true".as_ref(), &[]).is_ok_and(|ended| ended.status.success()) {
+        let line = "\nSKIPPED: no right to make a PID namespace\n";
+        std::io::stdout()
+            .write_all(line.as_bytes())
+            .expect("a line on stdout");
+        return;
+    }
+    let me = std::env::current_exe().expect("our own path");
+    let story = ["--exact", "a_terminated_job_leaves_nobody_behind"];
+    let ended = apart(&me, &story).expect("unshare runs");
+    assert!(ended.status.success(), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
