@@ -30,8 +30,8 @@ impl AttachedItems {
         self.0.insert(key, Arc::new(attached));
     }
 
-    pub(crate) fn remove(&mut self, key: &ItemKey) -> bool {
-        self.0.remove(key).is_some()
+    pub(crate) fn remove(&mut self, key: &ItemKey) {
+        self.0.remove(key);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ItemKey, &Arc<Attached>)> {

@@ -80,9 +80,6 @@ impl State {
                     self.work.kill(order_id);
                 }
             }
-            OrderEvent::OrderStdoutWritten { .. }
-            | OrderEvent::OrderStderrWritten { .. }
-            | OrderEvent::OrderProcessingHeld { .. } => {}
             OrderEvent::OrderDetachable => {
                 self.detachable.insert(order_id.clone(), stamped.event_id);
                 self.queues.leave(order_id);

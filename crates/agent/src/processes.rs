@@ -39,9 +39,6 @@ impl Processes {
             && let Some(of_bundle) = self.by_bundle.get_mut(&bundle_id)
         {
             take_one(of_bundle, &subagent_id);
-            if of_bundle.is_empty() {
-                self.by_bundle.remove(&bundle_id);
-            }
         }
         Some(subagent_id)
     }
@@ -67,9 +64,9 @@ impl Processes {
     }
 }
 
+/// A count of zero stays: there are as many counts as Subagents that have been used.
 fn take_one(counts: &mut BTreeMap<SubagentId, usize>, id: &SubagentId) {
-    match counts.get_mut(id) {
-        Some(count) if *count > 1 => *count -= 1,
-        _ => drop(counts.remove(id)),
+    if let Some(count) = counts.get_mut(id) {
+        *count -= 1;
     }
 }
