@@ -252,3 +252,77 @@ impl Queues {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Position, WorkflowId};
+
+    fn job() -> JobKey {
+        let id = WorkflowId {
+            path: "w".into(),
+            version_id: "1".into(),
+        };
+        JobKey {
+            workflow_id: Arc::new(id),
+            place: Position::default(),
+            name: None,
+        }
+    }
+
+    fn is_empty(queues: &Queues) -> bool {
+        let Queues {
+            lines,
+            startable,
+            stuck,
+            places,
+            running,
+            waiting,
+            arrivals: _,
+        } = queues;
+        lines.is_empty()
+            && startable.is_empty()
+            && stuck.is_empty()
+            && places.is_empty()
+            && running.is_empty()
+            && *waiting == 0
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_job_for_which_nobody_waits_and_that_does_not_run() {
+        let key = job();
+        let orders: Vec<OrderId> = ["1", "2", "3"].map(OrderId::from).into();
+        let line = |stuck: usize| {
+            let mut queues = Queues::default();
+            for id in &orders {
+                queues.enter(id, &key, Number::from(0), 1);
+            }
+            for id in &orders[..stuck] {
+                queues.stick(id, Placement::default());
+            }
+            queues
+        };
+        // In line or tried in vain, they leave in any order.
+        for stuck in 0..=3 {
+            for places in [[0, 1, 2], [1, 2, 0], [2, 1, 0]] {
+                let mut queues = line(stuck);
+                for place in places {
+                    assert!(!is_empty(&queues), "one is left");
+                    queues.leave(&orders[place]);
+                }
+                assert!(is_empty(&queues), "{stuck} were stuck: {queues:?}");
+            }
+        }
+        // One runs.
+        let mut queues = line(0);
+        queues.started(&orders[0], &key, 1);
+        queues.leave(&orders[1]);
+        queues.leave(&orders[2]);
+        assert!(!is_empty(&queues), "it runs");
+        queues.enter(&orders[1], &key, Number::from(0), 1);
+        assert_eq!(queues.next(), None, "the limit is one");
+        queues.leave(&orders[1]);
+        queues.ended(&orders[0]);
+        assert!(is_empty(&queues), "{queues:?}");
+    }
+}

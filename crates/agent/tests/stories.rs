@@ -10,10 +10,14 @@
 mod clusters;
 #[path = "stories/controllers.rs"]
 mod controllers;
+#[path = "stories/items.rs"]
+mod items;
 #[path = "stories/pairs.rs"]
 mod pairs;
 #[path = "stories/resets.rs"]
 mod resets;
+#[path = "stories/waiting.rs"]
+mod waiting;
 
 use agent::{Coupling, Standing, State, Work};
 use model::{
@@ -427,6 +431,12 @@ fn s42_a_report_that_comes_twice_is_taken_over_once() {
         .filter(|event| event.type_name() == "OrderStdoutWritten")
         .count();
     assert_eq!(chunks, 1);
+    let observed = world
+        .events
+        .iter()
+        .filter(|event| event.type_name() == "SubagentEventsObserved")
+        .count();
+    assert_eq!(observed, 1, "nor is it noted twice that it has come");
 }
 
 #[test]
@@ -735,6 +745,13 @@ fn s139_s142_the_job_of_a_lost_subagent_is_repeated_at_the_next_one_only_when_th
     let mut world = World::at_work(r#""parallelism":9,"#);
     world.is_away("S-A");
     assert!(world.state.waits_for(&"S-A".into()));
+    assert!(
+        !world.state.waits_for(&"ALFA-0".into()),
+        "it is there, with its job"
+    );
+    world.is_away("S-B");
+    assert!(!world.state.waits_for(&"S-B".into()), "it has no job");
+    world.couple("S-B");
     assert_eq!(world.starts().len(), 2, "S142: its process may still run");
     world.lease_is_over("S-A");
     assert_eq!(world.starts()[2..], ["2@S-B"], "S139: by itself");
@@ -787,6 +804,11 @@ fn what_a_lost_subagent_tells_later_changes_nothing_and_it_is_told_to_end_it() {
     world.lease_is_over("S-A");
     world.couple("S-A");
     assert_eq!(world.state.given_up(&"S-A".into(), &known), known);
+    let repeated = [attempt(2)];
+    let at = |id: &str| world.state.given_up(&id.into(), &repeated);
+    assert!(at("S-B").is_empty(), "it runs there");
+    assert_eq!(at("S-A"), repeated, "it does not run there");
+    assert_eq!(world.state.given_up(&"S-B".into(), &known), known);
     let ends = world.events.len();
     let stamped = SubagentStamped {
         event_id: EventId(1),

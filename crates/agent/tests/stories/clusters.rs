@@ -238,6 +238,12 @@ fn a_priority_counts_all_processes_of_its_subagent() {
     assert_eq!(world.state.waiting(), 1, "both have two processes");
     world.end("0", "S-A", 1, Outcome::SUCCEEDED);
     assert_eq!(last(&world), "4@S-A", "a process that ends wakes the job");
+    order(&mut world, "5", "w");
+    assert_eq!(last(&world), "4@S-A", "again both have two processes");
+    world.end("2", "S-A", 2, Outcome::SUCCEEDED);
+    world.end("4", "S-A", 3, Outcome::SUCCEEDED);
+    order(&mut world, "6", "w");
+    assert_eq!(world.starts()[5..], ["5@S-A", "6@S-A"]);
 }
 
 #[test]
@@ -429,4 +435,100 @@ fn who_stands_behind_an_order_that_leaves_has_its_chance() {
     assert_eq!(world.starts(), Vec::<String>::new());
     cluster(&mut world, "NOBODY", &[("S-B", "1")]);
     assert_eq!(world.starts(), ["2@S-B", "3@S-B"]);
+}
+
+#[test]
+fn a_job_that_names_a_subagent_waits_while_that_is_away() {
+    let mut world = roomy();
+    workflow(&mut world, "w", "S-A");
+    lose_connection(&mut world, "S-A");
+    order(&mut world, "1", "w");
+    assert!(world.starts().is_empty());
+    assert_eq!(world.state.waiting(), 1);
+    world.couple("S-A");
+    assert_eq!(world.starts(), ["1@S-A"]);
+}
+
+#[test]
+fn every_measured_value_can_be_a_priority() {
+    // Each value is greater at the Subagent that is to get the job, and it alone.
+    let values = |chosen: f64| Metering {
+        cpu_load: Some(chosen),
+        committed_virtual_memory_size: 1 << 30,
+        free_memory_size: 1 << 30,
+        total_memory_size: 1 << 30,
+    };
+    let more = 1 << 31;
+    for (name, greater) in [
+        ("js7CpuLoad", values(0.5)),
+        (
+            "js7CommittedVirtualMemorySize",
+            Metering {
+                committed_virtual_memory_size: more,
+                ..values(0.25)
+            },
+        ),
+        (
+            "js7FreeMemorySize",
+            Metering {
+                free_memory_size: more,
+                ..values(0.25)
+            },
+        ),
+        (
+            "js7TotalMemorySize",
+            Metering {
+                total_memory_size: more,
+                ..values(0.25)
+            },
+        ),
+    ] {
+        let mut world = roomy();
+        let priority = format!("${name}");
+        cluster(&mut world, "B", &[("S-A", &priority), ("S-B", &priority)]);
+        workflow(&mut world, "w", "B");
+        world.state.on_metering(&"S-A".into(), values(0.25));
+        world.state.on_metering(&"S-B".into(), greater);
+        order(&mut world, "1", "w");
+        order(&mut world, "2", "w");
+        assert_eq!(world.starts(), ["1@S-B", "2@S-B"], "{name}");
+    }
+}
+
+#[test]
+fn nobody_is_measured_while_all_priorities_are_constant() {
+    let mut world = roomy();
+    assert!(!world.state.wants_metering());
+    cluster(&mut world, "B", &[("S-A", "1"), ("S-B", "2 * 3")]);
+    assert!(!world.state.wants_metering());
+    let members = [("S-A", "1"), ("S-B", "$js7CpuLoad")];
+    cluster(&mut world, "C", &members);
+    assert!(world.state.wants_metering());
+}
+
+#[test]
+fn a_tied_job_counts_for_the_cluster_of_its_tie_and_one_that_goes_its_own_way_does_not() {
+    let mut world = roomy();
+    let only_one = "if $js7ClusterProcessCount >= 1 then missing else 1";
+    cluster(&mut world, "B", &[("S-A", only_one)]);
+    block(&mut world, r#""subagentBundleIdExpr":"'S-B'","#);
+    workflow(&mut world, "w", "B");
+    attach(&mut world, "ST", "s", TIE);
+    order(&mut world, "1", "w");
+    assert_eq!(
+        world.starts(),
+        ["ST@S-A"],
+        "its first job is by the cluster"
+    );
+    world.end("ST", "S-A", 1, Outcome::SUCCEEDED);
+    assert_eq!(world.starts(), ["ST@S-A", "1@S-A", "ST@S-B"]);
+    order(&mut world, "2", "w");
+    world.end("1", "S-A", 2, Outcome::SUCCEEDED);
+    assert_eq!(last(&world), "2@S-A", "the named one does not count");
+    world.end("2", "S-A", 3, Outcome::SUCCEEDED);
+    world.end("ST", "S-B", 1, Outcome::SUCCEEDED);
+    assert_eq!(last(&world), "ST@S-A");
+    order(&mut world, "3", "w");
+    assert_eq!(last(&world), "ST@S-A", "the tied one counts");
+    assert_eq!(world.state.waiting(), 1);
 }

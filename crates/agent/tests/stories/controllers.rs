@@ -241,6 +241,8 @@ fn the_other_controller_is_forgotten_when_it_no_longer_tries() {
         assert!(refused.couple(world).is_err());
     };
     refuse(&mut world, NOW);
+    let known = world.state.other_controller().unwrap();
+    assert_eq!((&known.other, &known.coupled), (&copy(), &original()));
     let last = world.last;
     confirm(&mut world, last);
     let later = NOW + Duration::from_secs(50);
@@ -270,6 +272,10 @@ fn a_controller_that_does_not_confirm_what_it_is_told_makes_room_though_its_conn
     let last = world.last;
     assert!(successor(0).after(last).couple(&mut world).is_err());
     assert!(successor(9).after(last).couple(&mut world).is_err());
+    let mut exactly = agent();
+    ask(original()).couple(&mut exactly).unwrap();
+    assert!(successor(0).after(last).couple(&mut exactly).is_err());
+    successor(10).after(last).couple(&mut exactly).unwrap();
     let mut living = agent();
     ask(original()).couple(&mut living).unwrap();
     assert!(successor(0).couple(&mut living).is_err());
@@ -351,4 +357,112 @@ fn a_controller_of_an_earlier_version_is_coupled_as_ever() {
         ..ask(copy()).beside(FIRST)
     };
     silent.couple(&mut world).unwrap();
+}
+
+#[test]
+fn the_living_controller_is_informed_again_of_another_address_or_after_five_minutes() {
+    let mut world = agent();
+    ask(original()).couple(&mut world).unwrap();
+    let other = run(1, "run-3", "https://three:4444");
+    let mut count = |from: MemberRun, seconds| {
+        let now = NOW + Duration::from_secs(seconds);
+        let asked = ask(from).in_epoch(2).beside(FIRST).at(now);
+        assert!(asked.couple(&mut world).is_err());
+        let last = world.last;
+        confirm(&mut world, last);
+        told(&world).len()
+    };
+    assert_eq!(count(copy(), 0), 1);
+    assert_eq!(count(copy(), 299), 1);
+    assert_eq!(count(copy(), 300), 2);
+    assert_eq!(count(other, 301), 3);
+}
+
+#[test]
+fn a_controller_that_took_over_is_informed_of_a_copy_that_its_predecessor_knew() {
+    let mut world = agent();
+    ask(original()).couple(&mut world).unwrap();
+    let refused = ask(copy()).beside(FIRST).couple(&mut world);
+    refused.unwrap_err();
+    let last = world.last;
+    confirm(&mut world, last);
+    let backup = run(2, "run-b", "https://backup:4444");
+    let takes_over = ask(backup.clone()).in_epoch(2).beside(FIRST);
+    takes_over.couple(&mut world).unwrap();
+    let beside = ask(run(2, "run-c", "https://two:4444")).in_epoch(2);
+    assert!(beside.beside(FIRST + 1).couple(&mut world).is_err());
+    let AgentOwnEvent::OtherControllerRefused { coupled, .. } = told(&world)[1] else {
+        panic!("{:?}", told(&world))
+    };
+    assert_eq!(*coupled, backup);
+}
+
+#[test]
+fn the_other_controller_is_gone_only_when_it_is_itself_coupled() {
+    let refused = || {
+        let mut world = agent();
+        ask(original()).couple(&mut world).unwrap();
+        let refused = ask(copy()).in_epoch(2).beside(FIRST);
+        assert!(refused.couple(&mut world).is_err());
+        world
+    };
+    for (from, is_gone) in [
+        (original(), false),
+        (copy(), true),
+        // The same process at another address, and a later process at the same address.
+        (run(1, "run-2", "https://three:4444"), true),
+        (run(1, "run-4", "https://two:4444"), true),
+    ] {
+        let mut world = refused();
+        ask(from.clone()).in_epoch(3).couple(&mut world).unwrap();
+        assert_eq!(world.state.other_controller().is_none(), is_gone, "{from}");
+    }
+}
+
+#[test]
+fn a_controller_that_couples_once_more_is_still_the_one_with_the_open_stream() {
+    let mut world = agent();
+    ask(original()).couple(&mut world).unwrap();
+    // Its stream is still that of its first coupling.
+    ask(original()).beside(FIRST).couple(&mut world).unwrap();
+    let beside = ask(copy()).in_epoch(2).beside(FIRST);
+    assert!(beside.couple(&mut world).is_err());
+}
+
+#[test]
+fn the_open_stream_of_a_predecessor_is_not_the_successors() {
+    let mut world = agent();
+    ask(original()).couple(&mut world).unwrap();
+    let backup = run(2, "run-b", "https://backup:4444");
+    let takes_over = ask(backup).in_epoch(2).beside(FIRST);
+    takes_over.couple(&mut world).unwrap();
+    // The stream of the predecessor is open until its connection is found broken. That says nothing of the successor, which may have
+    // been restarted meanwhile.
+    let restarted = run(2, "run-c", "https://backup:4444");
+    let again = ask(restarted).in_epoch(3).beside(FIRST);
+    again.couple(&mut world).unwrap();
+    assert!(told(&world).is_empty());
+}
+
+#[test]
+fn a_controller_that_means_another_agent_is_told_so_and_nobody_else_is() {
+    let mut world = agent();
+    ask(original()).couple(&mut world).unwrap();
+    let asked = AgentCommand::DedicateAgentDirector {
+        agent_path: AgentPath::new("BRAVO"),
+        directors: vec!["ALFA-0".into()],
+        controller_id: "C".into(),
+        controller_run_id: RunId::new("c-1"),
+        from: Some(copy()),
+    };
+    let standing = Standing {
+        run_id: RunId::new("a-1"),
+        last: world.last,
+        torn: EventId::BEFORE_FIRST,
+        coupling: FIRST + 1,
+        connected: Some(FIRST),
+        now: NOW,
+    };
+    let refused = world.state.decide(&asked, &UserId::new("C"), &standing);
+    assert!(refused.unwrap_err().is("AgentPathMismatch"));
 }

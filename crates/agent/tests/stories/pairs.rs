@@ -155,3 +155,43 @@ fn s129_how_the_pair_stands_is_in_the_snapshot() {
     ));
     assert_eq!(restored.step(NOW), None, "nothing is appointed twice");
 }
+
+#[test]
+fn the_directors_of_an_agent_that_is_reset_part_and_are_no_pair_again() {
+    let mut world = agent();
+    two_directors(&mut world);
+    second_director(&mut world, "http://127.0.0.1:2");
+    let active_id = || "Primary".into();
+    see(
+        &mut world,
+        ClusterEvent::ClusterCouplingPrepared {
+            active_id: active_id(),
+        },
+    );
+    see(
+        &mut world,
+        ClusterEvent::ClusterCoupled {
+            active_id: active_id(),
+        },
+    );
+    let events = world.state.on_parting();
+    let removed = Event::Cluster(ClusterEvent::ClusterNodeRemoved {
+        id: "Backup".into(),
+    });
+    assert_eq!(events, [removed]);
+    world.record(events);
+    world.settle();
+    assert_eq!(told(&world).last(), Some(&"ClusterNodeRemoved"));
+    second_director(&mut world, "http://127.0.0.1:3");
+    assert_eq!(told(&world).last(), Some(&"ClusterNodeRemoved"));
+    assert_eq!(world.state.on_parting(), [], "they have parted");
+
+    let mut single = agent();
+    assert_eq!(single.state.on_parting(), []);
+    two_directors(&mut single);
+    second_director(&mut single, "http://127.0.0.1:2");
+    assert!(
+        told(&single).is_empty(),
+        "who is reset does not become a pair"
+    );
+}
