@@ -413,10 +413,6 @@ impl State {
         if from.run_id == living.run_id || takes_over {
             return Ok(());
         }
-        if epoch.is_some_and(|epoch| epoch < self.epoch) && from.member != living.member {
-            // A later Director has taken over. The check of epochs refuses this one.
-            return Ok(());
-        }
         let whose = self.dedication.as_ref().map_or_else(String::new, |known| {
             format!("{} of Agent {}", known.subagent_id, known.agent_path)
         });
@@ -500,7 +496,8 @@ impl State {
             }
             self.lease = lease;
             self.coupling = coupling;
-            self.offers.retain(|number, _| *number > coupling);
+            // The offer of this coupling stays: who it was made to must be known when the request is repeated.
+            self.offers.retain(|number, _| *number >= coupling);
         }
         // What the Director follows from here on is in its log up to here, so it is confirmed: an attempt that has ended
         // before must not answer for a new one of the same name.
