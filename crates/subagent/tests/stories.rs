@@ -44,10 +44,18 @@ fn subagent() -> World {
 
 impl World {
     fn dedicate(&mut self, agent: &str) -> Result<SubagentAnswer, model::Problem> {
+        self.dedicate_to(agent, "agent-life")
+    }
+
+    fn dedicate_life(&mut self, life: &str) -> Result<SubagentAnswer, model::Problem> {
+        self.dedicate_to("ALFA", life)
+    }
+
+    fn dedicate_to(&mut self, agent: &str, life: &str) -> Result<SubagentAnswer, model::Problem> {
         let command = SubagentCommand::DedicateSubagent {
             subagent_id: "S".into(),
             agent_path: AgentPath::new(agent),
-            agent_run_id: RunId::new("agent-life"),
+            agent_run_id: RunId::new(life),
             controller_id: "C".into(),
             from: None,
         };
@@ -68,13 +76,17 @@ impl World {
     }
 
     fn couple_as(&mut self, coupling: u64) -> Result<(), model::Problem> {
+        self.couple_with_epoch(coupling, 0)
+    }
+
+    fn couple_with_epoch(&mut self, coupling: u64, epoch: u64) -> Result<(), model::Problem> {
         let command = SubagentCommand::CoupleDirector {
             subagent_id: "S".into(),
             subagent_run_id: self.state.run_id().clone(),
             event_id: self.state.report().torn(),
             coupling,
             lease: self.lease.map(Seconds::from_millis),
-            epoch: 0,
+            epoch,
         };
         self.state.command(0, command, &mut self.effects)?;
         self.coupling = self.state.coupling();
@@ -139,6 +151,7 @@ fn an_attempt_is_started_at_most_once_however_often_it_is_asked_for() {
     world.start(1).unwrap();
     world.start(1).unwrap();
     assert_eq!(starts(&world.effects), 1);
+    assert_eq!(world.state.running(), 1);
     let mut effects = Vec::new();
     world
         .state
@@ -711,16 +724,7 @@ fn coupling_confirms_what_the_director_has_so_an_ended_attempt_does_not_answer_f
 fn s78_the_agents_next_life_takes_the_subagent_when_the_jobs_of_the_former_one_have_ended() {
     let mut world = subagent();
     world.start(1).unwrap();
-    let dedicate = |world: &mut World, life: &str| {
-        let command = SubagentCommand::DedicateSubagent {
-            subagent_id: "S".into(),
-            agent_path: AgentPath::new("ALFA"),
-            agent_run_id: RunId::new(life),
-            controller_id: "C".into(),
-            from: None,
-        };
-        world.state.command(0, command, &mut world.effects)
-    };
+    let dedicate = |world: &mut World, life: &str| world.dedicate_life(life);
     assert!(
         dedicate(&mut world, "next-life")
             .unwrap_err()
@@ -761,6 +765,13 @@ fn s78_the_agents_next_life_takes_the_subagent_when_the_jobs_of_the_former_one_h
         before + 1,
         "an attempt of the same name is another one now"
     );
+    for former in 0..coupling {
+        let late = world.state.command(former, start(2), &mut world.effects);
+        assert!(
+            late.unwrap_err().is("SubagentNotCoupled"),
+            "what the former life's Director has sent comes late"
+        );
+    }
     assert!(
         dedicate(&mut world, "agent-life")
             .unwrap_err()
@@ -805,6 +816,8 @@ impl World {
 #[test]
 fn s140_s142_when_the_lease_ends_every_job_is_ended_and_none_is_started() {
     let mut world = World::under_lease();
+    let length = world.state.lease().map(subagent::Lease::length);
+    assert_eq!(length, Some(Duration::from_mins(1)));
     world.start(1).unwrap();
     world.start(2).unwrap();
     world
@@ -1086,4 +1099,271 @@ fn a_director_that_sends_nothing_any_more_makes_room_though_its_stream_seems_ope
     refused_as_double(&successor, &mut world);
     at(&mut world, 13);
     successor.make(&mut world).unwrap();
+}
+
+#[test]
+fn the_shorter_the_lease_the_sooner_a_silent_director_makes_room() {
+    // Two intervals of its requests, which come six times in a lease and at least every three seconds.
+    for (lease, makes_room_after) in [(6_000, 2_000), (12_000, 4_000), (60_000, 6_000)] {
+        let silent_for = |millis| {
+            let mut world = subagent();
+            world.lease = Some(lease);
+            let first = Claim::of(director(1, "run-1", "https://one:1"));
+            let open = first.make(&mut world).unwrap();
+            world.state.on_stream_opened(open);
+            world.time_is(millis);
+            let successor = Claim::of(director(1, "run-2", "https://two:1"));
+            successor.make(&mut world).map_err(|refused| {
+                assert!(refused.is("DirectorIsDouble"), "{refused}");
+            })
+        };
+        assert!(silent_for(makes_room_after - 1).is_err(), "{lease}");
+        assert!(silent_for(makes_room_after).is_ok(), "{lease}");
+    }
+}
+
+#[test]
+fn a_director_that_couples_anew_is_still_the_connected_one_by_its_earlier_stream() {
+    let mut world = subagent();
+    let first = Claim::of(director(1, "run-1", "https://one:1"));
+    let open = first.make(&mut world).unwrap();
+    world.state.on_stream_opened(open);
+    first.make(&mut world).unwrap();
+    let successor = Claim::of(director(1, "run-2", "https://two:1"));
+    refused_as_double(&successor, &mut world);
+    world.state.on_stream_closed(open);
+    successor.make(&mut world).unwrap();
+}
+
+#[test]
+fn the_stream_of_a_director_says_nothing_of_the_one_that_took_over() {
+    let mut world = subagent();
+    let first = Claim::of(director(1, "run-1", "https://one:1"));
+    let open = first.make(&mut world).unwrap();
+    world.state.on_stream_opened(open);
+    let mut backup = Claim::of(director(2, "run-b", "https://two:1"));
+    backup.epoch = 2;
+    backup.make(&mut world).unwrap();
+    // The former one's stream is open until its connection is found broken.
+    let mut restarted = Claim::of(director(2, "run-c", "https://two:1"));
+    restarted.epoch = 3;
+    restarted.make(&mut world).unwrap();
+    // The former one has not ended: it is of an older epoch.
+    let refused = first.make(&mut world).unwrap_err();
+    assert!(refused.is("DirectorEpochIsOld"), "{refused}");
+}
+
+#[test]
+fn a_director_that_repeats_its_coupling_is_still_protected_from_a_copy_of_it() {
+    let mut world = subagent();
+    let first = Claim::of(director(1, "run-1", "https://one:1"));
+    let open = first.make(&mut world).unwrap();
+    world.state.on_stream_opened(open);
+    // The answer was lost on the way.
+    world.couple_with_epoch(open, 1).unwrap();
+    refused_as_double(
+        &Claim::of(director(1, "run-2", "https://two:1")),
+        &mut world,
+    );
+}
+
+#[test]
+fn a_subagent_knows_whose_it_is_and_what_its_director_has_sent() {
+    let platform = PlatformInfo {
+        version: "1".into(),
+        hostname: "host".into(),
+        system: "linux".into(),
+    };
+    let nobodys = State::new(RunId::new("life-1"), platform);
+    assert_eq!((nobodys.owner(), nobodys.controller_id()), (None, None));
+    let mut world = subagent();
+    let owner = world.state.owner().unwrap();
+    assert_eq!((owner.0.as_str(), owner.1.as_str()), ("S", "ALFA"));
+    assert_eq!(world.state.controller_id(), Some(&ControllerId::new("C")));
+
+    let resource = r#"{"TYPE":"JobResource","path":"R","variables":{"v":"1"}}"#;
+    let workflow = r#"{"TYPE":"Workflow","path":"w","versionId":"1","instructions":[]}"#;
+    for (key, text) in [("JobResource:R", resource), ("Workflow:w~1", workflow)] {
+        let item = SignedText {
+            string: text.into(),
+            signature: None,
+        };
+        let key: ItemKey = serde_json::from_value(key.into()).unwrap();
+        let item_revision = None;
+        world
+            .ask(SubagentCommand::AttachItem {
+                item,
+                key,
+                item_revision,
+            })
+            .unwrap();
+    }
+    let id = WorkflowId {
+        path: "w".into(),
+        version_id: "1".into(),
+    };
+    assert_eq!(*world.state.workflow(&id).unwrap().id, id);
+    let resources: Vec<&str> = world
+        .state
+        .job_resources()
+        .keys()
+        .map(model::JobResourcePath::as_str)
+        .collect();
+    assert_eq!(resources, ["R"]);
+    world.dedicate_life("next-life").unwrap();
+    assert!(
+        world.state.job_resources().is_empty(),
+        "the next life sends its own"
+    );
+    assert!(world.state.workflow(&id).is_none());
+}
+
+#[test]
+fn what_waits_for_confirmation_is_counted_with_its_text() {
+    let mut world = subagent();
+    world.start(1).unwrap();
+    assert!(world.state.report().is_empty());
+    let chunk: Arc<str> = "x".repeat(1000).into();
+    for _ in 0..4 {
+        world.state.on_output(SubagentEvent::OrderStdoutWritten {
+            attempt: attempt(1),
+            chunk: chunk.clone(),
+        });
+    }
+    let report = world.state.report();
+    assert!(!report.is_empty());
+    let all = report.bytes();
+    assert!(all >= 4 * chunk.len(), "{all}");
+    let count = |limit| report.after(EventId(0), limit).len();
+    assert_eq!(
+        count(3 * chunk.len()),
+        2,
+        "an event takes more than its text"
+    );
+    assert_eq!((count(all - 1), count(all)), (3, 4));
+    world.release(2);
+    assert_eq!(world.state.report().bytes(), all / 2);
+    world.release(4);
+    assert_eq!(world.state.report().bytes(), 0);
+}
+
+/// The environment of the job at `position` 0 in a workflow in the time zone of Tokyo, of an order that was due a second after 1970.
+fn environment(job: &str, resources: &[&str]) -> BTreeMap<String, Option<String>> {
+    let text = format!(
+        r#"{{"TYPE":"Workflow","path":"w","versionId":"1","timeZone":"Asia/Tokyo","instructions":[{{"TYPE":"Execute.Anonymous","job":{job}}}]}}"#
+    );
+    let read = |text: &str| {
+        let origin = model::read::Origin::default();
+        let item = model::read::item(text, model::read::Format::Json, &origin);
+        item.unwrap().body
+    };
+    let model::ItemBody::Workflow(workflow) = read(&text) else {
+        panic!()
+    };
+    let resources = resources.iter().map(|text| {
+        let model::ItemBody::JobResource(resource) = read(text) else {
+            panic!()
+        };
+        (resource.path.clone(), resource)
+    });
+    let job_resources = resources.collect();
+    let mut order = order("{}");
+    order.scheduled_for = Some(model::Timestamp::from_millis(1_000));
+    let around = Surroundings {
+        now: model::Timestamp::from_millis(1_700_000_000_000),
+        env: &BTreeMap::new(),
+        temp_dir: PathBuf::from("/tmp/values"),
+        job_resources: &job_resources,
+        grace_default: Duration::from_secs(15),
+    };
+    let controller_id = ControllerId::new("C");
+    let plan = plan(&attempt(1), &order, &workflow, &controller_id, &around).unwrap();
+    let files = plan.files.iter().map(|(path, content)| {
+        let path = path.to_string_lossy().into_owned();
+        (path, Some(content.clone()))
+    });
+    plan.env.into_iter().chain(files).collect()
+}
+
+#[test]
+fn a_job_and_its_job_resource_see_the_clock_the_time_zone_and_the_orders_names() {
+    let words = r#"{"ID":"orderId","CONTROLLER":"controllerId","NOW":"now(format='yyyy-MM-dd HH:mm')","DUE":"scheduledOrEmpty(format='yyyy-MM-dd HH:mm:ss')","FILE":"toFile('content', '*.txt')"}"#;
+    let in_job = format!(
+        r#"{{"agentPath":"ALFA","executable":{{"TYPE":"ShellScriptExecutable","script":":","env":{words}}}}}"#
+    );
+    let by_resource = r#"{"agentPath":"ALFA","jobResourcePaths":["R"],"executable":{"TYPE":"ShellScriptExecutable","script":":"}}"#;
+    let resource = format!(r#"{{"TYPE":"JobResource","path":"R","variables":{{}},"env":{words}}}"#);
+    for env in [
+        environment(&in_job, &[]),
+        environment(by_resource, &[&resource]),
+    ] {
+        let found = |name: &str| env[name].clone().unwrap();
+        assert_eq!((found("ID"), found("CONTROLLER")), ("A".into(), "C".into()));
+        assert_eq!(
+            found("NOW"),
+            "2023-11-15 07:13",
+            "in the workflow's time zone"
+        );
+        assert_eq!(found("DUE"), "1970-01-01 09:00:01");
+        assert_eq!(found(&found("FILE")), "content");
+    }
+}
+
+#[test]
+fn a_job_reads_a_variable_of_any_job_resource_and_that_sees_what_a_job_resource_sees() {
+    let job = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"V":"JobResource:R:v","F":"JobResource:R:f"}}}"#;
+    let resource = r#"{"TYPE":"JobResource","path":"R","variables":{"v":"$js7OrderId ++ '!'","f":"toFile('content', '*.txt')"}}"#;
+    let env = environment(job, &[resource]);
+    assert_eq!(env["V"].as_deref(), Some("A!"));
+    let file = env["F"].as_deref().unwrap();
+    assert_eq!(env[file].as_deref(), Some("content"));
+}
+
+#[test]
+fn a_file_name_of_to_file_has_a_star_and_stays_in_its_directory() {
+    let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"F":"toFile('content', $name)"}}}"#;
+    let ask = |name: &str| planned(json, &format!(r#"{{"name":"{name}"}}"#), &[]);
+    assert!(ask("a-*.txt").is_ok());
+    for name in ["a.txt", "", "../*.txt", "/*", "a*\\u0000"] {
+        let refused = ask(name).unwrap_err();
+        assert!(
+            refused.message.contains("toFile needs"),
+            "{name}: {refused}"
+        );
+    }
+}
+
+#[test]
+fn a_variable_with_a_nul_character_is_named_and_nothing_is_started() {
+    let json = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"X":"$x"}}}"#;
+    let refused = planned(json, r#"{"x":"a\u0000b"}"#, &[]).unwrap_err();
+    assert!(
+        refused.message.contains("variable X") && refused.message.contains("NUL"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn variables_may_be_as_long_as_the_system_allows_and_not_a_byte_longer() {
+    let one = r#"{"agentPath":"ALFA","executable":{"TYPE":"ShellScriptExecutable","script":":","env":{"LONG":"$x"}}}"#;
+    let long = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes));
+    assert!(planned(one, &long(131_070 - 4), &[]).is_ok());
+    assert!(planned(one, &long(131_070 - 3), &[]).is_err());
+
+    // Thirty-two of the longest and a last one are four MiB.
+    let many: Vec<_> = (10..42).map(|n| format!(r#""V{n}":"$x""#)).collect();
+    let all = format!(
+        r#"{{"agentPath":"ALFA","executable":{{"TYPE":"ShellScriptExecutable","script":":","env":{{{},"Z":"$last"}}}}}}"#,
+        many.join(",")
+    );
+    let with_last = |bytes: usize| {
+        let (x, last) = ("x".repeat(131_070 - 3), "x".repeat(bytes));
+        planned(&all, &format!(r#"{{"x":"{x}","last":"{last}"}}"#), &[])
+    };
+    assert!(with_last(63).is_ok());
+    let refused = with_last(64).unwrap_err();
+    assert!(
+        refused.message.contains("the environment of the job"),
+        "{refused}"
+    );
 }
