@@ -130,7 +130,7 @@ macro_rules! tagged {
             }
 
             /// The fields of a variant, in Rust's spelling.
-            fn fields_of(tag: &str) -> &'static [&'static str] {
+            pub fn fields_of(tag: &str) -> &'static [&'static str] {
                 match tag {
                     $( tagged!(@tag $variant $($tag)?) => &[ $( $( stringify!($field) ),* )? ], )*
                     _ => &[],

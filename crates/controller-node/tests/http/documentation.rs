@@ -1,6 +1,7 @@
 //! What a Controller offers is written down where its users look.
 
 const DOCUMENT: &str = include_str!("../../../../docs/operating.md");
+const REFERENCE: &str = include_str!("../../../../docs/api.md");
 const ROUTES: [&str; 3] = [
     include_str!("../../src/api.rs"),
     include_str!("../../src/front.rs"),
@@ -42,5 +43,72 @@ fn s5_every_command_is_documented() {
             DOCUMENT.contains(command) || DOCUMENT.contains(&format!("{singular}(s)")),
             "S5: {command} is missing in docs/operating.md"
         );
+    }
+}
+
+/// Checks that a row of a table in `docs/api.md` lists the type with all its fields. `fields` are in Rust's spelling.
+fn is_in_the_reference(kind: &str, name: &str, fields: &[&str]) {
+    let begin = format!("| `{name}` | ");
+    let mut rows = REFERENCE.lines().filter(|line| line.starts_with(&begin));
+    let is_complete = |row: &str| {
+        let Some((_, listed)) = row.trim_end_matches(" |").rsplit_once(" | ") else {
+            return false;
+        };
+        // This one is written with another name.
+        let written = |field: &str| match (name, field) {
+            ("AgentEventRejected", "event_id") => "agentEventId".to_owned(),
+            (_, field) => in_camel_case(field),
+        };
+        let has = |field: &&str| listed.contains(&format!("`{}`", written(field)));
+        fields.iter().all(has)
+    };
+    assert!(
+        rows.any(is_complete),
+        "S5: {kind} {name} with its fields {fields:?} is missing in docs/api.md"
+    );
+}
+
+fn in_camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let mut text = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at(word.len().min(1));
+        text.push_str(&first.to_ascii_uppercase());
+        text.push_str(rest);
+    }
+    text
+}
+
+#[test]
+fn s5_every_event_and_command_is_documented_with_its_fields() {
+    macro_rules! documented {
+        ($($kind:ident),*) => {
+            $(for name in model::$kind::TYPES {
+                is_in_the_reference(stringify!($kind), name, model::$kind::fields_of(name));
+            })*
+        };
+    }
+    documented!(
+        ControllerCommand,
+        ControllerAnswer,
+        OrderEvent,
+        ItemEvent,
+        AgentEvent,
+        AgentOwnEvent,
+        SubagentStateEvent,
+        ControllerEvent,
+        JournalEvent,
+        ClusterEvent,
+        OrderState,
+        AttachedState,
+        Outcome,
+        ClusterState,
+        Mark,
+        CancellationMode,
+        HistoryOperation,
+        JobHold
+    );
+    for (group, _) in model::Event::GROUPS {
+        assert!(REFERENCE.contains(&format!("### {group}: ")), "S5: {group}");
     }
 }

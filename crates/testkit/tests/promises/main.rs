@@ -14,6 +14,7 @@ mod dialling;
 mod directors;
 mod disk;
 mod disks;
+mod documented;
 mod doubles;
 mod examples;
 mod failing_tasks;
