@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::world::{MEMBERS, Pair, PairPlan};
 
 /// Adds orders one after another while `disturb` happens, then waits for all of them and checks that each has run once.
@@ -169,4 +169,51 @@ async fn s29_members_couple_by_themselves_in_whatever_order_they_are_started() -
     pair.deploy_marking("marking", 0.0).await?;
     pair.add_order("last", "marking").await?;
     pair.await_finished(&["last".to_owned()]).await
+}
+
+/// How long a fail-over may take (S30), as the median of several.
+const FAIL_OVER: Duration = Duration::from_secs(3);
+const FAIL_OVERS: usize = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s1_s30_a_killed_active_controller_is_followed_within_the_promised_time() -> Result<()> {
+    let mut pair = Pair::start(&[]).await?;
+    let mut times = Vec::new();
+    for _ in 0..FAIL_OVERS {
+        let active = pair.active().await?;
+        let begun = Instant::now();
+        pair.members[active].kill()?;
+        while pair.active().await? == active {}
+        times.push(begun.elapsed());
+        pair.members[active].start_ready().await?;
+        pair.await_coupled().await?;
+    }
+    times.sort();
+    let median = times[FAIL_OVERS / 2];
+    ensure!(median <= FAIL_OVER, "S30: {times:?}");
+    Ok(())
+}
+
+/// Pairs are started by the other stories without anything but their members, tokens and addresses. Nothing else exists that they could ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn s113_no_setting_command_or_answer_asks_for_a_licence() -> Result<()> {
+    let pair = Pair::start(&[]).await?;
+    let settings = ["controller", "agent", "subagent", "watch"];
+    for part in settings {
+        let help = std::process::Command::new(testkit::world::mainspring()?)
+            .args([part, "--help"])
+            .output()?;
+        let text = String::from_utf8_lossy(&help.stdout).to_lowercase();
+        ensure!(help.status.success() && !text.is_empty(), "{part}");
+        ensure!(!text.contains("licen"), "S113: {part}: {text}");
+    }
+    let manual = include_str!("../../../../docs/operating.md").to_lowercase();
+    ensure!(
+        !manual.contains("licence key") && !manual.contains("license key"),
+        "S113"
+    );
+    // A pair of members works as it is.
+    pair.deploy_marking("marking", 0.0).await?;
+    pair.add_order("first", "marking").await?;
+    pair.await_finished(&["first".to_owned()]).await
 }
