@@ -148,7 +148,7 @@ impl State {
     fn restarts_killed_job(&self, order: &Order, resumption: &Resumption) -> bool {
         let is_killed = matches!(order.last_outcome(), Outcome::Killed { .. });
         if let Some(asked) = resumption.restart_killed_job {
-            return asked && (is_killed || !resumption.as_succeeded);
+            return asked && is_killed;
         }
         let job = self
             .workflows

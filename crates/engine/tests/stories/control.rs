@@ -658,3 +658,21 @@ fn an_order_is_cancelled_while_it_is_on_its_way() {
     world.told("W", "OrderAdded\nOrderAttachable ALFA\nOrderCancellationMarked\nOrderAttached ALFA\nDETACH\nOrderCancelled");
     assert!(world.starts.is_empty());
 }
+
+#[test]
+fn a_failed_order_that_is_resumed_with_killed_jobs_repeats_its_failed_job() {
+    let resumed = |as_succeeded| {
+        let mut world = one();
+        world.script("F", "0", [returned(1)]);
+        world.start("F");
+        let resumption = Resumption {
+            as_succeeded,
+            restart_killed_job: Some(true),
+            ..Resumption::default()
+        };
+        world.resume("F", &resumption).unwrap();
+        (world.starts.len(), world.state("F"))
+    };
+    assert_eq!(resumed(false), (2, "Finished"), "no job was killed");
+    assert_eq!(resumed(true), (1, "Finished"));
+}
