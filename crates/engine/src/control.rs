@@ -33,13 +33,14 @@ impl State {
             )
             .with("orderId", id));
         }
-        if self.is_held(order) {
-            let here = self.here(order);
-            if let Some(events) = here.as_ref().and_then(|here| mark::cancelled(here, mode)) {
+        if self.is_held(order)
+            && let Some(here) = self.here(order)
+        {
+            if let Some(events) = mark::cancelled(&here, mode) {
                 return Ok(of(id, events));
             }
-            if here.is_some_and(|here| order.state == OrderState::Ready && mark::is_at_end(&here)) {
-                // Nothing left to cancel: it ends by itself.
+            if order.state == OrderState::Ready {
+                // Only its end is before it, so it ends by itself.
                 return Ok(Vec::new());
             }
         }

@@ -13,9 +13,8 @@ use model::{Branch, Instruction, OrderEvent, Position};
 pub(crate) fn handle(here: &Here<'_>, uncatchable: bool) -> Vec<OrderEvent> {
     let parents = &here.position.parents;
     if !uncatchable && let Some(moved_to) = caught_at(here) {
-        // The try with the catch block stands where the block of the failure is left to.
-        let around = moved_to.parents.len() - 1;
-        let mut events = sticky_subagent::leaves(parents, around);
+        // The order leaves all blocks inside of the try block. The catch block is as deep as the try block.
+        let mut events = sticky_subagent::leaves(parents, moved_to.parents.len());
         events.push(OrderEvent::OrderCaught { moved_to });
         return events;
     }

@@ -151,7 +151,7 @@ fn decide(here: &Here<'_>) -> Decision {
         OrderState::Processed => processed(here),
         OrderState::ProcessingKilled => failed(here),
         OrderState::DelayingRetry { until } if *until <= here.now => {
-            Decision::Events(retry::on_time(&started(here)))
+            Decision::Events(retry::on_time(here))
         }
         OrderState::Sleeping { until, .. } if *until <= here.now => {
             moved(ahead::settled(here, here.position.next()))
@@ -301,13 +301,6 @@ fn process_lost(here: &Here<'_>, problem: &Problem) -> Decision {
 fn failed(here: &Here<'_>) -> Decision {
     let is_uncatchable = here.order.last_outcome().is_uncatchable();
     Decision::Events(failure::handle(here, is_uncatchable))
-}
-
-fn started<'a>(here: &Here<'a>) -> Here<'a> {
-    Here {
-        started: true,
-        ..*here
-    }
 }
 
 fn moved(to: Position) -> Decision {

@@ -20,9 +20,7 @@ pub trait Surroundings {
     /// A job resource by its path.
     fn job_resource(&self, path: &str) -> Option<&Arc<JobResource>>;
     /// A variable of the environment of the process that evaluates: `None` if there is no environment here.
-    fn environment(&self, _name: &str) -> Option<Option<Arc<str>>> {
-        None
-    }
+    fn environment(&self, name: &str) -> Option<Option<Arc<str>>>;
 }
 
 /// The scope of one order at one position.

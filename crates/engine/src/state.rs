@@ -131,26 +131,24 @@ impl State {
     /// Makes a workflow version known, and current for new orders of its path.
     pub fn set_workflow(&mut self, workflow: Arc<Workflow>) {
         let id = workflow.id.clone();
+        let orphans: Vec<_> = self
+            .index
+            .orphans
+            .iter()
+            .filter_map(|order_id| self.orders.get(order_id))
+            .filter(|order| *order.workflow_id == *id)
+            .cloned()
+            .collect();
+        // Taken out of the index as orders without a workflow, and indexed again with their place in the workflow.
+        for order in &orphans {
+            let traits = self.traits_of(order);
+            self.index.drop_traits(&order.id, &traits);
+        }
         self.current.insert(id.path.clone(), id.clone());
-        self.workflows.insert(id.clone(), workflow);
-        for order_id in self.index.orphans.clone() {
-            let Some(order) = self.orders.get(&order_id).cloned() else {
-                continue;
-            };
-            if *order.workflow_id == *id {
-                // Put again: now its place in the workflow can be told.
-                self.index.drop_traits(
-                    &order_id,
-                    &Traits {
-                        orphan: true,
-                        joined: None,
-                        running: None,
-                        ..self.traits_of(&order)
-                    },
-                );
-                self.index_order(&order);
-                self.touch(&order_id);
-            }
+        self.workflows.insert(id, workflow);
+        for order in orphans {
+            self.index_order(&order);
+            self.touch(&order.id);
         }
     }
 

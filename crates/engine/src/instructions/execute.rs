@@ -15,10 +15,9 @@ pub(crate) fn next(here: &Here<'_>) -> Doing {
 }
 
 pub(crate) fn waiting(here: &Here<'_>) -> Option<Obstacle> {
-    (here.order.attached_to() == agent(here) && here.order.attached_to().is_some()).then(|| {
-        Obstacle::WaitingForProcess {
-            since: obstacle::since(here.order, here.now),
-        }
+    let attached_to = here.order.attached_to()?;
+    (agent(here) == Some(attached_to)).then(|| Obstacle::WaitingForProcess {
+        since: obstacle::since(here.order, here.now),
     })
 }
 

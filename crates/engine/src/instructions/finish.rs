@@ -79,8 +79,7 @@ pub(crate) fn is_outermost(order: &Order, parents: &[PositionStep]) -> bool {
         let step = |step: &PositionStep| (step.nr, step.branch.normalized());
         inner.iter().map(step).eq(parents.iter().map(step))
     };
-    parents.is_empty()
-        || (!order.inner_block.is_empty() && inner_block(&order.inner_block).is_some_and(is_same))
+    parents.is_empty() || inner_block(&order.inner_block).is_some_and(is_same)
 }
 
 /// How many blocks are around the order that it does not leave by itself: those around its branch of a fork, and its inner

@@ -117,9 +117,9 @@ pub(crate) fn join(here: &Here<'_>, children: &[ForkChild]) -> Option<OrderEvent
     Some(OrderEvent::OrderJoined { outcome })
 }
 
-/// Whether the order has come to the join of its parent.
+/// Whether the order, which is forked, has come to the join of its parent.
 pub(crate) fn is_joinable(workflow: &Workflow, order: &Order) -> bool {
-    if order.parent.is_none() || !order.is_detached() || order.is_suspended {
+    if !order.is_detached() || order.is_suspended {
         return false;
     }
     if matches!(
