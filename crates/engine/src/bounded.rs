@@ -89,3 +89,91 @@ fn shortened(event: OrderEvent) -> OrderEvent {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expr::{NamedValues, Value};
+    use model::ForkChild;
+
+    fn order(argument_bytes: usize) -> Order {
+        let text = r#"{"id":"O","workflowId":{"path":"w","versionId":"1"},"position":[0],"state":{"TYPE":"Ready"}}"#;
+        let mut order: Order = serde_json::from_str(text).expect("an order");
+        order.arguments.insert("a".into(), text_of(argument_bytes));
+        order
+    }
+
+    fn text_of(bytes: usize) -> Value {
+        Value::from("x".repeat(bytes))
+    }
+
+    fn children(count: usize, padding: usize) -> Vec<ForkChild> {
+        (0..count)
+            .map(|n| ForkChild {
+                order_id: format!("O|{n}").as_str().into(),
+                branch_id: None,
+                arguments: if n == 0 {
+                    NamedValues::from([("p".into(), text_of(padding))])
+                } else {
+                    NamedValues::new()
+                },
+            })
+            .collect()
+    }
+
+    fn is_too_large(order: &Order, event: &OrderEvent) -> bool {
+        fault(order, event).is_some_and(|problem| problem.is(TOO_LARGE))
+    }
+
+    #[test]
+    fn what_is_said_may_have_just_so_many_bytes() {
+        let order = order(0);
+        let quotes = 2;
+        for (bytes, expected) in [(RESULT_BYTES_MAX, false), (RESULT_BYTES_MAX + 1, true)] {
+            let value = text_of(bytes - quotes);
+            let said = OrderEvent::OrderSaid { value };
+            assert_eq!(is_too_large(&order, &said), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn an_order_of_just_so_many_bytes_is_handed_over() {
+        let without = order_bytes(&order(0));
+        for (bytes, expected) in [(ORDER_BYTES_MAX, false), (ORDER_BYTES_MAX + 1, true)] {
+            let order = order(bytes - without);
+            let attachable = OrderEvent::OrderAttachable {
+                agent_path: "ALFA".into(),
+            };
+            assert_eq!(is_too_large(&order, &attachable), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_fork_has_just_so_many_children() {
+        let order = order(0);
+        for (count, expected) in [
+            (CHILDREN_MAX, false),
+            (CHILDREN_MAX + 1, true),
+            (CHILDREN_MAX + 2, true),
+        ] {
+            let children = children(count, 0);
+            let forked = OrderEvent::OrderForked { children };
+            assert_eq!(is_too_large(&order, &forked), expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn the_children_of_a_fork_have_just_so_many_bytes_together() {
+        const COUNT: usize = 64;
+        let without = order_bytes(&order(0));
+        let least = json_bytes(&children(COUNT, 0));
+        let argument = (FORK_BYTES_MAX - least) / COUNT - without;
+        let padding = (FORK_BYTES_MAX - least) % COUNT;
+        let order = order(argument);
+        for (more, expected) in [(0, false), (1, true)] {
+            let children = children(COUNT, padding + more);
+            let forked = OrderEvent::OrderForked { children };
+            assert_eq!(is_too_large(&order, &forked), expected, "{more}");
+        }
+    }
+}

@@ -412,6 +412,120 @@ mod tests {
         ]
     }
 
+    /// Where an order may be: at the Controller, on the way to the Agent, there, on the way back.
+    fn places() -> [Option<AttachedState>; 4] {
+        let agent_path = model::AgentPath::from("A");
+        [
+            None,
+            Some(AttachedState::Attaching {
+                agent_path: agent_path.clone(),
+            }),
+            Some(AttachedState::Attached {
+                agent_path: agent_path.clone(),
+            }),
+            Some(AttachedState::Detaching { agent_path }),
+        ]
+    }
+
+    /// An order that may do everything at the right place: a suspended child in a block with a Subagent for its jobs,
+    /// or a root order that is not suspended.
+    fn order(is_child: bool) -> Order {
+        let text = if is_child {
+            r#"{"id":"O|c","workflowId":{"path":"w","versionId":"1"},"position":[0,"stickySubagent",0],"state":{"TYPE":"Ready"},"parent":"O","isSuspended":true,"stickySubagents":[{"agentPath":"A"}]}"#
+        } else {
+            r#"{"id":"O","workflowId":{"path":"w","versionId":"1"},"position":[0],"state":{"TYPE":"Ready"}}"#
+        };
+        serde_json::from_str(text).expect("an order")
+    }
+
+    /// Where each event may happen, of a root order and of a suspended child in a `StickySubagent` block: one letter for
+    /// each of [`places`], `-` where it may not.
+    #[test]
+    fn each_event_has_its_place() {
+        let table = "
+            OrderStarted c-a- ----
+            OrderFinished c--- c---
+            OrderCancelled c--- c---
+            OrderDeleted c--- ----
+            OrderBroken c-a- c-a-
+            OrderMoved c-a- c-a-
+            OrderAwoke c-a- c-a-
+            OrderForked c-a- c-a-
+            OrderJoined c--- c---
+            OrderStickySubagentEntered c-a- c-a-
+            OrderStickySubagentLeaved ---- c-a-
+            OrderRetrying c-a- c-a-
+            OrderSleeping c-a- c-a-
+            OrderProcessingStarted --a- ----
+            OrderStdoutWritten --a- --a-
+            OrderStderrWritten --a- --a-
+            OrderProcessingHeld --a- --a-
+            OrderProcessed --a- --a-
+            OrderProcessingKilled c-a- c-a-
+            OrderFailed c--- c---
+            OrderFailedInFork ---- c---
+            OrderCaught c-a- c-a-
+            OrderStopped c--- c---
+            OrderAttachable c--- c---
+            OrderAttached -t-- -t--
+            OrderDetachable --a- --a-
+            OrderDetached -tab -tab
+            OrderStateReset c-a- c-a-
+            OrderSuspended c--- c---
+            OrderResumed ---- c---
+            OrderSaid c-a- c-a-
+            OrderDeletionMarked ctab ctab
+            OrderOutcomeAdded ctab ctab
+            OrderCancellationMarked ctab ctab
+            OrderCancellationMarkedOnAgent ctab ctab
+            OrderSuspensionMarked ctab ctab
+            OrderSuspensionMarkedOnAgent ctab ctab
+            OrderResumptionMarked ctab ctab
+            OrderAgentProblem ctab ctab
+        ";
+        let expected: BTreeSet<_> = table
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect();
+        let may = |is_child, event: &E| -> String {
+            let letter = |(attached_state, letter)| {
+                let order = Order {
+                    attached_state,
+                    ..order(is_child)
+                };
+                place(&order, event).map_or('-', |()| letter)
+            };
+            places()
+                .into_iter()
+                .zip("ctab".chars())
+                .map(letter)
+                .collect()
+        };
+        let found: BTreeSet<_> = events()
+            .iter()
+            .map(|event| {
+                let (root, child) = (may(false, event), may(true, event));
+                format!("{} {root} {child}", event.type_name())
+            })
+            .collect();
+        assert_eq!(
+            found.difference(&expected).collect::<Vec<_>>(),
+            expected.difference(&found).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn only_a_block_that_was_entered_is_left() {
+        let mut entered = order(true);
+        assert_eq!(place(&entered, &E::OrderStickySubagentLeft), Ok(()));
+        entered.position = Position::default();
+        assert!(place(&entered, &E::OrderStickySubagentLeft).is_err());
+        let mut not_entered = order(true);
+        not_entered.sticky_subagents.clear();
+        assert!(place(&not_entered, &E::OrderStickySubagentLeft).is_err());
+    }
+
     /// The rows of the table in this file's header: state, event, state after it.
     fn told() -> BTreeSet<(String, String, String)> {
         let header = include_str!("life.rs")

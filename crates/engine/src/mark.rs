@@ -169,11 +169,50 @@ fn is_waiting_for_time(order: &Order) -> bool {
 }
 
 /// Whether the order has nothing before it but its end or its join.
-pub(crate) fn is_at_end(here: &Here<'_>) -> bool {
+fn is_at_end(here: &Here<'_>) -> bool {
     let position = here.position;
     if here.workflow.instruction(position) != Some(&model::Instruction::ImplicitEnd) {
         return false;
     }
     finish::is_outermost(here.order, &position.parents)
         || fork::is_at_branch_end(here.workflow, position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_lasts_as_long_as_it_can_be_executed() {
+        let marked = |state: &str, mark: &str| {
+            let text = format!(
+                r#"{{"id":"O","workflowId":{{"path":"w","versionId":"1"}},"position":[0],"state":{state},"mark":{mark}}}"#
+            );
+            let order: Order = serde_json::from_str(&text).expect("an order");
+            is_void(&order)
+        };
+        let fresh_only = r#"{"TYPE":"Cancelling","mode":{"TYPE":"FreshOnly"}}"#;
+        let cancelling = r#"{"TYPE":"Cancelling","mode":{"TYPE":"FreshOrStarted"}}"#;
+        let suspending = r#"{"TYPE":"Suspending","mode":{}}"#;
+        let resuming = r#"{"TYPE":"Resuming"}"#;
+        // Whether the mark is void: cancel if fresh, cancel, suspend, resume.
+        for (state, expected) in [
+            ("Fresh", [false, false, false, false]),
+            ("Ready", [true, false, false, false]),
+            ("Processed", [true, false, false, false]),
+            ("FailedWhileFresh", [false, false, true, false]),
+            ("StoppedWhileFresh", [false, false, true, false]),
+            ("Failed", [true, false, true, false]),
+            ("Stopped", [true, false, true, false]),
+            ("Broken", [true, false, true, false]),
+            ("FailedInFork", [true, true, true, true]),
+            ("Finished", [true, true, true, true]),
+            ("Cancelled", [true, true, true, true]),
+        ] {
+            let state = format!(r#"{{"TYPE":"{state}"}}"#);
+            let found =
+                [fresh_only, cancelling, suspending, resuming].map(|mark| marked(&state, mark));
+            assert_eq!(found, expected, "{state}");
+        }
+    }
 }

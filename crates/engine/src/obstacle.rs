@@ -121,3 +121,25 @@ fn waiting(here: &Here<'_>) -> Option<Obstacle> {
     }
     instructions::waiting(here.workflow.instruction(here.position)?, here)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_waits_since_it_is_due_or_got_its_state() {
+        let text = r#"{"id":"O","workflowId":{"path":"w","versionId":"1"},"position":[0],"scheduledFor":5,"stateSince":3,"state":{"TYPE":"Fresh"}}"#;
+        let mut order: Order = serde_json::from_str(text).expect("an order");
+        let since = |order: &Order, now| since(order, Timestamp::from_millis(now));
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        assert_eq!(since(&order, 4), at(3), "it is not due yet");
+        assert_eq!(since(&order, 5), at(5), "it is due");
+        assert_eq!(since(&order, 6), at(5));
+        order.state = OrderState::Ready;
+        assert_eq!(
+            since(&order, 6),
+            at(3),
+            "a started order does not wait for its time, even if the clock was set back"
+        );
+    }
+}

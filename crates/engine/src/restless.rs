@@ -54,6 +54,7 @@ mod tests {
         for (id, priority) in [("a", 0), ("b", 5), ("c", 0), ("d", -1), ("a", 0)] {
             restless.push(&OrderId::from(id), &Number::from(priority));
         }
+        assert!(!restless.is_empty());
         let turn: Vec<_> = std::iter::from_fn(|| restless.pop())
             .map(|id| id.to_string())
             .collect();

@@ -11,6 +11,8 @@ mod bounds;
 mod branches;
 #[path = "stories/control.rs"]
 mod control;
+#[path = "stories/definitions.rs"]
+mod definitions;
 #[path = "stories/failures.rs"]
 mod failures;
 #[path = "stories/forks.rs"]
@@ -21,11 +23,15 @@ mod guards;
 mod interventions;
 #[path = "stories/laws.rs"]
 mod laws;
+#[path = "stories/owner.rs"]
+mod owner;
 #[path = "stories/preparing.rs"]
 mod preparing;
 #[path = "stories/steps.rs"]
 mod steps;
 #[path = "stories/sticky.rs"]
 mod sticky;
+#[path = "stories/waiting.rs"]
+mod waiting;
 #[path = "stories/world.rs"]
 mod world;

@@ -2,7 +2,7 @@
 
 use crate::world::{World, job, returned, with_values, workflow};
 use model::bounds::{ARGUMENTS_BYTES_MAX, NAME_BYTES_MAX, ORDER_BYTES_MAX, json_bytes};
-use model::{OrderState, Outcome};
+use model::{OrderState, Outcome, Resumption, SuspensionMode};
 
 fn endless(body: &str, more: &str) -> String {
     format!(
@@ -310,4 +310,117 @@ fn a_default_that_grows_counts_as_an_argument() {
         .try_add(r#"{"id":"D","workflowPath":"w"}"#)
         .expect_err("too large");
     assert!(refused.is("ValueIsTooLarge"), "{refused}");
+}
+
+#[test]
+fn the_tries_of_one_block_do_not_push_out_what_another_has_left() {
+    let text = format!(
+        "- {}\n{}{}",
+        job("ALFA"),
+        endless(&job("ALFA"), ", retryDelays: [1]"),
+        endless(&job("ALFA"), ", retryDelays: [1]")
+    );
+    let mut world = World::with(&["ALFA"], &text);
+    for block in [1, 2] {
+        for n in 0..20 {
+            world.script("T", &format!("{block}/try+{n}:0"), [returned(1)]);
+        }
+    }
+    world.start("T");
+    for _ in 0..40 {
+        world.sleep(1000);
+    }
+    assert_eq!(world.state("T"), "Finished");
+    let jobs: Vec<_> = world
+        .order("T")
+        .historic_outcomes
+        .iter()
+        .filter(|entry| entry.outcome != Outcome::Caught)
+        .map(|entry| entry.position.to_string())
+        .collect();
+    let of_block = |block: u32| [0, 1, 2, 16, 17, 18, 19, 20].map(|n| format!("{block}/try+{n}:0"));
+    let expected: Vec<_> = ["0".to_owned()]
+        .into_iter()
+        .chain(of_block(1))
+        .chain(of_block(2))
+        .collect();
+    assert_eq!(jobs, expected);
+}
+
+#[test]
+fn an_order_that_is_resumed_before_its_tries_counts_them_anew() {
+    let mut world = World::with(&["ALFA"], &endless(&job("ALFA"), ", retryDelays: [1]"));
+    for n in 0..20 {
+        world.script("T", &format!("0/try+{n}:0"), [returned(1)]);
+    }
+    world.start("T");
+    for _ in 0..18 {
+        world.sleep(1000);
+    }
+    assert!(!world.order("T").omitted_outcomes.is_empty());
+    world
+        .suspend("T", &SuspensionMode::default())
+        .expect("it waits");
+    world.sleep(1000);
+    assert!(world.order("T").is_suspended);
+    let again = Resumption {
+        position: Some("0/try+0:0".parse().expect("a position")),
+        ..Resumption::default()
+    };
+    world.keep_waiting("T");
+    world.resume("T", &again).expect("it is suspended");
+    let order = world.order("T");
+    assert_eq!(order.historic_outcomes.len(), 0);
+    assert_eq!(order.omitted_outcomes.len(), 0);
+    let scope = world
+        .controller
+        .state
+        .scope(&"T".into(), world.now)
+        .expect("it is there");
+    assert_eq!(scope.in_job().job_execution_count(), 1);
+}
+
+#[test]
+fn an_order_has_at_most_so_many_stop_positions() {
+    let mut world = World::with(&[], "- {TYPE: Stop}\n");
+    for (count, is_accepted) in [(1000, true), (1001, false), (1002, false)] {
+        let stops = vec!["[0]"; count].join(",");
+        let added = world.try_add(&format!(
+            r#"{{"id":"S{count}","workflowPath":"w","stopPositions":[{stops}]}}"#
+        ));
+        assert_eq!(added.is_ok(), is_accepted, "{count}");
+        if let Err(refused) = added {
+            assert!(refused.is("ValueIsTooLarge"), "{refused}");
+            assert!(refused.message.contains(&count.to_string()), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn the_arguments_of_an_order_may_have_just_so_many_bytes() {
+    let mut world = World::with(&[], "");
+    let around = r#"{"a":""}"#.len();
+    for (id, bytes, is_accepted) in [
+        ("A", ARGUMENTS_BYTES_MAX, true),
+        ("B", ARGUMENTS_BYTES_MAX + 1, false),
+    ] {
+        let argument = "x".repeat(bytes - around);
+        let added = world.try_add(&format!(
+            r#"{{"id":"{id}","workflowPath":"w","arguments":{{"a":"{argument}"}}}}"#
+        ));
+        assert_eq!(added.is_ok(), is_accepted, "{id}");
+    }
+}
+
+#[test]
+fn the_first_try_of_an_outer_block_does_not_slow_down_the_inner_one() {
+    let inner = "{TYPE: Try, maxTries: 9, try: {instructions: [{TYPE: Fail}]}, catch: {instructions: [{TYPE: Retry}]}}";
+    let mut world = World::with(
+        &[],
+        &format!(
+            "- {{TYPE: Try, try: {{instructions: [{inner}]}}, catch: {{instructions: []}}}}\n"
+        ),
+    );
+    world.start("R");
+    assert_eq!((retries(&world, "R"), world.state("R")), (8, "Finished"));
 }

@@ -676,3 +676,232 @@ fn a_failed_order_that_is_resumed_with_killed_jobs_repeats_its_failed_job() {
     assert_eq!(resumed(false), (2, "Finished"), "no job was killed");
     assert_eq!(resumed(true), (1, "Finished"));
 }
+
+#[test]
+fn a_refused_resumption_says_what_keeps_the_order_from_it() {
+    let refused = |world: &mut World, resumption: &Resumption| {
+        world.resume("O", resumption).unwrap_err().message
+    };
+    let plain = Resumption::default();
+    let mut world = two();
+    world.hold("O");
+    world.start("O");
+    assert_eq!(
+        refused(&mut world, &plain),
+        "Order:O cannot be resumed: it does not stand still"
+    );
+    world.suspend("O", &SuspensionMode::default()).unwrap();
+    let elsewhere = Resumption {
+        position: Some("1".parse().unwrap()),
+        ..Resumption::default()
+    };
+    assert_eq!(
+        refused(&mut world, &elsewhere),
+        "Order:O cannot be resumed: it is not suspended yet, so its position and history cannot be changed"
+    );
+    world.cancel("O", &killing()).unwrap();
+    assert_eq!(
+        refused(&mut world, &plain),
+        "Order:O cannot be resumed: it has ended"
+    );
+}
+
+#[test]
+fn a_stronger_request_replaces_the_one_before_and_a_weaker_one_does_not() {
+    let kill = |immediately, position: Option<&str>| Kill {
+        immediately,
+        workflow_position: position.map(|position| model::WorkflowPosition {
+            workflow_id: model::WorkflowId {
+                path: "w".into(),
+                version_id: "1".into(),
+            },
+            position: position.parse().unwrap(),
+        }),
+    };
+    // From the weakest to the strongest; the last two kill at one place only and include each other in no way.
+    let kills = [None, Some(kill(false, None)), Some(kill(true, None))];
+    let places = [Some(kill(false, Some("0"))), Some(kill(false, Some("1")))];
+    let marked_again = |first: &Option<Kill>, second: &Option<Kill>, resets: (bool, bool)| {
+        let mut world = two();
+        world.cut("ALFA");
+        world.start("O");
+        let state = &mut world.controller.state;
+        let id = model::OrderId::from("O");
+        let mut marked = |reset_state, kill: &Option<Kill>| {
+            let (kill, id) = (kill.clone(), &id);
+            let decided = state
+                .suspend(id, &SuspensionMode { reset_state, kill })
+                .unwrap();
+            for (id, event) in &decided {
+                state.evolve(id, event, world.now).unwrap();
+            }
+            !decided.is_empty()
+        };
+        assert!(marked(resets.0, first));
+        let suspended = marked(resets.1, second);
+
+        let mut world = two();
+        world.cut("ALFA");
+        world.start("O");
+        let state = &mut world.controller.state;
+        let mut marked = |kill: &Option<Kill>| {
+            let mode = CancellationMode::FreshOrStarted { kill: kill.clone() };
+            let decided = state.cancel(&id, &mode).unwrap();
+            for (id, event) in &decided {
+                state.evolve(id, event, world.now).unwrap();
+            }
+            !decided.is_empty()
+        };
+        assert!(marked(first));
+        let cancelled = marked(second);
+        if resets.0 == resets.1 {
+            assert_eq!(suspended, cancelled, "{first:?} {second:?}");
+        }
+        suspended
+    };
+    for (n, first) in kills.iter().enumerate() {
+        for (m, second) in kills.iter().enumerate() {
+            let again = marked_again(first, second, (false, false));
+            assert_eq!(again, m > n, "{first:?}, then {second:?}");
+        }
+    }
+    for first in &places {
+        assert!(!marked_again(first, &None, (false, false)));
+        assert!(marked_again(first, &kills[1], (false, false)));
+        assert!(marked_again(&kills[2], first, (false, false)));
+        for second in &places {
+            assert_eq!(marked_again(first, second, (false, false)), first != second);
+        }
+    }
+    assert!(marked_again(&None, &None, (false, true)));
+    assert!(!marked_again(&None, &None, (true, false)));
+    assert!(!marked_again(&None, &None, (true, true)));
+    assert!(marked_again(&None, &kills[1], (true, false)));
+}
+
+#[test]
+fn a_cancellation_of_fresh_orders_is_included_in_every_other() {
+    let mut world = one();
+    world.add(&format!(
+        r#"{{"id":"C","workflowPath":"w","scheduledFor":{}}}"#,
+        START + 9000
+    ));
+    world.cut("ALFA");
+    world.cancel("C", &FRESH_ONLY).unwrap();
+    world.cancel("C", &FRESH_ONLY).unwrap();
+    world.cancel("C", &started()).unwrap();
+    world.cancel("C", &FRESH_ONLY).unwrap();
+    assert_eq!(
+        world.story("C").matches("OrderCancellationMarked").count(),
+        2,
+        "{}",
+        world.story("C")
+    );
+}
+
+#[test]
+fn a_child_that_waits_at_the_join_is_not_cancelled() {
+    let branch =
+        |id: &str, body: &str| format!("{{id: {id}, workflow: {{instructions: [{body}]}}}}");
+    let mut world = World::with(
+        &["ALFA"],
+        &format!(
+            "- {{TYPE: Fork, branches: [{}, {}]}}\n",
+            branch("a", ""),
+            branch("b", &job("ALFA"))
+        ),
+    );
+    world.hold("F|b");
+    world.start("F");
+    world.cancel("F|a", &started()).unwrap();
+    assert_eq!(world.order("F|a").mark, None, "nothing is left to cancel");
+    world.release("F|b");
+    assert_eq!(world.state("F"), "Finished");
+}
+
+#[test]
+fn a_suspension_resets_only_what_waits_for_a_time() {
+    let mut world = World::with(&[], "- {TYPE: Stop}\n");
+    world.add(&format!(
+        r#"{{"id":"F","workflowPath":"w","scheduledFor":{}}}"#,
+        START + 9000
+    ));
+    let mode = SuspensionMode {
+        reset_state: true,
+        kill: None,
+    };
+    world.suspend("F", &mode).unwrap();
+    world.told("F", "OrderAdded\nOrderSuspended");
+}
+
+#[test]
+fn an_entry_of_the_history_is_found_by_its_position_and_the_refusal_lists_them() {
+    let mut world = World::with(
+        &["ALFA"],
+        &format!("- {0}\n- {0}\n- {{TYPE: Stop}}\n", job("ALFA")),
+    );
+    world.start("H");
+    let deleted = |position: &str| Resumption {
+        history_operations: vec![HistoryOperation::Delete {
+            position: position.parse().unwrap(),
+        }],
+        ..Resumption::default()
+    };
+    assert_eq!(
+        world.resume("H", &deleted("2")).unwrap_err().message,
+        "The order's history has no entry at position 2; its positions are 0, 1"
+    );
+    world.resume("H", &deleted("1")).unwrap();
+    let positions = |world: &World| -> Vec<String> {
+        let history = &world.order("H").historic_outcomes;
+        history
+            .iter()
+            .map(|entry| entry.position.to_string())
+            .collect()
+    };
+    assert_eq!(positions(&world), ["0"]);
+
+    let mut world = World::with(&[], "- {TYPE: Stop}\n");
+    world.start("H");
+    assert_eq!(
+        world.resume("H", &deleted("0")).unwrap_err().message,
+        "The order's history has no entry at position 0; its positions are none"
+    );
+}
+
+#[test]
+fn an_order_that_is_resumed_further_back_forgets_what_came_after() {
+    let mut world = World::with(
+        &["ALFA"],
+        &format!("- {0}\n- {0}\n- {{TYPE: Stop}}\n", job("ALFA")),
+    );
+    world.start("H");
+    let back = Resumption {
+        position: Some("1".parse().unwrap()),
+        ..Resumption::default()
+    };
+    world.resume("H", &back).unwrap();
+    assert_eq!(world.state("H"), "Stopped");
+    let positions: Vec<_> = world
+        .order("H")
+        .historic_outcomes
+        .iter()
+        .map(|entry| entry.position.to_string())
+        .collect();
+    assert_eq!(positions, ["0", "1"]);
+    assert_eq!(world.starts.len(), 3);
+}
+
+#[test]
+fn a_mark_that_has_come_too_late_ends_with_its_order() {
+    let mut world = one();
+    world.hold("L");
+    world.start("L");
+    world.cancel("L", &started()).unwrap();
+    assert!(world.order("L").mark.is_some());
+    world.release("L");
+    assert_eq!(
+        (world.state("L"), &world.order("L").mark),
+        ("Finished", &None)
+    );
+}

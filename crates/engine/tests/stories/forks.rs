@@ -473,3 +473,131 @@ fn a_child_that_is_forked_anew_goes_on_counting_its_attempts() {
         .expect("it has failed");
     assert_eq!(order.attempts, 2, "an attempt is never named twice");
 }
+
+#[test]
+fn a_join_tells_how_the_child_has_failed_and_not_what_went_well() {
+    let mut world = World::with(
+        &["ALFA"],
+        &fork(
+            &[branch(
+                "a",
+                &format!("{}, {{TYPE: Fail, message: \"'boom'\"}}", job("ALFA")),
+            )],
+            ", joinIfFailed: true",
+        ),
+    );
+    world.start("F");
+    assert!(
+        world
+            .story("F")
+            .contains("OrderJoined Failed(Order:F|a Failed(boom))"),
+        "{}",
+        world.story("F")
+    );
+}
+
+#[test]
+fn of_two_children_at_the_join_one_may_still_be_suspended() {
+    let mut world = World::with(
+        &["ALFA"],
+        &fork(
+            &[branch("a", ""), branch("b", ""), branch("c", &job("ALFA"))],
+            "",
+        ),
+    );
+    world.hold("F|c");
+    world.start("F");
+    world
+        .suspend("F|a", &SuspensionMode::default())
+        .expect("it waits for its siblings");
+    world.release("F|c");
+    assert_eq!(world.state("F"), "Forked");
+    world
+        .resume("F|a", &Resumption::default())
+        .expect("it is suspended");
+    assert_eq!(world.state("F"), "Finished");
+}
+
+#[test]
+fn a_child_is_joined_only_when_the_controller_has_it_back() {
+    let mut world = World::with(&["ALFA"], &fork(&[branch("a", &job("ALFA"))], ""));
+    world.hold("F|a");
+    world.start("F");
+    let state = &mut world.controller.state;
+    let (parent, child) = ("F".into(), "F|a".into());
+    let processed = model::OrderEvent::OrderProcessed {
+        outcome: returned(0),
+    };
+    let moved = model::OrderEvent::OrderMoved {
+        to: "0/fork+a:1".parse().expect("a position"),
+        reason: None,
+    };
+    for event in [processed, moved, model::OrderEvent::OrderDetachable] {
+        state.evolve(&child, &event, world.now).expect("it fits");
+        assert_eq!(state.next(&parent, world.now), engine::Next::Rest);
+    }
+    state
+        .evolve(&child, &model::OrderEvent::OrderDetached, world.now)
+        .expect("it fits");
+    assert!(matches!(
+        state.next(&parent, world.now),
+        engine::Next::Events(_)
+    ));
+}
+
+#[test]
+fn a_result_sees_where_its_child_has_come_to() {
+    let text = fork(
+        &[
+            "{id: x, workflow: {instructions: [{TYPE: EmptyInstruction}], result: {P: workflowPosition}}}"
+                .to_owned(),
+        ],
+        "",
+    );
+    let mut world = World::with(&[], &text);
+    world.start("F");
+    assert!(
+        world.story("F").contains("P=\"w~1:0/fork+x:1\""),
+        "{}",
+        world.story("F")
+    );
+}
+
+#[test]
+fn an_order_that_is_due_now_is_not_handed_over_for_two_children() {
+    let two = fork(&[branch("a", &job("ALFA")), branch("b", &job("ALFA"))], "");
+    let mut world = World::with(&["ALFA"], &two);
+    world.add(&format!(
+        r#"{{"id":"F","workflowPath":"w","scheduledFor":{START}}}"#
+    ));
+    assert!(
+        world
+            .story("F")
+            .starts_with("OrderAdded\nOrderStarted\nOrderForked a b"),
+        "{}",
+        world.story("F")
+    );
+}
+
+#[test]
+fn an_order_ahead_of_its_time_goes_to_the_agent_of_three_of_its_children() {
+    let ahead = |agents: &[&str]| {
+        let branches: Vec<_> = agents
+            .iter()
+            .enumerate()
+            .map(|(n, agent)| branch(&format!("b{n}"), &job(agent)))
+            .collect();
+        let mut world = World::with(&["ALFA", "BRAVO"], &fork(&branches, ""));
+        let due = START + 1000;
+        world.add(&format!(
+            r#"{{"id":"F","workflowPath":"w","scheduledFor":{due}}}"#
+        ));
+        world.order("F").attached_to().map(ToString::to_string)
+    };
+    assert_eq!(
+        ahead(&["ALFA", "ALFA", "BRAVO", "ALFA"]).as_deref(),
+        Some("ALFA")
+    );
+    assert_eq!(ahead(&["ALFA", "ALFA", "BRAVO"]), None);
+    assert_eq!(ahead(&["BRAVO", "BRAVO"]).as_deref(), Some("BRAVO"));
+}

@@ -260,3 +260,138 @@ fn a_resumed_order_passes_the_stop_position_that_it_stands_on_once() {
         OrderFinished",
     );
 }
+
+#[test]
+fn an_agent_marks_only_an_order_that_it_has_and_whose_job_may_go_on() {
+    let cancelling = Mark::Cancelling {
+        mode: CancellationMode::default(),
+    };
+    let resuming = Mark::Resuming {
+        position: None,
+        history_operations: Vec::new(),
+        as_succeeded: false,
+        restart_killed_job: false,
+    };
+    let attached = format!(r#","attachedState":{ATTACHED}"#);
+    let leaving = r#","attachedState":{"TYPE":"Detaching","agentPath":"ALFA"}"#;
+    let forked = r#"{"TYPE":"Forked","children":[]}"#;
+    let processing = r#"{"TYPE":"Processing"}"#;
+    let processed = r#"{"TYPE":"Processed"}"#;
+    let mark = |state: &str, more: &str, mark: &Mark| {
+        let state = state_with(&agent(), order(state, more));
+        names(&state.mark(&"O".into(), mark).expect("it is there"))
+    };
+    for wish in [&cancelling, &suspending(), &resuming] {
+        assert!(mark(forked, &attached, wish).is_empty(), "{wish:?}");
+        assert!(mark(processing, leaving, wish).is_empty(), "{wish:?}");
+    }
+    for state in [processing, processed] {
+        let found = mark(state, &attached, &cancelling);
+        assert_eq!(found, ["OrderCancellationMarked"]);
+        let found = mark(state, &attached, &suspending());
+        assert_eq!(found, ["OrderSuspensionMarked"]);
+        assert!(mark(state, &attached, &resuming).is_empty());
+    }
+    let mut marked = order(processing, &attached);
+    marked.mark = Some(Box::new(cancelling.clone()));
+    let state = state_with(&agent(), marked);
+    let id = OrderId::from("O");
+    let again = state.mark(&id, &cancelling).expect("it is there");
+    assert_eq!(names(&again), Vec::<&str>::new(), "it is marked so");
+    let other = state.mark(&id, &suspending()).expect("it is there");
+    assert_eq!(names(&other), ["OrderSuspensionMarked"]);
+    let refused = state.mark(&"NOBODY".into(), &cancelling);
+    assert!(refused.is_err_and(|problem| problem.is("UnknownKey")));
+}
+
+#[test]
+fn the_controller_knows_whether_an_order_at_an_agent_would_follow_its_mark() {
+    let attached = format!(r#","attachedState":{ATTACHED}"#);
+    let would = |state: &str, mark: Option<Mark>| {
+        let mut order = order(state, &attached);
+        order.mark = mark.map(Box::new);
+        state_with(&Site::Controller, order).would_follow_mark(&"O".into())
+    };
+    let fresh = r#"{"TYPE":"Fresh"}"#;
+    assert!(would(fresh, Some(suspending())));
+    assert!(!would(fresh, None));
+    assert!(!would(r#"{"TYPE":"Processing"}"#, Some(suspending())));
+    let state = state_with(&Site::Controller, order(fresh, ""));
+    assert!(!state.would_follow_mark(&"NOBODY".into()));
+}
+
+#[test]
+fn an_order_that_fails_before_its_start_is_started_when_due_if_the_failure_is_caught() {
+    let fresh = |site: &Site, is_uncatchable: bool, scheduled: i64| {
+        let uncatchable = if is_uncatchable {
+            r#","uncatchable":true"#
+        } else {
+            ""
+        };
+        let attached = match site {
+            Site::Controller => String::new(),
+            Site::Agent(_) => format!(r#","attachedState":{ATTACHED}"#),
+        };
+        let failed = FAILED.replace(
+            r#""message":"no""#,
+            &format!(r#""message":"no"{uncatchable}"#),
+        );
+        let more = format!(r#"{attached},"scheduledFor":{scheduled},"historicOutcomes":{failed}"#);
+        next(&state_with(site, order(r#"{"TYPE":"Fresh"}"#, &more)))
+    };
+    for site in [Site::Controller, agent()] {
+        assert_eq!(fresh(&site, false, START), ["OrderStarted"]);
+        assert_eq!(fresh(&site, false, START + 1), Vec::<&str>::new());
+    }
+    for scheduled in [START, START + 1] {
+        assert_eq!(fresh(&agent(), true, scheduled), ["OrderDetachable"]);
+        assert_eq!(fresh(&Site::Controller, true, scheduled), ["OrderFailed"]);
+    }
+}
+
+#[test]
+fn an_agent_gives_back_an_order_ahead_of_its_time_that_has_nothing_to_do_there() {
+    let stops = format!("- {{TYPE: Stop}}\n- {}\n- {}\n", job("BRAVO"), job("ALFA"));
+    let mut world = World::with(&["ALFA"], &stops);
+    let next_at = |world: &mut World, position: u32| {
+        let text = format!(
+            r#"{{"id":"O","workflowId":{{"path":"w","versionId":"1"}},"position":[{position}],"scheduledFor":{},"state":{{"TYPE":"Fresh"}},"attachedState":{ATTACHED}}}"#,
+            START + 1
+        );
+        let state = &mut world.node(&"ALFA".into()).state;
+        state.insert_order(serde_json::from_str(&text).expect("an order"));
+        next(state)
+    };
+    assert_eq!(next_at(&mut world, 0), ["OrderDetachable"], "a Stop");
+    assert_eq!(
+        next_at(&mut world, 1),
+        ["OrderDetachable"],
+        "a job of BRAVO"
+    );
+    assert_eq!(next_at(&mut world, 2), Vec::<&str>::new(), "its own job");
+}
+
+#[test]
+fn a_fresh_order_comes_to_its_job_before_the_job_is_called() {
+    let text = format!("- {{TYPE: EmptyInstruction}}\n- {}\n", job("ALFA"));
+    let mut world = World::with(&["ALFA"], &text);
+    let order = format!(
+        r#"{{"id":"O","workflowId":{{"path":"w","versionId":"1"}},"position":[0],"state":{{"TYPE":"Fresh"}},"attachedState":{ATTACHED}}}"#
+    );
+    let state = &mut world.node(&"ALFA".into()).state;
+    state.insert_order(serde_json::from_str(&order).expect("an order"));
+    assert_eq!(next(state), ["OrderMoved"]);
+}
+
+#[test]
+fn an_order_without_a_start_position_records_none() {
+    let world = World::with(&[], "");
+    let mut fresh = model::FreshOrder::new("O".into(), "w".into());
+    let start = |fresh: &model::FreshOrder| match world.controller.state.add(fresh, world.now) {
+        Ok(Some(OrderEvent::OrderAdded { start_position, .. })) => start_position,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(start(&fresh), None);
+    fresh.start_position = Some(model::Place::Position(model::Position::top(0)));
+    assert_eq!(start(&fresh), Some(model::Position::top(0)));
+}

@@ -199,3 +199,41 @@ fn forked_children_inherit_the_tie_and_do_not_end_it() {
         world.story("P")
     );
 }
+
+#[test]
+fn the_step_after_the_block_follows_also_inside_of_another_block() {
+    let around = format!(
+        "- {{TYPE: Try, try: {{instructions: [{}, {{TYPE: Say, what: '1'}}]}}, catch: {{instructions: []}}}}\n",
+        sticky(&job("ALFA"))
+    );
+    let mut world = World::with(&["ALFA"], &around);
+    world.start("O");
+    world.told(
+        "O",
+        "OrderAdded
+        OrderMoved 0/try+0:0
+        OrderStickySubagentEntered
+        ATTACH ALFA
+        OrderStarted
+        JOB ALFA
+        OrderMoved 0/try+0:0/stickySubagent:1
+        OrderStickySubagentLeaved
+        OrderSaid 1
+        OrderMoved 1
+        DETACH
+        OrderFinished",
+    );
+}
+
+#[test]
+fn a_failed_child_stands_before_the_block_in_its_branch() {
+    let text = format!(
+        "- {{TYPE: Fork, branches: [{{id: a, workflow: {{instructions: [{{TYPE: EmptyInstruction}}, {}]}}}}]}}\n",
+        sticky("{TYPE: Fail}")
+    );
+    let mut world = World::with(&["ALFA"], &text);
+    world.start("F");
+    assert_eq!(world.state("F|a"), "Failed");
+    assert_eq!(world.order("F|a").position.to_string(), "0/fork+a:1");
+    assert_eq!(ties(&world, "F|a"), Vec::<String>::new());
+}
