@@ -7,6 +7,7 @@
     reason = "a test that cannot set up its world fails at that line"
 )]
 
+mod clocks;
 mod clusters;
 mod crash_loops;
 mod defects;
