@@ -44,9 +44,9 @@ impl Attachments {
         if self.by_item.remove(&(key.clone(), agent.clone())).is_none() {
             return;
         }
-        match self.counts.get_mut(agent) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.counts.remove(agent)),
+        // A count of zero stays: there are as many counts as Agents that have had an item.
+        if let Some(count) = self.counts.get_mut(agent) {
+            *count -= 1;
         }
     }
 

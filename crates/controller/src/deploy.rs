@@ -161,7 +161,7 @@ impl State {
                     self.sort_text(signed.clone(), given, fresh, &mut change);
                 }
                 ItemOperation::DeleteSimple { key } => {
-                    if key.as_workflow().is_some() || key.split().0 == "Workflow" {
+                    if key.split().0 == "Workflow" {
                         let message = format!("{key} is versioned; remove it with RemoveVersioned");
                         change.faults.push(Problem::new("InvalidItemKey", message));
                     } else if !change.deleted.insert(key.clone()) {
@@ -276,9 +276,7 @@ impl State {
                     .get(&incoming.item.key)
                     .is_some_and(|known| is_same(known, incoming)))
         });
-        change
-            .removed
-            .retain(|path| self.current.contains_key(path) || !self.removed.contains(path));
+        change.removed.retain(|path| !self.removed.contains(path));
         change
             .deleted
             .retain(|key| !self.deletion_marked.contains(key));

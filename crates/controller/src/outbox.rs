@@ -150,7 +150,7 @@ impl Outbox {
             let Thing::AttachOrder(id) = thing else {
                 return None;
             };
-            (*since > lost).then_some((id, *since))
+            Some((id, *since))
         })
     }
 
