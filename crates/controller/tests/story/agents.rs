@@ -450,3 +450,191 @@ fn another_controller_that_the_agent_has_refused_is_shown_as_long_as_it_tries() 
     assert_eq!(problem(&world), None);
     world.replay();
 }
+
+#[test]
+fn a_line_of_an_agent_that_cannot_be_read_is_put_down_once_and_passed_over() {
+    let mut world = one_agent();
+    let path = AgentPath::from("ALFA");
+    let known = world.state.agent(&path).unwrap().event_id;
+    let unreadable = |world: &mut World, path: &str, event_id| {
+        let problem = Problem::new("NotAnEvent", "the line is cut off");
+        let before = world.events.len();
+        world.act(|state, out| state.agent_event_unreadable(&path.into(), event_id, problem, out));
+        world.events.len() - before
+    };
+    let next = model::EventId(known.0 + 1);
+    assert_eq!(
+        unreadable(&mut world, "ALFA", known),
+        0,
+        "taken over before"
+    );
+    assert_eq!(
+        unreadable(&mut world, "ALFA", model::EventId(known.0 - 1)),
+        0
+    );
+    assert_eq!(unreadable(&mut world, "NOBODY", next), 0);
+    assert_eq!(unreadable(&mut world, "ALFA", next), 1);
+    assert_eq!(agent_story(&world).last(), Some(&"AgentEventRejected"));
+    assert_eq!(world.state.agent(&path).unwrap().event_id, next);
+    assert_eq!(unreadable(&mut world, "ALFA", next), 0, "once");
+    world.replay();
+}
+
+#[test]
+fn an_agent_that_is_dedicated_or_coupled_once_more_is_so_already() {
+    let mut world = one_agent();
+    let path = AgentPath::from("ALFA");
+    let dedicated = |world: &mut World, run_id: &str| {
+        let run_id = RunId::from(run_id);
+        world.act(|state, out| {
+            state.agent_dedicated(&"ALFA".into(), run_id, model::EventId::BEFORE_FIRST, out)
+        });
+    };
+    let before = world.events.len();
+    dedicated(&mut world, "RUN");
+    world.act(|state, out| state.agent_coupled(&path, out));
+    world.act(|state, out| state.agent_coupled(&"NOBODY".into(), out));
+    assert_eq!(world.events.len(), before);
+    // It is being reset: what is dedicated now is dedicated for nothing.
+    world.tell(ControllerCommand::ResetAgent {
+        agent_path: path.clone(),
+        force: false,
+    });
+    let before = world.events.len();
+    dedicated(&mut world, "NEXT");
+    world.act(|state, out| state.agent_coupled(&path, out));
+    assert_eq!(world.events.len(), before);
+    assert_eq!(connection(&world), Connection::Resetting);
+}
+
+#[test]
+fn a_log_of_another_agent_or_controller_does_not_fit() {
+    let mut world = one_agent();
+    let record = |world: &mut World, event| {
+        let mut batch = controller::Batch::new(world.now, world.last);
+        controller::Recorder::record(&mut batch, &mut world.state, None, event)
+    };
+    let dedicated = |run_id: &str| {
+        let dedicated = AgentEvent::AgentDedicated {
+            agent_run_id: RunId::from(run_id),
+            agent_event_id: model::EventId::BEFORE_FIRST,
+        };
+        Event::Agent("ALFA".into(), dedicated)
+    };
+    assert!(record(&mut world, dedicated("OTHER")).is_err());
+    assert!(record(&mut world, dedicated("RUN")).is_ok());
+
+    let at = model::Timestamp::from_millis(7);
+    let initialized = |id: &str| {
+        Event::Controller(model::ControllerEvent::ControllerInitialized {
+            controller_id: id.into(),
+            initially_started_at: at,
+        })
+    };
+    assert_eq!(world.state.initially_started_at(), None);
+    let refused = record(&mut world, initialized("OTHER")).unwrap_err();
+    assert!(refused.to_string().contains("OTHER"), "{refused}");
+    assert_eq!(world.state.initially_started_at(), None);
+    record(&mut world, initialized("C")).unwrap();
+    assert_eq!(world.state.initially_started_at(), Some(at));
+    assert_eq!(world.state.controller_id().as_str(), "C");
+}
+
+#[test]
+fn what_an_agent_says_of_an_item_counts_only_while_the_item_is_offered_to_it() {
+    let mut world = one_agent();
+    world.add("A", "w");
+    let attachments = |world: &World| {
+        let id = world.state.current_version(&"w".into()).unwrap();
+        world.state.attachments(&model::ItemKey::workflow(id))
+    };
+    // The Agent has got the workflow and the order; its events have not arrived.
+    world.send(&"ALFA".into());
+    let log = world.at("ALFA").log.clone();
+    let offered = vec![("ALFA".into(), controller::Attachment::Attachable)];
+    assert_eq!(attachments(&world), offered);
+    let workflow = world.state.current_version(&"w".into()).cloned().unwrap();
+    let key = model::ItemKey::workflow(&workflow);
+    let detachable = Event::Item(model::ItemEvent::ItemDetachable {
+        key,
+        delegate_id: "ALFA".into(),
+    });
+    world.act(|state, out| out.record(state, None, detachable));
+    world.deliver(&"ALFA".into(), &log);
+    assert_eq!(
+        attachments(&world),
+        [("ALFA".into(), controller::Attachment::Detachable)],
+        "it is being taken back"
+    );
+}
+
+#[test]
+fn a_cluster_has_two_members_at_least_and_begins_at_one_of_them() {
+    let appoint = |ids: &[&str], active: &str| {
+        let addresses = ids.iter().enumerate();
+        ControllerCommand::ClusterAppointNodes {
+            id_to_uri: addresses
+                .map(|(n, id)| ((*id).into(), format!("http://host-{n}:4444").into()))
+                .collect(),
+            active_id: active.into(),
+        }
+    };
+    let mut world = World::new();
+    for (ids, active) in [
+        (&["Primary"][..], "Primary"),
+        (&["Primary", "Backup"][..], "Third"),
+        (&[][..], "Primary"),
+    ] {
+        let problem = world.refused(appoint(ids, active));
+        assert!(problem.is("InvalidClusterSetting"), "{problem}");
+    }
+    world.tell(appoint(&["Primary", "Backup", "Third"], "Primary"));
+    assert_eq!(world.state.cluster().type_name(), "NodesAppointed");
+}
+
+#[test]
+fn members_get_other_addresses_and_are_coupled_anew_for_that() {
+    let appoint = |backup: &str| ControllerCommand::ClusterAppointNodes {
+        id_to_uri: [("Primary", "http://one:4444"), ("Backup", backup)]
+            .map(|(id, uri)| (id.into(), uri.into()))
+            .into(),
+        active_id: "Primary".into(),
+    };
+    let story = |world: &World| {
+        let events = world
+            .events
+            .iter()
+            .filter_map(|stamped| match &stamped.event {
+                Event::Cluster(event) => Some(event.type_name()),
+                _ => None,
+            });
+        events.collect::<Vec<_>>()
+    };
+    let mut world = World::new();
+    world.tell(appoint("http://two:4444"));
+    world.tell(appoint("http://three:4444"));
+    assert_eq!(
+        story(&world),
+        ["ClusterNodesAppointed", "ClusterSettingUpdated"]
+    );
+    let active_id = || "Primary".into();
+    for event in [
+        ClusterEvent::ClusterCouplingPrepared {
+            active_id: active_id(),
+        },
+        ClusterEvent::ClusterCoupled {
+            active_id: active_id(),
+        },
+    ] {
+        world.act(|state, out| state.cluster_changed(event, out));
+    }
+    world.tell(appoint("http://four:4444"));
+    assert_eq!(
+        story(&world)[4..],
+        ["ClusterPassiveLost", "ClusterSettingUpdated"]
+    );
+    let setting = world.state.cluster().setting().unwrap();
+    let uris: Vec<&str> = setting.id_to_uri.values().map(|uri| &**uri).collect();
+    assert_eq!(uris, ["http://four:4444", "http://one:4444"]);
+    world.replay();
+}

@@ -71,6 +71,13 @@ fn an_item_that_is_too_large_is_refused_and_the_bound_is_named() {
         "{}",
         problem.message
     );
+    // A byte less, and it is accepted.
+    let padded = |path: &str, bytes: usize| {
+        let text = workflow(path, 0);
+        format!("{text}{}", " ".repeat(bytes - text.len()))
+    };
+    refused(&mut world, &[padded("exact", ITEM_BYTES_MAX + 1)]);
+    world.deploy(&[&padded("exact", ITEM_BYTES_MAX)]);
     let each = ITEM_BYTES_MAX - 1000;
     let many: Vec<_> = (0..=ITEM_CHANGE_BYTES_MAX / each)
         .map(|n| workflow(&format!("w{n}"), each))

@@ -468,6 +468,11 @@ fn what_must_not_change_is_refused() {
     assert!(codes(&mut world, &[add(moved)]).contains("SubagentMustNotMove"));
     let other = r#"{"TYPE":"AgentRef","path":"ALFA","directors":["BRAVO-0"]}"#;
     assert!(codes(&mut world, &[add(other)]).contains("DirectorsMustNotChange"));
+    let global = r#"{"TYPE":"GlobalBoard","path":"B","postOrderToNoticeId":"orderId","endOfLife":"$js7EpochMilli","expectOrderToNoticeId":"orderId"}"#;
+    world.change(&[add(global)]).unwrap();
+    let plannable = r#"{"TYPE":"PlannableBoard","path":"B","postOrderToNoticeKey":"orderId","expectOrderToNoticeKey":"orderId"}"#;
+    let refused = codes(&mut world, &[add(plannable)]);
+    assert!(refused.contains("ItemTypeMustNotChange"), "{refused}");
 }
 
 #[test]
@@ -523,10 +528,89 @@ fn a_clock_that_was_set_back_brings_no_version_twice() {
     world.change(&[add(quick)]).unwrap();
     let used = controller::Fresh::at(world.now).version_id;
     let fresh = world.state.fresh_at(world.now).version_id;
-    assert_ne!(fresh, used, "the next moment's");
+    assert_ne!(fresh, used, "it is in use");
+    let next = model::Timestamp::from_millis(world.now.millis() + 1);
+    assert_eq!(
+        fresh,
+        controller::Fresh::at(next).version_id,
+        "later versions have later names"
+    );
     let later = model::Timestamp::from_millis(world.now.millis() + 1000);
     assert_eq!(
         world.state.fresh_at(later).version_id,
         controller::Fresh::at(later).version_id
     );
+}
+
+#[test]
+fn a_workflow_to_which_a_file_watch_refers_is_removed_only_together_with_it() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    let watch = r#"{"TYPE":"FileWatch","path":"W","workflowPath":"w","agentPath":"ALFA","directoryExpr":"'/tmp'"}"#;
+    let quick = r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#;
+    let missing = codes(&mut world, &[add(watch)]);
+    assert!(missing.contains("Workflow:w"), "{missing}");
+    world.change(&[add(watch), add(quick)]).unwrap();
+    let refused = codes(&mut world, &[remove("w")]);
+    assert!(
+        refused.contains("ItemIsStillReferenced") && refused.contains("OrderWatch:W"),
+        "{refused}"
+    );
+    // Its workflow exists already.
+    let again = watch.replace("/tmp", "/var");
+    world.change(&[add(&again)]).unwrap();
+    let refused = codes(&mut world, &[add(watch), remove("w")]);
+    assert!(refused.contains("MissingReferencedItem"), "{refused}");
+    world
+        .change(&[remove("w"), delete("OrderWatch:W")])
+        .unwrap();
+    world.run();
+    assert_eq!(world.state.current_version(&"w".into()), None);
+}
+
+#[test]
+fn what_is_current_and_what_is_about_to_go_is_known() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    let quick = r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#;
+    world.change(&[version("1"), add(quick)]).unwrap();
+    let current = |world: &World| world.state.current_version(&"w".into()).cloned();
+    assert_eq!(*current(&world).unwrap(), workflow("w", "1"));
+    let other = r#"{"TYPE":"Workflow","path":"w","instructions":[{"TYPE":"Fail"}]}"#;
+    world.change(&[version("2"), add(other)]).unwrap();
+    assert_eq!(*current(&world).unwrap(), workflow("w", "2"));
+
+    let cluster = r#"{"TYPE":"SubagentBundle","id":"B","subagentToPriority":{"ALFA-0":"1"}}"#;
+    world.change(&[add(cluster)]).unwrap();
+    world.run();
+    let key: ItemKey = serde_json::from_value("SubagentBundle:B".into()).unwrap();
+    assert_eq!(world.state.item(&key).unwrap().item.key, key);
+    assert!(!world.state.is_deletion_marked(&key));
+    world.at("ALFA").is_reachable = false;
+    world.change(&[delete("SubagentBundle:B")]).unwrap();
+    assert!(world.state.is_deletion_marked(&key), "its Agent has it");
+    world.at("ALFA").is_reachable = true;
+    world.run();
+    assert!(world.state.item(&key).is_none());
+    assert!(!world.state.is_deletion_marked(&key));
+}
+
+#[test]
+fn a_workflow_is_removed_as_a_whole_and_only_if_it_is_known() {
+    let mut world = World::new();
+    let quick = r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#;
+    world.change(&[version("1"), add(quick)]).unwrap();
+    for key in ["Workflow:w", "Workflow:w~1", "Workflow:unknown"] {
+        let refused = codes(&mut world, &[delete(key)]);
+        assert!(
+            refused.contains("remove it with RemoveVersioned"),
+            "{refused}"
+        );
+    }
+    let refused = codes(&mut world, &[remove("unknown")]);
+    assert!(refused.contains("Workflow:unknown"), "{refused}");
+    world.change(&[remove("w")]).unwrap();
+    let before = world.events.len();
+    world.change(&[remove("w")]).unwrap();
+    assert_eq!(world.events.len(), before, "it is already so");
 }

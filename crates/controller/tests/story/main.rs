@@ -11,6 +11,7 @@
 
 mod agents;
 mod bounds;
+mod delivery;
 mod items;
 mod obstacles;
 mod orders;

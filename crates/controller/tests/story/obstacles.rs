@@ -261,6 +261,16 @@ fn a_job_at_a_subagent_that_its_agent_has_lost_is_told() {
         matches!(&told[..], [Obstacle::SubagentNotConnected { subagent_id, since: Some(_), problem: Some(_), .. }] if *subagent_id == "ALFA-0".into()),
         "{told:?}"
     );
+    lose_agent(&mut world);
+    let names: Vec<_> = obstacles(&world, "O")
+        .iter()
+        .map(Obstacle::type_name)
+        .collect();
+    assert_eq!(
+        names,
+        ["AgentNotConnected"],
+        "what it knew of its Subagent is old"
+    );
 }
 
 #[test]
@@ -304,4 +314,19 @@ fn what_holds_up_a_running_job_is_told_until_it_ends() {
 /// Couples the Agent again after a restart of the Controller.
 fn coupled_again(world: &mut World) {
     world.act(|state, out| state.agent_coupled(&"ALFA".into(), out));
+}
+
+#[test]
+fn an_order_at_an_agent_that_is_away_still_tells_what_does_not_depend_on_the_agent() {
+    let mut world = world(1);
+    let mut due = crate::world::order("LATER", "w");
+    due.scheduled_for = Some(world.now + std::time::Duration::from_hours(1));
+    world.tell(model::ControllerCommand::AddOrder { order: due });
+    world.run();
+    lose_agent(&mut world);
+    let names: Vec<_> = obstacles(&world, "LATER")
+        .iter()
+        .map(Obstacle::type_name)
+        .collect();
+    assert_eq!(names, ["AgentNotConnected", "WaitingForOtherTime"]);
 }

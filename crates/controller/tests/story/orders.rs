@@ -537,6 +537,10 @@ fn jn01_events_may_go_when_all_registered_users_have_released_them() {
     );
     world.tell_as("B", release(last));
     assert_eq!(world.state.released(), last);
+    let before = world.events.len();
+    let again = world.tell_as("B", release(last));
+    assert_eq!(again, ControllerAnswer::Accepted);
+    assert_eq!(world.events.len(), before, "repeated");
     let back = world.tell_as("B", release(EventId(last.0 - 1)));
     assert!(
         matches!(back, ControllerAnswer::Problem { code: Some(code), .. } if code == "ReverseReleaseEvents")
@@ -656,4 +660,205 @@ fn a_predicate_selects_no_forked_children() {
     world.run();
     assert!(world.story("P").contains(&"OrderCancellationMarked"));
     assert!(!world.story("P|a").contains(&"OrderCancellationMarked"));
+}
+
+#[test]
+fn the_controller_is_woken_at_once_for_what_waits_and_else_when_an_order_is_due() {
+    let mut world = World::new();
+    world.deploy(&[r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#]);
+    assert_eq!(world.state.next_wakeup(), None, "nothing is to be done");
+    let mut due = order("D", "w");
+    let at = world.now + Duration::from_mins(1);
+    due.scheduled_for = Some(at);
+    world.tell(ControllerCommand::AddOrder { order: due });
+    assert_eq!(world.state.next_wakeup(), Some(at));
+    // An order or an item that has just come, before anything follows for it.
+    let mut batch = controller::Batch::new(world.now, world.last);
+    let add = ControllerCommand::AddOrder {
+        order: order("A", "w"),
+    };
+    let mut by_order = world.state.clone();
+    by_order
+        .execute(&add, &"operator".into(), &mut batch)
+        .unwrap();
+    assert_eq!(by_order.next_wakeup(), Some(model::Timestamp::default()));
+    let mut batch = controller::Batch::new(world.now, world.last);
+    let mut by_item = world.state.clone();
+    let item = crate::world::add(r#"{"TYPE":"JobResource","path":"R","variables":{}}"#);
+    by_item
+        .change_items(&[item], &controller::Fresh::at(world.now), &mut batch)
+        .unwrap()
+        .unwrap();
+    assert_eq!(by_item.next_wakeup(), Some(model::Timestamp::default()));
+}
+
+#[test]
+fn an_order_whose_step_ends_the_node_is_known_and_set_aside() {
+    let mut world = World::new();
+    world.deploy(&[
+        r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#,
+        r#"{"TYPE":"Workflow","path":"stops","instructions":[{"TYPE":"Fail"}]}"#,
+    ]);
+    world.state.set_idle();
+    assert_eq!(world.state.working_on(), None);
+    let mut due = order("BAD", "stops");
+    due.scheduled_for = Some(world.now + Duration::from_mins(1));
+    world.tell(ControllerCommand::AddOrder { order: due });
+    world.state.set_idle();
+    // The step is decided when it is due, and the node ends while it is recorded.
+    let mut dying = world.state.clone();
+    let mut batch = controller::Batch::new(world.now + Duration::from_mins(1), world.last);
+    dying.advance(&mut batch).unwrap();
+    assert_eq!(dying.working_on().as_deref(), Some("Order:BAD"));
+    dying.set_idle();
+    assert_eq!(dying.working_on(), None);
+
+    let id = model::OrderId::from("BAD");
+    let why = model::Problem::plain("its step has ended the node");
+    assert!(!world.state.is_set_aside(&id));
+    let events = world.state.set_aside(&id, &why).unwrap();
+    world.act(|state, out| {
+        for event in events {
+            out.record(state, None, event)?;
+        }
+        Ok(())
+    });
+    assert!(world.state.is_set_aside(&id));
+    world.pass(100);
+    assert_eq!(world.story("BAD"), ["OrderAdded", "OrderBroken"]);
+    world.add("GOOD", "w");
+    world.run();
+    assert_eq!(world.story("GOOD").last(), Some(&"OrderFinished"));
+    assert_eq!(world.state.set_aside(&"UNKNOWN".into(), &why), None);
+}
+
+#[test]
+fn how_several_orders_are_resumed_is_passed_on() {
+    for (as_succeeded, restart) in [(true, Some(true)), (true, Some(false)), (false, Some(true))] {
+        let mut world = hopping();
+        world.add("F", "hop");
+        world.run();
+        let kill = Some(model::Kill {
+            immediately: true,
+            workflow_position: None,
+        });
+        world.tell(ControllerCommand::SuspendOrders {
+            order_ids: order_ids(&["F"]),
+            mode: SuspensionMode {
+                reset_state: false,
+                kill,
+            },
+        });
+        world.run();
+        let outcome = model::Outcome::Killed {
+            outcome: Box::new(model::Outcome::failed("killed")),
+        };
+        world.end_job("ALFA", "F", outcome);
+        world.tell(ControllerCommand::ResumeOrders {
+            order_ids: order_ids(&["F"]),
+            as_succeeded,
+            restart_killed_job: restart,
+        });
+        let resumed = world.events.iter().find_map(|stamped| match stamped.event {
+            model::Event::Order(
+                _,
+                model::OrderEvent::OrderResumed {
+                    as_succeeded,
+                    restart_killed_job,
+                    ..
+                },
+            ) => Some((as_succeeded, Some(restart_killed_job))),
+            _ => None,
+        });
+        assert_eq!(
+            resumed,
+            Some((as_succeeded, restart)),
+            "{:?}",
+            world.story("F")
+        );
+    }
+}
+
+#[test]
+fn a_refusal_names_a_hundred_faults_and_counts_only_what_it_does_not_name() {
+    let mut world = World::new();
+    let mut refused = |count: usize| {
+        let ids: Vec<String> = (0..count).map(|n| format!("{n:03}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        world.refused(crate::world::cancel(&ids)).message
+    };
+    assert!(refused(100).ends_with("099"), "{}", refused(100));
+    assert!(refused(101).ends_with("and 1 more"), "{}", refused(101));
+}
+
+/// A batch that takes only a few events.
+struct SmallBatch(controller::Batch);
+
+impl controller::Recorder for SmallBatch {
+    fn now(&self) -> model::Timestamp {
+        self.0.now
+    }
+    fn last_event_id(&self) -> EventId {
+        self.0.last
+    }
+    fn is_full(&self) -> bool {
+        self.0.events.len() >= 2
+    }
+    fn record(
+        &mut self,
+        state: &mut controller::State,
+        at: Option<model::Timestamp>,
+        event: model::Event,
+    ) -> Result<(), controller::NotApplicable> {
+        self.0.record(state, at, event)
+    }
+}
+
+#[test]
+fn what_can_wait_is_left_for_the_next_batch_when_one_is_full() {
+    let mut world = World::new();
+    world.deploy(&[r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#]);
+    let mut state = world.state.clone();
+    let mut small = SmallBatch(controller::Batch::new(world.now, world.last));
+    for id in ["A", "B", "C"] {
+        let command = ControllerCommand::AddOrder {
+            order: order(id, "w"),
+        };
+        state
+            .execute(&command, &"operator".into(), &mut small)
+            .unwrap();
+    }
+    let mut batches = 0;
+    while state.next_wakeup().is_some() {
+        small = SmallBatch(controller::Batch::new(world.now, small.0.last));
+        state.advance(&mut small).unwrap();
+        batches += 1;
+        assert!(small.0.events.len() <= 3, "{small:?}", small = small.0);
+    }
+    assert!(batches >= 3, "{batches}");
+    for id in ["A", "B", "C"] {
+        let order = state.engine().order(&id.into()).unwrap();
+        assert!(order.is_terminated(), "{order:?}");
+    }
+}
+
+#[test]
+fn a_mass_of_steps_leaves_room_for_others_after_ten_thousand_events() {
+    let mut world = World::new();
+    world.deploy(&[r#"{"TYPE":"Workflow","path":"w","instructions":[]}"#]);
+    let orders = (0..5001).map(|n| order(&format!("{n}"), "w")).collect();
+    let before = world.events.len() + 5001;
+    world.tell(ControllerCommand::AddOrders { orders });
+    assert_eq!(
+        world.events.len() - before,
+        10_000,
+        "each starts and finishes"
+    );
+    assert_eq!(
+        world.state.next_wakeup(),
+        Some(Timestamp::default()),
+        "and at once the next round"
+    );
+    world.run();
+    assert_eq!(world.events.len() - before, 10_002);
 }

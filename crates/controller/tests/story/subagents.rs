@@ -87,6 +87,16 @@ fn who_belongs_to_which_cluster_and_whether_its_agent_knows_it_is_told() {
         .collect();
     assert_eq!(bundles, ["B"]);
     assert!(world.state.is_attached_as_deployed(&id));
+    assert!(!world.state.is_attached_as_deployed(&SubagentId::new("S-X")));
+    world.at("ALFA").is_reachable = false;
+    subagent(&mut world, "S-A", true);
+    assert!(
+        !world.state.is_attached_as_deployed(&id),
+        "the Agent has not got the change"
+    );
+    world.at("ALFA").is_reachable = true;
+    world.run();
+    assert!(world.state.is_attached_as_deployed(&id));
 }
 
 #[test]
@@ -151,4 +161,101 @@ fn the_loss_of_a_subagent_that_is_connected_is_not_confirmed() {
     let failed = SubagentStateEvent::SubagentCouplingFailed { problem };
     tell(&mut world, "S-A", failed);
     assert_eq!(world.tell(confirm()), model::ControllerAnswer::Accepted);
+}
+
+#[test]
+fn an_order_that_keeps_to_a_subagent_waits_for_that_and_no_other() {
+    let mut world = world();
+    world.at("ALFA").has_no_subagent = true;
+    let bundle = r#"{"TYPE":"SubagentBundle","id":"B","subagentToPriority":{"S-A":"1","S-B":"1"}}"#;
+    let solo = r#"{"TYPE":"SubagentBundle","id":"SOLO","subagentToPriority":{"S-B":"1"}}"#;
+    world.change(&[add(bundle), add(solo)]).unwrap();
+    let names = |asked: &str| {
+        let job = |extra: &str| {
+            format!(
+                r#"{{"TYPE":"Execute.Anonymous","job":{{"agentPath":"ALFA",{extra}"executable":{{"TYPE":"ShellScriptExecutable","script":":"}}}}}}"#
+            )
+        };
+        format!(
+            r#"{{"TYPE":"StickySubagent","agentPath":"ALFA","subagentBundleIdExpr":"'B'","subworkflow":{{"instructions":[{}]}}}}"#,
+            job(asked)
+        )
+    };
+    for (path, asked) in [
+        ("any", ""),
+        ("same", r#""subagentBundleIdExpr":"'B'","#),
+        ("other", r#""subagentBundleIdExpr":"'SOLO'","#),
+    ] {
+        let text = format!(
+            r#"{{"TYPE":"Workflow","path":"{path}","instructions":[{}]}}"#,
+            names(asked)
+        );
+        world.deploy(&[&text]);
+        world.add(path, path);
+    }
+    world.run();
+    let told = |world: &World, id: &str| {
+        let obstacles = world.state.obstacles(&id.into(), world.now);
+        let names = obstacles.into_iter().filter_map(|obstacle| match obstacle {
+            Obstacle::WaitingForSubagent {
+                subagent_bundle_id,
+                subagents,
+                ..
+            } => {
+                let ids: Vec<_> = subagents.iter().map(|it| it.subagent_id.as_str()).collect();
+                let cluster = subagent_bundle_id.map_or_else(String::new, |id| id.to_string());
+                Some(format!("{cluster}: {}", ids.join(" ")))
+            }
+            _ => None,
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    // The tie names the cluster for the jobs that ask for nothing else.
+    assert_eq!(told(&world, "any"), "B: S-A S-B");
+    assert_eq!(told(&world, "same"), "B: S-A S-B");
+    assert_eq!(told(&world, "other"), "SOLO: S-B");
+}
+
+#[test]
+fn of_many_subagents_that_take_no_job_some_are_named_and_all_are_counted() {
+    let mut world = world();
+    world.at("ALFA").has_no_subagent = true;
+    for n in 0..model::NAMED_MAX {
+        subagent(&mut world, &format!("S-{n:02}"), false);
+    }
+    world.add("ANY", "w");
+    world.run();
+    let obstacles = world.state.obstacles(&"ANY".into(), world.now);
+    let counts = obstacles.iter().find_map(|obstacle| match obstacle {
+        Obstacle::WaitingForSubagent {
+            subagents,
+            subagent_count,
+            ..
+        } => Some((subagents.len(), *subagent_count)),
+        _ => None,
+    });
+    assert_eq!(counts, Some((model::NAMED_MAX, model::NAMED_MAX + 3)));
+}
+
+#[test]
+fn what_was_to_be_sent_to_an_agent_that_was_deleted_is_not_sent_to_its_next_one() {
+    let mut world = world();
+    world.at("ALFA").is_reachable = false;
+    world.tell(reset("S-A", false));
+    world.tell(ControllerCommand::ResetAgent {
+        agent_path: "ALFA".into(),
+        force: true,
+    });
+    let keys = [
+        "Subagent:S-A",
+        "Subagent:S-B",
+        "Subagent:ALFA-0",
+        "Agent:ALFA",
+    ];
+    let mut operations = Vec::from(keys.map(crate::world::delete));
+    operations.push(crate::world::remove("w"));
+    world.change(&operations).unwrap();
+    world.run();
+    assert!(world.state.agent(&"ALFA".into()).is_none());
+    assert_eq!(world.state.outbox_len(&"ALFA".into()), 0);
 }
