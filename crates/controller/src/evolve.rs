@@ -143,9 +143,7 @@ impl State {
     }
 
     pub(crate) fn use_workflow(&mut self, id: &Arc<WorkflowId>, count: usize) {
-        if count > 0 {
-            *self.uses.entry(Arc::clone(id)).or_insert(0) += count;
-        }
+        *self.uses.entry(Arc::clone(id)).or_insert(0) += count;
     }
 
     fn unuse_workflow(&mut self, id: &Arc<WorkflowId>, count: usize) {
