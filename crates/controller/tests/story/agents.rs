@@ -4,7 +4,7 @@ use crate::world::{World, jobs, succeeded};
 use controller::{Connection, Coupling};
 use model::{
     AgentEvent, AgentOwnEvent, AgentPath, AgentWitness, ClusterEvent, ControllerCommand, Event,
-    MemberRun, OrderEvent, OrderId, Problem, RunId,
+    MemberRun, OrderEvent, OrderId, Problem, RunId, SubagentStateEvent,
 };
 
 fn one_agent() -> World {
@@ -637,4 +637,64 @@ fn members_get_other_addresses_and_are_coupled_anew_for_that() {
     let uris: Vec<&str> = setting.id_to_uri.values().map(|uri| &**uri).collect();
     assert_eq!(uris, ["http://four:4444", "http://one:4444"]);
     world.replay();
+}
+
+#[test]
+fn a_restarted_controller_knows_how_the_directors_stand_and_writes_nothing_of_a_single_one() {
+    let mut world = one_agent();
+    let line = |world: &World| {
+        let mut lines = world.state.snapshot();
+        lines.find(|line| line.contains("AgentRefState")).unwrap()
+    };
+    let single = line(&world);
+    assert!(
+        !single.contains("cluster") && !single.contains("isResetByForce"),
+        "{single}"
+    );
+    let setting = model::ClusterSetting {
+        id_to_uri: [("Primary", "http://one:1"), ("Backup", "http://two:1")]
+            .map(|(id, uri)| (id.into(), uri.into()))
+            .into(),
+        active_id: "Primary".into(),
+        cluster_watch_id: None,
+    };
+    let appointed = ClusterEvent::ClusterNodesAppointed { setting };
+    world.at_agent("ALFA", vec![Event::Cluster(appointed)]);
+    world.run();
+    let cluster = |world: &World| world.state.agent(&"ALFA".into()).unwrap().cluster.clone();
+    assert_eq!(cluster(&world).type_name(), "NodesAppointed");
+    let before = cluster(&world);
+    world.restart();
+    assert_eq!(cluster(&world), before);
+    world.tell(ControllerCommand::ResetAgent {
+        agent_path: "ALFA".into(),
+        force: true,
+    });
+    world.restart_in_the_middle();
+    assert!(world.state.agent(&"ALFA".into()).unwrap().is_reset_by_force);
+}
+
+#[test]
+fn the_reset_of_one_agent_leaves_the_subagents_of_others_alone() {
+    let mut world = one_agent();
+    world.agent("BRAVO");
+    let dedicated = SubagentStateEvent::SubagentDedicated {
+        subagent_run_id: RunId::from("S"),
+        platform_info: None,
+    };
+    for agent in ["ALFA", "BRAVO"] {
+        let id = format!("{agent}-0");
+        world.at_agent(agent, vec![Event::Subagent(id.into(), dedicated.clone())]);
+    }
+    world.run();
+    world.tell(ControllerCommand::ResetAgent {
+        agent_path: "ALFA".into(),
+        force: true,
+    });
+    let known: Vec<_> = world
+        .state
+        .subagents()
+        .map(|(id, state)| (id.as_str(), state.subagent_run_id.is_some()))
+        .collect();
+    assert_eq!(known, [("ALFA-0", false), ("BRAVO-0", true)]);
 }

@@ -1,7 +1,7 @@
 //! Items: deployed, changed, referred to, deleted.
 
 use crate::world::{World, add, delete, jobs, remove, succeeded, version};
-use model::{ControllerAnswer, ItemKey, ItemOperation};
+use model::{ControllerAnswer, ControllerCommand, ItemKey, ItemOperation};
 
 const LOCK: &str = r#"{"TYPE":"Lock","path":"L"}"#;
 
@@ -613,4 +613,74 @@ fn a_workflow_is_removed_as_a_whole_and_only_if_it_is_known() {
     let before = world.events.len();
     world.change(&[remove("w")]).unwrap();
     assert_eq!(world.events.len(), before, "it is already so");
+}
+
+#[test]
+fn an_old_version_stays_until_its_last_order_has_gone_and_one_without_orders_goes_at_once() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    let deploy = |world: &mut World, id: &str| {
+        world
+            .change(&[version(id), add(&jobs("w", &["ALFA"]))])
+            .unwrap();
+        world.run();
+    };
+    let has = |world: &World, id: &str| {
+        let key = ItemKey::workflow(&workflow("w", id));
+        world.state.item(&key).is_some()
+    };
+    deploy(&mut world, "1");
+    for id in ["A", "B"] {
+        world.add(id, "w");
+    }
+    world.run();
+    assert_eq!(
+        world.state.outbox_len(&"ALFA".into()),
+        0,
+        "everything has been confirmed"
+    );
+    deploy(&mut world, "2");
+    deploy(&mut world, "3");
+    assert!(!has(&world, "2"), "no order has used it");
+    for (id, stays) in [("A", true), ("B", false)] {
+        world.tell(ControllerCommand::DeleteOrdersWhenTerminated {
+            order_ids: crate::world::order_ids(&[id]),
+        });
+        world.end_job("ALFA", id, succeeded());
+        assert_eq!(has(&world, "1"), stays, "after {id}");
+    }
+    world.replay();
+}
+
+#[test]
+fn an_event_of_an_item_that_does_not_exist_does_not_fit() {
+    let mut world = World::new();
+    world.agent("ALFA");
+    world.run();
+    let key: ItemKey = serde_json::from_value("JobResource:NONE".into()).unwrap();
+    let delegate_id = || "ALFA".into();
+    let events = [
+        model::ItemEvent::ItemAttachable {
+            key: key.clone(),
+            delegate_id: delegate_id(),
+        },
+        model::ItemEvent::ItemAttached {
+            key: key.clone(),
+            item_revision: None,
+            delegate_id: delegate_id(),
+        },
+        model::ItemEvent::ItemDetachable {
+            key: key.clone(),
+            delegate_id: delegate_id(),
+        },
+        model::ItemEvent::ItemDeletionMarked { key: key.clone() },
+        model::ItemEvent::ItemDeleted { key },
+    ];
+    for event in events {
+        let mut batch = controller::Batch::new(world.now, world.last);
+        let event = model::Event::Item(event);
+        let refused = controller::Recorder::record(&mut batch, &mut world.state, None, event);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("JobResource:NONE"), "{refused}");
+    }
 }

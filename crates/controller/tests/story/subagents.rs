@@ -97,6 +97,13 @@ fn who_belongs_to_which_cluster_and_whether_its_agent_knows_it_is_told() {
     world.at("ALFA").is_reachable = true;
     world.run();
     assert!(world.state.is_attached_as_deployed(&id));
+    let without = r#"{"TYPE":"SubagentBundle","id":"B","subagentToPriority":{"S-B":"1"}}"#;
+    world.change(&[add(without)]).unwrap();
+    assert_eq!(
+        world.state.bundles_of(&id).count(),
+        0,
+        "it is no member any more"
+    );
 }
 
 #[test]
@@ -258,4 +265,57 @@ fn what_was_to_be_sent_to_an_agent_that_was_deleted_is_not_sent_to_its_next_one(
     world.run();
     assert!(world.state.agent(&"ALFA".into()).is_none());
     assert_eq!(world.state.outbox_len(&"ALFA".into()), 0);
+}
+
+#[test]
+fn force_may_follow_the_reset_of_a_subagent_and_nothing_else_is_passed_on_twice() {
+    let mut world = world();
+    world.at("ALFA").is_reachable = false;
+    let mut asked = |force| {
+        let before = world.events.len();
+        world.tell(reset("S-A", force));
+        world.events.len() - before
+    };
+    let asked: Vec<usize> = [false, false, true, true, false].map(&mut asked).into();
+    assert_eq!(asked, [1, 0, 1, 0, 0]);
+}
+
+#[test]
+fn what_a_user_wants_of_a_subagent_stays_to_be_sent_until_its_agent_has_heard_of_it() {
+    let news = |world: &mut World, event: SubagentStateEvent| {
+        world.at_agent("ALFA", vec![Event::Subagent("S-A".into(), event)]);
+        world.hear(&"ALFA".into());
+        world.state.outbox_len(&"ALFA".into())
+    };
+    let failed = || SubagentStateEvent::SubagentCouplingFailed {
+        problem: Problem::plain("connection refused"),
+    };
+    let mut world = world();
+    world.tell(reset("S-A", false));
+    assert_eq!(world.state.outbox_len(&"ALFA".into()), 1);
+    assert_eq!(news(&mut world, SubagentStateEvent::SubagentCoupled), 1);
+    assert_eq!(news(&mut world, failed()), 1);
+    assert_eq!(news(&mut world, SubagentStateEvent::SubagentReset), 0);
+
+    let confirmed = || {
+        let mut world = self::world();
+        news(&mut world, failed());
+        world.tell(ControllerCommand::ConfirmSubagentLoss {
+            subagent_id: "S-A".into(),
+        });
+        assert_eq!(world.state.outbox_len(&"ALFA".into()), 1);
+        assert_eq!(news(&mut world, failed()), 1, "it is still away");
+        let before = world.events.len();
+        world.tell(ControllerCommand::ConfirmSubagentLoss {
+            subagent_id: "S-A".into(),
+        });
+        assert_eq!(world.events.len(), before, "it is already so");
+        world
+    };
+    let lost = SubagentStateEvent::SubagentLost { confirmed_by: None };
+    assert_eq!(news(&mut confirmed(), lost), 0);
+    assert_eq!(
+        news(&mut confirmed(), SubagentStateEvent::SubagentCoupled),
+        0
+    );
 }
