@@ -289,6 +289,31 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_hash_that_is_none_is_refused() {
+        let digits = "ab".repeat(32);
+        assert_eq!(digits.parse::<TokenHash>().unwrap().to_string(), digits);
+        for wrong in [
+            &digits[1..],
+            &format!("{digits}a"),
+            &format!("{digits}ab"),
+            // Just as many bytes, in letters of two.
+            &"\u{e9}".repeat(32),
+            &"\u{20ac}".repeat(21),
+            "",
+        ] {
+            assert!(wrong.parse::<TokenHash>().is_err(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_hash_is_told_from_other_text() {
+        let hash = Passwords::default().hash(Secret::new("sesame")).await;
+        assert!(is_password_hash(&hash));
+        assert!(!is_password_hash("sesame"));
+        assert!(!is_password_hash(""));
+    }
+
+    #[test]
     fn the_three_ways_to_show_credentials_are_read() {
         assert_eq!(
             presented("authorization", "Bearer T"),

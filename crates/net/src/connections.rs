@@ -351,6 +351,53 @@ mod tests {
     }
 
     #[test]
+    fn strangers_and_users_share_the_connections_of_a_server() {
+        let limits = |connections| {
+            let limits = ConnectionLimits::of(connections);
+            (
+                limits.strangers,
+                limits.strangers_of_address,
+                limits.users,
+                limits.one_user,
+            )
+        };
+        assert_eq!(limits(1000), (250, 125, 750, 500));
+        assert_eq!(limits(1), (1, 1, 1, 1));
+        assert_eq!(limits(0), (1, 1, 1, 1));
+    }
+
+    #[test]
+    fn the_oldest_stranger_makes_room_when_the_system_is_short() {
+        let connections = Connections::new(LIMITS);
+        connections.close_oldest();
+        assert_eq!(connections.take_closed(), 0, "nobody is there");
+        let known = connections.admit(address(1));
+        known.identify(&user("anna")).unwrap();
+        let strangers = [connections.admit(address(2)), connections.admit(address(3))];
+        connections.close_oldest();
+        assert!(!is_closed(&known));
+        assert_eq!(strangers.each_ref().map(is_closed), [true, false]);
+        assert_eq!(connections.take_closed(), 1);
+    }
+
+    #[test]
+    fn a_connection_counts_for_its_first_authenticated_caller() {
+        let connections = Connections::new(LIMITS);
+        let connection = connections.admit(address(1));
+        assert!(!connection.is_identified());
+        let stranger = Caller::Stranger(address(1));
+        connection.identify(&stranger).unwrap();
+        assert!(!connection.is_identified(), "a stranger proves nothing");
+        connection.identify(&user("anna")).unwrap();
+        assert!(connection.is_identified());
+        connection.identify(&user("bob")).unwrap();
+        let table = lock(&connections.0.table);
+        let users: Vec<_> = table.by_user.keys().map(|user| &**user).collect();
+        assert_eq!((users, table.users.len()), (vec!["anna"], 1));
+        assert!(table.strangers.is_empty() && table.by_address.is_empty());
+    }
+
+    #[test]
     fn strangers_of_one_address_push_out_their_own_oldest() {
         let connections = Connections::new(LIMITS);
         let other = connections.admit(address(2));

@@ -358,4 +358,138 @@ mod tests {
         assert!(heartbeat("heartbeat", Some(0.001)).is_err());
         assert!(heartbeat("heartbeat", Some(0.1)).unwrap().is_some());
     }
+
+    #[test]
+    fn the_shortest_heartbeat_and_the_longest_duration_are_accepted() {
+        let least = HEARTBEAT_MIN.as_secs_f64();
+        assert_eq!(heartbeat("heartbeat", Some(least)), Ok(Some(HEARTBEAT_MIN)));
+        let year = 365.0 * 24.0 * 3600.0;
+        assert_eq!(
+            seconds("delay", Some(year)),
+            Ok(Some(Duration::from_secs_f64(year)))
+        );
+        assert!(seconds("delay", Some(year + 1.0)).is_err());
+    }
+
+    fn chunks(sizes: &[usize]) -> (Body, Vec<u8>) {
+        let chunks: Vec<Vec<u8>> = (b'a'..)
+            .zip(sizes)
+            .map(|(letter, size)| vec![letter; *size])
+            .collect();
+        let whole = chunks.concat();
+        let chunks = chunks.into_iter().map(Ok::<_, std::io::Error>);
+        (Body::from_stream(futures::stream::iter(chunks)), whole)
+    }
+
+    async fn read_within(body: Body, limit: usize, bodies: &Quota) -> Result<RawBody, Refusal> {
+        let mut request = Request::new(body);
+        request.extensions_mut().insert(BodyLimit(limit));
+        request.extensions_mut().insert(Bodies(bodies.clone()));
+        RawBody::from_request(request, &()).await
+    }
+
+    fn bodies() -> Quota {
+        Quota::new("bytes of request bodies", 300_000, 150_000)
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_is_read_as_a_whole_up_to_its_limit() {
+        for sizes in [
+            &[][..],
+            &[7],
+            &[3, 4],
+            &[2, 0, 2, 3],
+            &[0, 7],
+            &[1, 2, 3, 1],
+        ] {
+            let (body, whole) = chunks(sizes);
+            let RawBody(bytes) = read_within(body, 7, &bodies()).await.unwrap();
+            assert_eq!(bytes, whole, "{sizes:?}");
+        }
+        for sizes in [&[8][..], &[4, 4], &[7, 1]] {
+            let (body, _) = chunks(sizes);
+            let refused = read_within(body, 7, &bodies()).await.unwrap_err();
+            assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE, "{sizes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_takes_its_share_of_the_memory_until_it_is_dropped() {
+        let stranger = Caller::of(&axum::http::Extensions::new());
+        // How much is left for the caller while the body is there: its own bound is 150,000 bytes.
+        let left = async |body: Body, limit: usize| {
+            let bodies = bodies();
+            let body = read_within(body, limit, &bodies).await.unwrap();
+            let mut left = 150_000;
+            while left > 0 && bodies.take(&stranger, left).is_err() {
+                left -= 1;
+            }
+            drop(body);
+            assert!(bodies.take(&stranger, 150_000).is_ok());
+            150_000 - left
+        };
+        let sized = |size: usize| Body::from(vec![b'x'; size]);
+        assert_eq!(left(sized(100_000), 120_000).await, 100_000);
+        assert_eq!(
+            left(chunks(&[10]).0, 120_000).await,
+            120_000,
+            "of unknown size"
+        );
+        assert_eq!(left(sized(SMALL), 120_000).await, 0, "small");
+        assert_eq!(left(sized(SMALL + 1), 120_000).await, SMALL + 1);
+        assert_eq!(left(chunks(&[10]).0, SMALL).await, 0, "small at most");
+        assert_eq!(left(chunks(&[10]).0, SMALL + 1).await, SMALL + 1);
+    }
+
+    #[tokio::test]
+    async fn a_route_without_a_bound_for_bodies_reads_none() {
+        let request = Request::new(Body::from("{}"));
+        let refused = RawBody::from_request(request, &()).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_an_oversized_body_is_read_up_to_a_bound() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        const CHUNK: usize = 1 << 20;
+        let chunk = Bytes::from(vec![0; CHUNK]);
+        let endless = futures::stream::repeat_with(move || {
+            TAKEN.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(chunk.clone())
+        });
+        let refused = read(Body::from_stream(endless), 10).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(TAKEN.load(Ordering::Relaxed), 1 + DRAIN / CHUNK);
+    }
+
+    #[test]
+    fn a_post_that_a_web_form_can_send_is_known_by_its_content_type() {
+        let is_form = |kind: Option<&str>| {
+            let mut request = Request::new(Body::empty());
+            if let Some(kind) = kind {
+                request
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, kind.parse().unwrap());
+            }
+            is_form_like(&request)
+        };
+        for kind in [
+            None,
+            Some(""),
+            Some("text/plain"),
+            Some("Text/Plain; charset=utf-8"),
+            Some("application/x-www-form-urlencoded"),
+            Some("multipart/form-data; boundary=x"),
+        ] {
+            assert!(is_form(kind), "{kind:?}");
+        }
+        for kind in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "text/csv",
+        ] {
+            assert!(!is_form(Some(kind)), "{kind}");
+        }
+    }
 }

@@ -202,6 +202,39 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_gets_a_quarter_and_the_other_components_everything() {
+        let quota = Quota::quarters("things", 100);
+        let share = |caller: &Caller, amount| status(quota.take(caller, amount)).map(drop);
+        let own = quota.take(&user("anna"), 10).unwrap();
+        assert_eq!(share(&user("anna"), 15), Ok(()), "just as much as one gets");
+        assert_eq!(share(&user("anna"), 16), Err(429));
+        let parts = quota.take(&Caller::Part, 30).unwrap();
+        assert_eq!(share(&Caller::Part, 60), Ok(()), "all that is left");
+        assert_eq!(share(&Caller::Part, 61), Err(503));
+        drop((own, parts));
+        assert!(quota.lock().by_caller.is_empty());
+        assert_eq!(quota.lock().sum, 0);
+
+        let smallest = Quota::quarters("things", 0);
+        let only = smallest.take(&user("anna"), 1);
+        assert!(only.is_ok());
+        assert_eq!(status(smallest.take(&user("bob"), 1)).unwrap_err(), 503);
+    }
+
+    #[test]
+    fn a_returned_share_leaves_the_other_ones_of_its_caller_counted() {
+        let quota = Quota::new("things", 10, 5);
+        let (first, _second) = (
+            quota.take(&user("anna"), 3).unwrap(),
+            quota.take(&user("anna"), 2).unwrap(),
+        );
+        assert!(quota.take(&user("anna"), 1).is_err());
+        drop(first);
+        assert!(quota.take(&user("anna"), 4).is_err());
+        assert!(quota.take(&user("anna"), 3).is_ok());
+    }
+
+    #[test]
     fn an_amount_above_the_total_is_granted_alone() {
         let quota = Quota::new("bytes", 10, 5);
         let great = quota.take(&user("anna"), 100).unwrap();
