@@ -54,10 +54,8 @@ impl Pace {
                 now > until + silences(timing, self.distrust) + silences(timing, self.distrust)
             });
             if is_long_ago {
-                *self = Self {
-                    answered_at: now,
-                    ..Self::default()
-                };
+                self.distrusted_until = None;
+                self.distrust = 0;
             }
             return;
         }
@@ -174,6 +172,41 @@ mod tests {
         pace.answered(&timing, at(1000), SLOW);
         pace.answered(&timing, at(3_600_000), SLOW);
         assert!(pace.is_kept(&timing, at(3_600_000)));
+    }
+
+    #[test]
+    fn an_answer_may_take_a_third_of_the_hold_time() {
+        let timing = Timing::default();
+        let mut pace = Pace::default();
+        answers(&mut pace, 0, 10_000, at(50));
+        assert!(pace.is_kept(&timing, at(10_000)));
+        answers(&mut pace, 10_000, 20_000, at(51));
+        assert!(!pace.is_kept(&timing, at(20_000)));
+    }
+
+    #[test]
+    fn slow_answers_count_together_unless_there_was_nothing_to_answer_in_between() {
+        let timing = Timing::default();
+        for (pause, is_kept) in [(1049, false), (1050, false), (1051, true)] {
+            let mut pace = Pace::default();
+            pace.answered(&timing, at(1000), SLOW);
+            let now = at(1000 + pause) + SLOW;
+            pace.answered(&timing, now, SLOW);
+            assert_eq!(pace.is_kept(&timing, now), is_kept, "{pause}");
+        }
+    }
+
+    #[test]
+    fn distrust_is_forgotten_when_the_good_time_was_twice_as_long() {
+        let timing = Timing::default();
+        for (millis, is_forgotten) in [(29_899, false), (29_900, false), (29_901, true)] {
+            let mut pace = Pace::default();
+            // Not waited for from 1100 to 10,700.
+            answers(&mut pace, 0, 1100, SLOW);
+            assert_eq!(pace.distrusted_until, Some(at(10_700)));
+            pace.answered(&timing, at(millis), QUICK);
+            assert_eq!(pace.distrusted_until.is_none(), is_forgotten, "{millis}");
+        }
     }
 
     #[test]

@@ -605,6 +605,11 @@ mod tests {
             ..claim
         };
         assert!(!may_answer(&unheard));
+        let one_of_two = Claim {
+            voters: 2,
+            ..unheard
+        };
+        assert!(!may_answer(&one_of_two), "alone it is no majority");
         let alone = Claim {
             voters: 1,
             ..unheard
@@ -751,6 +756,64 @@ mod tests {
         member.members = vec![1, 8, 9];
         assert_eq!(must_join([&waiting]), None);
         assert_eq!(must_join([&waiting, &member]), Some(&member));
+    }
+
+    #[test]
+    fn news_that_nobody_waits_for_is_collected_and_comes_in_time() {
+        let timing = Timing::default();
+        let is_between = |rest: Duration, least: Duration, most: Duration| {
+            assert!(
+                least < rest && rest <= most,
+                "{rest:?}: {least:?} to {most:?}"
+            );
+        };
+        is_between(commit_rest(&timing), Duration::ZERO, timing.heartbeat / 2);
+        is_between(watch_rest(&timing), Duration::ZERO, timing.heartbeat / 2);
+        // A data member that does not confirm is noticed before a commit waits for it longer than for a heartbeat.
+        is_between(witness_look(&timing), watch_rest(&timing), timing.heartbeat);
+        // A recorded commit for each heartbeat would cost the other cluster too much.
+        is_between(
+            witness_rest(&timing),
+            timing.heartbeat * 10,
+            Duration::from_secs(10),
+        );
+        is_between(
+            spared_beat(&timing),
+            timing.heartbeat,
+            sign_of_life(&timing),
+        );
+    }
+
+    #[test]
+    fn only_a_member_that_knows_newer_members_knows_that_this_one_was_removed() {
+        let with = |part, member, members: &[u64], since| Hello {
+            members: members.to_vec(),
+            members_since: since,
+            ..hello(member, part)
+        };
+        let me = with(Part::Data, 3, &[1, 2, 3], Some((4, 9)));
+        let knows = |other: &Hello| has_removed(other, &me);
+        assert!(knows(&with(Part::Data, 1, &[1, 2], Some((4, 10)))));
+        assert!(knows(&with(Part::Data, 1, &[1, 2], Some((4, 9)))));
+        assert!(
+            !knows(&with(Part::Data, 1, &[1, 2], Some((4, 8)))),
+            "it has not heard yet that this one was taken in"
+        );
+        assert!(!knows(&with(Part::Data, 1, &[1, 2], None)));
+        assert!(
+            !knows(&with(Part::Data, 1, &[1, 2, 3], Some((4, 10)))),
+            "this one belongs to them"
+        );
+        assert!(!knows(&with(Part::Data, 1, &[], Some((4, 10)))));
+        assert!(
+            !knows(&with(Part::Watch, 1, &[1, 2], Some((4, 10)))),
+            "a watch does not know for sure"
+        );
+        let joins = with(Part::Data, 3, &[], None);
+        assert!(
+            !has_removed(&with(Part::Data, 1, &[1, 2], Some((4, 10))), &joins),
+            "it has never belonged to them"
+        );
     }
 
     #[test]
