@@ -34,7 +34,7 @@ pub use crate::launch::{Environment, Excess, Launch, StartError, is_shortage};
 pub use crate::leftovers::{Leftover, Leftovers, end_leftovers, find_leftovers};
 pub use crate::output::{OutputSettings, Stream};
 pub use crate::return_values::{BadReturnValues, MAX_RETURN_VALUES_BYTES, parse_return_values};
-pub use crate::running::{Event, ExitStatus, JobHandle, Running};
+pub use crate::running::{Event, ExitStatus, Running};
 pub use crate::scripts::{ScriptCommand, ScriptFiles};
 pub use crate::signals::spare_from_child_signals;
 pub use crate::values_files::{ValuesFile, ValuesFiles};

@@ -72,29 +72,6 @@ impl ExitStatus {
     }
 }
 
-/// For signalling the job from elsewhere than where its events are pulled.
-#[derive(Clone, Debug)]
-pub struct JobHandle {
-    job: Arc<Job>,
-}
-
-impl JobHandle {
-    /// The pid of the main process; after the job's end it may belong to somebody else.
-    pub fn pid(&self) -> u32 {
-        self.job.main
-    }
-
-    /// SIGTERM to the main process only. Its descendants are remembered, so that a later `kill` finds them.
-    pub fn terminate(&self) {
-        self.job.terminate();
-    }
-
-    /// SIGSTOP and SIGKILL to the main process and everything that descends from it.
-    pub fn kill(&self) {
-        self.job.kill();
-    }
-}
-
 /// A job that has been started; whoever has it pulls its events. Dropped before the end, the job is killed.
 #[derive(Debug)]
 pub struct Running {
@@ -162,19 +139,12 @@ impl Running {
         self.job.main
     }
 
-    /// A handle to signal it from elsewhere.
-    pub fn handle(&self) -> JobHandle {
-        JobHandle {
-            job: Arc::clone(&self.job),
-        }
-    }
-
-    /// See [`JobHandle::terminate`].
+    /// SIGTERM to the main process only. Its descendants are remembered, so that a later `kill` finds them.
     pub fn terminate(&self) {
         self.job.terminate();
     }
 
-    /// See [`JobHandle::kill`].
+    /// SIGSTOP and SIGKILL to the main process and everything that descends from it.
     pub fn kill(&self) {
         self.job.kill();
     }

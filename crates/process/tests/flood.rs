@@ -31,8 +31,7 @@ async fn a_flooding_job_blocks_in_bounded_memory_and_can_be_killed() {
         resident_kib() < before + 8 * 1024,
         "memory does not grow with the output: {before} KiB before"
     );
-    let handle = running.handle();
-    handle.kill();
+    running.kill();
     let run = tokio::time::timeout(PATIENCE, finish(running))
         .await
         .expect("it ends");

@@ -118,20 +118,12 @@ async fn oc_05_a_script_that_ignores_sigterm_lives_until_it_is_killed() {
         )
         .await;
     await_output(&mut running, "READY").await;
-    let handle = running.handle();
-    let asked = Instant::now();
-    handle.terminate();
-    let killer = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        handle.kill();
-    });
-    let run = finish(running).await;
-    assert!(
-        asked.elapsed() >= Duration::from_millis(500),
-        "not before the grace was over"
-    );
-    assert_eq!(run.code(), Some(137));
-    killer.await.expect("it does not panic");
+    running.terminate();
+    let early = tokio::time::timeout(Duration::from_millis(500), running.next()).await;
+    assert!(early.is_err(), "it has not ended: {early:?}");
+    assert!(!running.has_main_ended());
+    running.kill();
+    assert_eq!(finish(running).await.code(), Some(137));
 }
 
 #[tokio::test]
