@@ -9,6 +9,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+/// Takes the exit status of a child that has ended, without waiting for it.
+const TAKE: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG);
+/// Looks whether a child has ended, and leaves its exit status where it is.
+const LOOK: WaitIdOptions = TAKE.union(WaitIdOptions::NOWAIT);
+
 /// One for the whole process, because children belong to the process and not to a `Ward`.
 static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
 
@@ -24,6 +29,45 @@ struct Registry {
     seen: Vec<(Identity, u64)>,
 }
 
+impl Registry {
+    /// A start begins. Returns its ticket, which no other start has.
+    fn begin(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.starting.insert(ticket);
+        ticket
+    }
+
+    /// Takes one look at children that were no jobs a moment ago. Returns those that are to be reaped now, and the number of the others.
+    ///
+    /// The second look is needed because a dead child that is no job may be a job whose start is not yet registered: it is
+    /// taken for an orphan only when every start that was under way at the first look is over.
+    fn look_at(&mut self, orphans: &[procfs::Stat]) -> (Vec<u32>, usize) {
+        let (mut reapable, mut remaining, mut seen) = (vec![], 0, vec![]);
+        for orphan in orphans {
+            if self.jobs.contains(&orphan.id.pid) {
+                continue;
+            }
+            if orphan.is_alive() {
+                remaining += 1;
+                continue;
+            }
+            let mut looks = self.seen.iter();
+            let first_look = looks.find(|(id, _)| *id == orphan.id);
+            let ticket = first_look.map_or(self.next_ticket, |(_, ticket)| *ticket);
+            let is_settled = self.starting.first().is_none_or(|oldest| *oldest >= ticket);
+            if first_look.is_some() && is_settled {
+                reapable.push(orphan.id.pid);
+            } else {
+                remaining += 1;
+                seen.push((orphan.id, ticket));
+            }
+        }
+        self.seen = seen;
+        (reapable, remaining)
+    }
+}
+
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -33,11 +77,7 @@ pub(crate) struct Starting(u64);
 
 impl Starting {
     pub(crate) fn begin() -> Self {
-        let mut registry = registry();
-        let ticket = registry.next_ticket;
-        registry.next_ticket += 1;
-        registry.starting.insert(ticket);
-        Self(ticket)
+        Self(registry().begin())
     }
 
     pub(crate) fn became(self, pid: u32) {
@@ -57,7 +97,7 @@ impl Drop for Starting {
 pub(crate) fn reap(pid: u32) -> io::Result<Option<WaitIdStatus>> {
     // Under the lock, because after the reaping the kernel may give the same number to the next job at once.
     let mut registry = registry();
-    let status = wait_for(pid, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
+    let status = wait_for(pid, TAKE)?;
     if status.is_some() {
         registry.jobs.remove(&pid);
     }
@@ -66,11 +106,7 @@ pub(crate) fn reap(pid: u32) -> io::Result<Option<WaitIdStatus>> {
 
 /// Whether the job has ended. It stays a zombie, and so keeps its number and its group's, until `reap`.
 pub(crate) fn has_ended(pid: u32) -> io::Result<bool> {
-    Ok(wait_for(
-        pid,
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
-    )?
-    .is_some())
+    Ok(wait_for(pid, LOOK)?.is_some())
 }
 
 fn wait_for(pid: u32, options: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
@@ -103,50 +139,106 @@ pub(crate) fn strangers() -> Vec<procfs::Stat> {
 }
 
 /// Reaps abandoned jobs, and strangers that were dead at the last sweep already. Returns how many there still are, alive or dead.
-///
-/// The second look is needed because a dead child that is no job may be a job whose start is not yet registered: it is
-/// taken for a stranger only when every start that was under way at the first look is over.
 pub(crate) fn sweep() -> usize {
     let strangers = strangers();
     let mut registry = registry();
     let abandoned = std::mem::take(&mut registry.abandoned);
     for pid in abandoned {
-        match wait_for(pid, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        match wait_for(pid, TAKE) {
             Ok(None) => registry.abandoned.push(pid),
             Ok(Some(_)) | Err(_) => drop(registry.jobs.remove(&pid)),
         }
     }
-    let mut remaining = registry.abandoned.len();
-    let mut seen = vec![];
-    for stranger in &strangers {
-        if registry.jobs.contains(&stranger.id.pid) {
-            continue;
-        }
-        if stranger.is_alive() {
-            remaining += 1;
-            continue;
-        }
-        let first_look = registry
-            .seen
-            .iter()
-            .find(|(id, _)| *id == stranger.id)
-            .map(|(_, ticket)| *ticket);
-        let ticket = first_look.unwrap_or(registry.next_ticket);
-        let is_settled = registry
-            .starting
-            .first()
-            .is_none_or(|oldest| *oldest >= ticket);
-        if first_look.is_some() && is_settled {
-            // An error means that somebody else has taken it, which is as good.
-            drop(wait_for(
-                stranger.id.pid,
-                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            ));
-        } else {
-            remaining += 1;
-            seen.push((stranger.id, ticket));
+    let (reapable, remaining) = registry.look_at(&strangers);
+    for pid in reapable {
+        // An error means that somebody else has taken it, which is as good.
+        drop(wait_for(pid, TAKE));
+    }
+    registry.abandoned.len() + remaining
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orphan(pid: u32, start: u64, state: u8) -> procfs::Stat {
+        procfs::Stat {
+            id: Identity { pid, start },
+            state,
+            parent: 1,
+            group: pid,
+            session: pid,
         }
     }
-    registry.seen = seen;
-    remaining
+
+    #[test]
+    fn a_dead_orphan_is_reaped_at_the_second_look_when_it_cannot_be_a_job_that_is_starting() {
+        let mut registry = Registry::default();
+        let dead = [orphan(7, 100, b'Z')];
+        assert_eq!(registry.look_at(&dead), (vec![], 1), "the first look");
+        assert_eq!(registry.look_at(&dead), (vec![7], 0), "the second look");
+        assert_eq!(registry.look_at(&[]), (vec![], 0));
+        assert_eq!(registry.look_at(&dead), (vec![], 1), "it is new again");
+
+        let [first, second] = [registry.begin(), registry.begin()];
+        let same_pid = [orphan(7, 101, b'Z')];
+        assert_eq!(registry.look_at(&same_pid), (vec![], 1), "another process");
+        let later = registry.begin();
+        registry.starting.remove(&first);
+        assert_eq!(
+            registry.look_at(&same_pid),
+            (vec![], 1),
+            "the second start was under way at the first look and may have become it"
+        );
+        registry.starting.remove(&second);
+        assert_eq!(
+            registry.look_at(&same_pid),
+            (vec![7], 0),
+            "a start that began after the first look did not become it"
+        );
+        registry.starting.remove(&later);
+    }
+
+    #[test]
+    fn an_orphan_that_lives_and_a_job_are_not_reaped() {
+        let mut registry = Registry::default();
+        registry.jobs.insert(8);
+        let children = [
+            orphan(7, 100, b'S'),
+            orphan(8, 100, b'Z'),
+            orphan(9, 100, b'S'),
+        ];
+        for _ in 0..3 {
+            assert_eq!(registry.look_at(&children), (vec![], 2));
+        }
+    }
+
+    #[test]
+    fn the_exit_status_of_a_job_stays_until_it_is_taken() {
+        let starting = Starting::begin();
+        let ticket = starting.0;
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "read line; exit 3"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell can be started");
+        let pid = child.id();
+        starting.became(pid);
+        assert!(registry().jobs.contains(&pid), "it is known as a job");
+        assert!(!registry().starting.contains(&ticket));
+        assert!(!has_ended(pid).expect("it is ours"), "it waits for a line");
+        assert!(reap(pid).expect("it is ours").is_none());
+        assert!(registry().jobs.contains(&pid), "it still runs");
+        drop(child.stdin.take());
+        while !has_ended(pid).expect("it is ours") {
+            std::thread::yield_now();
+        }
+        let status = reap(pid).expect("still there").expect("it has ended");
+        assert_eq!(status.exit_status(), Some(3));
+        assert!(!registry().jobs.contains(&pid));
+        assert!(
+            has_ended(pid).is_err() && child.wait().is_err(),
+            "taken once"
+        );
+    }
 }

@@ -50,13 +50,10 @@ impl CgroupRoot {
 
     pub(crate) fn make_job(&self, number: u64) -> io::Result<JobCgroup> {
         let dir = self.dir.join(format!("job-{number}"));
-        match fs::create_dir(&dir) {
-            // A ward before us in this process has cleared up only now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_dirs(&self.dir)?;
-                fs::create_dir(&dir)?;
-            }
-            result => result?,
+        if fs::create_dir(&dir).is_err() {
+            // A ward before us in this process may have cleared up only now.
+            make_dirs(&self.dir)?;
+            fs::create_dir(&dir)?;
         }
         Ok(JobCgroup {
             dir,
@@ -155,4 +152,105 @@ fn own_cgroup() -> Option<PathBuf> {
     } else {
         mount.to_owned()
     })
+}
+
+/// Returns whether this host has control groups that we may make, without the help of the code above.
+#[cfg(test)]
+pub(crate) fn can_be_made_here() -> bool {
+    static ANSWER: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        MOUNTS.iter().any(|mount| {
+            let has_groups = Path::new(mount).join("cgroup.procs").exists();
+            let probe = format!("mainspring-probe-{}", std::process::id());
+            let probe = Path::new(mount).join(probe);
+            let can_be_made =
+                has_groups && fs::create_dir(&probe).is_ok() && probe.join("cgroup.kill").exists();
+            drop(fs::remove_dir(&probe));
+            can_be_made
+        })
+    });
+    *ANSWER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Child, Command};
+
+    fn sleeper() -> Child {
+        let child = Command::new("/bin/sleep").arg("1000").spawn();
+        child.expect("sleep can be started")
+    }
+
+    fn await_removal(job: &JobCgroup) {
+        // The kernel empties the group a moment after the end of its last process.
+        while !job.remove() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_job_is_killed_with_its_group_and_what_was_let_go_survives() {
+        if !can_be_made_here() {
+            return;
+        }
+        let name = format!("mainspring-test-{}", std::process::id());
+        let root = CgroupRoot::make(&name).expect("this host has control groups");
+        let again = CgroupRoot::make(&name).expect("what a predecessor has made is used");
+        assert_eq!(again.dir(), root.dir());
+        let job = root.make_job(3).expect("a group");
+        let (mut killed, mut detached) = (sleeper(), sleeper());
+        for child in [&killed, &detached] {
+            job.enter(child.id()).expect("moved");
+        }
+        let mut pids = job.pids();
+        pids.sort_unstable();
+        let mut expected = [killed.id(), detached.id()];
+        expected.sort_unstable();
+        assert_eq!(pids, expected);
+        let found = CgroupRoot::jobs_in(root.dir());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].pids(), job.pids(), "a successor finds the job");
+        assert!(!job.remove(), "it is kept while a process lives in it");
+
+        job.detach(detached.id());
+        assert_eq!(job.pids(), [killed.id()]);
+        job.kill();
+        let status = killed.wait().expect("it is ours");
+        assert_eq!(status.signal(), Some(9));
+        await_removal(&job);
+        assert!(job.remove(), "it is gone already");
+        assert!(detached.try_wait().expect("it is ours").is_none());
+        CgroupRoot::remove(root.dir());
+        assert!(root.dir().exists(), "somebody is in it");
+
+        detached.kill().expect("it is ours");
+        detached.wait().expect("it is ours");
+        while again.dir().exists() {
+            CgroupRoot::remove(again.dir());
+        }
+        drop(again);
+        let job = root.make_job(4).expect("the directory is made again");
+        let mut child = sleeper();
+        job.enter(child.id()).expect("moved");
+        job.detach_all();
+        assert_eq!(job.pids(), [0; 0]);
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+        await_removal(&job);
+        let dir = root.dir().to_owned();
+        assert!(dir.exists());
+        drop(root);
+        assert!(!dir.exists(), "nothing is left on the host");
+    }
+
+    #[test]
+    fn groups_that_cannot_be_made_are_an_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(make_dirs(&dir.path().join("missing/below")).is_err());
+        let file = dir.path().join("file");
+        fs::write(&file, "").expect("written");
+        assert!(make_dirs(&file).is_err(), "something else is there");
+        assert!(CgroupRoot::jobs_in(&dir.path().join("missing")).is_empty());
+    }
 }

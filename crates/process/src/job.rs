@@ -177,14 +177,14 @@ impl Job {
         self.is_settled.load(Ordering::Relaxed)
     }
 
-    /// Moves the job with all it has forked into its control group. Takes 10 ms or more: only for the keeper.
+    /// Moves the job with all it has forked into its control group. Takes 10 ms or more: only for the keeper, once per job.
     pub(crate) fn move_into_cgroup(&self) {
         let Some(root) = &self.ward.cgroups else {
             return;
         };
         {
             let mut state = self.state();
-            if state.is_reaped || state.is_moving || state.cgroup.is_some() {
+            if state.is_reaped {
                 return;
             }
             state.is_moving = true;

@@ -168,11 +168,7 @@ fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
             if let Some(ledger) = ledger.upgrade() {
                 ledger.shrink();
             }
-            pause = if strangers < before {
-                MIN_PAUSE
-            } else {
-                (pause * 2).min(MAX_PAUSE)
-            };
+            pause = next_pause(pause, before, strangers);
             next_sweep = Instant::now() + pause;
         }
         if is_closed {
@@ -224,6 +220,15 @@ fn keep(shared: &Shared, ledger: &Weak<Ledger>) {
     }
 }
 
+/// Returns how long to wait before the next look at the orphans: the shortest time as long as they become fewer.
+fn next_pause(pause: Duration, before: usize, now: usize) -> Duration {
+    if now < before {
+        MIN_PAUSE
+    } else {
+        pause.saturating_mul(2).min(MAX_PAUSE)
+    }
+}
+
 /// Removes the groups in which nobody lives any more.
 fn clear_away(groups: &mut Vec<LeftCgroup>) {
     groups.retain(|group| {
@@ -232,4 +237,32 @@ fn clear_away(groups: &mut Vec<LeftCgroup>) {
         }
         !group.cgroup.remove()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orphans_are_looked_at_less_and_less_often_until_one_ends() {
+        let ms = Duration::from_millis;
+        // The last pause, the number of orphans before and now, the next pause.
+        let table = [
+            (ms(20), 0, 0, ms(40)),
+            (ms(100), 3, 3, ms(200)),
+            (ms(100), 3, 4, ms(200)),
+            (ms(100), 3, 2, MIN_PAUSE),
+            (ms(499), 1, 1, ms(998)),
+            (ms(501), 1, 1, MAX_PAUSE),
+            (MAX_PAUSE, 1, 1, MAX_PAUSE),
+            (MAX_PAUSE, 1, 0, MIN_PAUSE),
+        ];
+        for (pause, before, now, next) in table {
+            assert_eq!(
+                next_pause(pause, before, now),
+                next,
+                "{pause:?} {before} {now}"
+            );
+        }
+    }
 }

@@ -316,4 +316,97 @@ mod tests {
         assert!(has(me.parent), "the job that we are a child of");
         assert!(!has(me.id.pid) && !has(ours.id()), "{found:?}");
     }
+
+    #[test]
+    fn a_job_is_recognized_by_mark_pid_session_or_group_as_long_as_its_main_process_is_there() {
+        let process = |pid, start, group, session| Stat {
+            id: Identity { pid, start },
+            state: b'S',
+            parent: 1,
+            group,
+            session,
+        };
+        let born = |pid| ledger::Record {
+            process: Some(procfs::Born {
+                pid,
+                after: 100,
+                until: 110,
+            }),
+            mark: "mine".to_owned(),
+            tag: "A#1".to_owned(),
+        };
+        let table = |main: Stat| Table {
+            processes: [(main.id.pid, main)].into(),
+            children: BTreeMap::new(),
+            marks: [(20, "mine".to_owned()), (21, "other".to_owned())].into(),
+        };
+        let main = process(10, 105, 10, 10);
+        let is_root = |at_main_pid, of: Stat| table(at_main_pid).is_root(&born(10), &of);
+        assert!(is_root(main, main));
+        for start in [99, 111] {
+            let successor = process(10, start, 10, 10);
+            assert!(!is_root(successor, successor), "another process {start}");
+        }
+        // Process; whether it belongs to the job while the main process exists; when another process has its number.
+        let rows = [
+            (process(15, 200, 10, 15), true, false),
+            (process(15, 200, 15, 10), true, false),
+            (process(15, 200, 10, 10), true, false),
+            (process(15, 105, 15, 15), false, false),
+            (process(20, 200, 20, 20), true, true),
+            (process(21, 200, 21, 21), false, false),
+        ];
+        for (of, while_main, after_main) in rows {
+            assert_eq!(is_root(main, of), while_main, "{of:?}");
+            assert_eq!(is_root(process(10, 111, 10, 10), of), after_main, "{of:?}");
+        }
+        let starting = ledger::Record {
+            process: None,
+            ..born(10)
+        };
+        assert!(!table(main).is_root(&starting, &main));
+        assert!(table(main).is_root(&starting, &process(20, 200, 20, 20)));
+    }
+
+    #[test]
+    fn the_name_of_the_control_groups_is_the_published_hash_of_the_work_directory() {
+        // Test vectors of FNV-1a with 64 bits. Another name would hide the groups of an earlier version.
+        let vectors = [
+            ("", 0xcbf2_9ce4_8422_2325),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ];
+        for (text, hash) in vectors {
+            assert_eq!(fingerprint(Path::new(text)), hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_successor_learns_where_the_control_groups_are() {
+        if !crate::cgroup::can_be_made_here() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let groups = make_cgroups(dir.path()).expect("this host has control groups");
+        let job = groups.make_job(1).expect("a group");
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep can be started");
+        job.enter(child.id()).expect("moved");
+        // As after a crash: nothing but the group leads to the process.
+        let mut search = Search::new(dir.path(), vec![]);
+        let expected = Leftover {
+            tag: String::new(),
+            pids: vec![child.id()],
+        };
+        assert_eq!(search.jobs(), [expected]);
+        let waiting = std::thread::spawn(move || child.wait());
+        assert_eq!(search.end(Duration::ZERO), [0; 0], "nobody survives");
+        let status = waiting.join().expect("no panic").expect("it is ours");
+        assert!(!status.success());
+        while !job.remove() {
+            std::thread::yield_now();
+        }
+    }
 }

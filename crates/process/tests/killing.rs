@@ -226,6 +226,8 @@ async fn a_service_does_not_survive_where_that_is_not_wanted() {
 async fn after_sigkill_a_foreign_holder_of_the_output_is_not_waited_for() {
     let yard = Yard::open(Settings {
         cgroups: CgroupUse::Off,
+        // The outputs are closed after the time that is set for that, and not when this is reported.
+        worry_after_exit: Duration::from_hours(1),
         ..Settings::default()
     });
     let drain = yard::write(&yard.dir.path().join("holder"), "");
@@ -325,4 +327,77 @@ async fn a_descendant_is_remembered_when_the_main_process_ends_after_sigterm() {
     running.kill();
     assert_eq!(finish(running).await.code(), Some(7));
     assert!(!is_alive(pid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_of_another_job_survives_the_kill() {
+    let yard = without_cgroups();
+    // Both outlive their parents in sessions of their own, so that only the mark says which job they belong to.
+    let script = "(setsid /bin/sh -c 'echo pid $$; exec sleep 1000 >/dev/null 2>&1' &); sleep 1000";
+    let [mut one, mut other] = [yard.start(script).await, yard.start(script).await];
+    let orphan = pid_in(&await_output(&mut one, "\n").await);
+    let spared = pid_in(&await_output(&mut other, "\n").await);
+    for pid in [orphan, spared] {
+        eventually("its parent has ended", || is_orphan(pid)).await;
+    }
+    one.kill();
+    assert_eq!(finish(one).await.code(), Some(137));
+    assert!(!is_alive(orphan));
+    assert!(is_alive(spared) && is_alive(other.pid()));
+    other.kill();
+    assert_eq!(finish(other).await.code(), Some(137));
+    assert!(!is_alive(spared));
+}
+
+/// Returns whether this host has control groups that we may make.
+fn host_has_cgroups() -> bool {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .iter()
+        .any(|mount| {
+            let has_groups = std::path::Path::new(mount).join("cgroup.procs").exists();
+            let probe = format!("{mount}/mainspring-probe-{}", std::process::id());
+            let can_be_made = has_groups
+                && std::fs::create_dir(&probe).is_ok()
+                && std::fs::exists(format!("{probe}/cgroup.kill")).is_ok_and(|is_so| is_so);
+            drop(std::fs::remove_dir(&probe));
+            can_be_made
+        })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_control_group_of_a_job_is_there_while_it_runs_and_is_removed_afterwards() {
+    let yard = without_cgroups();
+    assert!(!yard.ward.has_cgroups(), "they are switched off");
+    assert!(!yard.dir.path().join("work/running.cgroup").exists());
+    drop(yard);
+    if !host_has_cgroups() {
+        println!("this host has no control groups");
+        return;
+    }
+    let yard = Yard::open(Settings::default());
+    assert!(yard.ward.has_cgroups());
+    let root = std::fs::read_to_string(yard.dir.path().join("work/running.cgroup"));
+    let root = std::path::PathBuf::from(root.expect("it is written down for a successor"));
+    let count = || {
+        let entries = std::fs::read_dir(&root).expect("it is there").flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
+            .count()
+    };
+    let [killed, mut ending] = [
+        yard.start("sleep 1000 & exec sleep 1000").await,
+        yard.start("read line </dev/null; while [ ! -e go ]; do sleep 0.01; done")
+            .await,
+    ];
+    eventually("both have a control group", || count() == 2).await;
+    assert!(!ending.has_main_ended());
+    killed.kill();
+    assert_eq!(finish(killed).await.code(), Some(137));
+    eventually("that of the killed job is gone", || count() == 1).await;
+    yard::write(&yard.dir.path().join("go"), "");
+    while ending.next().await.is_some() {}
+    eventually("that of the other job is gone", || count() == 0).await;
+    drop(ending);
+    drop(yard);
+    assert!(!root.exists(), "nothing is left on the host");
 }
