@@ -286,7 +286,7 @@ impl Ledger {
     /// Cuts the free records from the end. Returns how many are in use.
     pub(crate) fn shrink(&self) -> usize {
         let mut slots = self.slots();
-        if slots.in_file > slots.in_use.len() {
+        if slots.in_file != slots.in_use.len() {
             self.cut(&mut slots);
         }
         slots.count
@@ -466,6 +466,67 @@ mod tests {
         assert!(!successor.is_finished(), "it neither fails nor goes on");
         drop(held);
         successor.join().expect("no panic").expect("free by now");
+    }
+
+    #[test]
+    fn an_owner_that_is_alive_is_not_waited_for_longer_than_an_instant() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let _ledger = fresh(dir.path());
+        let begin = Instant::now();
+        // An owner that is ending would be waited for much longer than a test takes.
+        let opened = open_within(dir.path(), Duration::from_hours(1));
+        assert!(matches!(opened, Err(LedgerError::InUse { .. })));
+        assert!(
+            begin.elapsed() >= PATIENCE_WITH_THE_LIVING,
+            "it may have been killed just now"
+        );
+    }
+
+    #[test]
+    fn the_holder_of_the_lock_is_believed_only_with_a_valid_header_of_this_boot() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = fresh(dir.path());
+        let me = procfs::stat(std::process::id()).expect("we are running").id;
+        assert_eq!(holder(&ledger.file), Some(me));
+        let file = &ledger.file;
+        file.write_all_at(b"0", 24).expect("another boot");
+        file.write_all_at(b"!", 25).expect("another boot");
+        assert_eq!(holder(file), None, "its pids belong to others by now");
+        file.write_all_at(&padded_boot_id(), 24).expect("this boot");
+        assert_eq!(holder(file), Some(me));
+        file.write_all_at(b"X", 0).expect("another file");
+        assert_eq!(holder(file), None, "no ledger");
+        file.set_len(0).expect("cut");
+        assert_eq!(holder(file), None, "nothing written yet");
+    }
+
+    #[test]
+    fn no_mark_is_given_out_twice() {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        let mut marks = BTreeSet::new();
+        for dir in &dirs {
+            let ledger = fresh(dir.path());
+            for _ in 0..3 {
+                let entry = ledger.starting("a", 9).expect("written").expect("a slot");
+                assert!(marks.insert(ledger.mark(entry)), "{marks:?}");
+                ledger.ended(entry);
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_few_processes_does_not_change_the_size_of_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = fresh(dir.path());
+        let length = || ledger.file.metadata().expect("it is open").len();
+        let start = |_| ledger.starting("x", 999).expect("written").expect("a slot");
+        let entries: Vec<_> = (0..100).map(start).collect();
+        for entry in entries[37..].iter().rev() {
+            ledger.ended(*entry);
+            assert_eq!(length(), 101 * 128, "fewer than 64 have ended");
+        }
+        ledger.ended(entries[36]);
+        assert_eq!(length(), 37 * 128, "64 have ended");
     }
 
     #[test]

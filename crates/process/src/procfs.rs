@@ -63,7 +63,8 @@ pub(crate) fn is_well(id: Identity) -> bool {
         return false;
     };
     let is_here = parse_stat(&line).is_some_and(|stat| stat.id == id && stat.is_alive());
-    is_here && !is_exiting(&line) && !is_being_killed(id.pid)
+    let status = fs::read_to_string(format!("/proc/{}/status", id.pid)).unwrap_or_default();
+    is_here && !is_exiting(&line) && !is_being_killed(&status)
 }
 
 /// Returns whether the kernel's flag `PF_EXITING` is set, in field 9.
@@ -75,17 +76,17 @@ fn is_exiting(line: &[u8]) -> bool {
     flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
-/// Returns whether SIGKILL is pending.
-fn is_being_killed(pid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let pending = status.lines().filter_map(|line| {
-        let (name, mask) = line.split_once(':')?;
-        matches!(name, "SigPnd" | "ShdPnd")
-            .then(|| u64::from_str_radix(mask.trim(), 16).ok())
-            .flatten()
-    });
+/// Returns whether SIGKILL is pending, according to the text of `/proc/<pid>/status`.
+fn is_being_killed(status: &str) -> bool {
     // Signal n is bit n - 1.
-    pending.fold(0, |all, mask| all | mask) & (1 << 8) != 0
+    const KILL: u64 = 0x100;
+    status.lines().any(|line| {
+        let pending = line.split_once(':').and_then(|(name, mask)| {
+            let mask = matches!(name, "SigPnd" | "ShdPnd").then(|| mask.trim())?;
+            u64::from_str_radix(mask, 16).ok()
+        });
+        pending.is_some_and(|mask| mask & KILL != 0)
+    })
 }
 
 pub(crate) fn kernel_pid(pid: u32) -> Option<Pid> {
@@ -136,11 +137,7 @@ pub(crate) fn all() -> Vec<Stat> {
 /// The direct children of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     if !has_children_files() {
-        return all()
-            .iter()
-            .filter(|p| p.parent == pid)
-            .map(|p| p.id.pid)
-            .collect();
+        return children_in(&all(), pid);
     }
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return vec![];
@@ -149,6 +146,11 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
         .flatten()
         .flat_map(|thread| pids_in(&thread.path().join("children").to_string_lossy()))
         .collect()
+}
+
+fn children_in(table: &[Stat], pid: u32) -> Vec<u32> {
+    let children = table.iter().filter(|process| process.parent == pid);
+    children.map(|process| process.id.pid).collect()
 }
 
 /// Our children that nobody here started: the kernel hands orphans of our descendants to our first thread.
@@ -234,6 +236,42 @@ mod tests {
         let of = |flags: u64| format!("77 (a) b) c) S 1 70 60 0 -1 {flags} 1 0 0 0 0 0 0 0 20 0");
         assert!(is_exiting(of(0x0040_0004).as_bytes()));
         assert!(!is_exiting(of(0x0040_0040).as_bytes()));
+    }
+
+    #[test]
+    fn a_process_that_is_being_killed_is_recognized_by_its_pending_signals() {
+        // SIGKILL is 9, so its bit is the ninth. It may be pending for a thread or for the process.
+        let table = [
+            ("0000000000000000", "0000000000000000", false),
+            ("0000000000000100", "0000000000000000", true),
+            ("0000000000000000", "0000000000000100", true),
+            ("0000000000000100", "0000000000000100", true),
+            ("0000000000004200", "0000000000000301", true),
+            ("fffffffffffffeff", "0000000000000080", false),
+            ("", "?", false),
+        ];
+        for (thread, process, expected) in table {
+            let status = format!(
+                "Name:\tx\nSigPnd:\t{thread}\nShdPnd:\t{process}\nSigBlk:\t0000000000000100\nSigCgt:\t0000000000000100\n"
+            );
+            assert_eq!(is_being_killed(&status), expected, "{status}");
+        }
+        assert!(!is_being_killed(""));
+    }
+
+    #[test]
+    fn the_children_of_a_process_are_found_without_the_help_of_the_kernel() {
+        let me = std::process::id();
+        let mut ours = std::process::Command::new("/bin/sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep can be started");
+        let (found, helped) = (children_in(&all(), me), children(me));
+        let of_child = children_in(&all(), ours.id());
+        ours.kill().and_then(|()| ours.wait()).expect("it is ours");
+        assert!(found.contains(&ours.id()) && helped.contains(&ours.id()));
+        assert!(!found.contains(&me), "{found:?}");
+        assert_eq!(of_child, [0; 0]);
     }
 
     #[test]
