@@ -3,6 +3,7 @@
 //! Never here: the start itself; see `spawn`.
 
 use crate::spawn;
+use rustix::process::{Resource, getrlimit};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -243,16 +244,15 @@ impl Excess {
         };
         Self::Sum {
             bytes,
-            limit: longest_sum(),
+            limit: longest_sum(getrlimit(Resource::Stack).current),
             longest,
         }
     }
 }
 
 /// Returns a quarter of the stack limit, at most 6 MiB.
-fn longest_sum() -> usize {
+fn longest_sum(stack: Option<u64>) -> usize {
     const MOST: u64 = 6 * 1024 * 1024;
-    let stack = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
     let sum = stack.map_or(MOST, |bytes| (bytes / 4).min(MOST));
     usize::try_from(sum).unwrap_or(usize::MAX)
 }
@@ -395,4 +395,175 @@ fn head(program: &Path) -> Vec<u8> {
     // A file that cannot be read counts as empty.
     let _read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut head));
     head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn launch(variables: &[(&str, usize)], arguments: &[usize]) -> Launch {
+        let variables = variables.iter();
+        Launch {
+            program: "/bin/true".into(),
+            args: arguments.iter().map(|n| "x".repeat(*n).into()).collect(),
+            env: Environment::Only(
+                variables
+                    .map(|(name, length)| (OsString::from(name), "x".repeat(*length).into()))
+                    .collect(),
+            ),
+            dir: "/".into(),
+            tag: "A#1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_text_that_is_too_long_is_named_from_the_first_byte_on_that_the_kernel_refuses() {
+        let limit = 32 * rustix::param::page_size();
+        let variable = |bytes| Excess::Variable {
+            name: "V".to_owned(),
+            bytes,
+            limit,
+        };
+        let argument = |bytes| Excess::Argument {
+            number: 2,
+            bytes,
+            limit,
+        };
+        let is_sum = |excess: &Excess| matches!(excess, Excess::Sum { .. });
+        // "V=" and the terminating NUL belong to the variable.
+        assert!(is_sum(&Excess::of(&launch(&[("V", limit - 3)], &[]))));
+        let of = Excess::of(&launch(&[("V", limit - 2)], &[]));
+        assert_eq!(of, variable(limit + 1));
+        assert!(is_sum(&Excess::of(&launch(&[], &[9, limit - 1]))));
+        let of = Excess::of(&launch(&[], &[9, limit]));
+        assert_eq!(of, argument(limit + 1));
+    }
+
+    #[test]
+    fn a_sum_that_is_too_long_is_told_with_the_longest_text() {
+        let mark = crate::MARK_VARIABLE.len() + "=\0".len();
+        let program = "/bin/true".len();
+        let pointer = size_of::<usize>();
+        // Variables, arguments, their bytes without the mark and the program, the number of these texts, the longest.
+        let rows = [
+            (vec![], vec![100], 101, 1, "argument 1 with 101"),
+            (vec![], vec![100, 200, 50], 353, 3, "argument 2 with 201"),
+            (
+                vec![("VAR", 100)],
+                vec![],
+                105,
+                1,
+                "the environment variable VAR with 105",
+            ),
+            (
+                vec![("VAR", 100), ("W", 7)],
+                vec![103, 9],
+                229,
+                4,
+                "the environment variable VAR with 105",
+            ),
+            (vec![("VAR", 100)], vec![104], 210, 2, "argument 1 with 105"),
+        ];
+        for (variables, arguments, texts, count, named) in rows {
+            let Excess::Sum { bytes, longest, .. } = Excess::of(&launch(&variables, &arguments))
+            else {
+                panic!("each of them is short")
+            };
+            // The mark and the program are texts, too.
+            assert_eq!(bytes, texts + mark + program + (count + 2) * pointer);
+            assert_eq!(longest, named);
+        }
+    }
+
+    #[test]
+    fn the_sum_of_arguments_and_environment_depends_on_the_stack() {
+        let table = [
+            (Some(8 * MIB), 2 * MIB),
+            (Some(4 * MIB + 4), MIB + 1),
+            (Some(24 * MIB), 6 * MIB),
+            (Some(24 * MIB + 4), 6 * MIB),
+            (None, 6 * MIB),
+        ];
+        for (stack, sum) in table {
+            assert_eq!(longest_sum(stack.map(|bytes| bytes as u64)), sum);
+        }
+    }
+
+    fn file(dir: &Path, name: &str, mode: u32, text: &str) -> PathBuf {
+        let path = dir.join(name);
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        path
+    }
+
+    #[test]
+    fn the_cause_of_a_refused_start_is_what_is_found_at_the_path() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = dir.path();
+        let plain = file(dir, "plain", 0o644, "#!/bin/sh\n");
+        let good = file(dir, "good", 0o755, "#!/bin/sh\n");
+        let binary = file(dir, "binary", 0o755, "\u{7f}ELF");
+        let by_plain = format!("#!{} -x\n", plain.display());
+        let by_plain = file(dir, "by_plain", 0o755, &by_plain);
+        let explain = |program: &Path, dir: &Path, source: io::Error| {
+            let launch = Launch {
+                program: program.to_owned(),
+                dir: dir.to_owned(),
+                ..launch(&[], &[])
+            };
+            StartError::explain(&launch, source)
+        };
+        let of = |program: &Path, errno: Errno| explain(program, dir, errno.into());
+        let error = of(&plain, Errno::ACCESS);
+        assert!(matches!(error, StartError::NotExecutable { .. }), "{error}");
+        for program in [&good, &binary] {
+            for errno in [Errno::ACCESS, Errno::PERM] {
+                let error = of(program, errno);
+                assert!(
+                    matches!(error, StartError::PermissionDenied { .. }),
+                    "the file system may be mounted noexec: {error}"
+                );
+            }
+        }
+        let error = of(&by_plain, Errno::ACCESS);
+        assert!(
+            matches!(&error, StartError::NoInterpreter { interpreter, .. } if *interpreter == plain.to_string_lossy()),
+            "{error}"
+        );
+        // An executable file is no directory.
+        let error = explain(&good, &good, Errno::NOTDIR.into());
+        assert!(
+            matches!(error, StartError::NoWorkingDirectory { .. }),
+            "{error}"
+        );
+        let error = explain(&good, dir, io::Error::other("something new"));
+        assert!(matches!(error, StartError::Other { .. }), "{error}");
+        let error = explain(&good, dir, io::ErrorKind::InvalidInput.into());
+        assert!(matches!(error, StartError::ContainsNul { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_carriage_return_is_blamed_only_where_it_becomes_part_of_the_interpreters_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let table = [
+            ("#!/no/shell\n", Some(("/no/shell", false))),
+            ("#!/no/shell -x\n", Some(("/no/shell", false))),
+            ("#!/no/shell\r\n", Some(("/no/shell", true))),
+            ("#! /no/shell\r\necho\n", Some(("/no/shell", true))),
+            ("#!/no/shell -x\r\n", Some(("/no/shell", false))),
+            ("#!/no/shell", Some(("/no/shell", false))),
+            ("#!\n", None),
+            ("echo\n", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            let program = file(dir.path(), "script", 0o755, text);
+            let found = interpreter(&program).map(|found| (found.name, found.is_cut));
+            let expected = expected.map(|(name, is_cut)| (name.to_owned(), is_cut));
+            assert_eq!(found, expected, "{text:?}");
+        }
+    }
 }

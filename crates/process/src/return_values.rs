@@ -136,6 +136,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_exactly_the_maximum_length_is_good() {
+        let length = usize::try_from(MAX_RETURN_VALUES_BYTES).expect("a small number");
+        let text = format!("a={}", "x".repeat(length - 2));
+        let values = parse_return_values(text.as_bytes()).expect("not too long");
+        assert_eq!(values["a"].len(), length - 2);
+        let one_more = parse_return_values(format!("{text}x").as_bytes());
+        assert!(matches!(one_more, Err(BadReturnValues::TooLong)));
+    }
+
+    #[test]
     fn a_value_may_have_several_lines() {
         let text = b"found=  one\r\ntwo  \n\n=== three\n\nempty=\nn = 4\n\n";
         let values = parse_return_values(text).expect("all lines belong to a value");

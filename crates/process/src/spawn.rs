@@ -45,11 +45,16 @@ pub(crate) fn pipe() -> io::Result<Pipe> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     // A new descriptor gets the lowest free number, so a high one shows that most are taken.
     let number = u64::try_from(read.as_raw_fd().max(write.as_raw_fd())).unwrap_or(u64::MAX);
-    if limit.is_some_and(|limit| number + RESERVE.min(limit / 8) >= limit) {
+    if limit.is_some_and(|limit| is_in_reserve(number, limit)) {
         return Err(rustix::io::Errno::MFILE.into());
     }
     rustix::io::ioctl_fionbio(&read, true)?;
     Ok(Pipe { read, write })
+}
+
+/// Returns whether this descriptor belongs to the reserve. A low limit has a smaller reserve, so that jobs get most of it.
+fn is_in_reserve(number: u64, limit: u64) -> bool {
+    number + RESERVE.min(limit / 8) >= limit
 }
 
 /// Starts the process with these descriptors as its standard streams, and returns its pid.
@@ -223,5 +228,39 @@ impl Drop for Attributes {
     fn drop(&mut self) {
         // SAFETY: `new` has initialized the value, and it is not used afterwards. The call does not fail.
         unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_descriptors_are_kept_for_ending_jobs() {
+        // The limit, and the first descriptor of the reserve.
+        for (limit, first) in [(80, 70), (256, 224), (1024, 992), (1_048_576, 1_048_544)] {
+            assert!(!is_in_reserve(first - 1, limit), "{limit}");
+            assert!(is_in_reserve(first, limit), "{limit}");
+            assert!(is_in_reserve(limit, limit), "{limit}");
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_start_is_given_back() {
+        let null = std::fs::File::open("/dev/null").expect("it is there");
+        let resident_kib = || -> usize {
+            let status = std::fs::read_to_string("/proc/self/status").expect("our own");
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let digits = line.and_then(|line| line.trim().strip_suffix(" kB"));
+            digits.and_then(|kib| kib.parse().ok()).expect("a number")
+        };
+        let before = resident_kib();
+        for _ in 0..300_000 {
+            let mut actions = Actions::new().expect("memory");
+            let stream = rustix::fd::AsFd::as_fd(&null);
+            actions.duplicate(stream, 1).expect("memory");
+        }
+        let after = resident_kib();
+        assert!(after < before + 40 * 1024, "{before} KiB, {after} KiB");
     }
 }

@@ -14,6 +14,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The job may have put anything there. A link is not followed, and a pipe without a writer must not hold us up.
+const FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK);
+
 /// The directory they are in.
 #[derive(Debug)]
 pub struct ValuesFiles {
@@ -82,9 +88,7 @@ impl ValuesFile {
             path: self.path.clone(),
             source,
         };
-        // The job may have put anything there; a pipe without a writer must not hold us up.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
+        let file = match rustix::fs::open(&self.path, FLAGS, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP | Errno::NXIO) => return Err(self.no_file()),
@@ -171,6 +175,15 @@ mod tests {
         }
         drop(ValuesFiles::open(&values).expect("opened"));
         assert!(is_empty(&values));
+    }
+
+    #[test]
+    fn what_cannot_be_emptied_is_an_error_that_names_the_cause() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let values = dir.path().join("values");
+        fs::write(&values, "theirs").expect("written");
+        let error = ValuesFiles::open(&values).expect_err("it is no directory");
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{error}");
     }
 
     #[test]

@@ -155,6 +155,26 @@ async fn text_is_given_out_while_the_job_still_runs_but_not_letter_by_letter() {
 }
 
 #[tokio::test]
+async fn the_output_of_a_job_that_writes_without_a_pause_is_given_out() {
+    let yard = Yard::open(Settings::default());
+    let settings = OutputSettings {
+        max_characters: 1_000_000,
+        max_delay: Duration::from_millis(200),
+    };
+    let launch = yard.launch("while :; do printf x; sleep 0.01; done");
+    let mut running = yard.ward.start(launch, settings).await.expect("it starts");
+    for _ in 0..2 {
+        let next = tokio::time::timeout(PATIENCE, running.next()).await;
+        assert!(
+            matches!(next, Ok(Some(Event::Output { ref text, .. })) if text.starts_with('x')),
+            "{next:?}"
+        );
+    }
+    running.kill();
+    assert_eq!(finish(running).await.code(), Some(137));
+}
+
+#[tokio::test]
 async fn a_flood_on_one_output_does_not_starve_the_other() {
     let yard = Yard::open(Settings::default());
     let mut running = yard.start("yes & echo important >&2; wait").await;
@@ -182,12 +202,17 @@ async fn a_job_that_closes_its_outputs_is_waited_for() {
 #[tokio::test]
 async fn it_is_told_once_who_holds_the_output_of_a_job_whose_main_process_has_ended() {
     let yard = Yard::open(Settings {
-        worry_after_exit: Duration::from_millis(50),
+        // By then all output has been given out, so that nothing else wakes the one who waits.
+        worry_after_exit: Duration::from_millis(700),
         ..Settings::default()
     });
     let mut running = yard.start("sleep 1000 & echo $!; exit 4").await;
     let (mut text, mut holders) = (String::new(), None);
-    while let Some(event) = running.next().await {
+    loop {
+        let next = tokio::time::timeout(PATIENCE, running.next()).await;
+        let Some(event) = next.expect("in time") else {
+            break;
+        };
         match event {
             Event::Output { text: more, .. } => text += &more,
             Event::OutputHeld { processes } => {

@@ -217,6 +217,32 @@ fn jobs_leave_descriptors_for_ending_them() {
 }
 
 #[test]
+fn the_end_of_a_job_is_noticed_without_a_free_descriptor() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    alone(async {
+        let yard = Yard::open(Settings {
+            cgroups: process::CgroupUse::Off,
+            ..Settings::default()
+        });
+        let go = yard.dir.path().join("go");
+        let script = "exec >&- 2>&-; while [ ! -e go ]; do sleep 0.01; done; exit 3";
+        let mut running = yard.start(script).await;
+        let given = getrlimit(Resource::Nofile);
+        let none = Rlimit {
+            current: Some(3),
+            ..given
+        };
+        setrlimit(Resource::Nofile, none).expect("a lower limit");
+        let early = tokio::time::timeout(std::time::Duration::from_millis(300), running.next());
+        let early = early.await;
+        setrlimit(Resource::Nofile, given).expect("as it was");
+        assert!(early.is_err(), "it has not ended: {early:?}");
+        yard::write(&go, "");
+        assert_eq!(finish(running).await.code(), Some(3));
+    });
+}
+
+#[test]
 fn five_hundred_jobs_one_after_another_leak_nothing() {
     alone(async {
         let yard = Yard::open(Settings::default());
