@@ -6,9 +6,15 @@ use process::{Environment, Event, Launch, OutputSettings, Settings, Ward, settle
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A file that this process has opened itself is not inherited, neither by it nor by its jobs.
+    let own = std::fs::File::open("/dev/null")?;
     let found = settle_inherited();
+    println!("own: {}", std::os::fd::AsRawFd::as_raw_fd(&own));
     for line in found.changed {
         println!("changed: {line}");
+    }
+    for line in found.doubtful {
+        println!("doubtful: {line}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -76,6 +76,23 @@ async fn s140_a_guard_that_hears_nothing_in_time_ends_the_jobs_of_a_ward_that_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guard_does_not_end_the_jobs_before_the_time_that_it_was_told() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let ward = ward(dir.path());
+    let running = sleeper(&ward).await;
+    let (mut says, hears) = UnixStream::pair().unwrap();
+    let work = dir.path().to_owned();
+    let guarding = std::thread::spawn(move || guard(&work, BufReader::new(hears)));
+    // Longer than the time after which it looks at the clock again.
+    let until = steady_time() + Duration::from_millis(5500);
+    writeln!(says, "until {}", until.as_millis()).unwrap();
+    assert_eq!(end_of(running).await.signal, Some(9));
+    assert!(steady_time() + Duration::from_millis(1) >= until);
+    drop(says);
+    guarding.join().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_guard_lets_alone_what_a_successor_runs() {
     let dir = tempfile::TempDir::new().unwrap();
     let ward = ward(dir.path());
@@ -109,8 +126,7 @@ async fn a_guard_that_is_killed_is_replaced_and_its_successor_gets_the_last_mess
     let dir = tempfile::TempDir::new().unwrap();
     let heard = dir.path().join("heard");
     // A guard that records its pid and its input.
-    let script =
-        r#"echo "$$" >>"$0/heard"; while read -r line; do echo "$line" >>"$0/heard"; done"#;
+    let script = r#"echo "$$" >>"$0/heard"; while read -r line; do echo "$line" >>"$0/heard"; done; echo end >>"$0/heard""#;
     let program = GuardProgram {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
@@ -137,4 +153,6 @@ async fn a_guard_that_is_killed_is_replaced_and_its_successor_gets_the_last_mess
     let fourth = lines(&heard, 7).await;
     assert_eq!(fourth[6], "free");
     drop(guard);
+    let fifth = lines(&heard, 8).await;
+    assert_eq!(fifth[7], "end", "there is nothing to guard any more");
 }

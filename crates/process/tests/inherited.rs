@@ -50,6 +50,11 @@ fn a_job_has_no_signal_blocked_or_ignored() {
         // The C library reserves 32 and 33 for its threads.
         assert_eq!(signals & !(0b11 << 31), 0, "{mask} {text}");
     }
+    let blocked = line(&text, "changed: signals were blocked:");
+    for name in ["SIGTERM", "SIGUSR1", "SIGCHLD", "SIGALRM"] {
+        assert!(blocked.contains(name), "{blocked}");
+    }
+    assert!(!blocked.contains("SIGHUP"), "{blocked}");
     // A job that receives SIGTERM ends.
     let text = run(state, "kill -TERM $$; sleep 1000");
     assert_eq!(line(&text, "code:"), "None");
@@ -71,6 +76,9 @@ fn a_job_has_only_its_standard_streams() {
     // The process that runs the tests may have left more descriptors open.
     let open: Vec<_> = open.split(", ").collect();
     assert!(open.contains(&"7") && open.contains(&"9"), "{open:?}");
+    for number in ["0", "1", "2", line(&text, "own:")] {
+        assert!(!open.contains(&number), "{number} in {open:?}");
+    }
 }
 
 #[test]
@@ -94,6 +102,66 @@ fn a_job_gets_the_limits_that_its_subagent_was_given() {
 fn a_job_keeps_the_umask() {
     let text = run("umask 027; exec $RUN", "umask");
     assert!(text.lines().any(|line| line == "0027"), "{text}");
+    assert!(!text.contains("changed: the umask"), "{text}");
+}
+
+#[test]
+fn a_umask_that_takes_permissions_from_the_owner_is_mended_and_told() {
+    let text = run("umask 0327; exec $RUN", "umask");
+    assert!(text.lines().any(|line| line == "0027"), "{text}");
+    let told = line(&text, "changed: the umask");
+    assert_eq!(told, "327 took permissions from the owner");
+}
+
+#[test]
+fn a_raised_limit_and_a_low_one_are_told() {
+    let text = run("ulimit -Sn 300; ulimit -Hn 4095; exec $RUN", "true");
+    assert_eq!(
+        line(&text, "changed: the limit of open files"),
+        "was 300 and is 4095 now; jobs keep the former"
+    );
+    assert_eq!(
+        line(&text, "doubtful: open files"),
+        "is limited to 4095 (ulimit -H -n); raise it where this service is started"
+    );
+    let text = run("ulimit -n 4096; exec $RUN", "true");
+    assert!(
+        !text.contains("open files"),
+        "enough, and as it was: {text}"
+    );
+
+    let text = run("exec prlimit --nproc=50000:60000 $RUN", "true");
+    let raised = line(&text, "changed: the limit of processes of this user");
+    assert!(raised.starts_with("was 50000 and is 60000 now"), "{raised}");
+    assert!(
+        !text.contains("doubtful: processes"),
+        "that is usual: {text}"
+    );
+
+    let text = run("ulimit -Sf 12345; exec $RUN", "true");
+    let raised = line(&text, "changed: the limit of the size of a file");
+    assert!(raised.contains(" and is unlimited now;"), "{raised}");
+    assert!(!text.contains("doubtful: the size"), "{text}");
+    let text = run("ulimit -f 1000000; exec $RUN", "true");
+    let low = line(&text, "doubtful: the size of a file");
+    assert!(low.starts_with("is limited to "), "{low}");
+}
+
+#[test]
+fn a_job_is_not_spared_when_memory_is_short_although_its_subagent_is() {
+    let state = |adjusted: &str| {
+        format!("echo {adjusted} >/proc/self/oom_score_adj || echo 'job: SKIPPED'; exec $RUN")
+    };
+    let job = "echo \"job: $(cat /proc/$$/oom_score_adj)\"; echo \"own: $(cat /proc/$PPID/oom_score_adj)\"";
+    let text = run(&state("-500"), job);
+    if line(&text, "job:") == "SKIPPED" {
+        println!("no right to be spared");
+        return;
+    }
+    assert_eq!(line(&text, "job:"), "0", "{text}");
+    assert!(text.lines().any(|line| line == "own: -500"), "{text}");
+    let text = run(&state("200"), job);
+    assert_eq!(line(&text, "job:"), "200", "what is not protected stays");
 }
 
 #[test]
