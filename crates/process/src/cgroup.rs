@@ -160,8 +160,7 @@ pub(crate) fn can_be_made_here() -> bool {
     static ANSWER: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
         MOUNTS.iter().any(|mount| {
             let has_groups = Path::new(mount).join("cgroup.procs").exists();
-            let probe = format!("mainspring-probe-{}", std::process::id());
-            let probe = Path::new(mount).join(probe);
+            let probe = Path::new(mount).join(unique_name());
             let can_be_made =
                 has_groups && fs::create_dir(&probe).is_ok() && probe.join("cgroup.kill").exists();
             drop(fs::remove_dir(&probe));
@@ -169,6 +168,14 @@ pub(crate) fn can_be_made_here() -> bool {
         })
     });
     *ANSWER
+}
+
+/// Pids are not enough for this: tests in several PID namespaces may share the control groups.
+#[cfg(test)]
+fn unique_name() -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    let name = dir.path().file_name().expect("it has a name");
+    format!("mainspring-test-{}-{}", std::process::id(), name.display())
 }
 
 #[cfg(test)]
@@ -194,7 +201,7 @@ mod tests {
         if !can_be_made_here() {
             return;
         }
-        let name = format!("mainspring-test-{}", std::process::id());
+        let name = unique_name();
         let root = CgroupRoot::make(&name).expect("this host has control groups");
         let again = CgroupRoot::make(&name).expect("what a predecessor has made is used");
         assert_eq!(again.dir(), root.dir());

@@ -351,11 +351,14 @@ async fn an_orphan_of_another_job_survives_the_kill() {
 
 /// Returns whether this host has control groups that we may make.
 fn host_has_cgroups() -> bool {
+    // Pids are not enough for this: tests in several PID namespaces may share the control groups.
+    let dir = tempfile::tempdir().expect("a directory");
+    let unique = dir.path().file_name().expect("it has a name").display();
     ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
         .iter()
         .any(|mount| {
             let has_groups = std::path::Path::new(mount).join("cgroup.procs").exists();
-            let probe = format!("{mount}/mainspring-probe-{}", std::process::id());
+            let probe = format!("{mount}/mainspring-test-{unique}");
             let can_be_made = has_groups
                 && std::fs::create_dir(&probe).is_ok()
                 && std::fs::exists(format!("{probe}/cgroup.kill")).is_ok_and(|is_so| is_so);
