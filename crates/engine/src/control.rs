@@ -216,14 +216,7 @@ impl State {
 
     /// Whether the order would follow its mark at once if the Controller had it.
     pub fn would_follow_mark(&self, id: &OrderId) -> bool {
-        let Some(order) = self.orders.get(id).filter(|order| order.mark.is_some()) else {
-            return false;
-        };
-        let order = Order {
-            attached_state: None,
-            ..Order::clone(order)
-        };
-        let here = self.here(&order);
+        let here = self.orders.get(id).and_then(|order| self.here(order));
         here.is_some_and(|here| mark::follow(&here).is_some())
     }
 
