@@ -389,7 +389,9 @@ async fn a_running_job_is_cancelled_with_a_kill() {
     controller
         .command(json!({ "TYPE": "CancelOrders", "orderIds": ["A"], "mode": mode }))
         .await;
-    let story = controller.wait_for("A", "OrderCancelled").await;
+    let mut story = controller.wait_for("A", "OrderCancelled").await;
+    // The shell ends first. Whether the process that it has started is there by then, and outlives it for a while, is a matter of chance.
+    story.retain(|name| name != "OrderProcessingHeld");
     let at = story
         .iter()
         .position(|name| name == "OrderCancellationMarked")
@@ -397,8 +399,6 @@ async fn a_running_job_is_cancelled_with_a_kill() {
     let expected = [
         "OrderCancellationMarked",
         "OrderCancellationMarkedOnAgent",
-        // The shell has ended. The process that it has started ends only after the grace time.
-        "OrderProcessingHeld",
         "OrderProcessed",
         "OrderProcessingKilled",
         "OrderDetachable",
