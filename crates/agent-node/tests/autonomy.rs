@@ -573,7 +573,7 @@ async fn s18_labels_start_and_stop_positions_count() {
     // The Controller resolves the labels of an order before it attaches the order.
     let mut part = order("A");
     part.position = Position::top(1);
-    part.stop_positions = vec![Position::top(2)];
+    part.stop_positions = vec![Position::top(2)].into();
     agent.attach(part).await;
     let story = agent.story_of("A", "OrderDetachable").await;
     let written: Vec<&String> = story

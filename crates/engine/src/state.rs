@@ -12,7 +12,7 @@ use imbl::{OrdMap, OrdSet};
 use model::{
     AgentPath, AttachedState, ControllerId, Event, EventId, ForkChild, JobResource,
     JobResourcePath, NAMED_MAX, Order, OrderEvent, OrderId, OrderState, Problem, SlotHolders,
-    Timestamp, Workflow, WorkflowId, WorkflowPath,
+    ThinList, Timestamp, Workflow, WorkflowId, WorkflowPath,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -354,11 +354,11 @@ impl State {
             delete_when_terminated: *delete_when_terminated,
             force_admission: *force_admission,
             is_resumed: false,
-            sticky_subagents: Vec::new(),
-            inner_block: inner_block.clone(),
-            stop_positions: stop_positions.clone(),
+            sticky_subagents: ThinList::new(),
+            inner_block: inner_block.clone().into(),
+            stop_positions: stop_positions.clone().into(),
             historic_outcomes: Vec::new(),
-            omitted_outcomes: Vec::new(),
+            omitted_outcomes: ThinList::new(),
             output_since: None,
             attempts: 0,
             added_at: Some(at),

@@ -30,6 +30,7 @@ mod problem;
 pub mod read;
 mod stored;
 mod subagent_event;
+mod thin_list;
 mod time;
 mod witness;
 mod workflow;
@@ -66,6 +67,7 @@ pub use position::{Branch, Position, Step as PositionStep};
 pub use problem::Problem;
 pub use stored::stored_item;
 pub use subagent_event::{Attempt, Metering, SubagentEvent, SubagentStamped};
+pub use thin_list::ThinList;
 pub use time::{Seconds, Timestamp};
 pub use witness::AgentWitness;
 pub use workflow::{

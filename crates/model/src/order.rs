@@ -4,8 +4,8 @@ use crate::Problem;
 use crate::order_event::SleepCause;
 use crate::outcome::is_false;
 use crate::{
-    AgentPath, BundleId, EventId, JobHold, Mark, OrderId, Outcome, Position, SubagentId, Timestamp,
-    WorkflowId, WorkflowPath,
+    AgentPath, BundleId, EventId, JobHold, Mark, OrderId, Outcome, Position, SubagentId, ThinList,
+    Timestamp, WorkflowId, WorkflowPath,
 };
 use expr::{NamedValues, Number};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Which plan an order belongs to: `[]` for the global one, else `[schema, key]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PlanId(pub Vec<Arc<str>>);
+pub struct PlanId(pub ThinList<Arc<str>>);
 
 impl PlanId {
     /// Whether this is the global plan.
@@ -162,20 +162,20 @@ pub struct Order {
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_resumed: bool,
     /// The Subagents it is bound to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sticky_subagents: Vec<StickySubagent>,
+    #[serde(default, skip_serializing_if = "ThinList::is_empty")]
+    pub sticky_subagents: ThinList<StickySubagent>,
     /// The block it runs in, empty for the whole workflow.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inner_block: Vec<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "ThinList::is_empty")]
+    pub inner_block: ThinList<serde_json::Value>,
     /// Where it ends early.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stop_positions: Vec<Position>,
+    #[serde(default, skip_serializing_if = "ThinList::is_empty")]
+    pub stop_positions: ThinList<Position>,
     /// How its steps ended, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub historic_outcomes: Vec<HistoricOutcome>,
     /// The number of outcomes of repeated tries that are no longer in `historic_outcomes`, by place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub omitted_outcomes: Vec<OmittedOutcomes>,
+    #[serde(default, skip_serializing_if = "ThinList::is_empty")]
+    pub omitted_outcomes: ThinList<OmittedOutcomes>,
     /// The first event in the Controller's log with output of the jobs of the order or of its children. Only the
     /// Controller sets this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -357,5 +357,17 @@ impl Order {
     /// Whether its life is over.
     pub fn is_terminated(&self) -> bool {
         matches!(self.state, OrderState::Finished | OrderState::Cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory per waiting order is promised (docs/benchmarks.md, P11). A field that most orders do not need goes into a [`ThinList`] or a `Box`.
+    #[test]
+    fn an_order_takes_few_bytes() {
+        let bytes = size_of::<Order>();
+        assert!(bytes <= 352, "an order takes {bytes} bytes");
     }
 }

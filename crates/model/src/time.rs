@@ -2,42 +2,65 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
+use std::num::NonZero;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z. Written as a number; an ISO 8601 text is read too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+///
+/// The earliest representable point is 1 ms after `i64::MIN` milliseconds. Therefore an `Option<Timestamp>` is as small as a `Timestamp`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZero<u64>);
+
+/// What is added to the milliseconds so that they are never zero and keep their order.
+const BIAS: u64 = 1 << 63;
 
 impl Timestamp {
     /// The point `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: i64) -> Timestamp {
-        Timestamp(millis)
+        match NonZero::new(millis.cast_unsigned() ^ BIAS) {
+            Some(biased) => Timestamp(biased),
+            None => Timestamp(NonZero::<u64>::MIN),
+        }
     }
 
     /// Milliseconds since the epoch.
     pub const fn millis(self) -> i64 {
-        self.0
+        (self.0.get() ^ BIAS).cast_signed()
     }
 
     /// The time from `earlier` to this point, zero if it is not earlier.
     pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(
+            u64::try_from(self.millis().saturating_sub(earlier.millis())).unwrap_or(0),
+        )
     }
 
     /// Reads an ISO 8601 text such as `2026-11-21T23:00:00Z`.
     pub fn parse_iso(text: &str) -> Option<Timestamp> {
         text.parse::<jiff::Timestamp>()
             .ok()
-            .map(|at| Timestamp(at.as_millisecond()))
+            .map(|at| Timestamp::from_millis(at.as_millisecond()))
+    }
+}
+
+impl Default for Timestamp {
+    fn default() -> Timestamp {
+        Timestamp::from_millis(0)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({})", self.millis())
     }
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Timestamp;
     fn add(self, duration: Duration) -> Timestamp {
-        Timestamp(
-            self.0
+        Timestamp::from_millis(
+            self.millis()
                 .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
         )
     }
@@ -46,8 +69,8 @@ impl Add<Duration> for Timestamp {
 impl Sub<Duration> for Timestamp {
     type Output = Timestamp;
     fn sub(self, duration: Duration) -> Timestamp {
-        Timestamp(
-            self.0
+        Timestamp::from_millis(
+            self.millis()
                 .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
         )
     }
@@ -55,16 +78,16 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
+        match jiff::Timestamp::from_millisecond(self.millis()) {
             Ok(at) => write!(f, "{at:.3}"),
-            Err(_out_of_range) => write!(f, "{}ms", self.0),
+            Err(_out_of_range) => write!(f, "{}ms", self.millis()),
         }
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(self.0)
+        serializer.serialize_i64(self.millis())
     }
 }
 
@@ -77,10 +100,12 @@ impl<'de> Deserialize<'de> for Timestamp {
                 f.write_str("a time: milliseconds since the epoch or an ISO 8601 text")
             }
             fn visit_i64<E>(self, millis: i64) -> Result<Timestamp, E> {
-                Ok(Timestamp(millis))
+                Ok(Timestamp::from_millis(millis))
             }
             fn visit_u64<E: de::Error>(self, millis: u64) -> Result<Timestamp, E> {
-                i64::try_from(millis).map(Timestamp).map_err(E::custom)
+                i64::try_from(millis)
+                    .map(Timestamp::from_millis)
+                    .map_err(E::custom)
             }
             fn visit_f64<E: de::Error>(self, millis: f64) -> Result<Timestamp, E> {
                 #[expect(
@@ -88,7 +113,7 @@ impl<'de> Deserialize<'de> for Timestamp {
                     reason = "whole milliseconds below 2^53"
                 )]
                 if millis.fract() == 0.0 && millis.abs() < 9e15 {
-                    Ok(Timestamp(millis as i64))
+                    Ok(Timestamp::from_millis(millis as i64))
                 } else {
                     Err(E::invalid_value(de::Unexpected::Float(millis), &self))
                 }
@@ -159,6 +184,23 @@ mod tests {
         }
         assert!(read("-1").is_err());
         assert_eq!(read("0.25").unwrap(), Seconds::from_millis(250));
-        assert!(Timestamp(i64::MAX) + read("1e300").unwrap().0 == Timestamp(i64::MAX));
+        assert!(
+            Timestamp::from_millis(i64::MAX) + read("1e300").unwrap().0
+                == Timestamp::from_millis(i64::MAX)
+        );
+    }
+
+    #[test]
+    fn a_time_that_may_be_missing_takes_no_more_room_and_keeps_its_order() {
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<u64>());
+        let millis = [i64::MIN + 1, -1, 0, 1, 1_767_225_600_000, i64::MAX];
+        for (&earlier, &later) in millis.iter().zip(&millis[1..]) {
+            assert!(Timestamp::from_millis(earlier) < Timestamp::from_millis(later));
+        }
+        for millis in millis {
+            assert_eq!(Timestamp::from_millis(millis).millis(), millis);
+        }
+        assert_eq!(Timestamp::from_millis(i64::MIN).millis(), i64::MIN + 1);
+        assert_eq!(Timestamp::default().millis(), 0);
     }
 }

@@ -22,7 +22,7 @@ fn add_orders(orders: Vec<FreshOrder>) -> ControllerCommand {
 fn an_order_that_needs_an_unsupported_feature_is_refused() {
     let mut world = plain();
     let mut planned = order("P", "w");
-    planned.plan_id = PlanId(vec!["DailyPlan".into(), "2026-12-01".into()]);
+    planned.plan_id = PlanId(vec!["DailyPlan".into(), "2026-12-01".into()].into());
     let problem = world.refused(ControllerCommand::AddOrder {
         order: planned.clone(),
     });
