@@ -99,10 +99,10 @@ impl State {
             return Ok(());
         }
         let before = Before::of(self.engine.order(id).map(AsRef::as_ref));
-        self.engine
+        let after = self
+            .engine
             .evolve(id, event, at)
             .map_err(|error| not_applicable(event, &error))?;
-        let after = self.engine.order(id).cloned();
         if after.is_none()
             && let Some(since) = before.output_since
         {

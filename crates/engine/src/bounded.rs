@@ -19,6 +19,9 @@ pub(crate) fn bounded(here: &Here<'_>, events: Vec<OrderEvent>) -> Vec<OrderEven
 
 /// Why the order is too large to be handed over to a Subagent or an Agent.
 pub(crate) fn fault_of_order(order: &Order) -> Option<Problem> {
+    if order.arguments.is_empty() && order.historic_outcomes.is_empty() {
+        return None;
+    }
     let bytes = order_bytes(order);
     (bytes > ORDER_BYTES_MAX).then(|| {
         let what = "the order with its arguments and the results of its steps";

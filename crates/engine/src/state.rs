@@ -210,20 +210,23 @@ impl State {
 
     // ---- Facts
 
-    /// Takes over what happened to an order. A refused event changes nothing.
+    /// Takes over what happened to an order. A refused event changes nothing. Returns the order as it is after the event, or `None` if it
+    /// no longer exists. The returned value must be dropped before the next event of the order, or else that event copies the order.
     pub fn evolve(
         &mut self,
         id: &OrderId,
         event: &OrderEvent,
         at: Timestamp,
-    ) -> Result<(), NotApplicable> {
+    ) -> Result<Option<Arc<Order>>, NotApplicable> {
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "only what concerns more than the one order is named"
         )]
         match event {
-            OrderEvent::OrderAdded { .. } => self.add_order(id, event, at),
-            OrderEvent::OrderAttachedToAgent { order } => self.attach_order(id, event, order),
+            OrderEvent::OrderAdded { .. } => self.add_order(id, event, at).map(Some),
+            OrderEvent::OrderAttachedToAgent { order } => {
+                self.attach_order(id, event, order).map(Some)
+            }
             // The text of a job is no part of its order's state.
             OrderEvent::OrderStdoutWritten { .. } | OrderEvent::OrderStderrWritten { .. } => {
                 let Some(order) = self.orders.get(id) else {
@@ -232,7 +235,7 @@ impl State {
                 crate::life::place(order, event)
                     .map_err(|rule| NotApplicable::new(id, event, order.state.type_name(), rule))?;
                 match crate::life::after(&order.state, event) {
-                    Some(_) => Ok(()),
+                    Some(_) => Ok(Some(Arc::clone(order))),
                     None => Err(NotApplicable::new(
                         id,
                         event,
@@ -255,7 +258,7 @@ impl State {
                 }
                 self.change(id, event, at)?;
                 self.add_children(id, children, at);
-                Ok(())
+                Ok(self.orders.get(id).cloned())
             }
             OrderEvent::OrderJoined { .. } => {
                 let children = match self.orders.get(id).map(|order| &order.state) {
@@ -276,19 +279,19 @@ impl State {
                 for child in children {
                     self.remove(&child.order_id);
                 }
-                Ok(())
+                Ok(self.orders.get(id).cloned())
             }
             OrderEvent::OrderDeleted => {
                 self.change(id, event, at)?;
                 self.remove(id);
-                Ok(())
+                Ok(None)
             }
             OrderEvent::OrderDetached if !self.site.is_controller() => {
                 self.change(id, event, at)?;
                 self.remove(id);
-                Ok(())
+                Ok(None)
             }
-            _ => self.change(id, event, at),
+            _ => self.change(id, event, at).map(Some),
         }
     }
 
@@ -312,7 +315,7 @@ impl State {
         id: &OrderId,
         event: &OrderEvent,
         at: Timestamp,
-    ) -> Result<(), NotApplicable> {
+    ) -> Result<Arc<Order>, NotApplicable> {
         let OrderEvent::OrderAdded {
             workflow_id,
             arguments,
@@ -337,7 +340,7 @@ impl State {
                 "the order exists already",
             ));
         }
-        self.put(Order {
+        Ok(self.put(Order {
             id: id.clone(),
             workflow_id: workflow_id.clone(),
             position: start_position.clone().unwrap_or_default(),
@@ -364,8 +367,7 @@ impl State {
             added_at: Some(at),
             started_at: None,
             state_since: Some(at),
-        });
-        Ok(())
+        }))
     }
 
     fn attach_order(
@@ -373,7 +375,7 @@ impl State {
         id: &OrderId,
         event: &OrderEvent,
         order: &Order,
-    ) -> Result<(), NotApplicable> {
+    ) -> Result<Arc<Order>, NotApplicable> {
         let Site::Agent(agent_path) = &self.site else {
             return Err(NotApplicable::new(
                 id,
@@ -401,11 +403,10 @@ impl State {
         let attached_state = Some(AttachedState::Attached {
             agent_path: agent_path.clone(),
         });
-        self.put(Order {
+        Ok(self.put(Order {
             attached_state,
             ..order.clone()
-        });
-        Ok(())
+        }))
     }
 
     fn add_children(&mut self, parent_id: &OrderId, children: &[ForkChild], at: Timestamp) {
@@ -418,15 +419,15 @@ impl State {
         }
     }
 
-    fn put(&mut self, mut order: Order) {
+    fn put(&mut self, mut order: Order) -> Arc<Order> {
         if let Some((id, _)) = self.workflows.get_key_value(&order.workflow_id) {
             order.workflow_id = id.clone();
         }
-        let id = order.id.clone();
         let order = Arc::new(order);
         self.index_order(&order);
-        self.orders.insert(id.clone(), order);
-        self.touch(&id);
+        self.orders.insert(order.id.clone(), Arc::clone(&order));
+        self.push_restless(&order);
+        order
     }
 
     fn remove(&mut self, id: &OrderId) {
@@ -442,7 +443,7 @@ impl State {
         id: &OrderId,
         event: &OrderEvent,
         at: Timestamp,
-    ) -> Result<(), NotApplicable> {
+    ) -> Result<Arc<Order>, NotApplicable> {
         let Some(slot) = self.orders.get_mut(id) else {
             return Err(unknown(id, event));
         };
@@ -457,6 +458,7 @@ impl State {
             order.started_at = Some(at);
         }
         let after = Traits::of(slot, &self.site, &self.workflows);
+        let changed = Arc::clone(slot);
         let acts_here = acts(&self.site, slot);
         if acts_here && !self.held.contains(id) {
             self.restless.push(id, &slot.priority);
@@ -465,7 +467,7 @@ impl State {
             self.index.drop_traits(id, &before);
             self.add_traits(id, after);
         }
-        Ok(())
+        Ok(changed)
     }
 
     fn index_order(&mut self, order: &Order) {
@@ -481,11 +483,14 @@ impl State {
     }
 
     fn touch(&mut self, id: &OrderId) {
-        if let Some(order) = self.orders.get(id)
-            && acts(&self.site, order)
-            && !self.held.contains(id)
-        {
-            self.restless.push(id, &order.priority);
+        if let Some(order) = self.orders.get(id).cloned() {
+            self.push_restless(&order);
+        }
+    }
+
+    fn push_restless(&mut self, order: &Order) {
+        if acts(&self.site, order) && !self.held.contains(&order.id) {
+            self.restless.push(&order.id, &order.priority);
         }
     }
 

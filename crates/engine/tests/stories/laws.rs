@@ -226,7 +226,7 @@ proptest! {
             for (id, event) in decided {
                 let before = orders(&live);
                 match live.evolve(&id, &event, now) {
-                    Ok(()) => log.push((id, event, now)),
+                    Ok(_) => log.push((id, event, now)),
                     Err(refused) => {
                         prop_assert!(!must_fit, "what the engine decides must fit: {refused}");
                         prop_assert_eq!(orders(&live), before, "a refused event changes nothing");
