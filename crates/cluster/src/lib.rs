@@ -9,6 +9,7 @@
 
 mod append;
 mod aside;
+pub mod beats;
 mod begin;
 mod cluster;
 mod leadership;

@@ -175,8 +175,14 @@ pub(crate) async fn open(options: Options) -> Result<Opened, OpenError> {
         // votes for itself as before it votes for others.
         let not_before = Instant::now() + rules::patience(&options.timing);
         let responder = Arc::clone(&responder);
-        timers::begin(raft.clone(), responder, options.timing, not_before)
-            .map_err(|e| OpenError::Consensus(format!("the timer of the heartbeats: {e}")))?;
+        timers::begin(
+            raft.clone(),
+            Arc::clone(&peers),
+            responder,
+            options.timing,
+            not_before,
+        )
+        .map_err(|e| OpenError::Consensus(format!("the timer of the heartbeats: {e}")))?;
     }
     let led = if is_alone {
         lead(&raft, &machine, number, is_new, options.open_timeout).await

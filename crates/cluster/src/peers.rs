@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::beats::Beats;
 use crate::link::Link;
 use crate::member::{Hello, Part, Timing};
 use crate::pace::Pace;
 use crate::rules::{self, Other};
+use crate::timers::Alarm;
 
 /// How long two processes of the same member count as present after they were noticed. The refused process retries more often.
 const DOUBLE_KEPT: Duration = Duration::from_mins(1);
@@ -69,8 +71,11 @@ pub struct PeerStatus {
 pub(crate) struct Peers {
     me: Hello,
     timing: Timing,
-    /// Paces are counted from here.
+    /// Paces and heartbeats are counted from here.
     begun: Instant,
+    beats: Mutex<Beats>,
+    /// Fires when the next heartbeat is due. A third vote has none.
+    beat_alarm: OnceLock<Arc<Alarm>>,
     known: Mutex<BTreeMap<u64, Peer>>,
     /// Who has a vote, as the log has it by now.
     voters: Mutex<BTreeSet<u64>>,
@@ -93,6 +98,8 @@ impl Peers {
         Self {
             timing: me.timing,
             begun: Instant::now(),
+            beats: Mutex::default(),
+            beat_alarm: OnceLock::new(),
             me,
             known: Mutex::default(),
             voters: Mutex::default(),
@@ -322,6 +329,7 @@ impl Peers {
         };
         peer.heard_at = Instant::now();
         peer.confirmed_at = peer.confirmed_at.max(Some(sent_at));
+        let is_data = peer.hello.part == Part::Data;
         let is_news = index > peer.acknowledged;
         peer.acknowledged = peer.acknowledged.max(index);
         let has_caught_up =
@@ -335,6 +343,53 @@ impl Peers {
         if is_news || (was_lost && has_caught_up) {
             self.tell();
         }
+        if is_data {
+            self.beat_answered(now);
+        }
+    }
+
+    fn beats(&self) -> MutexGuard<'_, Beats> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what wakes this member when the next heartbeat is due.
+    pub(crate) fn set_beat_alarm(&self, alarm: Arc<Alarm>) {
+        // There is one consensus per log.
+        let _only_once = self.beat_alarm.set(alarm);
+    }
+
+    /// Records that a heartbeat is sent now. Returns how long it is until the next one, if this one is not answered.
+    pub(crate) fn begin_beat(&self) -> Duration {
+        let now = self.begun.elapsed();
+        let mut beats = self.beats();
+        beats.sent(&self.timing, now);
+        beats.next(&self.timing).saturating_sub(now)
+    }
+
+    /// Sets when the next heartbeat is sent, after an answer to the newest one: later, if all data members answer promptly.
+    fn beat_answered(&self, now: Duration) {
+        let Some(alarm) = self.beat_alarm.get() else {
+            return;
+        };
+        let answered = self.others_that_answered();
+        let mut beats = self.beats();
+        if beats.answered(&self.timing, now, answered)
+            && let Err(error) = alarm.ring_after(beats.next(&self.timing).saturating_sub(now))
+        {
+            // The next heartbeat comes at the time that was set before.
+            tracing::warn!(%error, "the timer of the heartbeats cannot be set");
+        }
+    }
+
+    /// Returns the other members that have a vote, each with the time when the newest request that it has answered was sent.
+    fn others_that_answered(&self) -> Vec<(Other, Option<Duration>)> {
+        let voters = self.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
+        let others = known.iter().filter(|(member, _)| voters.contains(member));
+        let since_begin = |at: Instant| at.saturating_duration_since(self.begun);
+        others
+            .map(|(_, peer)| (peer.other(), peer.confirmed_at.map(since_begin)))
+            .collect()
     }
 
     /// Entries for the member were not confirmed in time, though there may be a connection: its disk or its consensus hangs.
@@ -353,28 +408,20 @@ impl Peers {
 
     /// Returns whether it is time to send a heartbeat to this member.
     pub(crate) fn needs_heartbeat(&self, member: u64) -> bool {
-        let others = self.others_with_vote();
-        let voters = self
-            .voters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let others = self.others_that_answered();
+        let beats = *self.beats();
+        let data = others.iter().filter(|(other, _)| other.part == Part::Data);
+        let has_answered = data.map(|(_, sent)| beats.has_answered_previous(*sent));
+        let is_spared =
+            rules::may_spare_third_vote(others.iter().map(|(other, _)| *other), has_answered);
         let mut known = self.known();
-        let answered_for: Vec<Option<Duration>> = known
-            .iter()
-            .filter(|(member, peer)| voters.contains(member) && peer.hello.part == Part::Data)
-            .map(|(_, peer)| peer.confirmed_at.map(|at| at.elapsed()))
-            .collect();
         let Some(peer) = known.get_mut(&member) else {
             return true;
         };
         let is_recent = peer
             .beat_at
             .is_some_and(|at| at.elapsed() < rules::spared_beat(&self.timing));
-        if peer.hello.part.is_third_vote()
-            && is_recent
-            && rules::may_spare_third_vote(&self.timing, others, answered_for)
-        {
+        if peer.hello.part.is_third_vote() && is_recent && is_spared {
             return false;
         }
         peer.beat_at = Some(Instant::now());

@@ -78,7 +78,7 @@ pub fn commit_rest(timing: &Timing) -> Duration {
 
 /// After so long without a word to say a member says that it lives.
 pub fn sign_of_life(timing: &Timing) -> Duration {
-    timing.silence_max
+    timing.silence_max * 2
 }
 
 /// A connection on which nothing has come for so long leads nowhere, though nobody has closed it. TCP alone would take it up again
@@ -184,28 +184,20 @@ pub fn campaign_after(timing: &Timing, drawn: Duration) -> Duration {
 /// Returns how often a watch or a witness gets a heartbeat while no commit and no lease needs its answers, see [`may_spare_third_vote`].
 /// This is often enough that neither side needs other signs of life.
 pub fn spared_beat(timing: &Timing) -> Duration {
-    timing.silence_max * 3 / 4
-}
-
-/// Returns the maximum age of the request that a data member has answered last, so that it counts as one that answers every heartbeat.
-fn answers_within(timing: &Timing) -> Duration {
-    timing.heartbeat * 3 / 2
+    timing.silence_max * 3 / 2
 }
 
 /// Returns whether a heartbeat to the third vote of a pair may be left out. This is so if the other members are a majority together with
-/// the active member and have answered its previous heartbeat. `answered_for` contains one value for each of the other data members: the
-/// age of the newest request that it has answered.
+/// the active member and have answered its previous heartbeat. `has_answered` contains one value for each of the other data members, see
+/// [`Beats::has_answered_previous`](crate::beats::Beats::has_answered_previous).
 ///
 /// The right of the active member to answer is not affected, because it follows from the answers of the majority. As soon as one heartbeat
 /// is not answered, the third vote gets the next one, well within the [`lease`].
 pub fn may_spare_third_vote(
-    timing: &Timing,
     others: impl IntoIterator<Item = Other>,
-    answered_for: impl IntoIterator<Item = Option<Duration>>,
+    has_answered: impl IntoIterator<Item = bool>,
 ) -> bool {
-    let mut answered_for = answered_for.into_iter();
-    may_leave_watch_alone(others)
-        && answered_for.all(|age| age.is_some_and(|age| age <= answers_within(timing)))
+    may_leave_watch_alone(others) && has_answered.into_iter().all(|has_answered| has_answered)
 }
 
 /// Whether a member may become the active one at all.
@@ -371,6 +363,7 @@ pub(crate) fn double(hello: &Hello, connected: Option<&ProcessRun>) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beats;
 
     const fn millis(count: u64) -> Duration {
         Duration::from_millis(count)
@@ -532,24 +525,22 @@ mod tests {
         let timing = Timing::default();
         let standby = |is_lost| other(Part::Data, Some(7), is_lost);
         let watch = other(Part::Watch, Some(3), true);
-        let spare = |standby, age: Option<u64>| {
-            may_spare_third_vote(&timing, [standby, watch], [age.map(millis)])
-        };
-        assert!(spare(standby(false), Some(60)), "it has answered the last");
-        assert!(!spare(standby(false), Some(100)), "one is not answered");
-        assert!(!spare(standby(false), None), "it has answered none");
-        assert!(!spare(standby(true), Some(10)), "it is not relied upon");
+        let spare = |standby, has_answered| may_spare_third_vote([standby, watch], [has_answered]);
+        assert!(spare(standby(false), true), "it has answered the last");
+        assert!(!spare(standby(false), false), "one is not answered");
+        assert!(!spare(standby(true), true), "it is not relied upon");
         assert!(
-            !may_spare_third_vote(&timing, [watch], []),
+            !may_spare_third_vote([watch], []),
             "active member and watch are the majority"
         );
+        let latest = spared_beat(&timing) + beats::put_off_beat(&timing);
         assert!(
-            answers_within(&timing) + timing.heartbeat < lease(&timing),
-            "the third vote is asked before the right to answer ends"
+            latest <= sign_of_life(&timing),
+            "a heartbeat comes before a member would say that it lives"
         );
         assert!(
-            spared_beat(&timing) + timing.heartbeat <= sign_of_life(&timing),
-            "a heartbeat comes before a member would say that it lives"
+            sign_of_life(&timing) * 2 <= link_silence(&timing, &timing),
+            "one sign of life may be lost"
         );
     }
 

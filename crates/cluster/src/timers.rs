@@ -1,12 +1,12 @@
 //! The timers of consensus: when the active member sends a heartbeat, and when a member that receives none asks for votes.
 //!
 //! The consensus library has its own clock, which ticks five times per heartbeat in every member. It is switched off. Instead, a member is
-//! woken only when there is something to do. An active member wakes once per heartbeat, any other one about twice a second.
+//! woken only when there is something to do. An active member wakes once per heartbeat, see [`crate::beats`], any other one about twice a second.
 //!
 //! Always: no member asks for votes before the active member has been silent for [`rules::campaign_after`]. A hint of a broken connection
 //! may shorten this, see `Log::serve`. Never here: which candidate gets the votes.
 
-mod interval;
+mod alarm;
 
 use std::io;
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::type_config::alias::AsyncRuntimeOf;
 use tokio::time::{Instant, sleep_until};
 
-use interval::Interval;
+pub(crate) use alarm::Alarm;
 
 use crate::member::Timing;
+use crate::peers::Peers;
 use crate::raft::{Raft, Types};
 use crate::respond::Responder;
 use crate::rules;
@@ -28,12 +29,17 @@ use crate::rules;
 /// Starts the timers. They end with consensus. This member does not ask for votes before `not_before`.
 pub(crate) fn begin(
     raft: Raft,
+    peers: Arc<Peers>,
     responder: Arc<Responder>,
     timing: Timing,
     not_before: Instant,
 ) -> io::Result<()> {
+    let alarm = Arc::new(Alarm::new()?);
+    peers.set_beat_alarm(Arc::clone(&alarm));
     let timers = Timers {
-        heartbeat: Interval::new(timing.heartbeat)?,
+        alarm,
+        beats: false,
+        peers,
         vote: raft.server_metrics().borrow_watched().vote,
         drawn: draw(&raft),
         raft,
@@ -54,7 +60,10 @@ struct Timers {
     campaign_from: Instant,
     /// The part of each wait that differs between the members, so that they seldom ask at the same time.
     drawn: Duration,
-    heartbeat: Interval,
+    alarm: Arc<Alarm>,
+    /// Whether this member sends heartbeats.
+    beats: bool,
+    peers: Arc<Peers>,
 }
 
 /// What this member waits for.
@@ -81,14 +90,11 @@ impl Timers {
         loop {
             let next = self.look();
             let is_leading = matches!(next, Next::Heartbeat);
-            if let Err(error) = self.heartbeat.set(is_leading) {
-                // Without heartbeats another member becomes active.
-                tracing::error!(%error, "the timer of the heartbeats cannot be set");
-            }
+            self.let_beat(is_leading);
             let campaign_at = self.campaign_at();
             let done = tokio::select! {
                 changed = changes.changed() => changed.map_err(|_closed| Stopped),
-                rung = self.heartbeat.rings(), if is_leading => match rung {
+                rung = self.alarm.rings(), if is_leading => match rung {
                     Ok(()) => self.send_heartbeat().await,
                     Err(_) => Err(Stopped),
                 },
@@ -133,7 +139,28 @@ impl Timers {
             .max(after_silence.unwrap_or(self.campaign_from))
     }
 
+    /// Starts or stops the heartbeats. The first one is sent at once.
+    fn let_beat(&mut self, beats: bool) {
+        if self.beats == beats {
+            return;
+        }
+        self.beats = beats;
+        self.set_alarm(beats.then_some(Duration::ZERO));
+    }
+
+    fn set_alarm(&self, wait: Option<Duration>) {
+        let set = match wait {
+            Some(wait) => self.alarm.ring_after(wait),
+            None => self.alarm.stop(),
+        };
+        if let Err(error) = set {
+            // Without heartbeats another member becomes active.
+            tracing::error!(%error, "the timer of the heartbeats cannot be set");
+        }
+    }
+
     async fn send_heartbeat(&self) -> Result<(), Stopped> {
+        self.set_alarm(Some(self.peers.begin_beat()));
         let sent = self.raft.trigger().heartbeat().await;
         sent.map_err(|_fatal| Stopped)
     }

@@ -5,6 +5,7 @@
 //! the counting of votes are a model, since the consensus library runs in real time only. Never here: what an entry means.
 
 use crate::kept::{Entry, Kept, Op, Snapshot, Tail, What};
+use cluster::beats::Beats;
 use cluster::rules::{self, Ballot, Claim, Other, Voting};
 use cluster::{Part, Timing};
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,6 +155,8 @@ struct Peer {
     /// When the newest message that it has answered was sent.
     heard: Option<Duration>,
     asked: Option<Duration>,
+    /// When it was sent a heartbeat last.
+    beaten: Option<Duration>,
     /// When it was sent entries last.
     told: Option<Duration>,
     is_lost: bool,
@@ -171,7 +174,7 @@ struct Held {
 struct Leading {
     since: Duration,
     peers: BTreeMap<Number, Peer>,
-    beat: Duration,
+    beats: Beats,
     held: Option<Held>,
     handing_over: Option<Duration>,
 }
@@ -338,7 +341,7 @@ impl Member {
             Stand::Leads(_) if self.kept.members().len() == 1 => None,
             Stand::Leads(leading) => {
                 let held = leading.held.and_then(|held| held.until);
-                let due = leading.beat + self.timing.heartbeat;
+                let due = leading.beats.next(&self.timing);
                 Some(held.map_or(due, |held| held.min(due)))
             }
             Stand::Follows | Stand::Asks(_) | Stand::Campaigns(_) => {
@@ -414,9 +417,9 @@ impl Member {
                     }
                     leading.handing_over = None;
                 }
-                let is_beat = now >= leading.beat + self.timing.heartbeat;
+                let is_beat = now >= leading.beats.next(&self.timing);
                 if is_beat {
-                    leading.beat = now;
+                    leading.beats.sent(&self.timing, now);
                 }
                 if let Some(held) = &mut leading.held
                     && held.until.take_if(|until| now >= *until).is_some()
@@ -511,10 +514,12 @@ impl Member {
             .map(|(number, seat)| (*number, Peer::new(seat.part, begins)))
             .collect();
         self.behind.clear();
+        let mut beats = Beats::default();
+        beats.sent(&self.timing, now);
         self.stand = Stand::Leads(Leading {
             since: now,
             peers,
-            beat: now,
+            beats,
             held: None,
             handing_over: None,
         });
@@ -678,10 +683,10 @@ impl Member {
             .peers
             .values()
             .filter(|peer| peer.part == Part::Data);
+        let beats = leading.beats;
         let is_spared = rules::may_spare_third_vote(
-            &self.timing,
             data.clone().map(Peer::seen),
-            data.map(|peer| peer.heard.map(|heard| now.saturating_sub(heard))),
+            data.map(|peer| beats.has_answered_previous(peer.heard)),
         );
         leading.held = match leading.held {
             _ if !has_watch || allowed >= newest => None,
@@ -713,12 +718,15 @@ impl Member {
             let gets_no_beat = is_watch
                 && is_spared
                 && peer
-                    .asked
-                    .is_some_and(|asked| now < asked + rules::spared_beat(&self.timing));
+                    .beaten
+                    .is_some_and(|beaten| now < beaten + rules::spared_beat(&self.timing));
             if (!is_beat || gets_no_beat) && (is_waiting || peer.next > until) {
                 continue;
             }
             peer.asked = Some(now);
+            if is_beat && !gets_no_beat {
+                peer.beaten = Some(now);
+            }
             if peer.next <= self.kept.base.index {
                 let Some(snapshot) = self.kept.snapshot_for(peer.part) else {
                     continue;
@@ -1017,6 +1025,9 @@ impl Member {
             }
             Err(has) => peer.next = (has + 1).min(peer.next).max(peer.has + 1),
         }
+        let answered = leading.peers.values().map(|peer| (peer.seen(), peer.heard));
+        // Who asks for the next tick sees the new time.
+        let _is_changed = leading.beats.answered(&self.timing, now, answered);
         self.advance(now);
     }
 
@@ -1051,6 +1062,7 @@ impl Peer {
             has: 0,
             heard: None,
             asked: None,
+            beaten: None,
             told: None,
             // Until it has caught up it is not waited for.
             is_lost: true,

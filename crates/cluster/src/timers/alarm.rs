@@ -1,4 +1,4 @@
-//! A periodic timer of the kernel.
+//! A timer of the kernel.
 //!
 //! The runtime's timers wake a thread twice for most waits of more than about 64 ms: once to sort the timer anew, and once when it is due.
 //! A member waits so for every heartbeat, so it uses a timer that wakes it only once.
@@ -20,53 +20,50 @@ const NEVER: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// A timer that fires at once and then once per period, until it is stopped.
-pub(super) struct Interval {
+/// A timer that fires once each time it is set.
+pub(crate) struct Alarm {
     timer: AsyncFd<OwnedFd>,
-    period: Duration,
-    is_on: bool,
 }
 
-impl Interval {
-    /// Creates a stopped timer. Must be called within the runtime.
+impl Alarm {
+    /// Creates a timer that is not set. Must be called within the runtime.
     #[expect(
         deprecated,
         reason = "deprecated for types whose descriptor may change; an owned one keeps it, and the other call is unsafe"
     )]
-    pub(super) fn new(period: Duration) -> io::Result<Interval> {
+    pub(super) fn new() -> io::Result<Alarm> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Interval {
+        Ok(Alarm {
             timer: AsyncFd::with_interest(timer, Interest::READABLE)?,
-            period,
-            is_on: false,
         })
     }
 
-    /// Starts or stops the timer. A running timer keeps its rhythm.
-    pub(super) fn set(&mut self, is_on: bool) -> io::Result<()> {
-        if self.is_on == is_on {
-            return Ok(());
-        }
-        let period = Timespec {
-            tv_sec: i64::try_from(self.period.as_secs()).map_err(io::Error::other)?,
-            tv_nsec: self.period.subsec_nanos().into(),
-        };
-        // A zero value would disarm the timer.
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 1,
-        };
+    /// Lets the timer fire after this time instead of the time for which it was set before. Wakes nobody.
+    pub(crate) fn ring_after(&self, wait: Duration) -> io::Result<()> {
+        // A zero value would stop the timer.
+        let wait = wait.max(Duration::from_nanos(1));
+        self.set(Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).map_err(io::Error::other)?,
+            tv_nsec: wait.subsec_nanos().into(),
+        })
+    }
+
+    /// Stops the timer.
+    pub(super) fn stop(&self) -> io::Result<()> {
+        self.set(NEVER)
+    }
+
+    fn set(&self, wait: Timespec) -> io::Result<()> {
         let when = Itimerspec {
-            it_interval: if is_on { period } else { NEVER },
-            it_value: if is_on { at_once } else { NEVER },
+            it_interval: NEVER,
+            it_value: wait,
         };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &when)?;
-        self.is_on = is_on;
         Ok(())
     }
 
-    /// Waits until the timer fires. Several elapsed periods count as one.
+    /// Waits until the timer fires.
     pub(super) async fn rings(&self) -> io::Result<()> {
         loop {
             let mut ready = self.timer.readable().await?;
@@ -91,19 +88,21 @@ mod tests {
     use tokio::time::timeout;
 
     #[tokio::test]
-    async fn it_rings_in_each_period_and_not_when_it_is_off() {
-        let period = Duration::from_millis(20);
-        let mut interval = Interval::new(period).unwrap();
-        let never = timeout(period * 3, interval.rings()).await;
-        assert!(never.is_err(), "it is off");
+    async fn it_rings_once_after_the_time_that_was_set_last() {
+        let wait = Duration::from_millis(20);
+        let alarm = Alarm::new().unwrap();
+        let never = timeout(wait * 3, alarm.rings()).await;
+        assert!(never.is_err(), "it is not set");
         let begun = Instant::now();
-        interval.set(true).unwrap();
-        for _ in 0..3 {
-            interval.rings().await.unwrap();
-        }
-        assert!(begun.elapsed() >= period * 2);
-        interval.set(false).unwrap();
-        let never = timeout(period * 3, interval.rings()).await;
-        assert!(never.is_err(), "it is off again");
+        alarm.ring_after(wait).unwrap();
+        alarm.ring_after(wait * 2).unwrap();
+        alarm.rings().await.unwrap();
+        assert!(begun.elapsed() >= wait * 2);
+        let never = timeout(wait * 3, alarm.rings()).await;
+        assert!(never.is_err(), "it rings once");
+        alarm.ring_after(wait).unwrap();
+        alarm.stop().unwrap();
+        let never = timeout(wait * 3, alarm.rings()).await;
+        assert!(never.is_err(), "it is stopped");
     }
 }
