@@ -301,6 +301,36 @@ fn pf_03_129_jobs_at_a_time_leak_nothing() {
 }
 
 #[test]
+fn a_script_that_is_being_written_is_waited_for_but_not_forever() {
+    alone(async {
+        let yard = Yard::open(Settings::default());
+        let program = yard::write(&yard.dir.path().join("program"), "#!/bin/sh\nexit 3\n");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        let open = || std::fs::OpenOptions::new().append(true).open(&program);
+        let start = || {
+            let launch = Launch {
+                program: program.clone(),
+                args: vec![],
+                ..yard.launch("")
+            };
+            yard.ward.start(launch, OutputSettings::default())
+        };
+        let writer = open().expect("it is ours");
+        let error = start().await.expect_err("it stays open");
+        assert!(
+            matches!(error, StartError::IsBeingWritten { .. }),
+            "{error}"
+        );
+        let (started, ()) = tokio::join!(start(), async {
+            // The other one has tried once by now, and waits.
+            drop(writer);
+        });
+        let running = started.expect("it is written by now");
+        assert_eq!(finish(running).await.code(), Some(3));
+    });
+}
+
+#[test]
 fn fresh_scripts_started_in_parallel_are_never_busy() {
     alone(async {
         let yard = Arc::new(Yard::open(Settings::default()));
