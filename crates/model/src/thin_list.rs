@@ -37,6 +37,11 @@ impl<T> ThinList<T> {
         last
     }
 
+    /// Removes all elements.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+
     /// Keeps only the elements for which `is_kept` returns `true`.
     pub fn retain(&mut self, is_kept: impl FnMut(&T) -> bool) {
         if let Some(list) = &mut self.0 {
