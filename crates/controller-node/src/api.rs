@@ -10,6 +10,7 @@ mod item;
 mod order;
 mod order_log;
 mod overview;
+mod page;
 mod session;
 mod snapshot;
 

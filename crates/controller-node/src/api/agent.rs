@@ -1,15 +1,17 @@
 //! `GET /controller/api/agent`: how the Agents and their Subagents stand.
 
-use super::{Api, TURN, stopped};
+use super::Api;
+use super::page::{self, Page};
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::User;
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use controller::{AgentState, Connection, State as ControllerState};
 use model::{AgentPath, Order, OrderState, SubagentId, Timestamp};
-use net::{Problem, Refusal};
+use net::{Query, Refusal};
 use node::{Clock as _, SystemClock};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -18,33 +20,48 @@ pub(super) fn is_coupled(agent: &AgentState) -> bool {
     agent.connection() == Connection::Connected
 }
 
-pub(super) async fn list(State(api): State<Api>, user: User) -> Result<Json<Value>, Refusal> {
-    user.may_use(Route::Agent)?;
-    let searches = &api.0.quotas.searches;
-    let _turn = searches.wait(&user.caller(), 1, TURN).await?;
-    let machine = api
-        .0
-        .handle
-        .read(ControllerMachine::clone)
-        .await
-        .map_err(stopped)?;
-    // All orders are counted: that must not hold up those who wait for short answers.
-    let list = tasks::spawn_blocking(move || listed(&machine)).await;
-    list.map(Json)
-        .map_err(|error| Problem::uncoded(format!("the Agents cannot be listed: {error}")).into())
+/// The query parameters of the list of Agents.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// List only Agents after this path: `next` of the page before.
+    after: Option<String>,
+    /// Maximum number of Agents.
+    limit: Option<usize>,
 }
 
-fn listed(machine: &ControllerMachine) -> Value {
+pub(super) async fn list(
+    State(api): State<Api>,
+    user: User,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Refusal> {
+    user.may_use(Route::Agent)?;
+    page::answer(&api, &user, "Agents", move |machine| {
+        listed(machine, &query)
+    })
+    .await
+}
+
+/// Returns the page as JSON. An Agent is listed with all its Subagents, so a page may end before `limit`.
+fn listed(machine: &ControllerMachine, query: &ListQuery) -> Vec<u8> {
     let state = &machine.state;
     let mut counts = Counts::default();
     for order in state.engine().orders() {
         counts.add(order);
     }
-    let agents = state.agents();
-    let agents: Vec<Value> = agents
-        .map(|(path, agent)| described(state, path, agent, &counts))
-        .collect();
-    json!({ "eventId": machine.last_event_id, "agents": agents })
+    let after = query.after.as_deref();
+    let mut agents = state
+        .agents()
+        .skip_while(|(path, _)| after.is_some_and(|after| path.as_str() <= after));
+    let mut page = Page::begin("agents", machine.last_event_id);
+    for (path, agent) in agents.by_ref().take(query.limit.unwrap_or(usize::MAX)) {
+        page.push(path.as_str(), &described(state, path, agent, &counts));
+        if page.is_full() {
+            break;
+        }
+    }
+    let has_more = agents.next().is_some();
+    page.end(has_more, None)
 }
 
 /// What is where, as far as orders tell.

@@ -1,13 +1,15 @@
 //! `/controller/api/item`: change items, look at them.
 
 use super::body::{self, Expected};
-use super::{Api, ChangeQuery, TURN, refusal, stopped};
+use super::page::{self, Page};
+use super::{Api, ChangeQuery, refusal, stopped};
 use crate::machine::{ControllerMachine, Input, Reply};
 use crate::permission::Route;
 use crate::users::User;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use controller::{Attachment, ItemRecord};
 use model::{AgentPath, ItemKey, ItemOperation};
 use net::{Problem, Query, RawBody, Refusal};
@@ -66,34 +68,28 @@ pub(super) async fn list(
     State(api): State<Api>,
     user: User,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Response, Refusal> {
     user.may_use(Route::Item)?;
-    let searches = &api.0.quotas.searches;
-    let _turn = searches.wait(&user.caller(), 1, TURN).await?;
-    let machine = api
-        .0
-        .handle
-        .read(ControllerMachine::clone)
-        .await
-        .map_err(stopped)?;
+    page::answer(&api, &user, "items", move |machine| listed(machine, &query)).await
+}
+
+/// Returns the page as JSON. An item names all Agents that have it, so a page may end before `limit`.
+fn listed(machine: &ControllerMachine, query: &ListQuery) -> Vec<u8> {
     let limit = query.limit.unwrap_or(LIST_MAX).min(LIST_MAX);
     let after = query.after.as_deref();
-    let mut records = machine.state.items().skip_while(|record| {
-        after
-            .as_ref()
-            .is_some_and(|after| record.item.key.as_str() <= *after)
-    });
-    let page: Vec<_> = records.by_ref().take(limit).collect();
-    let items: Vec<Value> = page
-        .iter()
-        .map(|record| summary(&machine, record))
-        .collect();
-    let has_more = records.next().is_some();
-    let mut list = json!({ "eventId": machine.last_event_id, "items": items, "hasMore": has_more });
-    if has_more && let Some(last) = page.last() {
-        list["next"] = json!(last.item.key);
+    let mut records = machine
+        .state
+        .items()
+        .skip_while(|record| after.is_some_and(|after| record.item.key.as_str() <= after));
+    let mut page = Page::begin("items", machine.last_event_id);
+    for record in records.by_ref().take(limit) {
+        page.push(record.item.key.as_str(), &summary(machine, record));
+        if page.is_full() {
+            break;
+        }
     }
-    Ok(Json(list))
+    let has_more = records.next().is_some();
+    page.end(has_more, None)
 }
 
 pub(super) async fn single(

@@ -1,12 +1,12 @@
 //! `/controller/api/order`: add orders, look at them.
 
 use super::body::{self, Expected};
-use super::{Api, ChangeQuery, TURN, command, granted, stopped};
+use super::page::{self, Page};
+use super::{Api, ChangeQuery, command, granted, stopped};
 use crate::machine::ControllerMachine;
 use crate::permission::Route;
 use crate::users::User;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -24,8 +24,6 @@ use std::sync::Arc;
 
 const LIST_DEFAULT: usize = 1000;
 const LIST_MAX: usize = 100_000;
-/// The size in bytes after which a page ends. The order that exceeds it is the last one of the page.
-const LIST_BYTES: usize = 4 << 20;
 /// Maximum length of a message in a list, in characters.
 const MESSAGE_MAX: usize = 300;
 /// Accepted by `state` besides the names of states, because an order can be suspended in several states.
@@ -257,24 +255,10 @@ pub(super) async fn list(
 ) -> Result<Response, Refusal> {
     user.may_use(Route::Order)?;
     let listing = Listing::of(query)?;
-    let searches = &api.0.quotas.searches;
-    let share = searches.wait(&user.caller(), 1, TURN).await?;
-    let machine = api
-        .0
-        .handle
-        .read(ControllerMachine::clone)
-        .await
-        .map_err(stopped)?;
-    // A great list must not hold up those who wait for short answers.
-    let list = tasks::spawn_blocking(move || listed(&machine, &listing)).await;
-    let list = list.map_err(|error| {
-        Refusal::from(Problem::uncoded(format!(
-            "the orders cannot be listed: {error}"
-        )))
-    })?;
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    // The share is released when the client has received the answer.
-    Ok((json, Body::from(share.hold(list))).into_response())
+    page::answer(&api, &user, "orders", move |machine| {
+        listed(machine, &listing)
+    })
+    .await
 }
 
 /// Returns the page as JSON. Arguments and histories can be long, so a page may end before `limit`.
@@ -295,49 +279,16 @@ fn listed(machine: &ControllerMachine, listing: &Listing) -> Vec<u8> {
         .orders_from(&begin)
         .take_while(|order| order.id.as_str().starts_with(&query.prefix))
         .filter(|order| is_behind(order) && listing.wants(order));
-    let mut page = Page::begin(machine);
+    let mut page = Page::begin("orders", machine.last_event_id);
     for order in matching.by_ref().take(listing.limit) {
-        page.push(&order.id, &described(machine, order, listing.fields));
-        if page.json.len() >= LIST_BYTES {
+        let described = described(machine, order, listing.fields);
+        page.push(order.id.as_str(), &described);
+        if page.is_full() {
             break;
         }
     }
     let has_more = matching.next().is_some();
-    page.end(has_more, engine.order_count())
-}
-
-/// A page that is being written. It is written as text, because numbers can have more digits than a JSON tree keeps.
-struct Page {
-    json: Vec<u8>,
-    last: Option<OrderId>,
-}
-
-impl Page {
-    fn begin(machine: &ControllerMachine) -> Page {
-        Page {
-            json: format!("{{\"eventId\":{},\"orders\":[", machine.last_event_id).into_bytes(),
-            last: None,
-        }
-    }
-
-    fn push(&mut self, id: &OrderId, order: &Described) {
-        if self.last.is_some() {
-            self.json.push(b',');
-        }
-        let written = serde_json::to_writer(&mut self.json, order);
-        written.expect("an order is JSON, and memory takes it");
-        self.last = Some(id.clone());
-    }
-
-    fn end(self, has_more: bool, count: usize) -> Vec<u8> {
-        let Page { mut json, last } = self;
-        let next = last.filter(|_| has_more).map_or_else(String::new, |last| {
-            format!(",\"next\":{}", serde_json::Value::from(last.as_str()))
-        });
-        let end = format!("],\"hasMore\":{has_more}{next},\"count\":{count}}}");
-        json.extend_from_slice(end.as_bytes());
-        json
-    }
+    page.end(has_more, Some(engine.order_count()))
 }
 
 /// A pattern for ids, with `*` and `?`.

@@ -1,6 +1,6 @@
 //! Values that make no sense are refused with a reason, and so are valid requests beyond the allowed number. The Controller keeps working.
 
-use crate::world::{Controller, empty, settings};
+use crate::world::{Controller, agent_items, empty, settings};
 use controller_node::{Permission, UserSettings};
 use hyper::Method;
 use net::TokenHash;
@@ -256,6 +256,38 @@ async fn silent_connections_do_not_keep_users_out() {
         assert_eq!(answer.await.unwrap().status, 200);
     }
     drop(idle);
+    controller.stop().await;
+}
+
+/// Subagents with addresses of 2 MB stand for whatever makes an entry of a list huge.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_a_few_huge_agents_comes_in_pages_that_are_bounded_by_bytes() {
+    let data = tempfile::tempdir().unwrap();
+    let controller = Controller::start(data.path()).await;
+    let uri = format!("http://127.0.0.1:1/{}", "x".repeat(2_000_000));
+    let paths: Vec<String> = (0..5).map(|n| format!("A{n}")).collect();
+    for path in &paths {
+        controller.deploy(&agent_items(path, &uri)).await;
+    }
+    for (limit, pages_expected) in [("", 2), ("&limit=1", 5)] {
+        let (mut seen, mut pages, mut after) = (Vec::new(), 0, String::new());
+        loop {
+            let path = format!("/controller/api/agent?after={after}{limit}");
+            let answer = controller.get(&path).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert!(answer.text.len() < 7_000_000, "{}", answer.text.len());
+            let page = answer.json();
+            let agents = page["agents"].as_array().unwrap();
+            seen.extend(agents.iter().map(|agent| agent["agentPath"].clone()));
+            pages += 1;
+            match page["next"].as_str() {
+                Some(next) => next.clone_into(&mut after),
+                None => break,
+            }
+            assert_eq!(page["hasMore"], true);
+        }
+        assert_eq!((&json!(seen), pages), (&json!(paths), pages_expected));
+    }
     controller.stop().await;
 }
 

@@ -11,8 +11,9 @@ use model::{
     Timestamp, Workflow, WorkflowId, WorkflowPath,
 };
 use net::ClientError;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serde_json::value::RawValue;
 
 use super::{Controller, segment};
@@ -260,9 +261,16 @@ pub(crate) struct JournalSeen {
     pub(crate) snapshot_event_id: u64,
 }
 
+/// A page of the list of Agents. A Controller of an earlier version sends all of them at once.
 #[derive(Deserialize)]
-struct Agents {
-    agents: Vec<AgentSeen>,
+#[serde(rename_all = "camelCase")]
+struct Agents<A> {
+    #[serde(default)]
+    event_id: u64,
+    agents: Vec<A>,
+    /// The Agent after which the next page begins.
+    #[serde(default)]
+    next: Option<String>,
 }
 
 /// Which orders to list.
@@ -330,12 +338,25 @@ impl Controller {
     }
 
     pub(crate) async fn agents(&self) -> Result<Vec<AgentSeen>, ClientError> {
-        let answer: Agents = self.get("/controller/api/agent").await?;
-        Ok(answer.agents)
+        Ok(self.all_agents().await?.agents)
     }
 
     pub(crate) async fn agents_as_told(&self) -> Result<Value, ClientError> {
-        self.get("/controller/api/agent").await
+        let all: Agents<Value> = self.all_agents().await?;
+        Ok(json!({ "eventId": all.event_id, "agents": all.agents }))
+    }
+
+    /// Requests the Agents page by page.
+    async fn all_agents<A: DeserializeOwned>(&self) -> Result<Agents<A>, ClientError> {
+        let path = "/controller/api/agent";
+        let mut all: Agents<A> = self.get(path).await?;
+        while let Some(after) = all.next.take() {
+            let path = format!("{path}?after={}", segment(&after));
+            let page: Agents<A> = self.get(&path).await?;
+            all.agents.extend(page.agents);
+            all.next = page.next;
+        }
+        Ok(all)
     }
 
     /// Requests orders, page by page, up to the limit of the query.
