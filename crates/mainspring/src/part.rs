@@ -86,6 +86,18 @@ where
     F: Future<Output = anyhow::Result<Exit>> + Send + 'static,
 {
     let inherited = subagent_node::settle_inherited();
+    // No thread handles SIGCHLD, so no thread needs to be woken by it.
+    subagent_node::spare_from_child_signals();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    // Before anything that shows that this process runs, because whoever rotates the log may send SIGHUP from then on.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::listen()?
+    };
     let logging = Logging {
         format: LogFormat::from_str(&part.log_format).map_err(Misuse)?,
         filter: log_filter(part.log_level.as_deref()),
@@ -107,16 +119,8 @@ where
             "the state that this process was started with may stop or hold up its work"
         );
     }
-    // No thread handles SIGCHLD, so no thread needs to be woken by it.
-    subagent_node::spare_from_child_signals();
     tasks::install_panic_hook();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(worker_threads())
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
     let exit = runtime.block_on(async {
-        let signals = Signals::listen()?;
         let stop = CancellationToken::new();
         // Among its own tasks: a thread that only waits here would have to be woken for each piece of work, and wake others.
         let body = tasks::spawn("part", body(stop.clone()));

@@ -22,7 +22,7 @@ mod volume;
 mod wreckage;
 
 pub use binary::mainspring;
-pub use certificates::{make_certificates, make_certificates_of_hosts};
+pub use certificates::{certified, make_certificates, make_certificates_of_hosts};
 pub use client::{Answer, Api, Refused};
 pub use follower::Follower;
 pub use history::{History, Seen};

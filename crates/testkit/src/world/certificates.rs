@@ -39,3 +39,13 @@ fn make<'a>(
     }
     Ok(())
 }
+
+/// The arguments by which a node speaks TLS with the certificate `<name>.pem` in `folder`.
+pub fn certified(folder: &Path, name: &str) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let [ca, certificate, key] =
+        ["ca.pem", &format!("{name}.pem"), &format!("{name}.key")].map(file);
+    ["--ca", &ca, "--certificate", &certificate, "--key", &key]
+        .map(str::to_owned)
+        .to_vec()
+}

@@ -33,15 +33,19 @@ pub enum Part {
     Subagent,
     /// A watch of members. It listens nowhere.
     Watch,
+    /// A Controller and an Agent in one process. The Agent listens where `--agent-listen` says.
+    Standalone,
 }
 
 impl Part {
-    fn command(self) -> &'static str {
+    /// The command of the program that runs it.
+    pub fn command(self) -> &'static str {
         match self {
             Part::Controller => "controller",
             Part::Agent => "agent",
             Part::Subagent => "subagent",
             Part::Watch => "watch",
+            Part::Standalone => "standalone",
         }
     }
 }
@@ -233,9 +237,11 @@ impl Node {
             .iter()
             .any(|argument| argument.starts_with("cluster."));
         match self.part {
-            Part::Controller if !has_others => "/controller/api",
+            Part::Controller | Part::Standalone if !has_others => "/controller/api",
             Part::Agent if !has_others => "/health/active",
-            Part::Controller | Part::Agent | Part::Subagent | Part::Watch => "/health",
+            Part::Standalone | Part::Controller | Part::Agent | Part::Subagent | Part::Watch => {
+                "/health"
+            }
         }
     }
 
@@ -350,7 +356,8 @@ impl Node {
         text
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let Some(pid) = self.pid() else {
             bail!("{} does not run", self.name);
         };

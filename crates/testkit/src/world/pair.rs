@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::binary::mainspring;
-use super::certificates::make_certificates;
+use super::certificates::{certified, make_certificates};
 use super::client::Api;
 use super::node::{Node, Part};
 use super::ports::free_port;
@@ -503,14 +503,4 @@ pub fn is_coupled(state: &Value) -> bool {
         other["isWatch"] == false && other["isConnected"] == true && other["isInSync"] == true
     };
     state["TYPE"] == "Coupled" && others.any(is_in_sync)
-}
-
-/// How a part shows a certificate of this folder.
-fn certified(folder: &Path, name: &str) -> Vec<String> {
-    let file = |name: &str| folder.join(name).display().to_string();
-    let [ca, certificate, key] =
-        ["ca.pem", &format!("{name}.pem"), &format!("{name}.key")].map(file);
-    ["--ca", &ca, "--certificate", &certificate, "--key", &key]
-        .map(str::to_owned)
-        .to_vec()
 }

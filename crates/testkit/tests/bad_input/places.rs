@@ -221,13 +221,7 @@ async fn a_setting_that_does_not_fit_ends_the_start_with_2_and_so_does_its_check
         let (code, told) = failed_start(&mut node).await;
         assert_eq!(code, Some(2), "{setting}: {told}");
         assert!(!node.data.join("state").exists(), "nothing was made");
-        let kind = match part {
-            Part::Controller => "controller",
-            Part::Agent => "agent",
-            Part::Subagent => "subagent",
-            Part::Watch => "watch",
-        };
-        let check = ["config", "check", kind, "--set", setting];
+        let check = ["config", "check", part.command(), "--set", setting];
         let checked = world.command_line(&check).unwrap();
         assert_eq!(checked.status.code(), Some(2), "{setting}: {checked:?}");
         let checked = String::from_utf8_lossy(&checked.stderr).into_owned();

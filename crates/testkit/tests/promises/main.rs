@@ -32,6 +32,7 @@ mod reports;
 mod reset;
 mod schedule;
 mod shown_state;
+mod signals;
 mod sockets;
 mod subagents;
 mod surroundings;
