@@ -14,7 +14,6 @@ use node::members::{AGENT_MEMBERS_PATH, AGENT_WITNESS_PATH};
 use node::{Front, Handle, Kept, Stopped};
 use std::sync::Arc;
 use subagent_node::{Gate, Subagent};
-use telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 /// The largest batch of commands: orders carry their arguments.
@@ -54,7 +53,6 @@ pub(crate) struct Api {
     pub(crate) front: Front,
     pub(crate) local: Subagent,
     pub(crate) wishes: mpsc::Sender<Wish>,
-    pub(crate) metrics: Option<Metrics>,
     pub(crate) streams: Streams,
 }
 
@@ -100,7 +98,7 @@ pub(crate) fn gated(routes: Router, gate: &Gate) -> Router {
 /// Returns the Agent's metrics on the active Director, and the member's own metrics on the other one.
 async fn metrics_of_any(State(front): State<Front>, request: Request) -> Response {
     let answered = front.pass(request).await;
-    answered.unwrap_or_else(|_not_active| node::page_response(front.page(), None))
+    answered.unwrap_or_else(|_not_active| node::page_response(front.page()))
 }
 
 async fn cluster(State(front): State<Front>) -> Response {
@@ -302,7 +300,7 @@ async fn metrics(State(api): State<Api>) -> Response {
         Ok(mut page) => {
             api.front.put_figures(&mut page);
             api.handle.put_progress(&mut page);
-            node::page_response(page, api.metrics.as_ref())
+            node::page_response(page)
         }
         Err(stopped) => is_going(stopped),
     }

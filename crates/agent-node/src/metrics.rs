@@ -2,13 +2,17 @@
 
 use crate::machine::AgentMachine;
 use agent::Coupling;
+use model::OrderState;
 use telemetry::{Page, names};
 
 /// The figures of state and log of the Agent with this name.
 pub(crate) fn page(name: &str, machine: &AgentMachine) -> Page {
     let state = &machine.state;
     let mut page = Page::new(name);
-    for (name, count) in state.engine.counts_by_state() {
+    let counts = state.engine.counts_by_state();
+    // A state in which no order is has 0: a value that is not there raises no alarm and ends none.
+    for name in OrderState::TYPES {
+        let count = counts.get(name).copied().unwrap_or(0);
         page.put(names::ORDERS, &[("state", name)], count);
     }
     page.put(

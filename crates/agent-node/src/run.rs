@@ -26,7 +26,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use subagent_node::{Gate, OpenError, Subagent};
-use telemetry::Metrics;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -141,7 +140,6 @@ enum Ended {
 /// URL once. A Director of a pair that is no longer the active one begins anew as the one that follows.
 pub async fn run(
     mut settings: AgentSettings,
-    metrics: Option<Metrics>,
     stop: CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
@@ -156,7 +154,7 @@ pub async fn run(
             }
         };
         // The future contains the whole Agent. On the heap it is not copied with the futures that contain it.
-        match Box::pin(live((&settings, &run_id), metrics.clone(), &stop, tell)).await {
+        match Box::pin(live((&settings, &run_id), &stop, tell)).await {
             Ok(Ended::Exit(exit)) => return Ok(exit),
             Ok(Ended::Reset(address)) => {
                 settings.listen = address;
@@ -179,7 +177,6 @@ pub async fn run(
 /// From the opening of the log to the end, or to the reset. The own Subagent and the port stay over all changes of who is active.
 async fn live(
     (settings, run_id): (&AgentSettings, &RunId),
-    metrics: Option<Metrics>,
     stop: &CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Ended, RunError> {
@@ -272,7 +269,6 @@ async fn live(
             address: Arc::clone(&announced),
         },
         local,
-        metrics,
         stop: stop.clone(),
         current,
     };
@@ -409,7 +405,6 @@ struct Director<'a> {
     gate: Gate,
     dialling: Dialling,
     local: Subagent,
-    metrics: Option<Metrics>,
     stop: CancellationToken,
     current: Current,
     /// Steps of a reset of both Directors.
@@ -507,7 +502,6 @@ impl Director<'_> {
             front: front.clone(),
             local: self.local.clone(),
             wishes: wishes_of_api,
-            metrics: self.metrics.clone(),
             streams: Streams::default(),
         };
         active.open(router(api, &self.gate));

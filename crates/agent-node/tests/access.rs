@@ -85,7 +85,7 @@ impl Agent {
         let (stop, (ready, is_ready)) = (CancellationToken::new(), oneshot::channel());
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            agent_node::run(settings, None, stopped, |url| {
+            agent_node::run(settings, stopped, |url| {
                 ready.send(url.to_owned()).unwrap();
             })
             .await

@@ -41,7 +41,7 @@ impl Agent {
         let (ready, is_ready) = oneshot::channel();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            agent_node::run(settings, None, stopped, |url| {
+            agent_node::run(settings, stopped, |url| {
                 ready.send(url.to_owned()).unwrap();
             })
             .await

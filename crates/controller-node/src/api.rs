@@ -29,7 +29,6 @@ use node::events::{EventQuery, event_stream};
 use node::{End, Front, Handle, Kept, Stopped};
 use std::sync::Arc;
 use std::time::Duration;
-use telemetry::Metrics;
 use tokio::sync::mpsc;
 
 /// What the handlers share.
@@ -42,7 +41,6 @@ pub(crate) struct Shared {
     pub(crate) front: Front,
     pub(crate) users: Arc<Users>,
     pub(crate) started_at: model::Timestamp,
-    pub(crate) metrics: Option<Metrics>,
     pub(crate) dialling: Dialling,
     pub(crate) shut_down: mpsc::Sender<End>,
     pub(crate) quotas: Quotas,
@@ -208,5 +206,5 @@ async fn metrics(State(api): State<Api>, user: User) -> Result<Response, Refusal
         .load(std::sync::atomic::Ordering::Relaxed);
     let mut page = crate::metrics::page(&machine, &api.0.front, failed_logins);
     api.0.handle.put_progress(&mut page);
-    Ok(node::page_response(page, api.0.metrics.as_ref()))
+    Ok(node::page_response(page))
 }

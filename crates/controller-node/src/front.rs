@@ -46,7 +46,7 @@ async fn metrics(
 ) -> Result<Response, Refusal> {
     user.may_use(Route::Metrics)?;
     let answered = cluster.front.pass(request).await;
-    Ok(answered.unwrap_or_else(|_not_active| node::page_response(cluster.front.page(), None)))
+    Ok(answered.unwrap_or_else(|_not_active| node::page_response(cluster.front.page())))
 }
 
 async fn cluster_state(

@@ -2,6 +2,7 @@
 
 use crate::machine::ControllerMachine;
 use controller::Connection;
+use model::OrderState;
 use node::Front;
 use telemetry::{Page, names};
 
@@ -10,7 +11,9 @@ pub(crate) fn page(machine: &ControllerMachine, front: &Front, failed_logins: u6
     let state = &machine.state;
     let mut page = Page::new(state.controller_id().as_str());
     let counts = state.engine().counts_by_state();
-    for (name, count) in counts {
+    // A state in which no order is has 0: a value that is not there raises no alarm and ends none.
+    for name in OrderState::TYPES {
+        let count = counts.get(name).copied().unwrap_or(0);
         page.put(names::ORDERS, &[("state", name)], count);
     }
     let running = counts.get("Processing").copied().unwrap_or(0);

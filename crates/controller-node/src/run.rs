@@ -19,7 +19,6 @@ use node::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +101,6 @@ pub fn check(settings: &ControllerSettings) -> Result<(), RunError> {
 /// A member of a cluster that is no longer the active one begins anew as the one that follows.
 pub async fn run(
     settings: ControllerSettings,
-    metrics: Option<Metrics>,
     stop: CancellationToken,
     ready: impl FnOnce(&str),
 ) -> Result<Exit, RunError> {
@@ -143,7 +141,6 @@ pub async fn run(
         },
         id,
         settings,
-        metrics,
         stop,
     };
     loop {
@@ -185,7 +182,6 @@ struct Member {
     others: Vec<Client>,
     cluster_token: Option<TokenHash>,
     dialling: Dialling,
-    metrics: Option<Metrics>,
     stop: CancellationToken,
 }
 
@@ -347,7 +343,6 @@ impl Member {
             front: front.clone(),
             users: Arc::clone(&self.users),
             started_at: SystemClock.now(),
-            metrics: self.metrics.clone(),
             dialling: self.dialling.clone(),
             shut_down,
             quotas: Quotas::new(self.settings.event_streams_max, self.settings.snapshots_max),

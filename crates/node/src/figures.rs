@@ -6,17 +6,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use cluster::Status;
 use std::time::Duration;
-use telemetry::{Metrics, Page, names};
+use telemetry::{Page, names};
 
-/// Returns the response with a page, after adding the metrics of the process and the `recorded` ones.
-pub fn page_response(mut page: Page, recorded: Option<&Metrics>) -> Response {
+/// Returns the response with a page, after adding the metrics of the process.
+pub fn page_response(mut page: Page) -> Response {
     page.put_process();
     put_certificates(&mut page);
-    let mut text = page.render();
-    if let Some(recorded) = recorded {
-        text.push_str(&recorded.render());
-    }
-    ([(CONTENT_TYPE, telemetry::CONTENT_TYPE)], text).into_response()
+    ([(CONTENT_TYPE, telemetry::CONTENT_TYPE)], page.render()).into_response()
 }
 
 fn put_certificates(page: &mut Page) {

@@ -142,5 +142,5 @@ async fn metrics(State(watch): State<Watch>, request: Request) -> Result<Respons
     page.put(names::ROLE, &[("role", "watch")], 1);
     put_members(&mut page, &watch.log);
     crate::journal_figures(&mut page, &watch.log.status());
-    Ok(crate::page_response(page, None))
+    Ok(crate::page_response(page))
 }

@@ -8,7 +8,6 @@
 mod histogram;
 mod line;
 mod log;
-mod metrics;
 pub mod names;
 mod outlet;
 mod page;
@@ -20,7 +19,6 @@ pub use histogram::Durations;
 pub use log::{
     LogFormat, LogTarget, Logging, TelemetryError, flush_log, init, log_trouble, reopen_log,
 };
-pub use metrics::{Metrics, MetricsError, install_metrics};
 pub use outlet::dropped_log_lines;
 pub use page::{CONTENT_TYPE, Page};
 pub use print::{Standard, print};

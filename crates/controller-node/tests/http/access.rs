@@ -255,7 +255,7 @@ async fn users_that_make_no_sense_keep_the_controller_from_starting() {
     };
     settings.users.insert("bad".into(), user);
     let stop = tokio_util::sync::CancellationToken::new();
-    let error = controller_node::run(settings, None, stop, |_| {})
+    let error = controller_node::run(settings, stop, |_| {})
         .await
         .unwrap_err();
     assert!(

@@ -82,7 +82,7 @@ async fn a_directory_of_another_controller_or_in_use_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let controller = Controller::start(data.path()).await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let error = controller_node::run(settings(data.path()), None, stop.clone(), |_| {})
+    let error = controller_node::run(settings(data.path()), stop.clone(), |_| {})
         .await
         .unwrap_err();
     assert!(
@@ -91,7 +91,7 @@ async fn a_directory_of_another_controller_or_in_use_is_refused() {
     );
     let mut taken = settings(tempfile::tempdir().unwrap().path());
     taken.listen = controller.addr.parse().unwrap();
-    let error = controller_node::run(taken, None, stop.clone(), |_| {})
+    let error = controller_node::run(taken, stop.clone(), |_| {})
         .await
         .unwrap_err();
     assert!(
@@ -101,9 +101,7 @@ async fn a_directory_of_another_controller_or_in_use_is_refused() {
     controller.stop().await;
     let mut other = settings(data.path());
     other.id = "Other".into();
-    let error = controller_node::run(other, None, stop, |_| {})
-        .await
-        .unwrap_err();
+    let error = controller_node::run(other, stop, |_| {}).await.unwrap_err();
     assert!(
         error
             .to_string()

@@ -23,12 +23,11 @@ pub(crate) fn agent(args: &AgentArgs, access: &Access) -> anyhow::Result<Exit> {
     settings.jobs.guard = Some(super::guard::program()?);
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;
-        let metrics = telemetry::install_metrics()?;
         let (data, name) = (settings.data.clone(), settings.name.clone());
         let ready = move |url: &str| {
             announce_at(&data, url, &format!("Agent {name} listens on {url}"));
         };
-        of(agent_node::run(settings, Some(metrics), stop, ready).await)
+        of(agent_node::run(settings, stop, ready).await)
     })
 }
 

@@ -26,7 +26,6 @@ pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Resu
     }
     run(&args.part, |stop| async move {
         super::take_data(&settings.data)?;
-        let metrics = telemetry::install_metrics()?;
         let (data, id) = (settings.data.clone(), settings.id.clone());
         let ready = move |url: &str| {
             let token = data.join(ADMIN_TOKEN_FILE);
@@ -36,7 +35,7 @@ pub(crate) fn controller(args: &ControllerArgs, access: &Access) -> anyhow::Resu
             );
             announce_at(&data, url, &told);
         };
-        of(controller_node::run(settings, Some(metrics), stop, ready).await)
+        of(controller_node::run(settings, stop, ready).await)
     })
 }
 

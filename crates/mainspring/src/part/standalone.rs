@@ -118,7 +118,6 @@ async fn live(
     for dir in [&settings.controller.data, &settings.agent.data] {
         super::take_data(dir)?;
     }
-    let metrics = telemetry::install_metrics()?;
     let StandaloneSettings {
         controller: controller_settings,
         agent: agent_settings,
@@ -133,18 +132,10 @@ async fn live(
         .transpose()?;
 
     let (agent_is_ready, agent_ready) = oneshot::channel();
-    let (agent_stop, agent_metrics) = (stop.child_token(), metrics.clone());
+    let agent_stop = stop.child_token();
     let token = agent_stop.clone();
     let mut agent = tasks::spawn("agent", async move {
-        super::agent::of(
-            agent_node::run(
-                agent_settings,
-                Some(agent_metrics),
-                token,
-                told(agent_is_ready),
-            )
-            .await,
-        )
+        super::agent::of(agent_node::run(agent_settings, token, told(agent_is_ready)).await)
     });
     let agent_url = match start(&mut agent, agent_ready).await? {
         Ok(url) => url,
@@ -157,13 +148,7 @@ async fn live(
     let token = controller_stop.clone();
     let mut controller = tasks::spawn("controller", async move {
         super::controller::of(
-            controller_node::run(
-                controller_settings,
-                Some(metrics),
-                token,
-                told(controller_is_ready),
-            )
-            .await,
+            controller_node::run(controller_settings, token, told(controller_is_ready)).await,
         )
     });
     let controller_url = match start(&mut controller, controller_ready).await {

@@ -2,8 +2,9 @@
 
 use crate::{PATIENCE, add, deploy, job, metrics};
 use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use testkit::world::{AgentPlan, Api, Pair, Plan, World};
+use testkit::world::{AgentPlan, Api, Pair, PairPlan, Plan, World};
 
 fn has(page: &str, line: &str) -> Result<()> {
     ensure!(page.lines().any(|known| known == line), "{line} in\n{page}");
@@ -141,4 +142,104 @@ async fn a_subagent_tells_its_own_figures_to_those_who_know_its_token() -> Resul
         "only for those who may see it"
     );
     Ok(())
+}
+
+/// The names of the metrics on a page.
+fn names(page: &str) -> BTreeSet<&str> {
+    let types = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next());
+    types.collect()
+}
+
+/// The names of the metrics that a part has according to the manual.
+fn documented(part: &str) -> BTreeSet<&'static str> {
+    let manual = include_str!("../../../../docs/operating.md");
+    let row = |line: &'static str| -> Option<&'static str> {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let name = cells.next()?.strip_suffix('`')?;
+        let is_metric = ["gauge", "counter", "histogram"].contains(&cells.next()?);
+        let at = cells.next().filter(|_| is_metric)?;
+        (at == "all" || at.split(", ").any(|word| word == part)).then_some(name)
+    };
+    manual.lines().filter_map(row).collect()
+}
+
+/// A metric that no part writes is an alarm that never rings.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_on_the_page_of_those_parts_that_the_manual_names() -> Result<()> {
+    let mut pair = Pair::start_with(PairPlan {
+        is_tls: true,
+        ..PairPlan::default()
+    })
+    .await?;
+    pair.deploy_marking("marking", 0.1).await?;
+    pair.add_order("O", "marking").await?;
+    pair.await_finished(&["O".to_owned()]).await?;
+    let folder = pair.dir().join("certificates");
+    let member = net::TlsFiles {
+        ca: folder.join("ca.pem"),
+        certificate: folder.join("Primary.pem"),
+        key: folder.join("Primary.key"),
+    };
+    pair.kill_watch()?;
+    let address = format!("127.0.0.1:{}", testkit::world::free_port()?);
+    let mut watch = pair.watch("watch", "watch")?;
+    let mut watch = watch.args(["--listen", &address]).spawn()?;
+    let api = Api::with_certificate(&format!("https://{address}"), &member)?;
+    let begun = Instant::now();
+    let of_watch = loop {
+        match metrics(&api).await {
+            Ok(page) if page.contains("mainspring_member_connected") => break page,
+            _ => {
+                ensure!(begun.elapsed() < PATIENCE, "the watch does not answer");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    watch.kill()?;
+    watch.wait()?;
+    let of_agent = metrics(&Api::with_certificate(&pair.agent.url(), &member)?).await?;
+    let pages = [
+        ("Controller", metrics(pair.api().await?).await?),
+        ("Agent", of_agent),
+        ("Subagent", of_subagent().await?),
+        ("watch", of_watch),
+    ];
+    for (part, page) in &pages {
+        let mut expected = documented(part);
+        let mut found = names(page);
+        if *part == "Subagent" {
+            // This one has no certificates.
+            expected.remove("mainspring_certificate_expiry_timestamp_seconds");
+        }
+        if *part == "Agent" {
+            // It has no other Director.
+            found.insert("mainspring_member_connected");
+        }
+        ensure!(
+            found == expected,
+            "{part}: only on its page: {:?}; only in the manual: {:?}",
+            found.difference(&expected).collect::<Vec<_>>(),
+            expected.difference(&found).collect::<Vec<_>>()
+        );
+    }
+    Ok(())
+}
+
+async fn of_subagent() -> Result<String> {
+    let world = World::start(Plan {
+        agents: vec![AgentPlan {
+            subagents: vec!["SUB".to_owned()],
+            ..AgentPlan::named("A")
+        }],
+        ..Plan::default()
+    })
+    .await?;
+    metrics(&Api::with_token(
+        &world.node_ref("SUB")?.url(),
+        &world.node_token()?,
+    )?)
+    .await
 }
