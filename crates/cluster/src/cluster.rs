@@ -63,7 +63,9 @@ impl Log {
         let opened = |hello: &Hello, link: &Arc<crate::link::Link>| {
             shared.peers.connected(hello, link);
             mine = Some(Arc::clone(link));
-            tracing::info!(peer = %hello, "a member is connected");
+            if let Some(left_out) = shared.peers.note_change() {
+                tracing::info!(peer = %hello, left_out = (left_out > 0).then_some(left_out), "a member is connected");
+            }
             let (raft, member) = (shared.raft.clone(), hello.member);
             tasks::spawn("reset-backoff", async move {
                 // A stopped one sends nothing anyway.
@@ -81,13 +83,13 @@ impl Log {
         };
         if let (Some(other), Some(link)) = (other, mine) {
             if let LinkEnd::Double(told) = &end {
-                if shared.peers.note_double(told) {
-                    tracing::error!(peer = %other, "this member is refused: {told}");
+                if let Some(left_out) = shared.peers.note_double(told) {
+                    tracing::error!(peer = %other, left_out = (left_out > 0).then_some(left_out), "this member is refused: {told}");
                 }
             } else if *self.shared().closed.borrow() {
                 tracing::info!(peer = %other, "a member is no longer connected: this one shuts down");
-            } else {
-                tracing::warn!(peer = %other, %end, "a member is no longer connected");
+            } else if let Some(left_out) = shared.peers.note_change() {
+                tracing::warn!(peer = %other, %end, left_out = (left_out > 0).then_some(left_out), "a member is no longer connected");
             }
             shared.peers.disconnected(other.member, &link);
             self.hint(other.member);

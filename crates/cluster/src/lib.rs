@@ -22,6 +22,7 @@ pub mod pace;
 mod peers;
 mod raft;
 mod reader;
+mod repeats;
 mod respond;
 pub mod rules;
 mod scrub;
@@ -46,6 +47,7 @@ pub use open::{OpenError, Opened, Replay};
 pub use options::Options;
 pub use peers::PeerStatus;
 pub use reader::{Reader, Torn};
+pub use repeats::{Changes, Repeats};
 pub use scrub::ScrubPace;
 pub use status::{Role, Status};
 pub use witness::{

@@ -16,6 +16,7 @@ use crate::beats::Beats;
 use crate::link::Link;
 use crate::member::{Hello, Part, Timing};
 use crate::pace::Pace;
+use crate::repeats::{Changes, Repeats};
 use crate::rules::{self, Other};
 use crate::timers::Alarm;
 
@@ -67,6 +68,14 @@ pub struct PeerStatus {
     pub is_slow: bool,
 }
 
+/// Two processes of the same member.
+#[derive(Default)]
+struct Doubles {
+    /// When they were last noticed, and a description of them.
+    newest: Option<(Instant, String)>,
+    logged: Repeats,
+}
+
 /// All others.
 pub(crate) struct Peers {
     me: Hello,
@@ -89,8 +98,9 @@ pub(crate) struct Peers {
     on_disk: watch::Sender<u64>,
     /// Index after the last entry of this member's log.
     appended: watch::Sender<u64>,
-    /// When two processes of the same member were last noticed, and a description of them.
-    double: Mutex<Option<(Instant, String)>>,
+    double: Mutex<Doubles>,
+    /// Connections that were made and lost, as far as they were logged.
+    changes: Mutex<Changes>,
 }
 
 impl Peers {
@@ -109,6 +119,7 @@ impl Peers {
             on_disk: watch::Sender::new(on_disk),
             appended: watch::Sender::new(on_disk),
             double: Mutex::default(),
+            changes: Mutex::default(),
         }
     }
 
@@ -218,20 +229,25 @@ impl Peers {
         rules::double(hello, connected)
     }
 
-    /// Records two processes of the same member. Returns whether they are news.
-    pub(crate) fn note_double(&self, told: &str) -> bool {
+    /// Records two processes of the same member. Returns how many times it was left out since, if it is to be logged.
+    pub(crate) fn note_double(&self, told: &str) -> Option<u64> {
         let mut double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = double
-            .as_ref()
-            .is_some_and(|(at, known)| known == told && at.elapsed() < DOUBLE_KEPT);
-        *double = Some((Instant::now(), told.to_owned()));
-        !is_known
+        let now = Instant::now();
+        double.newest = Some((now, told.to_owned()));
+        double.logged.note(told, now)
+    }
+
+    /// Decides whether a connection that was made or lost is logged. Returns how many were left out since.
+    pub(crate) fn note_change(&self) -> Option<u64> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.note(Instant::now())
     }
 
     /// Describes the two processes of the same member that were noticed recently.
     pub(crate) fn double(&self) -> Option<String> {
         let double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = double.as_ref().filter(|(at, _)| at.elapsed() < DOUBLE_KEPT);
+        let newest = double.newest.as_ref();
+        let lately = newest.filter(|(at, _)| at.elapsed() < DOUBLE_KEPT);
         lately.map(|(_, told)| told.clone())
     }
 

@@ -14,6 +14,7 @@ use crate::link::{Answer, Answering, Ask};
 use crate::member::Hello;
 use crate::peers::Peers;
 use crate::raft::{Raft, SnapshotBody, Types, introduction};
+use crate::repeats::Repeats;
 use crate::rules::{self, Ballot, Disagreement, Voting};
 
 pub(crate) struct Responder {
@@ -30,8 +31,8 @@ struct Heard {
     /// An active member, the last time.
     at: Option<Instant>,
     patience: Duration,
-    /// What was said last about a member that may not speak.
-    refused: Option<String>,
+    /// What was logged about members that may not speak.
+    refused: Repeats,
 }
 
 impl Responder {
@@ -40,7 +41,7 @@ impl Responder {
         let heard = Heard {
             at: None,
             patience: rules::patience(&me.timing),
-            refused: None,
+            refused: Repeats::default(),
         };
         Self {
             me,
@@ -122,8 +123,11 @@ impl Responder {
 impl Answering for Responder {
     fn double(&self, hello: &Hello) -> Option<String> {
         let told = self.peers.double_of(hello)?;
-        if self.peers.note_double(&told) {
-            tracing::error!("a member is refused: {told}");
+        if let Some(left_out) = self.peers.note_double(&told) {
+            tracing::error!(
+                left_out = (left_out > 0).then_some(left_out),
+                "a member is refused: {told}"
+            );
         }
         Some(told)
     }
@@ -133,11 +137,14 @@ impl Answering for Responder {
         if let Err(disagreement) = rules::agree(&me, hello) {
             let told = disagreement.to_string();
             let mut heard = self.heard();
-            // It tries again and again; once is enough.
-            let is_news = heard.refused.as_ref() != Some(&told);
-            if is_news && !matches!(disagreement, Disagreement::OnlyAsked { .. }) {
-                tracing::error!("a member is refused: {told}");
-                heard.refused = Some(told.clone());
+            // It tries again and again, maybe at two addresses for two reasons.
+            if !matches!(disagreement, Disagreement::OnlyAsked { .. })
+                && let Some(left_out) = heard.refused.note(&told, Instant::now())
+            {
+                tracing::error!(
+                    left_out = (left_out > 0).then_some(left_out),
+                    "a member is refused: {told}"
+                );
             }
             return Err(told);
         }

@@ -7,7 +7,7 @@ use crate::directors::{active_of, another_leads};
 use crate::drivers::{Dialling, Link, Reset, Target};
 use crate::machine::{ControllerMachine, Input, Reply};
 use bytes::Bytes;
-use cluster::Log;
+use cluster::{Log, Repeats};
 use controller::{Coupling, DeliveryInput, DeliveryOutput, Thing};
 use model::bounds::{COMMAND_BYTES_MAX, too_large};
 use model::{
@@ -182,10 +182,13 @@ pub(crate) async fn drive(driver: Driver, mut target: watch::Receiver<Target>) {
 struct ConnectionNews {
     /// When the connection was found to be lost, and the code of the last problem.
     lost: Option<(Instant, Option<String>)>,
+    /// The reasons that were logged since the loss.
+    reasons: Repeats,
 }
 
 impl ConnectionNews {
     fn connected(&mut self, agent: &AgentPath) {
+        self.reasons.clear();
         if let Some((since, _)) = self.lost.take() {
             let away = since.elapsed();
             tracing::info!(%agent, ?away, "the Agent is connected again");
@@ -202,12 +205,16 @@ impl ConnectionNews {
         is_shut_down: bool,
     ) {
         let code = problem.code.clone();
-        // After a loss, different problems mean the same: the Agent does not answer.
-        let is_news = was_connected
-            || self
-                .lost
-                .as_ref()
-                .is_none_or(|(_, known)| *known != code && !is_unreachable(problem));
+        // After a loss, different problems mean the same: the Agent does not answer. Two other ones may alternate for ever.
+        let is_other = self
+            .lost
+            .as_ref()
+            .is_none_or(|(_, known)| *known != code && !is_unreachable(problem));
+        let reason = code.as_deref().unwrap_or_default();
+        let left_out = is_other
+            .then(|| self.reasons.note(reason, tokio::time::Instant::now()))
+            .flatten();
+        let is_news = was_connected || left_out.is_some();
         let since = self
             .lost
             .as_ref()
@@ -219,7 +226,8 @@ impl ConnectionNews {
         } else if was_connected {
             tracing::warn!(%agent, %problem, "the connection to the Agent is lost; what it has goes on there, the rest waits");
         } else {
-            tracing::warn!(%agent, %problem, "the Agent is not connected; what is for it waits");
+            let left_out = left_out.filter(|left_out| *left_out > 0);
+            tracing::warn!(%agent, %problem, left_out, "the Agent is not connected; what is for it waits");
         }
         self.lost = Some((since, code));
     }

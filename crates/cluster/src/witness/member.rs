@@ -22,6 +22,7 @@ use super::{Candidate, EntryId, MembersAt, Outdated, WitnessState};
 use crate::link::{Answer, Answering, Ask, LinkEnd, speak};
 use crate::member::{Hello, Part, Timing};
 use crate::raft::{LogId, Types, log_id};
+use crate::repeats::Repeats;
 use crate::rules::{self, Ballot, Voting};
 
 /// How long a store may lack the right to answer before its witness ends. Another process may have that right by then.
@@ -67,7 +68,7 @@ struct Inner {
     patience: Duration,
     silenced_since: Option<Instant>,
     /// The reason of the last refusal that was logged.
-    refused: Option<String>,
+    refused: Repeats,
 }
 
 /// The result of a request that may change the state.
@@ -115,7 +116,7 @@ impl<S: WitnessStore> Witness<S> {
                 heard_at: None,
                 patience: rules::patience(&Timing::default()),
                 silenced_since: None,
-                refused: None,
+                refused: Repeats::default(),
             }),
             turn: tokio::sync::Mutex::new(()),
             leader: watch::Sender::new(leader),
@@ -357,10 +358,12 @@ impl<S: WitnessStore> Answering for Witness<S> {
         let mut inner = self.inner();
         if let Err(disagreement) = rules::agree(&me, hello) {
             let told = disagreement.to_string();
-            // The member dials again and again. Each reason is logged once.
-            if inner.refused.as_ref() != Some(&told) {
-                tracing::error!("the witness refuses a member: {told}");
-                inner.refused = Some(told.clone());
+            // The member dials again and again, maybe at two addresses for two reasons.
+            if let Some(left_out) = inner.refused.note(&told, Instant::now()) {
+                tracing::error!(
+                    left_out = (left_out > 0).then_some(left_out),
+                    "the witness refuses a member: {told}"
+                );
             }
             return Err(told);
         }
