@@ -155,9 +155,9 @@ pub(super) struct ListQuery {
     /// Fields to include, separated by commas: `arguments`, `historicOutcomes`.
     fields: Option<String>,
     /// Only orders whose state has changed at this time or later, in milliseconds since 1970.
-    since: Option<Timestamp>,
+    since: Option<i64>,
     /// Only orders whose state has not changed after this time, in milliseconds since 1970.
-    until: Option<Timestamp>,
+    until: Option<i64>,
 }
 
 /// A list query that has been checked.
@@ -237,10 +237,10 @@ impl Listing {
             && is_in_time()
             && query
                 .since
-                .is_none_or(|since| order.state_since.is_some_and(|at| at >= since))
+                .is_none_or(|since| order.state_since.is_some_and(|at| at.millis() >= since))
             && query
                 .until
-                .is_none_or(|until| order.state_since.is_none_or(|at| at <= until))
+                .is_none_or(|until| order.state_since.is_none_or(|at| at.millis() <= until))
             && self
                 .pattern
                 .as_ref()
