@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::arguments::{Access, ResetAgentArgs};
 use crate::call::Controller;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::screen::Screen;
+use crate::suggest::{self, Kind};
 
 pub(crate) async fn reset(
     args: ResetAgentArgs,
@@ -22,7 +23,12 @@ pub(crate) async fn reset(
         agent_path: AgentPath::new(agent.as_str()),
         force,
     };
-    controller.command(&command).await?;
+    if let Err(error) = controller.command(&command).await {
+        if exit::may_be_misspelt(&error) {
+            suggest::instead_of(Kind::Agent, &[agent], &controller, screen).await;
+        }
+        return Err(error);
+    }
     if screen.json {
         screen.say_json(&json!({"TYPE": "Accepted", "agentPath": agent, "force": force}))?;
         return Ok(Exit::Done);

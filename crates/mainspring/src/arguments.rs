@@ -14,11 +14,11 @@ use crate::exit;
 #[derive(Debug, Parser)]
 #[command(name = "mainspring", version, after_help = exit::HELP, max_term_width = 110)]
 pub(crate) struct Arguments {
+    /// Answer in JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) access: Access,
-    /// Answer in JSON, for programs
-    #[arg(long, global = true, help_heading = "Access")]
-    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -119,6 +119,19 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Print the names that complete a command line; the completions of a shell ask for them
+    #[command(hide = true)]
+    Names {
+        /// The words of the command line behind the program, the one to complete last
+        #[arg(last = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Write the manual pages, one for each command
+    Man {
+        /// Where to, such as /usr/local/share/man/man1
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 impl Command {
@@ -143,7 +156,9 @@ impl Command {
             | Command::Certs(_)
             | Command::User(_)
             | Command::Config(_)
-            | Command::Completions { .. } => false,
+            | Command::Completions { .. }
+            | Command::Names { .. }
+            | Command::Man { .. } => false,
         }
     }
 }

@@ -82,7 +82,8 @@ impl Controller {
         };
         let token = match (&access.token_file, std::env::var("MAINSPRING_TOKEN")) {
             (Some(file), _) => Some(read_token(file)?),
-            (None, Ok(token)) if !token.is_empty() => Some(Secret::new(token)),
+            // Often made by a command that reads a file, with the line feed of the file.
+            (None, Ok(token)) if !token.trim().is_empty() => Some(Secret::new(token.trim())),
             // A certificate that is told says who asks; a token that is found would say somebody else.
             (None, _) if access.certificate.is_some() => None,
             (None, _) => found.and_then(|found| found.token),

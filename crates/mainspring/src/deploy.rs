@@ -10,13 +10,13 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use model::read::references;
+use model::read::{Reference, nearest, references};
 use model::{ItemBody, ItemKey, ItemType, WorkflowPath};
 use serde::Serialize;
 
 use crate::arguments::{Access, DeployArgs, UndeployArgs};
 use crate::call::{Controller, ItemSeen};
-use crate::exit::{Drawn, Exit, Misuse};
+use crate::exit::{Exit, Faulty, Misuse};
 use crate::screen::{Screen, Tone};
 use crate::table::{Cell, Table};
 use difference::Difference;
@@ -53,12 +53,10 @@ pub(crate) async fn deploy(
     }
     bar.finish_and_clear();
     rows.extend(removed.iter().map(|target| Row::of_removal(target, &known)));
-    if args.dry_run {
-        check_references(&sources, &known)?;
-        if !screen.json {
-            for row in &rows {
-                screen.say_some(&row.difference.draw(&row.item, screen.paint))?;
-            }
+    check_references(&sources, &known)?;
+    if args.dry_run && !screen.json {
+        for row in &rows {
+            screen.say_some(&row.difference.draw(&row.item, screen.paint))?;
         }
     }
     let lines = lines(&sources, &rows, &removed, args.version_id.as_deref());
@@ -84,7 +82,7 @@ fn tell_left_out(left_out: &[PathBuf], screen: &Screen) {
         more => format!(" and {more} more"),
     };
     screen.remark(&format!(
-        "left out, since they are hidden or not called .json, .yaml or .yml: {}{more}",
+        "left out, since they are hidden, not called .json, .yaml or .yml, or data of a part of Mainspring: {}{more}",
         names.join(", ")
     ));
 }
@@ -272,13 +270,13 @@ fn lines(sources: &[Source], rows: &[Row], removed: &[Target], version: Option<&
     lines
 }
 
-/// What the Controller would say of missing items; asked only when nothing is sent.
-fn check_references(sources: &[Source], known: &[ItemSeen]) -> Result<(), Drawn> {
+/// Finds items that are referred to and do not exist. The Controller would refuse them, too, but it knows neither file nor line.
+fn check_references(sources: &[Source], known: &[ItemSeen]) -> Result<(), Faulty> {
     let new: Vec<ItemKey> = sources
         .iter()
         .map(|source| source.item.key.clone())
         .collect();
-    let mut missing = Vec::new();
+    let mut faulty = Faulty::default();
     for source in sources {
         for reference in references(&source.item) {
             let exists = if reference.is_workflow() {
@@ -291,17 +289,36 @@ fn check_references(sources: &[Source], known: &[ItemSeen]) -> Result<(), Drawn>
                     .any(|key| new.contains(key) || known.iter().any(|item| item.key == *key))
             };
             if !exists {
-                missing.push(format!(
-                    "error: {}: {reference} is neither deployed nor among the files",
-                    source.path.display()
-                ));
+                let named = known.iter().map(|item| &item.key).chain(&new);
+                let paths: Vec<String> = named
+                    .filter(|key| is_of(key, &reference))
+                    .map(path_of)
+                    .collect();
+                let near = nearest(&reference.path, paths.iter().map(String::as_str));
+                faulty.add_missing(&source.path, &reference, near);
             }
         }
     }
-    if missing.is_empty() {
+    if faulty.is_empty() {
         Ok(())
     } else {
-        Err(Drawn(missing.join("\n")))
+        Err(faulty)
+    }
+}
+
+/// Returns whether an item of this key could be what is referred to.
+fn is_of(key: &ItemKey, reference: &Reference) -> bool {
+    let kind = key.split().0;
+    reference
+        .keys()
+        .iter()
+        .any(|wanted| wanted.split().0 == kind)
+}
+
+fn path_of(key: &ItemKey) -> String {
+    match key.as_workflow() {
+        Some(id) => id.path.to_string(),
+        None => key.split().1.to_owned(),
     }
 }
 

@@ -65,11 +65,6 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub(crate) struct Misuse(pub(crate) String);
 
-/// A text for people that is whole by itself, such as a drawing of faults.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Drawn(pub(crate) String);
-
 /// The faults of files: with the faulty lines for people, as a list for programs.
 #[derive(Debug, Default, thiserror::Error)]
 #[error("{}", .drawn.join("\n\n"))]
@@ -94,6 +89,32 @@ impl Faulty {
         }));
     }
 
+    /// Adds that an item does not exist to which the item in `file` refers, with its line if that can be found.
+    pub(crate) fn add_missing(
+        &mut self,
+        file: &std::path::Path,
+        reference: &model::read::Reference,
+        near: Option<&str>,
+    ) {
+        let message = format!("{reference} is neither deployed nor among the files");
+        let hint = near.map(|near| format!("did you mean {near:?}?"));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let line = line_of_value(&text, &reference.path);
+        let file = file.display().to_string();
+        self.drawn
+            .push(drawn(&message, &file, line, hint.as_deref()));
+        self.faults.push(serde_json::json!({
+            "file": file,
+            "line": line.map(|(number, _)| number),
+            "message": message,
+            "hint": hint,
+        }));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     /// Adds a fault that has no place in a text.
     pub(crate) fn add_text(&mut self, message: String) {
         let text = message.strip_prefix("error: ").unwrap_or(&message);
@@ -110,6 +131,34 @@ impl Faulty {
     }
 }
 
+/// Returns the first line on which this is the whole value of a field or a key, with its number.
+fn line_of_value<'t>(text: &'t str, value: &str) -> Option<(usize, &'t str)> {
+    let is_part = |c: char| c.is_alphanumeric() || "-_./".contains(c);
+    let mut lines = text.lines().enumerate();
+    let (index, line) = lines.find(|(_, line)| {
+        let mut found = line.match_indices(value);
+        found.any(|(at, _)| {
+            let (before, after) = (&line[..at], &line[at + value.len()..]);
+            // Not the key of a field, such as `agent` in `agent: A`.
+            !before.ends_with(is_part) && !after.starts_with(is_part) && !before.trim().is_empty()
+        })
+    })?;
+    Some((index + 1, line))
+}
+
+fn drawn(message: &str, file: &str, line: Option<(usize, &str)>, hint: Option<&str>) -> String {
+    let Some((number, line)) = line else {
+        let hint = hint.map_or_else(String::new, |hint| format!("\nhelp: {hint}"));
+        return format!("error: {file}: {message}{hint}");
+    };
+    let width = number.to_string().len();
+    let margin = " ".repeat(width);
+    let hint = hint.map_or_else(String::new, |hint| format!("\n{margin} = help: {hint}"));
+    format!(
+        "error: {message}\n{margin}--> {file}:{number}\n{margin} |\n{number} | {line}\n{margin} |{hint}"
+    )
+}
+
 /// The answer to a request is lost, and it is not given again, or nobody is there to give it to.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -121,6 +170,11 @@ pub(crate) struct Unknown;
 #[derive(Debug, thiserror::Error)]
 #[error("emergency: {}", with_causes(.0))]
 pub(crate) struct Emergency(pub(crate) anyhow::Error);
+
+/// Returns whether a command may have failed because a name in it does not exist.
+pub(crate) fn may_be_misspelt(error: &anyhow::Error) -> bool {
+    exit_of(error) == Exit::Failed
+}
 
 /// Says what went wrong, once, and which code follows from it.
 pub(crate) fn tell(error: &anyhow::Error, screen: &Screen) -> Exit {

@@ -8,6 +8,7 @@ use crate::deploy::target;
 use crate::exit::{Exit, Misuse};
 use crate::screen::Screen;
 use crate::stage;
+use crate::suggest::{self, Kind};
 use crate::table::Table;
 
 pub(crate) async fn run(
@@ -148,6 +149,8 @@ async fn show(
         .find(items)
         .or_else(|| items.iter().find(|item| item.key.as_str() == name));
     let Some(item) = item else {
+        let names = [name.to_owned()];
+        suggest::instead_of(Kind::Item, &names, controller, screen).await;
         anyhow::bail!("there is no item {name}; see mainspring item list");
     };
     // The text itself is the answer; the drawing is for people.

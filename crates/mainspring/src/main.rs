@@ -10,6 +10,7 @@
 
 mod arguments;
 mod exit;
+mod help;
 mod part;
 
 mod call;
@@ -30,19 +31,21 @@ mod users;
 
 mod moment;
 mod stage;
+mod suggest;
 mod table;
 mod telling;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use arguments::{AgentCommand, Arguments, Command, ConfigCommand, SubagentCommand};
 use exit::Exit;
 use screen::Screen;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = help::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let is_part = arguments.command.is_part();
     let screen = Screen::new(arguments.json);
     match run(arguments, &screen) {
@@ -85,5 +88,7 @@ fn run(arguments: Arguments, screen: &Screen) -> anyhow::Result<Exit> {
         Command::User(command) => users::run(&command, screen),
         Command::Config(ConfigCommand::Check(args)) => part::check(&args, &access, screen),
         Command::Completions { shell } => completions::run(shell),
+        Command::Names { words } => call::talk(completions::names(&words, &access)),
+        Command::Man { dir } => help::man(&dir, screen),
     }
 }

@@ -8,8 +8,9 @@ mod list;
 
 use crate::arguments::{Access, SubagentCare};
 use crate::call::Controller;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::screen::Screen;
+use crate::suggest::{self, Kind};
 
 pub(crate) async fn run(
     care: SubagentCare,
@@ -17,17 +18,38 @@ pub(crate) async fn run(
     screen: &Screen,
 ) -> anyhow::Result<Exit> {
     let controller = Controller::of(access)?;
+    let names = match &care {
+        SubagentCare::List => Vec::new(),
+        SubagentCare::Show { name }
+        | SubagentCare::Reset { name, .. }
+        | SubagentCare::ConfirmLost { name } => vec![name.clone()],
+        SubagentCare::Enable { names }
+        | SubagentCare::Disable { names }
+        | SubagentCare::Drain { names, .. } => names.clone(),
+    };
+    let done = carry_out(care, &controller, screen).await;
+    if done.as_ref().is_err_and(exit::may_be_misspelt) {
+        suggest::instead_of(Kind::Subagent, &names, &controller, screen).await;
+    }
+    done
+}
+
+async fn carry_out(
+    care: SubagentCare,
+    controller: &Controller,
+    screen: &Screen,
+) -> anyhow::Result<Exit> {
     match care {
-        SubagentCare::List => list::list(&controller, screen).await,
-        SubagentCare::Show { name } => list::show(&name, &controller, screen).await,
-        SubagentCare::Enable { names } => act::enable(&names, &controller, screen).await,
-        SubagentCare::Disable { names } => act::disable(&names, &controller, screen).await,
-        SubagentCare::Reset { name, force } => act::reset(&name, force, &controller, screen).await,
+        SubagentCare::List => list::list(controller, screen).await,
+        SubagentCare::Show { name } => list::show(&name, controller, screen).await,
+        SubagentCare::Enable { names } => act::enable(&names, controller, screen).await,
+        SubagentCare::Disable { names } => act::disable(&names, controller, screen).await,
+        SubagentCare::Reset { name, force } => act::reset(&name, force, controller, screen).await,
         SubagentCare::Drain { names, timeout } => {
-            act::drain(&names, timeout.map(Into::into), &controller, screen).await
+            act::drain(&names, timeout.map(Into::into), controller, screen).await
         }
         SubagentCare::ConfirmLost { name } => {
-            confirm_lost::confirm_lost(name, &controller, screen).await
+            confirm_lost::confirm_lost(name, controller, screen).await
         }
     }
 }

@@ -455,6 +455,91 @@ fn many_orders_are_changed_at_once_after_they_were_shown_and_events_tell_who_wan
             .contains("\"good\":false")
     );
 
+    // The list is sorted and bounded by the time of the last change.
+    let ids = |args: &[&str]| -> Vec<String> {
+        let page = list(args);
+        let orders = page["orders"].as_array().unwrap().iter();
+        orders
+            .map(|order| order["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let by_id = ["failed", "later-1", "later-2", "later-3"];
+    assert_eq!(ids(&["--sort", "id"]), by_id);
+    assert_eq!(ids(&["--sort", "scheduled"]), by_id, "it has no time");
+    let added_first = ["later-1", "later-2", "later-3", "failed"];
+    assert_eq!(ids(&["--sort", "added"]), added_first);
+    assert_eq!(ids(&["--sort", "started", "--reverse"])[0], "failed");
+    let newest = list(&["--sort", "changed", "--reverse", "--limit", "1"]);
+    assert_eq!(
+        (&newest["orders"][0]["id"], &newest["hasMore"]),
+        (&"failed".into(), &true.into())
+    );
+    let changed = newest["orders"][0]["stateSince"].as_i64().unwrap();
+    let at = |millis| {
+        let at = jiff::Timestamp::from_millisecond(millis).unwrap();
+        at.to_string()
+    };
+    assert_eq!(ids(&["--since", &at(changed)]), ["failed"]);
+    assert_eq!(ids(&["--until", &at(changed)]), by_id);
+    assert_eq!(ids(&["--until", &at(changed - 1)]), added_first[..3]);
+    assert_eq!(ids(&["--since", "-1h"]), by_id);
+    assert!(ids(&["--until", "-1h"]).is_empty());
+    assert!(told(&data, 2, &["order", "list", "--since", "yesterday"]).contains("yesterday"));
+
+    // A misspelt name is not just unknown.
+    assert!(told(&data, 1, &["order", "show", "latr-1"]).contains("did you mean the order later-"));
+    assert!(told(&data, 1, &["order", "cancel", "faild"]).contains("the order failed?"));
+    assert!(told(&data, 1, &["item", "show", "Agent:Agnt"]).contains("Agent:Agent?"));
+    assert!(told(&data, 1, &["agent", "reset", "agent"]).contains("the Agent Agent?"));
+    assert!(told(&data, 1, &["subagent", "show", "Agent_0"]).contains("did you mean the Subagent"));
+    assert!(told(&data, 0, &["order", "list", "--workflow", "W"]).contains("the workflow w?"));
+
+    // A token in the environment is taken as one in a file is: with the line feed of that file.
+    let token = fs::read_to_string(data.join("controller/private/admin-token")).unwrap();
+    let asked = program()
+        .args(["--data", data.to_str().unwrap(), "status"])
+        .env("MAINSPRING_TOKEN", format!("{}\n", token.trim()))
+        .status();
+    assert!(asked.unwrap().success());
+
+    // A shell asks for the names that complete a line.
+    let names = |words: &[&str]| {
+        let told = told(&data, 0, &[&["names", "--"], words].concat());
+        told.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["order", "show", "lat"]), added_first[..3]);
+    assert_eq!(names(&["order", "add", ""]), ["w"]);
+    assert!(names(&["order", "list", ""]).is_empty());
+
+    // A reference to what does not exist is shown in its file, with what may have been meant, and nothing is sent.
+    let wrong = write(
+        &dir,
+        "wrong.yaml",
+        "TYPE: Workflow\npath: wrong\ninstructions:\n  - TYPE: Execute.Anonymous\n    job:\n      agentName: agent\n      executable: {TYPE: ShellScriptExecutable, script: exit}\n",
+    );
+    let refused = told(&data, 1, &["deploy", wrong.to_str().unwrap()]);
+    for part in [
+        "wrong.yaml:6",
+        "6 |       agentName: agent",
+        "did you mean \"Agent\"?",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    assert!(!told(&data, 0, &["item", "list"]).contains("wrong"));
+
+    // Beside a data directory, `deploy .` reads the workflows and neither that nor what is hidden.
+    fs::write(dir.path().join(".swap"), "").unwrap();
+    fs::remove_file(&wrong).unwrap();
+    let deployed = told(
+        &data,
+        0,
+        &["deploy", "--dry-run", dir.path().to_str().unwrap()],
+    );
+    assert!(
+        !deployed.contains(".swap") && !deployed.contains("segment"),
+        "{deployed}"
+    );
+
     // Selected orders are shown. They are changed only after a confirmation.
     let cancel = |code, args: &[&str]| {
         let mut all = vec!["order", "cancel"];

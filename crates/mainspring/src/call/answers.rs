@@ -13,8 +13,8 @@ use model::{
 use net::ClientError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{Controller, segment};
 
@@ -264,7 +264,7 @@ pub(crate) struct JournalSeen {
 /// A page of the list of Agents. A Controller of an earlier version sends all of them at once.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Agents<A> {
+struct AgentPage<A> {
     #[serde(default)]
     event_id: u64,
     agents: Vec<A>,
@@ -342,17 +342,17 @@ impl Controller {
     }
 
     pub(crate) async fn agents_as_told(&self) -> Result<Value, ClientError> {
-        let all: Agents<Value> = self.all_agents().await?;
+        let all: AgentPage<Value> = self.all_agents().await?;
         Ok(json!({ "eventId": all.event_id, "agents": all.agents }))
     }
 
     /// Requests the Agents page by page.
-    async fn all_agents<A: DeserializeOwned>(&self) -> Result<Agents<A>, ClientError> {
+    async fn all_agents<A: DeserializeOwned>(&self) -> Result<AgentPage<A>, ClientError> {
         let path = "/controller/api/agent";
-        let mut all: Agents<A> = self.get(path).await?;
+        let mut all: AgentPage<A> = self.get(path).await?;
         while let Some(after) = all.next.take() {
             let path = format!("{path}?after={}", segment(&after));
-            let page: Agents<A> = self.get(&path).await?;
+            let page: AgentPage<A> = self.get(&path).await?;
             all.agents.extend(page.agents);
             all.next = page.next;
         }

@@ -15,6 +15,7 @@ use model::{Item, ItemBody, ItemType};
 use serde::de::IgnoredAny;
 
 use super::{Target, name_of_file};
+use crate::call::URL_FILE;
 use crate::exit::Faulty;
 use crate::screen::Screen;
 
@@ -99,7 +100,7 @@ impl Files {
     }
 }
 
-/// Adds all item files below a folder, sorted by their names. Hidden folders are skipped.
+/// Adds all item files below a folder, sorted by their names. What is hidden is skipped.
 fn search(dir: &Path, depth: usize, files: &mut Files) -> anyhow::Result<()> {
     let list = || format!("cannot list the folder {}", dir.display());
     let mut entries = fs::read_dir(dir)
@@ -110,17 +111,27 @@ fn search(dir: &Path, depth: usize, files: &mut Files) -> anyhow::Result<()> {
     for entry in entries {
         let path = entry.path();
         let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if path.is_dir() {
-            if depth < DEPTH_MAX && !is_hidden {
+        let is_item = Format::of_path(&path).is_some();
+        if is_hidden && (path.is_dir() || !is_item) {
+            // Of an editor or a version control system. Nobody expects it to be deployed.
+        } else if path.is_dir() {
+            if is_of_part(&path) {
+                files.left_out.push(path);
+            } else if depth < DEPTH_MAX {
                 search(&path, depth + 1, files)?;
             }
-        } else if !is_hidden && Format::of_path(&path).is_some() {
+        } else if is_item && !is_hidden {
             files.add(path);
         } else {
             files.left_out.push(path);
         }
     }
     Ok(())
+}
+
+/// Returns whether a folder is the data directory of a Controller, an Agent or a Subagent. `deploy .` beside it must not read it.
+fn is_of_part(dir: &Path) -> bool {
+    dir.join(URL_FILE).exists()
 }
 
 /// Reads the items of a file.

@@ -55,13 +55,7 @@ pub(crate) async fn run(
         None
     };
     let ids: Vec<OrderId> = orders.iter().map(|order| order.id.clone()).collect();
-    let duplicates = match send(orders, controller, screen).await {
-        Ok(duplicates) => duplicates,
-        Err(error) => {
-            suggest_nearest(&error, &workflow, controller, screen).await;
-            return Err(error);
-        }
-    };
+    let duplicates = send(orders, controller, screen).await?;
     if let Some(warning) = duplicates
         .as_ref()
         .and_then(|some| warning(some, ids.len()))
@@ -137,33 +131,6 @@ async fn parameters(workflow: &WorkflowPath, controller: &Controller) -> Option<
             .filter_map(|(name, parameter)| Some((name.clone(), parameter.value_type.clone()?)))
             .collect(),
     )
-}
-
-/// If the workflow does not exist, suggests one with a similar name.
-async fn suggest_nearest(
-    error: &anyhow::Error,
-    workflow: &WorkflowPath,
-    controller: &Controller,
-    screen: &Screen,
-) {
-    let is_unknown = error
-        .downcast_ref::<net::ClientError>()
-        .and_then(net::ClientError::problem)
-        .is_some_and(|problem| problem.is("UnknownItemPath") || problem.is("UnknownItem"));
-    if !is_unknown {
-        return;
-    }
-    let Ok(items) = controller.items().await else {
-        return;
-    };
-    let current = items.iter().filter(|item| item.is_current);
-    let paths: Vec<String> = current
-        .filter_map(|item| Some(item.key.as_workflow()?.path.to_string()))
-        .collect();
-    let known = paths.iter().map(String::as_str);
-    if let Some(nearest) = model::read::nearest(workflow.as_str(), known) {
-        screen.remark(&format!("did you mean the workflow {nearest}?"));
-    }
 }
 
 /// The declared types of arguments.
