@@ -98,6 +98,11 @@ const STEPS: &[Step] = &[
         run: Kind::Tests,
     },
     Step {
+        name: "mutants",
+        holds: "a sample of planted faults is noticed by the tests",
+        run: Kind::Tool(crate::mutants::sample),
+    },
+    Step {
         name: "docs",
         holds: "the documentation builds without a warning",
         run: Kind::Tool(docs),
