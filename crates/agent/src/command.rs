@@ -197,6 +197,14 @@ impl State {
                 if *until_event_id <= known {
                     return done();
                 }
+                if *until_event_id > standing.last {
+                    let last = standing.last;
+                    let message =
+                        format!("there is no event {until_event_id} yet; the newest is {last}");
+                    return Err(
+                        Problem::new("UnknownEventId", message).with("eventId", until_event_id)
+                    );
+                }
                 let released = JournalEvent::JournalEventsReleased {
                     user_id: user.clone(),
                     until_event_id: *until_event_id,

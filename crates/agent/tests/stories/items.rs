@@ -158,3 +158,14 @@ fn events_are_kept_until_everybody_who_reads_them_has_confirmed_them() {
     assert_eq!(confirm("other", early), (1, early, late));
     assert_eq!(confirm("other", late), (1, late, late));
 }
+
+#[test]
+fn an_event_that_has_not_happened_yet_cannot_be_confirmed() {
+    let mut world = agent();
+    let until_event_id = EventId(world.last.0 + 1);
+    let problem = world
+        .try_ask(AgentCommand::ReleaseEvents { until_event_id })
+        .unwrap_err();
+    assert_eq!(problem.code.as_deref(), Some("UnknownEventId"));
+    assert_eq!(world.state.released(), EventId::BEFORE_FIRST);
+}
