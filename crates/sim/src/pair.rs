@@ -679,9 +679,13 @@ impl Member {
                 .map(Peer::seen),
         );
         // As in the product, the third vote gets a heartbeat only occasionally while every data member answers.
-        let data = leading
+        // As in the product, one that still learns does not stand in for the third vote.
+        let with_vote = leading
             .peers
-            .values()
+            .iter()
+            .filter(|(number, _)| self.has_vote(**number));
+        let data = with_vote
+            .map(|(_, peer)| peer)
             .filter(|peer| peer.part == Part::Data);
         let beats = leading.beats;
         let is_spared = rules::may_spare_third_vote(
@@ -1025,7 +1029,13 @@ impl Member {
             }
             Err(has) => peer.next = (has + 1).min(peer.next).max(peer.has + 1),
         }
-        let answered = leading.peers.values().map(|peer| (peer.seen(), peer.heard));
+        let members = self.kept.members();
+        let has_vote = |number: &Number| members.get(number).is_some_and(|seat| seat.votes);
+        let answered = leading
+            .peers
+            .iter()
+            .filter(|(number, _)| has_vote(number))
+            .map(|(_, peer)| (peer.seen(), peer.heard));
         // Who asks for the next tick sees the new time.
         let _is_changed = leading.beats.answered(&self.timing, now, answered);
         self.advance(now);
