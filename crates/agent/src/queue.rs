@@ -111,6 +111,11 @@ impl Queues {
         self.places.contains_key(order_id)
     }
 
+    /// Returns the orders that wait for a process.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = &OrderId> {
+        self.places.keys()
+    }
+
     /// Puts the order in line, unless it is there already.
     pub(crate) fn enter(&mut self, order_id: &OrderId, key: &JobKey, priority: Number, limit: u32) {
         if self

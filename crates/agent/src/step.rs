@@ -4,12 +4,22 @@ use crate::choice::Choice;
 use crate::reset::reset_started;
 use crate::state::{Coupling, State};
 use engine::Next;
-use model::{Event, ItemEvent, ItemKey, ItemType, OrderEvent, OrderState, Outcome, Timestamp};
+use model::{
+    Event, ItemEvent, ItemKey, ItemType, OrderEvent, OrderId, OrderState, Outcome, Timestamp,
+};
 
 impl State {
     /// The next events that follow, as one unit; nothing when all is quiet. The caller makes them true and asks again.
     pub fn step(&mut self, now: Timestamp) -> Option<Vec<Event>> {
+        let is_set_back = now < self.engine.woken_at();
         self.engine.wake(now);
+        if is_set_back {
+            // An order that waits for a process and has not been started may no longer be due. Then it waits for its time, not for a process.
+            let waiting: Vec<OrderId> = self.queues.orders().cloned().collect();
+            for order_id in waiting {
+                self.engine.make_restless(&order_id);
+            }
+        }
         loop {
             // Before the next order is looked at: one that never comes to rest must not keep jobs from starting. Orders come in the
             // order of their priority, so nobody is overtaken.
@@ -62,7 +72,7 @@ impl State {
         while self.queues.running() < limit as usize {
             let order_id = self.queues.next()?;
             self.engine.set_stepping(Some(&order_id));
-            // The order may have been changed while it stood in line, or is no longer due because the clock has been set back.
+            // The order may have been changed while it stood in line.
             let Next::Job(call) = self.engine.next(&order_id, now) else {
                 self.queues.leave(&order_id);
                 self.engine.make_restless(&order_id);

@@ -500,6 +500,11 @@ impl State {
 
     // ---- Time
 
+    /// The time of the latest [`State::wake`].
+    pub fn woken_at(&self) -> Timestamp {
+        self.woken_at
+    }
+
     /// Makes the orders restless whose time has come.
     pub fn wake(&mut self, now: Timestamp) {
         if now < self.woken_at {

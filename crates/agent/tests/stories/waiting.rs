@@ -87,6 +87,7 @@ fn an_order_that_waits_for_a_process_while_the_clock_is_set_back_starts_when_it_
     due_now(&mut world, "O");
     assert!(world.state.waits_for_process(&"O".into()));
     settle_at(&mut world, NOW - HOUR);
+    assert_eq!(world.state.next_wakeup(), Some(NOW), "its time is known");
     end_only(&mut world, "running", "ALFA-0");
     settle_at(&mut world, NOW - HOUR);
     assert_eq!(world.starts(), ["running@ALFA-0"], "a process is free");
