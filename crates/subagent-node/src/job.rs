@@ -429,6 +429,9 @@ impl Watched {
     }
 
     fn follow(&mut self, effects: Vec<process::Effect>) {
+        let has_grace = |effect: &process::Effect| matches!(effect, process::Effect::ArmGrace(_));
+        // Asked before the signal: a main process that ends because of it has left the others their grace time.
+        let has_main_ended = effects.iter().any(has_grace) && self.running.has_main_ended();
         for effect in effects {
             match effect {
                 process::Effect::ArmTimeout(after) => {
@@ -436,7 +439,7 @@ impl Watched {
                 }
                 process::Effect::ArmGrace(after) => {
                     // The process that could end in order has ended. The others only hold its outputs open.
-                    let after = if self.running.has_main_ended() {
+                    let after = if has_main_ended {
                         Duration::ZERO
                     } else {
                         after

@@ -381,7 +381,16 @@ async fn a_running_job_is_cancelled_with_a_kill() {
     let controller = controller_for(&dir.path().join("c"), &[("ALFA", &alfa)]).await;
     controller.deploy(&agent_items("ALFA", &alfa.url)).await;
     controller
-        .deploy(&[workflow("w", &[("ALFA", "echo READY; sleep 60")])])
+        .deploy(&[json!({
+            "TYPE": "Workflow",
+            "path": "w",
+            "jobs": { "J": {
+                "agentPath": "ALFA",
+                "executable": { "TYPE": "ShellScriptExecutable", "script": "sleep 60 & echo READY; wait" },
+                "graceTimeout": 2,
+            } },
+            "instructions": [{ "TYPE": "Execute.Named", "jobName": "J" }],
+        })])
         .await;
     controller.add("A", "w").await;
     controller.wait_for("A", "OrderStdoutWritten").await;
@@ -389,9 +398,7 @@ async fn a_running_job_is_cancelled_with_a_kill() {
     controller
         .command(json!({ "TYPE": "CancelOrders", "orderIds": ["A"], "mode": mode }))
         .await;
-    let mut story = controller.wait_for("A", "OrderCancelled").await;
-    // The shell ends first. Whether the process that it has started is there by then, and outlives it for a while, is a matter of chance.
-    story.retain(|name| name != "OrderProcessingHeld");
+    let story = controller.wait_for("A", "OrderCancelled").await;
     let at = story
         .iter()
         .position(|name| name == "OrderCancellationMarked")
@@ -399,6 +406,8 @@ async fn a_running_job_is_cancelled_with_a_kill() {
     let expected = [
         "OrderCancellationMarked",
         "OrderCancellationMarkedOnAgent",
+        // The shell has ended. The process that it has started has the rest of the grace time.
+        "OrderProcessingHeld",
         "OrderProcessed",
         "OrderProcessingKilled",
         "OrderDetachable",
