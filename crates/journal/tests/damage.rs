@@ -474,3 +474,43 @@ fn a_closed_segment_is_trimmed_and_then_flushed_before_the_next_one_is_written()
         assert_eq!(noted.get(at + 1), Some(&("sync", noted[at].1)));
     }
 }
+
+#[test]
+fn damage_that_was_found_in_files_which_a_start_does_not_read_is_remembered_once_per_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+    append(&journal, 0..40);
+    snapshot(&journal, 40);
+    // Two places of the first file, and one of another.
+    let first = damage(dir.path(), 2);
+    assert_eq!(damage(dir.path(), 4), first);
+    let other = damage(dir.path(), 12);
+    let mut pass = Scrub::default();
+    for after in [0, 2, 4, 8] {
+        drop(read(&journal, after));
+    }
+    while !journal.scrub(&mut pass, 1 << 20).unwrap() {}
+    let found = journal.damages();
+    let places: Vec<_> = found.iter().map(|d| (d.path.clone(), d.record)).collect();
+    assert_eq!(places, [(first.clone(), Some(1)), (other, Some(11))]);
+    drop(journal);
+    for _ in 0..3 {
+        let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+        assert_eq!(journal.damages(), found, "known without reading the files");
+        assert_eq!(journal.superseded().unwrap().index, 39);
+    }
+    let noted = std::fs::read_to_string(dir.path().join("damaged")).unwrap();
+    assert_eq!(noted.lines().count(), 2, "{noted}");
+
+    // A file that is gone has no damage any more.
+    let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+    let (sender, receiver) = sync_channel(1);
+    let upto = 9;
+    journal.releasable(40).unwrap();
+    journal.purge(upto, 1, None, move |told| sender.send(told).unwrap());
+    receiver.recv().unwrap().unwrap();
+    assert!(!first.exists());
+    drop(journal);
+    let (journal, _) = open(dir.path(), 2 << 10).unwrap();
+    assert_eq!(journal.damages(), found[1..]);
+}
