@@ -241,3 +241,32 @@ pub(crate) fn cut(shared: &Shared, segment: &Segment, offset: u64) -> Result<(),
     disk.sync(&segment.file)
         .map_err(|e| Fault::new("sync", &segment.path, e))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Journal, Kind, Options};
+
+    #[test]
+    fn the_memory_of_a_large_group_is_given_back_and_that_of_a_usual_one_is_used_again() {
+        let record = |index, bytes| Record {
+            index,
+            term: 1,
+            key: index + 1,
+            kind: Kind::Events,
+            body: Bytes::from(vec![b'x'; bytes]),
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path(), "agent:A");
+        let (journal, _) = Journal::open(options, |fault| panic!("{fault}")).unwrap();
+        let mut pen = journal.pen.lock().unwrap();
+        pen.buffer = Vec::with_capacity(BUFFER_BYTES_KEPT);
+        let usual = pen.buffer.capacity();
+        pen.write(&[record(0, 10)]).unwrap();
+        assert_eq!(pen.buffer.capacity(), usual);
+        pen.write(&[record(1, BUFFER_BYTES_KEPT)]).unwrap();
+        assert!(pen.buffer.capacity() < BUFFER_BYTES_KEPT);
+    }
+}
