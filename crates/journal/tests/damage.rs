@@ -374,7 +374,7 @@ fn a_closed_segment_that_was_cut_is_read_although_it_has_a_seal() {
 
 #[test]
 fn a_record_that_is_older_than_the_one_before_it_is_damage() {
-    for (term, key) in [(2, 3), (1, 60)] {
+    for (term, key) in [(2, 3), (1, 60), (2, 50)] {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = open(dir.path(), 64 << 10).unwrap();
         append(&journal, 0..5);
@@ -513,4 +513,169 @@ fn damage_that_was_found_in_files_which_a_start_does_not_read_is_remembered_once
     drop(journal);
     let (journal, _) = open(dir.path(), 2 << 10).unwrap();
     assert_eq!(journal.damages(), found[1..]);
+}
+
+/// The length of each record on the disk, and how many of them a segment of this size has.
+const RECORD: u64 = 276;
+const SMALL: u64 = 1 << 10;
+const IN_SMALL: u64 = SMALL / RECORD;
+
+/// Writes twelve records into segments of three, with a snapshot at this event, and returns the segments.
+fn with_twelve(dir: &Path, snapshot_at: u64) -> Vec<PathBuf> {
+    let (journal, _) = open(dir, SMALL).unwrap();
+    assert_eq!((event(0).disk_bytes(), IN_SMALL), (RECORD, 3));
+    append(&journal, 0..snapshot_at);
+    snapshot(&journal, snapshot_at);
+    append(&journal, snapshot_at..12);
+    files(dir, "segment")
+}
+
+#[test]
+fn what_is_lost_before_a_segment_is_covered_exactly_when_the_snapshot_has_the_last_of_it() {
+    for is_file_missing in [false, true] {
+        for snapshot_at in [5, 6, 7] {
+            let dir = tempfile::tempdir().unwrap();
+            let segments = with_twelve(dir.path(), snapshot_at);
+            for seal in files(dir.path(), "seal") {
+                std::fs::remove_file(seal).unwrap();
+            }
+            // Either the last record of the second segment, or all of it.
+            let (path, record) = if is_file_missing {
+                std::fs::remove_file(&segments[1]).unwrap();
+                (&segments[2], 3)
+            } else {
+                damage(dir.path(), 6);
+                (&segments[1], 5)
+            };
+            let opened = open(dir.path(), SMALL);
+            if snapshot_at < 6 {
+                let refused = opened.map(drop).unwrap_err();
+                assert!(
+                    matches!(&refused, OpenError::Damaged(damage) if damage.path == *path && damage.record == Some(record)),
+                    "{refused}"
+                );
+                continue;
+            }
+            let (journal, recovered) = opened.unwrap();
+            assert_eq!(recovered.last.unwrap().index, 11);
+            let found = journal.damages();
+            assert_eq!(found.len(), 1);
+            assert_eq!((&found[0].path, found[0].record), (path, Some(record)));
+            journal.commit(12);
+            let (ids, error) = read(&journal, 6);
+            assert_eq!(ids, (7..=12).collect::<Vec<_>>());
+            assert!(error.is_none(), "{error:?}");
+            let (ids, error) = read(&journal, 0);
+            assert_eq!(ids, (1..=record).collect::<Vec<_>>());
+            assert!(matches!(error, Some(ReadError::Damaged(_))), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn the_very_last_record_may_be_damaged_exactly_when_the_snapshot_has_it() {
+    for snapshot_at in [11, 12] {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = with_twelve(dir.path(), snapshot_at);
+        damage(dir.path(), 12);
+        let opened = open(dir.path(), SMALL);
+        if snapshot_at < 12 {
+            let refused = opened.map(drop).unwrap_err().to_string();
+            let missing = "record 11 was confirmed as durable and is missing or damaged";
+            assert!(refused.contains(missing), "{refused}");
+            assert!(
+                refused.contains(&segments[3].display().to_string()),
+                "{refused}"
+            );
+            continue;
+        }
+        let (journal, recovered) = opened.unwrap();
+        assert_eq!(recovered.last.unwrap().index, 11);
+        let found = journal.damages();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, segments[3]);
+        assert_eq!((found[0].record, found[0].offset), (Some(11), 2 * RECORD));
+        append(&journal, 12..14);
+        assert_eq!(read(&journal, 12).0, [13, 14]);
+    }
+}
+
+#[test]
+fn damage_is_named_with_its_place_and_all_records_that_are_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+    append(&journal, 0..30);
+    snapshot(&journal, 30);
+    drop(journal);
+    for id in [10, 11, 12] {
+        damage(dir.path(), id);
+    }
+    let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+    let found = journal.damages();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].record, found[0].offset), (Some(9), 9 * RECORD));
+    assert!(found[0].what.contains("records 9 to 11"), "{}", found[0]);
+    journal.commit(30);
+    assert_eq!(read(&journal, 12).0, (13..=30).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_replay_has_what_is_committed_and_ends_at_the_first_damaged_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), SMALL).unwrap();
+    append(&journal, 0..20);
+    let (sender, receiver) = sync_channel(1);
+    let waiting = (20..25).map(event).collect();
+    journal.append(waiting, move |told| sender.send(told).unwrap());
+    receiver.recv().unwrap().unwrap();
+    for after in [0, 5, 6, 19, 20, 25] {
+        let ids: Vec<u64> = journal.replay(after).map(|r| r.unwrap().key).collect();
+        assert_eq!(ids, (after + 1..=20).collect::<Vec<_>>());
+    }
+    let path = damage(dir.path(), 8);
+    let mut replay = journal.replay(2);
+    for id in 3..8 {
+        assert_eq!(replay.next().unwrap().unwrap().key, id);
+    }
+    assert!(is_damage_of(replay.next().unwrap().err(), &path));
+    assert!(replay.next().is_none() && replay.next().is_none());
+}
+
+/// A start believes a seal only if it fits its file, the files around it and the snapshot. Damage shows what it has read.
+#[test]
+fn a_seal_with_any_number_that_does_not_fit_is_not_believed() {
+    let changes = [
+        ("", "", 6, true),
+        ("", "", 5, false),
+        ("\"firstIndex\":3", "\"firstIndex\":2", 6, false),
+        ("\"nextIndex\":6", "\"nextIndex\":7", 6, false),
+        ("\"bytes\":828", "\"bytes\":552", 6, false),
+        ("\"keyBefore\":3", "\"keyBefore\":2", 6, false),
+        ("\"keyUpto\":6", "\"keyUpto\":7", 6, false),
+    ];
+    for (from, to, snapshot_at, is_believed) in changes {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = with_twelve(dir.path(), snapshot_at);
+        let path = segments[1].with_extension("seal");
+        let seal = std::fs::read_to_string(&path).unwrap();
+        let (line, _) = seal.split_once('\n').unwrap();
+        assert!(line.contains(from), "{line}");
+        let line = line.replacen(from, to, 1);
+        let crc = crc32fast::hash(line.as_bytes());
+        std::fs::write(&path, format!("{line}\n{crc:08x}\n")).unwrap();
+        damage(dir.path(), 5);
+        let (journal, recovered) = open(dir.path(), SMALL).unwrap();
+        assert_eq!(recovered.last.unwrap().index, 11);
+        let known = journal.damages().into_iter().map(|d| d.path);
+        let known: Vec<_> = known.collect();
+        let expected = if is_believed {
+            vec![]
+        } else {
+            vec![segments[1].clone()]
+        };
+        assert_eq!(known, expected, "{to} with a snapshot at {snapshot_at}");
+        journal.commit(12);
+        assert!(is_damage_of(read(&journal, 3).1, &segments[1]));
+        assert_eq!(read(&journal, 5).0, (6..=12).collect::<Vec<_>>());
+    }
 }
