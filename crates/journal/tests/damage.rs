@@ -679,3 +679,20 @@ fn a_seal_with_any_number_that_does_not_fit_is_not_believed() {
         assert_eq!(read(&journal, 5).0, (6..=12).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn damage_that_reaches_beyond_the_snapshot_refuses_the_start() {
+    for (last, is_covered) in [(6, true), (7, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path(), 64 << 10).unwrap();
+        append(&journal, 0..6);
+        snapshot(&journal, 6);
+        append(&journal, 6..12);
+        drop(journal);
+        for id in 5..=last {
+            damage(dir.path(), id);
+        }
+        let opened = open(dir.path(), 64 << 10).map(drop);
+        assert_eq!(opened.is_ok(), is_covered, "up to event {last}: {opened:?}");
+    }
+}

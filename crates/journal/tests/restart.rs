@@ -301,3 +301,17 @@ fn a_snapshot_covers_the_records_before_it_even_when_they_have_no_event() {
     assert_eq!(recovered.last.unwrap().index, 2);
     assert_eq!(journal.bounds(), (3, 3));
 }
+
+#[test]
+fn the_segment_being_written_stays_for_readers_even_if_all_of_it_is_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = with_forty(dir.path());
+    purge(&journal, 39, None);
+    assert_eq!(journal.bounds(), (36, 40));
+    drop(journal);
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(recovered.last.unwrap().index, 39);
+    assert_eq!(journal.bounds(), (36, 40));
+    let read = journal.read_after(36, usize::MAX).unwrap();
+    assert_eq!(read, (36..40).map(event).collect::<Vec<_>>());
+}

@@ -381,3 +381,24 @@ fn a_snapshot_that_fails_leaves_no_file_and_says_whether_the_disk_or_the_state_i
     assert!(journal.fault().is_none(), "the journal goes on");
     append(&journal, vec![event(9, 1)]);
 }
+
+#[test]
+fn a_member_without_events_that_crashed_before_its_log_began_anew_does_so_at_the_next_start() {
+    let (donor, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = theirs(donor.path());
+    let (journal, _) = open(dir.path());
+    append(
+        &journal,
+        vec![
+            without_events(0, Kind::Membership, b"{\"members\":[1]}"),
+            without_events(1, Kind::Blank, b""),
+        ],
+    );
+    drop(journal);
+    std::fs::copy(&file, dir.path().join(file.file_name().unwrap())).unwrap();
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(recovered.last, Some(place()));
+    assert_eq!(recovered.membership, None);
+    check_begun_anew(dir.path(), &journal);
+    check_goes_on(dir.path(), journal);
+}
