@@ -141,6 +141,7 @@ pub(crate) fn scan(
                 next,
                 covered,
                 promised,
+                start,
                 open,
             },
             &mut last_term,
@@ -206,6 +207,8 @@ struct Surroundings<'a> {
     covered: Option<Position>,
     /// The marker guarantees that all records before this index were on the disk.
     promised: u64,
+    /// The log begins with this record. Those before it may be older than the place after which it begins.
+    start: u64,
     open: Opener,
 }
 
@@ -220,6 +223,7 @@ fn scan_segment(
         next,
         covered,
         promised,
+        start,
         open,
     } = *surroundings;
     let is_last = next.is_none();
@@ -238,7 +242,9 @@ fn scan_segment(
         let offset = walk.offset;
         match walk.step().map_err(fault)? {
             Step::Record { header, record } => {
-                if record.term < *last_term || (record.key != 0 && record.key <= scan.last_key) {
+                let is_older_event =
+                    record.key != 0 && record.key <= scan.last_key && record.index >= start;
+                if record.term < *last_term || is_older_event {
                     return Err(Damage::new(
                         path,
                         offset,

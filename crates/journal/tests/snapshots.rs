@@ -205,6 +205,42 @@ fn a_member_that_takes_over_a_snapshot_goes_on_after_it_and_has_nothing_of_its_o
 }
 
 #[test]
+fn a_crash_at_any_step_of_taking_over_a_snapshot_leaves_the_old_log_or_the_new_beginning() {
+    let donor = tempfile::tempdir().unwrap();
+    let file = theirs(donor.path());
+    let (mut old, mut new) = (0, 0);
+    for steps in 0..100 {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Failing(AtomicI64::new(i64::MAX)));
+        let on = Arc::clone(&disk) as Arc<dyn Disk>;
+        let (journal, _) = Journal::open_on(on, options(dir.path()), |_| {}).unwrap();
+        append(&journal, ours());
+        let received = dir.path().join("received");
+        std::fs::copy(&file, &received).unwrap();
+        disk.0.store(steps, Ordering::SeqCst);
+        let is_whole = is_done(|done| drop(journal.install(&received, done)));
+        drop(journal);
+        let (journal, recovered) = open(dir.path());
+        if recovered.last == Some(place()) {
+            new += 1;
+            assert_eq!(recovered.membership, None, "after {steps} steps");
+            check_begun_anew(dir.path(), &journal);
+            check_goes_on(dir.path(), journal);
+        } else {
+            old += 1;
+            assert!(!is_whole && new == 0, "after {steps} steps");
+            assert_eq!(recovered.last.unwrap().index, 8, "after {steps} steps");
+            assert_eq!(journal.read(0, u64::MAX).unwrap(), ours());
+        }
+        assert!(steps < 99, "it never comes to its end");
+        if is_whole {
+            break;
+        }
+    }
+    assert!(old >= 2 && new >= 10, "{old}, {new}");
+}
+
+#[test]
 fn what_is_no_whole_snapshot_is_not_taken_over_and_the_place_is_named() {
     let donor = tempfile::tempdir().unwrap();
     let whole = std::fs::read_to_string(theirs(donor.path())).unwrap();
