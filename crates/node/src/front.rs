@@ -58,11 +58,6 @@ impl Front {
 
     /// Begins a run of this member. The caller drops the result when the run ends by itself, whatever the reason.
     pub async fn run(&self) -> Running {
-        // Members of a cluster do not name their work: after all of them were killed, a pair of Directors whose work was named did not
-        // couple again.
-        if self.0.log.members().0.len() > 1 {
-            return Running::unnamed();
-        }
         let running = Running::begin(self.0.log.dir());
         self.0.crashes.begin(&running, SystemClock.now()).await;
         running
